@@ -1,0 +1,386 @@
+//! Instance: one running copy, as a Pod is.
+//!
+//! Made by controllers only. Its spec is a complete, resolved copy: node, revision and ports never change; the `Live`
+//! fields of the App are kept in step by the controller. The node's agent alone writes the status and restarts it in place.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    ChangeLog, Column, Condition, EnvVar, FieldPath, Kind, KindInfo, Logs, Port, Problem, Process, Restart,
+    RestartPolicy, Scope, Subresource, Time, Verbs, Violation, at, decode_as, schema_of,
+};
+
+/// The finalizer that keeps an Instance until the agent has ended every process of it.
+pub const AGENT_FINALIZER: &str = "appm.dev/agent";
+
+/// One running copy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Instance {
+    /// What to run, resolved.
+    pub spec: InstanceSpec,
+    /// What became of it.
+    #[serde(default)]
+    pub status: InstanceStatus,
+}
+
+/// What to run, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceSpec {
+    /// The node that runs it.
+    pub node_name: String,
+    /// The Revision it was made from.
+    pub revision: String,
+    /// Its place among its App's instances, from 0.
+    #[serde(default)]
+    pub ordinal: u32,
+    /// The ports, allocated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub ports: Vec<Port>,
+    /// The process.
+    pub process: Process,
+    /// The environment, references not values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<EnvVar>,
+    /// Live: the App's `restartPolicy`.
+    #[serde(default)]
+    pub restart_policy: RestartPolicy,
+    /// Live: the App's `restart`.
+    #[serde(default)]
+    pub restart: Restart,
+    /// Live: seconds between the stop signal and SIGKILL.
+    #[serde(default = "thirty")]
+    pub termination_grace_period_seconds: i64,
+    /// Live: the signal that asks it to end.
+    #[serde(default = "sigterm")]
+    pub stop_signal: String,
+    /// Live: how much output is kept.
+    #[serde(default)]
+    pub logs: Logs,
+    /// Live: true keeps the instance, with its output and its last exit, but runs nothing.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Live: the App's `appm.dev/restartedAt`; a change restarts the process in place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub restarted_at: String,
+}
+
+fn thirty() -> i64 {
+    30
+}
+fn sigterm() -> String {
+    "SIGTERM".to_owned()
+}
+
+/// Fields of the spec that may change while the instance lives.
+pub const LIVE_FIELDS: &[&str] = &[
+    "restartPolicy",
+    "restart",
+    "terminationGracePeriodSeconds",
+    "stopSignal",
+    "logs",
+    "suspend",
+    "restartedAt",
+];
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceStatus {
+    /// The generation that this status speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Starts of this instance; the start key is (uid, attempt).
+    #[serde(default)]
+    pub attempt: u32,
+    /// What it is doing.
+    #[serde(default)]
+    pub state: InstanceState,
+    /// How the last attempt that ended did end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+    /// Restarts by policy, ever.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Restarts by policy since the last stable run; what backoff and `maxRestarts` count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub consecutive_restarts: u32,
+    /// When the next attempt is due, while waiting for backoff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start_time: Option<super::MicroTime>,
+    /// The value of `spec.restartedAt` that the running attempt was started under.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub restarted_at: String,
+    /// Where its ports are reached.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// What the process uses, sampled now and then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// What an instance is doing. Exactly one member, or none before the agent has seen it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceState {
+    /// Nothing runs, and something will: `reason` says what is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// The process runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<Running>,
+    /// It was asked to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+    /// Nothing runs, and nothing will unless somebody changes something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exited: Option<Exited>,
+}
+
+/// Nothing runs yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`.
+    pub reason: String,
+    /// One sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// The process runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Running {
+    /// Its process id.
+    pub pid: i32,
+    /// Since when.
+    pub start_time: super::MicroTime,
+    /// True if its parent died and it was found again: its exit code cannot be known.
+    #[serde(default)]
+    pub adopted: bool,
+}
+
+/// It was asked to end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopping {
+    /// Its process id.
+    pub pid: i32,
+    /// Since when it ran.
+    pub start_time: super::MicroTime,
+    /// `Deleted`, `Suspended`, `Restarted`.
+    pub reason: String,
+    /// When SIGKILL is due.
+    pub kill_time: super::MicroTime,
+    /// True if its parent died and it was found again.
+    #[serde(default)]
+    pub adopted: bool,
+}
+
+/// Nothing runs any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Exited {
+    /// `Completed`, `Failed`, `Suspended`, `Stopped` (by an exit code rule), `Removed`, `CrashLooping`, `Lost`.
+    pub reason: String,
+    /// One sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// How an attempt ended: exactly one of `code`, `signal` and `lost`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// The attempt.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Its exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it, `SIGKILL` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// True if the kernel ended it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// True if nobody could see how it ended.
+    #[serde(default)]
+    pub lost: bool,
+    /// Why it could not be started at all, if so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<super::MicroTime>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_time: Option<super::MicroTime>,
+}
+
+impl Exit {
+    /// True for exit code 0.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0) && !self.lost
+    }
+}
+
+/// What a process uses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Cores, averaged since the sample before.
+    #[serde(default)]
+    pub cpu_cores: f64,
+    /// Resident memory.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// Open file descriptors.
+    #[serde(default)]
+    pub fds: u32,
+    /// Threads.
+    #[serde(default)]
+    pub threads: u32,
+}
+
+/// Only the live fields may change.
+fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
+    let Some((new, old)) = new["spec"].as_object().zip(old.and_then(|o| o["spec"].as_object())) else {
+        return Vec::new();
+    };
+    let names = new.keys().chain(old.keys().filter(|k| !new.contains_key(*k)));
+    let fixed = names.filter(|k| !LIVE_FIELDS.contains(&k.as_str()) && new.get(*k) != old.get(*k));
+    let message = "an instance's spec is immutable; change the App";
+    fixed.map(|k| Violation::new(FieldPath::of("spec").field(k), Problem::Forbidden, message)).collect()
+}
+
+/// The word for people: the member of `state` that is set, with its reason where it has one.
+fn state_word(object: &Value, _: jiff::Timestamp) -> Value {
+    let state = at(object, &["status", "state"]);
+    let reason = |member: &str| state[member]["reason"].as_str().map(str::to_owned);
+    let word = if state["running"].is_object() {
+        "Running".to_owned()
+    } else if state["stopping"].is_object() {
+        "Stopping".to_owned()
+    } else {
+        reason("waiting").or_else(|| reason("exited")).unwrap_or_else(|| "Pending".to_owned())
+    };
+    word.into()
+}
+
+impl Kind for Instance {
+    const INFO: &'static KindInfo = &KindInfo {
+        group: super::GROUP,
+        version: super::VERSION,
+        kind: "Instance",
+        plural: "instances",
+        singular: "instance",
+        short_names: &["inst"],
+        categories: &["all"],
+        scope: Scope::Namespaced,
+        verbs: Verbs::All,
+        subresources: &[Subresource::Status],
+        log: ChangeLog::Main,
+        sealed: false,
+        columns: &[
+            Column {
+                name: "Ready",
+                data_type: "string",
+                description: "whether it can be used",
+                wide: false,
+                cell: |o, _| {
+                    let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
+                    conditions.iter().find(|c| c["type"] == "Ready").map_or("Unknown".into(), |c| c["status"].clone())
+                },
+            },
+            Column {
+                name: "Status",
+                data_type: "string",
+                description: "what it is doing",
+                wide: false,
+                cell: state_word,
+            },
+            Column {
+                name: "Restarts",
+                data_type: "integer",
+                description: "restarts by policy",
+                wide: false,
+                cell: |o, _| at(o, &["status", "restarts"]).as_i64().unwrap_or(0).into(),
+            },
+            Column {
+                name: "PID",
+                data_type: "integer",
+                description: "process id",
+                wide: false,
+                cell: |o, _| match at(o, &["status", "state", "running", "pid"]) {
+                    Value::Null => at(o, &["status", "state", "stopping", "pid"]).clone(),
+                    pid => pid.clone(),
+                },
+            },
+            Column {
+                name: "Node",
+                data_type: "string",
+                description: "where it runs",
+                wide: true,
+                cell: |o, _| at(o, &["spec", "nodeName"]).clone(),
+            },
+            Column {
+                name: "Revision",
+                data_type: "string",
+                description: "what it was made from",
+                wide: true,
+                cell: |o, _| at(o, &["spec", "revision"]).clone(),
+            },
+            Column {
+                name: "Last-Exit",
+                data_type: "string",
+                description: "how the last attempt ended",
+                wide: true,
+                cell: |o, _| last_exit_word(at(o, &["status", "lastExit"])).into(),
+            },
+        ],
+        views: &[],
+        schema: schema_of::<Instance>,
+        check,
+        decode: decode_as::<Instance>,
+    };
+}
+
+/// `0`, `SIGKILL` or `lost`; empty if nothing has ended yet.
+pub fn last_exit_word(exit: &Value) -> String {
+    match (&exit["code"], exit["signal"].as_str(), exit["lost"].as_bool()) {
+        (Value::Number(code), _, _) => code.to_string(),
+        (_, Some(signal), _) => signal.to_owned(),
+        (_, _, Some(true)) => "lost".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The name of an App's instance.
+pub fn instance_name(revision: &str, ordinal: u32) -> String {
+    format!("{revision}-{ordinal}")
+}
+
+impl InstanceState {
+    /// The process id, while there is one.
+    pub fn pid(&self) -> Option<i32> {
+        self.running.as_ref().map(|r| r.pid).or_else(|| self.stopping.as_ref().map(|s| s.pid))
+    }
+
+    /// When the present attempt was started.
+    pub fn start_time(&self) -> Option<Time> {
+        let running = self.running.as_ref().map(|r| r.start_time);
+        running.or_else(|| self.stopping.as_ref().map(|s| s.start_time)).map(|t| Time(t.0))
+    }
+}

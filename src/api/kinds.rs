@@ -1,0 +1,45 @@
+//! The list of kinds: one word each.
+
+use super::{App, Event, Instance, Kind, KindInfo, Namespace, Node, Revision, Served};
+
+macro_rules! kinds {
+    ($($kind:ident),* $(,)?) => {
+        /// Every kind there is.
+        pub static KINDS: &[&KindInfo] = &[$($kind::INFO),*];
+    };
+}
+
+kinds![App, Instance, Revision, Node, Namespace, Event];
+
+/// The kind of a stored form, by group and CamelCase name.
+pub fn find_kind(group: &str, kind: &str) -> Option<&'static KindInfo> {
+    KINDS.iter().copied().find(|k| k.group == group && k.kind == kind)
+}
+
+/// What is served under a group, a version and a plural name.
+pub fn find_view(group: &str, version: &str, plural: &str) -> Option<Served> {
+    served().find(|s| s.group() == group && s.version() == version && s.plural() == plural)
+}
+
+/// What is served under an `apiVersion` and a CamelCase kind, as manifests name it.
+pub fn find_served(api_version: &str, kind: &str) -> Option<Served> {
+    served().find(|s| s.name() == kind && s.api_version() == api_version)
+}
+
+/// Everything the API serves, kinds and views.
+pub fn served() -> impl Iterator<Item = Served> {
+    KINDS.iter().flat_map(|kind| kind.served())
+}
+
+/// What a person calls a resource on the command line: plural, singular, short name or kind, in any case, with or
+/// without `.group`. Stored forms win over views.
+pub fn find_by_word(word: &str) -> Option<Served> {
+    let word = word.to_ascii_lowercase();
+    let (name, group) = word.split_once('.').map_or((word.as_str(), None), |(n, g)| (n, Some(g)));
+    let called = |s: &Served| {
+        [s.plural(), s.singular()].contains(&name)
+            || s.short_names().contains(&name)
+            || s.name().eq_ignore_ascii_case(name)
+    };
+    served().filter(|s| group.is_none_or(|g| s.group() == g)).filter(called).min_by_key(|s| s.view.is_some())
+}

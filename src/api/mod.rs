@@ -1,0 +1,58 @@
+//! The vocabulary: every kind, and the words all kinds share. Pure data, no behaviour that needs a clock, a file or a socket.
+//!
+//! One file per kind; [`kinds`] lists them, one word each. Routes, discovery, OpenAPI, JSON Schema, table columns,
+//! completion and storage follow from that list, so adding a kind touches nothing else.
+//!
+//! Typed values (`Object<App>`) are for judging; the stored form is JSON ([`StoredObject`]), which keeps fields that a
+//! newer binary wrote. Reading is therefore lenient (unknown fields are ignored), while admission checks every
+//! write against the strict JSON Schema that is derived from these very types.
+
+mod app;
+mod condition;
+mod duration;
+mod event;
+mod instance;
+mod int_or_string;
+mod key;
+pub mod kinds;
+mod meta;
+mod names;
+mod namespace;
+mod node;
+mod object;
+mod quantity;
+mod revision;
+pub mod schema;
+mod status;
+mod stored;
+mod time;
+mod transaction;
+mod violation;
+
+pub use app::*;
+pub use condition::*;
+pub use duration::GoDuration;
+pub use event::*;
+pub use instance::*;
+pub use int_or_string::IntOrString;
+pub use key::Key;
+pub use kinds::{KINDS, find_kind, find_view};
+pub use meta::*;
+pub use names::*;
+pub use namespace::*;
+pub use node::*;
+pub use object::*;
+pub use quantity::Quantity;
+pub use revision::*;
+pub use status::{Cause, Reason, Status, StatusDetails};
+pub use stored::{Body, StoredObject};
+pub use time::{MicroTime, Time};
+pub use transaction::*;
+pub use violation::{FieldPath, Problem, Violation};
+
+/// The API group of everything that is ours.
+pub const GROUP: &str = "appm.dev";
+/// The one version of [`GROUP`].
+pub const VERSION: &str = "v1";
+/// `apiVersion` of our own kinds.
+pub const API_VERSION: &str = "appm.dev/v1";

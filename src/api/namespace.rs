@@ -1,0 +1,64 @@
+//! Namespace: a tenant's room, Kubernetes' own `v1` kind.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ChangeLog, Column, Kind, KindInfo, Scope, Subresource, Verbs, at, decode_as, no_check, schema_of};
+
+/// A room for names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Namespace {
+    /// What must be gone before the namespace may go.
+    #[serde(default)]
+    pub spec: NamespaceSpec,
+    /// Whether it is being emptied.
+    #[serde(default)]
+    pub status: NamespaceStatus,
+}
+
+/// Kubernetes' `NamespaceSpec`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NamespaceSpec {
+    /// Who still has to act before the namespace may go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
+}
+
+/// Kubernetes' `NamespaceStatus`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NamespaceStatus {
+    /// `Active` or `Terminating`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+}
+
+impl Kind for Namespace {
+    const INFO: &'static KindInfo = &KindInfo {
+        group: "",
+        version: "v1",
+        kind: "Namespace",
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        categories: &[],
+        scope: Scope::Cluster,
+        verbs: Verbs::All,
+        subresources: &[Subresource::Status],
+        log: ChangeLog::Main,
+        sealed: false,
+        columns: &[Column {
+            name: "Status",
+            data_type: "string",
+            description: "Active or Terminating",
+            wide: false,
+            cell: |o, _| match at(o, &["metadata", "deletionTimestamp"]).is_null() {
+                true => "Active".into(),
+                false => "Terminating".into(),
+            },
+        }],
+        views: &[],
+        schema: schema_of::<Namespace>,
+        check: no_check,
+        decode: decode_as::<Namespace>,
+    };
+}

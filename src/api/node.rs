@@ -1,0 +1,130 @@
+//! Node: a machine that runs Instances, in Kubernetes' own `v1` shape.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, at, decode_as, no_check, schema_of,
+};
+
+/// A machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// What its owner wants of it.
+    #[serde(default)]
+    pub spec: NodeSpec,
+    /// What its agent says of it.
+    #[serde(default)]
+    pub status: NodeStatus,
+}
+
+/// Kubernetes' `NodeSpec`, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeSpec {
+    /// True: nothing new is placed here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unschedulable: bool,
+}
+
+/// Kubernetes' `NodeStatus`, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// `cpu` (cores), `memory` (bytes).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub capacity: BTreeMap<String, String>,
+    /// What machine this is.
+    #[serde(default)]
+    pub node_info: NodeInfo,
+    /// `Ready`: the agent is alive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Kubernetes' `NodeSystemInfo`; the agent's version stands where Kubernetes has the kubelet's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInfo {
+    /// `/etc/machine-id`.
+    #[serde(default, rename = "machineID")]
+    pub machine_id: String,
+    /// Changes at every boot; attempts of an earlier boot cannot be running any more.
+    #[serde(default, rename = "bootID")]
+    pub boot_id: String,
+    /// `uname -r`.
+    #[serde(default)]
+    pub kernel_version: String,
+    /// `PRETTY_NAME` of os-release.
+    #[serde(default)]
+    pub os_image: String,
+    /// `linux`.
+    #[serde(default)]
+    pub operating_system: String,
+    /// `amd64`, `arm64`.
+    #[serde(default)]
+    pub architecture: String,
+    /// The agent's version.
+    #[serde(default)]
+    pub kubelet_version: String,
+}
+
+impl Kind for Node {
+    const INFO: &'static KindInfo = &KindInfo {
+        group: "",
+        version: "v1",
+        kind: "Node",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        categories: &[],
+        scope: Scope::Cluster,
+        verbs: Verbs::All,
+        subresources: &[Subresource::Status],
+        log: ChangeLog::Main,
+        sealed: false,
+        columns: &[
+            Column {
+                name: "Status",
+                data_type: "string",
+                description: "Ready, NotReady or Unknown",
+                wide: false,
+                cell: |o, _| {
+                    let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
+                    match conditions.iter().find(|c| c["type"] == "Ready").map(|c| c["status"].as_str()) {
+                        Some(Some("True")) => "Ready".into(),
+                        Some(Some("False")) => "NotReady".into(),
+                        _ => "Unknown".into(),
+                    }
+                },
+            },
+            Column {
+                name: "Version",
+                data_type: "string",
+                description: "version of the agent",
+                wide: false,
+                cell: |o, _| at(o, &["status", "nodeInfo", "kubeletVersion"]).clone(),
+            },
+            Column {
+                name: "OS-Image",
+                data_type: "string",
+                description: "operating system",
+                wide: true,
+                cell: |o, _| at(o, &["status", "nodeInfo", "osImage"]).clone(),
+            },
+            Column {
+                name: "Kernel-Version",
+                data_type: "string",
+                description: "kernel",
+                wide: true,
+                cell: |o, _| at(o, &["status", "nodeInfo", "kernelVersion"]).clone(),
+            },
+        ],
+        views: &[],
+        schema: schema_of::<Node>,
+        check: no_check,
+        decode: decode_as::<Node>,
+    };
+}

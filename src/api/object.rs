@@ -1,0 +1,348 @@
+//! `Object<K>`, and what one kind says of itself: [`KindInfo`] and the [`View`]s it is served as.
+
+use std::{borrow::Cow, fmt, ops};
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{ObjectMeta, Uid, Violation};
+
+/// A kind: the fields that objects of it have beside `apiVersion`, `kind` and `metadata`.
+pub trait Kind:
+    Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
+    /// Everything the machinery needs to know.
+    const INFO: &'static KindInfo;
+}
+
+/// An object of kind `K`. Dereferences to `K`, so that `app.spec` reads as it is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Object<K> {
+    /// Group and version, `appm.dev/v1` for our own kinds.
+    #[serde(default)]
+    pub api_version: String,
+    /// The kind's name.
+    #[serde(default)]
+    pub kind: String,
+    /// Name, labels and what the server keeps.
+    pub metadata: ObjectMeta,
+    /// The kind's own fields.
+    #[serde(flatten)]
+    pub body: K,
+}
+
+impl<K: Kind> Object<K> {
+    /// A new object that is not stored yet.
+    pub fn new(metadata: ObjectMeta, body: K) -> Self {
+        Self { api_version: K::INFO.api_version(), kind: K::INFO.kind.to_owned(), metadata, body }
+    }
+
+    /// Reads an object leniently: unknown fields are ignored.
+    ///
+    /// # Errors
+    /// When a known field has a value of another type.
+    pub fn from_slice(json: &[u8]) -> serde_json::Result<Self> {
+        // Twice over the text costs less than `flatten`, which first builds a tree.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Envelope {
+            #[serde(default)]
+            api_version: String,
+            #[serde(default)]
+            kind: String,
+            metadata: ObjectMeta,
+        }
+        let Envelope { api_version, kind, metadata } = serde_json::from_slice(json)?;
+        Ok(Self { api_version, kind, metadata, body: serde_json::from_slice(json)? })
+    }
+
+    /// The JSON tree.
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("kinds are plain data with text keys")
+    }
+
+    /// The uid of a stored object; see [`ObjectMeta::uid`].
+    pub fn uid(&self) -> &Uid {
+        self.metadata.uid()
+    }
+}
+
+impl<K> ops::Deref for Object<K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        &self.body
+    }
+}
+
+impl<K> ops::DerefMut for Object<K> {
+    fn deref_mut(&mut self) -> &mut K {
+        &mut self.body
+    }
+}
+
+/// Where objects of a kind live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In a namespace.
+    Namespaced,
+    /// Beside the namespaces.
+    Cluster,
+}
+
+/// Which change log a kind's changes go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeLog {
+    /// The long one: resume of watches over minutes to hours, and history.
+    Main,
+    /// The short one, of chatty kinds (Event, Lease), which must not push the others out.
+    Short,
+}
+
+/// What may be done with a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbs {
+    /// Everything.
+    All,
+    /// `get`, `list` and `watch`.
+    ReadOnly,
+}
+
+impl Verbs {
+    /// The words for discovery, sorted.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Verbs::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+            Verbs::ReadOnly => &["get", "list", "watch"],
+        }
+    }
+}
+
+/// A part of an object that has a URL of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    /// `/status`: written by controllers only.
+    Status,
+    /// `/scale`: `autoscaling/v1` Scale.
+    Scale,
+}
+
+/// What a kind says of itself. One `const` in the kind's file.
+#[derive(Debug)]
+pub struct KindInfo {
+    /// The API group of the stored form; empty for the core group.
+    pub group: &'static str,
+    /// The version of the stored form.
+    pub version: &'static str,
+    /// CamelCase name.
+    pub kind: &'static str,
+    /// Lower-case plural: the name in URLs.
+    pub plural: &'static str,
+    /// Lower-case singular.
+    pub singular: &'static str,
+    /// Short names for the command line.
+    pub short_names: &'static [&'static str],
+    /// Discovery categories; `all` is what `get all` lists.
+    pub categories: &'static [&'static str],
+    /// Namespaced or not.
+    pub scope: Scope,
+    /// What clients may do.
+    pub verbs: Verbs,
+    /// Which subresources there are.
+    pub subresources: &'static [Subresource],
+    /// Which change log its changes go to.
+    pub log: ChangeLog,
+    /// True if its bodies are encrypted on disk.
+    pub sealed: bool,
+    /// Table columns beside NAME (first) and AGE (last), which every kind has.
+    pub columns: &'static [Column],
+    /// Other groups and versions under which the same objects are served.
+    pub views: &'static [View],
+    /// The JSON Schema of the stored form.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// What the schema cannot say: rules between fields, and against the old object. Called with schema-valid JSON.
+    pub check: fn(new: &Value, old: Option<&Value>) -> Vec<Violation>,
+    /// Decodes the stored form into an `Object` of this kind, leniently.
+    pub decode: fn(&[u8]) -> serde_json::Result<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+impl PartialEq for KindInfo {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || (self.group, self.kind) == (other.group, other.kind)
+    }
+}
+
+impl Eq for KindInfo {}
+
+impl PartialOrd for KindInfo {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KindInfo {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.group, self.kind).cmp(&(other.group, other.kind))
+    }
+}
+
+impl std::hash::Hash for KindInfo {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.group, self.kind).hash(state);
+    }
+}
+
+impl KindInfo {
+    /// `group/version`, or the bare version for the core group.
+    pub fn api_version(&self) -> String {
+        api_version(self.group, self.version)
+    }
+
+    /// `plural.group`, or the bare plural for the core group: how messages name a resource.
+    pub fn qualified(&self) -> Cow<'static, str> {
+        match self.group {
+            "" => self.plural.into(),
+            group => format!("{}.{group}", self.plural).into(),
+        }
+    }
+
+    /// True for namespaced kinds.
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// True if the kind has that subresource.
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    /// Everything this kind is served as: its stored form first, then its other views.
+    pub fn served(&'static self) -> impl Iterator<Item = Served> {
+        std::iter::once(Served { kind: self, view: None })
+            .chain(self.views.iter().map(move |view| Served { kind: self, view: Some(view) }))
+    }
+}
+
+/// `group/version`, or the bare version for the core group.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// The same objects under another group, version or kind.
+#[derive(Debug)]
+pub struct View {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// CamelCase name.
+    pub kind: &'static str,
+    /// Name in URLs.
+    pub plural: &'static str,
+    /// Lower-case singular.
+    pub singular: &'static str,
+    /// Short names.
+    pub short_names: &'static [&'static str],
+    /// What clients may do.
+    pub verbs: Verbs,
+    /// Stored form to this form. Pure.
+    pub project: fn(&Value) -> Value,
+    /// This form to the stored form, where clients may write.
+    pub lift: Option<fn(&Value) -> Value>,
+    /// The JSON Schema of this form.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// One thing that the API serves: a kind in its stored form, or in one of its views.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The kind.
+    pub kind: &'static KindInfo,
+    /// The view, if it is not the stored form.
+    pub view: Option<&'static View>,
+}
+
+impl Served {
+    /// API group.
+    pub fn group(&self) -> &'static str {
+        self.view.map_or(self.kind.group, |v| v.group)
+    }
+
+    /// API version.
+    pub fn version(&self) -> &'static str {
+        self.view.map_or(self.kind.version, |v| v.version)
+    }
+
+    /// CamelCase name.
+    pub fn name(&self) -> &'static str {
+        self.view.map_or(self.kind.kind, |v| v.kind)
+    }
+
+    /// Name in URLs.
+    pub fn plural(&self) -> &'static str {
+        self.view.map_or(self.kind.plural, |v| v.plural)
+    }
+
+    /// Lower-case singular.
+    pub fn singular(&self) -> &'static str {
+        self.view.map_or(self.kind.singular, |v| v.singular)
+    }
+
+    /// Short names.
+    pub fn short_names(&self) -> &'static [&'static str] {
+        self.view.map_or(self.kind.short_names, |v| v.short_names)
+    }
+
+    /// What clients may do.
+    pub fn verbs(&self) -> Verbs {
+        self.view.map_or(self.kind.verbs, |v| v.verbs)
+    }
+
+    /// `group/version`.
+    pub fn api_version(&self) -> String {
+        api_version(self.group(), self.version())
+    }
+
+    /// The JSON Schema of this form.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        self.view.map_or(self.kind.schema, |v| v.schema)(generator)
+    }
+}
+
+/// One column of `get`.
+#[derive(Debug)]
+pub struct Column {
+    /// The heading, as `kubectl` prints it in upper case.
+    pub name: &'static str,
+    /// `string`, `integer` or `date`.
+    pub data_type: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// Shown by `-o wide` only.
+    pub wide: bool,
+    /// The cell of an object.
+    pub cell: fn(&Value, now: Timestamp) -> Value,
+}
+
+/// The value at a path of field names, or null.
+pub fn at<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
+    path.iter().try_fold(object, |value, step| value.get(step)).unwrap_or(&Value::Null)
+}
+
+/// A kind's `schema` function.
+pub fn schema_of<K: Kind>(generator: &mut SchemaGenerator) -> Schema {
+    <Object<K>>::json_schema(generator)
+}
+
+/// A kind's `decode` function.
+pub fn decode_as<K: Kind>(json: &[u8]) -> serde_json::Result<Box<dyn std::any::Any + Send + Sync>> {
+    Ok(Box::new(Object::<K>::from_slice(json)?))
+}
+
+/// A `check` that finds nothing, for kinds whose schema says everything.
+pub fn no_check(_: &Value, _: Option<&Value>) -> Vec<Violation> {
+    Vec::new()
+}

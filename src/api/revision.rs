@@ -1,0 +1,65 @@
+//! Revision: one past or present template of an App, as a ControllerRevision is of a StatefulSet.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, at, decode_as, schema_of};
+
+/// The undefaulted `revision` fields of an App's spec. Immutable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Revision {
+    /// Counts an App's templates upwards; going back to an old template raises its number.
+    pub revision: i64,
+    /// The template as the App's author wrote it. Two templates are compared after defaulting both with the running
+    /// binary, so that a release with other defaults restarts nothing.
+    #[schemars(with = "std::collections::BTreeMap<String, Value>")]
+    pub data: Value,
+}
+
+/// `data` never changes.
+fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
+    match old {
+        Some(old) if old["data"] != new["data"] => {
+            vec![Violation::new(FieldPath::of("data"), Problem::Forbidden, "a revision's data is immutable")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Kind for Revision {
+    const INFO: &'static KindInfo = &KindInfo {
+        group: super::GROUP,
+        version: super::VERSION,
+        kind: "Revision",
+        plural: "revisions",
+        singular: "revision",
+        short_names: &["rev"],
+        categories: &[],
+        scope: Scope::Namespaced,
+        verbs: Verbs::All,
+        subresources: &[],
+        log: ChangeLog::Main,
+        sealed: false,
+        columns: &[
+            Column {
+                name: "App",
+                data_type: "string",
+                description: "the App it belongs to",
+                wide: false,
+                cell: |o, _| at(o, &["metadata", "ownerReferences"])[0]["name"].clone(),
+            },
+            Column {
+                name: "Revision",
+                data_type: "integer",
+                description: "its number",
+                wide: false,
+                cell: |o, _| o["revision"].clone(),
+            },
+        ],
+        views: &[],
+        schema: schema_of::<Revision>,
+        check,
+        decode: decode_as::<Revision>,
+    };
+}

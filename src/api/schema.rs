@@ -1,0 +1,93 @@
+//! JSON Schema and OpenAPI components, both from the one derive on the API types.
+//!
+//! Reading the store is lenient, writing is strict: [`strict`] closes every object schema that lists its properties, so
+//! that a misspelt field is a violation with a path and not silently dropped.
+
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator,
+    generate::SchemaSettings,
+    transform::{RecursiveTransform, Transform},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Served, kinds};
+
+/// The schema of one served form, 2020-12, with `$defs`, closed.
+pub fn of(served: Served) -> Value {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = served.schema(&mut generator);
+    let definitions = generator.take_definitions(true);
+    if !definitions.is_empty() {
+        schema.insert("$defs".into(), Value::Object(definitions));
+    }
+    strict(&mut schema);
+    schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert("title".into(), json!(served.name()));
+    name_type(&mut schema, served);
+    schema.to_value()
+}
+
+/// Every component of the OpenAPI document, by name, references pointing into `#/components/schemas`.
+pub fn components() -> Map<String, Value> {
+    let mut generator = component_generator();
+    let mut all = Map::new();
+    for served in kinds::served() {
+        let mut schema = served.schema(&mut generator);
+        strict(&mut schema);
+        name_type(&mut schema, served);
+        all.insert(component_name(served), schema.to_value());
+    }
+    add::<super::Transaction>(&mut generator, &mut all, "Transaction");
+    add::<super::TransactionResult>(&mut generator, &mut all, "TransactionResult");
+    for (name, definition) in generator.take_definitions(true) {
+        let mut definition = Schema::try_from(definition).expect("a definition is a schema");
+        strict(&mut definition);
+        all.insert(name, definition.to_value());
+    }
+    all.sort_keys();
+    all
+}
+
+/// The component's name: the kind, with its group for views, so that v1 and events.k8s.io Events stay apart.
+pub fn component_name(served: Served) -> String {
+    match served.view {
+        None => served.name().to_owned(),
+        Some(_) => format!("{}.{}.{}", served.name(), served.version(), if served.group().is_empty() { "core" } else { served.group() }),
+    }
+}
+
+fn component_generator() -> SchemaGenerator {
+    SchemaSettings::draft2020_12()
+        .with(|s| {
+            s.definitions_path = "/components/schemas".into();
+            s.meta_schema = None;
+        })
+        .into_generator()
+}
+
+fn add<T: JsonSchema>(generator: &mut SchemaGenerator, all: &mut Map<String, Value>, name: &str) {
+    let mut schema = T::json_schema(generator);
+    strict(&mut schema);
+    all.insert(name.to_owned(), schema.to_value());
+}
+
+/// `apiVersion` and `kind` admit the one value that makes sense.
+fn name_type(schema: &mut Schema, served: Served) {
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
+    properties.insert("apiVersion".into(), json!({"type": "string", "enum": [served.api_version()]}));
+    properties.insert("kind".into(), json!({"type": "string", "enum": [served.name()]}));
+    schema.insert(
+        "x-kubernetes-group-version-kind".into(),
+        json!([{"group": served.group(), "version": served.version(), "kind": served.name()}]),
+    );
+}
+
+/// Closes every object that lists its properties.
+fn strict(schema: &mut Schema) {
+    RecursiveTransform(|schema: &mut Schema| {
+        if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
+            schema.insert("additionalProperties".into(), json!(false));
+        }
+    })
+    .transform(schema);
+}

@@ -1,0 +1,161 @@
+//! The stored form of an object: ready-to-send bytes, and the typed value beside them.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Key, Kind, Object, ObjectMeta, Rev};
+
+/// An object's JSON without its `resourceVersion`, which is known only when the store commits.
+///
+/// The text always begins with `{"apiVersion":…,"kind":…,"metadata":{`; the revision is spliced in right there, so
+/// committing costs one copy and no second serialisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    json: Bytes,
+    splice: usize,
+}
+
+const OPENING: &str = r#""metadata":{"#;
+
+impl Body {
+    /// Serialises an object, dropping `metadata.resourceVersion`.
+    ///
+    /// # Panics
+    /// If `object` has no `metadata` object with at least one field (every stored object has name and uid).
+    pub fn new(mut object: Value) -> Self {
+        let map = object.as_object_mut().expect("an API object is a JSON object");
+        let version = map.shift_remove("apiVersion").unwrap_or_default();
+        let kind = map.shift_remove("kind").unwrap_or_default();
+        let mut metadata = map.shift_remove("metadata").unwrap_or_default();
+        if let Some(fields) = metadata.as_object_mut() {
+            fields.shift_remove("resourceVersion");
+        }
+        let rest = object.to_string();
+        let head = format!(r#"{{"apiVersion":{version},"kind":{kind},{OPENING}"#);
+        let metadata = metadata.to_string();
+        let tail = if rest == "{}" { "}" } else { &rest[1..] };
+        let comma = if rest == "{}" { "" } else { "," };
+        let splice = head.len();
+        let json = Bytes::from(format!("{head}{}{comma}{tail}", &metadata[1..]));
+        Self { json, splice }
+    }
+
+    /// Takes JSON that [`Body::json`] gave out, back from disk.
+    ///
+    /// # Errors
+    /// When the text does not have the shape that `new` writes.
+    pub fn from_json(json: Bytes) -> Result<Self, MalformedBody> {
+        let found = json.windows(OPENING.len()).position(|w| w == OPENING.as_bytes());
+        match found {
+            Some(at) if json.ends_with(b"}") => Ok(Self { splice: at + OPENING.len(), json }),
+            _ => Err(MalformedBody),
+        }
+    }
+
+    /// The JSON without a `resourceVersion`: what goes to disk.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// The JSON as clients get it at `revision`.
+    pub fn at(&self, revision: Rev) -> Bytes {
+        let version = format!(r#""resourceVersion":"{revision}","#);
+        let (head, tail) = self.json.split_at(self.splice);
+        let mut out = Vec::with_capacity(self.json.len() + version.len());
+        out.extend_from_slice(head);
+        out.extend_from_slice(version.as_bytes());
+        out.extend_from_slice(tail);
+        out.into()
+    }
+}
+
+/// JSON on disk that is not an object's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stored body is not an API object")]
+pub struct MalformedBody;
+
+/// One version of an object, immutable, shared by everybody who reads it.
+pub struct StoredObject {
+    /// Its key.
+    pub key: Key,
+    /// The revision of this version.
+    pub revision: Rev,
+    /// The whole JSON, `resourceVersion` included: ready to send.
+    pub json: Bytes,
+    meta: ObjectMeta,
+    typed: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl StoredObject {
+    /// The version of `key` at `revision`.
+    ///
+    /// # Errors
+    /// When the body's metadata cannot be read.
+    pub fn new(key: Key, revision: Rev, body: &Body) -> serde_json::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Envelope {
+            metadata: ObjectMeta,
+        }
+        let json = body.at(revision);
+        let Envelope { mut metadata } = serde_json::from_slice(&json)?;
+        // Only admission reads these, and it reads them from the JSON.
+        metadata.managed_fields = Vec::new();
+        Ok(Self { key, revision, json, meta: metadata, typed: OnceLock::new() })
+    }
+
+    /// The metadata, without `managedFields`.
+    pub fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    /// The typed value, decoded once; `None` if it cannot be decoded as `K` (written by another version of appm, say).
+    pub fn typed<K: Kind>(&self) -> Option<Arc<Object<K>>> {
+        let decode = || (self.key.kind.decode)(&self.json).ok().map(Arc::from);
+        self.typed.get_or_init(decode).clone()?.downcast().ok()
+    }
+
+    /// The JSON tree, parsed anew.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("the store holds valid JSON")
+    }
+}
+
+impl fmt::Debug for StoredObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} @{}", self.key, self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_revision_is_spliced_in_and_left_out_on_disk() {
+        let object = json!({
+            "kind": "Namespace", "apiVersion": "v1", "spec": {"a": 1},
+            "metadata": {"name": "x", "resourceVersion": "3", "uid": "u"},
+        });
+        let body = Body::new(object);
+        let read: Value = serde_json::from_slice(&body.at(Rev(9))).expect("valid");
+        assert_eq!(read["metadata"]["resourceVersion"], "9");
+        assert_eq!(read["spec"]["a"], 1);
+        assert!(!String::from_utf8_lossy(body.json()).contains("resourceVersion"));
+        assert_eq!(Body::from_json(body.json().clone()), Ok(body));
+    }
+
+    #[test]
+    fn an_object_of_metadata_only_is_valid_json() {
+        let body = Body::new(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}}));
+        let read: Value = serde_json::from_slice(&body.at(Rev(1))).expect("valid");
+        assert_eq!(read["metadata"], json!({"resourceVersion": "1", "name": "x"}));
+    }
+}
