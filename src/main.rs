@@ -1,1 +1,5 @@
-fn main(){}
+//! The `appm` binary: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    appm::cli::main()
+}

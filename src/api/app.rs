@@ -641,7 +641,8 @@ mod tests {
     #[test]
     fn every_spec_field_has_a_class() {
         let schema = schemars::schema_for!(AppSpec).to_value();
-        let mut fields: Vec<&str> = schema["properties"].as_object().expect("properties").keys().map(String::as_str).collect();
+        let mut fields: Vec<&str> =
+            schema["properties"].as_object().expect("properties").keys().map(String::as_str).collect();
         let mut classed: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
         fields.sort_unstable();
         classed.sort_unstable();

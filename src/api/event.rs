@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, Kind, KindInfo, MicroTime, Object, ObjectMeta, Scope, Time, Verbs, View, at, decode_as, no_check,
-    schema_of,
+    ChangeLog, Column, Kind, KindInfo, MicroTime, Object, ObjectMeta, Scope, Time, Verbs, View, at, decode_as,
+    no_check, schema_of,
 };
 
 /// Kubernetes' core `v1` Event.
@@ -296,7 +296,10 @@ mod tests {
             "message": "m", "count": 3, "reason": "Started", "reportingComponent": "appm.dev/agent",
         });
         let shown = project(&core);
-        assert_eq!((&shown["regarding"]["name"], &shown["note"], &shown["deprecatedCount"]), (&json!("web"), &json!("m"), &json!(3)));
+        assert_eq!(
+            (&shown["regarding"]["name"], &shown["note"], &shown["deprecatedCount"]),
+            (&json!("web"), &json!("m"), &json!(3))
+        );
         assert_eq!(shown["apiVersion"], "events.k8s.io/v1");
         assert_eq!(lift(&shown), core);
     }

@@ -77,15 +77,8 @@ fn sigterm() -> String {
 }
 
 /// Fields of the spec that may change while the instance lives.
-pub const LIVE_FIELDS: &[&str] = &[
-    "restartPolicy",
-    "restart",
-    "terminationGracePeriodSeconds",
-    "stopSignal",
-    "logs",
-    "suspend",
-    "restartedAt",
-];
+pub const LIVE_FIELDS: &[&str] =
+    &["restartPolicy", "restart", "terminationGracePeriodSeconds", "stopSignal", "logs", "suspend", "restartedAt"];
 
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

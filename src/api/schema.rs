@@ -52,7 +52,12 @@ pub fn components() -> Map<String, Value> {
 pub fn component_name(served: Served) -> String {
     match served.view {
         None => served.name().to_owned(),
-        Some(_) => format!("{}.{}.{}", served.name(), served.version(), if served.group().is_empty() { "core" } else { served.group() }),
+        Some(_) => format!(
+            "{}.{}.{}",
+            served.name(),
+            served.version(),
+            if served.group().is_empty() { "core" } else { served.group() }
+        ),
     }
 }
 

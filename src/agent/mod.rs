@@ -1,0 +1,1 @@
+//! Makes the Instances bound to this node real.

@@ -1,0 +1,1 @@
+//! One controller per kind that has one; each judges purely and acts through the client.

@@ -1,0 +1,178 @@
+//! How Instances become real. A driver starts, signals and watches attempts; it decides nothing.
+//!
+//! Two real ones: `process` (through the keeper) and `sim` (a simulated machine with seeded faults).
+//! Both keep the same promises, and the same test bodies run on both:
+//! - `start` is idempotent by [`StartKey`]: it never starts a key twice, whatever dies in between;
+//! - an exit is reported until it is acknowledged;
+//! - what cannot be known is said to be lost, never made up.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::api::{RlimitName, Uid, Usage};
+
+/// What is started at most once: one attempt of one Instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StartKey {
+    /// The Instance.
+    pub uid: Uid,
+    /// Its attempt, from 1.
+    pub attempt: u32,
+}
+
+impl fmt::Display for StartKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.uid, self.attempt)
+    }
+}
+
+/// Everything that is needed to start a process; nothing is looked up later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// What is started.
+    pub key: StartKey,
+    /// Program and arguments, expanded. With `script`, the words are ignored.
+    pub argv: Vec<String>,
+    /// A script instead: run by `sh -eu` or its `#!` interpreter.
+    pub script: Option<String>,
+    /// The whole environment, expanded; nothing of the daemon's own leaks into it.
+    pub env: Vec<(String, String)>,
+    /// The working directory; default: the instance's own.
+    pub working_dir: Option<String>,
+    /// The OS user; default: the daemon's own.
+    pub user: Option<String>,
+    /// The OS group; default: the user's.
+    pub group: Option<String>,
+    /// The umask.
+    pub umask: u32,
+    /// The nice value.
+    pub nice: i32,
+    /// Resource limits.
+    pub rlimits: BTreeMap<RlimitName, u64>,
+    /// Text for standard input; none: `/dev/null`.
+    pub stdin: Option<String>,
+    /// How much output is kept.
+    pub logs: LogLimits,
+}
+
+/// How much output of an instance is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLimits {
+    /// Bytes at which a log file is rotated.
+    pub max_size: u64,
+    /// Files kept, the current one included.
+    pub max_files: u32,
+}
+
+/// A process that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Its process id.
+    pub pid: i32,
+    /// When it was started.
+    pub start_time: Timestamp,
+    /// True if it is not the keeper's child: its exit code cannot be known.
+    pub adopted: bool,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody could see how.
+    Lost,
+}
+
+/// An attempt that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub end: End,
+    /// When it was started.
+    pub start_time: Timestamp,
+    /// When it ended, or when that was noticed.
+    pub finish_time: Timestamp,
+}
+
+/// An attempt as the driver sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// It runs.
+    Running(Started),
+    /// It ended, and nobody has acknowledged that yet.
+    Ended(Ended),
+}
+
+/// What the driver reports by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DriverEvent {
+    /// An attempt ended.
+    Ended(StartKey, Ended),
+    /// Reports may have been missed: call [`Driver::observe`].
+    Resync,
+}
+
+/// Whom a signal reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// The process itself.
+    Process,
+    /// Everything that it left behind too: its session, its process group, its descendants.
+    Tree,
+}
+
+/// Why a start did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The manifest's author can mend it: no such program, user, directory.
+    #[error("{0}")]
+    Refused(String),
+    /// That attempt was started before, and has ended since; its end is reported by `observe`.
+    #[error("attempt {0} was started before")]
+    AlreadyStarted(StartKey),
+    /// Nobody knows whether it was started: ask `observe`.
+    #[error("the driver did not answer: {0}")]
+    Unknown(String),
+}
+
+/// The driver could not look or act. Says nothing about the processes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the driver cannot be reached: {0}")]
+pub struct Unreachable(pub String);
+
+/// Makes attempts real.
+pub trait Driver: Send + Sync + 'static {
+    /// Every attempt that runs, or ended and is not acknowledged.
+    fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>>;
+
+    /// Starts an attempt, unless its key was started before. If it runs already, answers with what runs.
+    fn start(&self, start: Start) -> BoxFuture<'_, Result<Started, StartError>>;
+
+    /// Sends a signal to an attempt that runs; one that ended meanwhile is no error.
+    fn signal<'a>(&'a self, key: &'a StartKey, signal: i32, reach: Reach) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// The exit of an attempt is on disk elsewhere: the driver may forget it. Also kills what the attempt left behind.
+    fn acknowledge<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// The Instance is gone: forget all its attempts, remove its directory and its output.
+    fn remove<'a>(&'a self, uid: &'a Uid) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// How much output of an Instance is kept from now on.
+    fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// What an attempt that runs uses; `None` if it does not run.
+    fn usage(&self, key: &StartKey) -> Option<Usage>;
+
+    /// The stream of reports. May be taken once.
+    fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent>;
+}
+
+/// The driver that everybody shares.
+pub type SharedDriver = Arc<dyn Driver>;

@@ -1,0 +1,1 @@
+//! The keeper: parent of every process, tiny, single-threaded, outliving the server.

@@ -1,0 +1,1 @@
+//! The logger: pumps, rotates and indexes what processes print, beside the keeper.

@@ -1,0 +1,1 @@
+//! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.

@@ -1,0 +1,1 @@
+//! What every controller runs on: work queue, cache, and the generic pass.

@@ -1,0 +1,1 @@
+//! The REST API in Kubernetes' shape, over TLS and the Unix socket.
