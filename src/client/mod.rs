@@ -3,6 +3,8 @@
 //! Two forms: over HTTP (`http`), and in-process over admission (built by `daemon`). A controller that is written against this trait
 //! can move to another process or another machine without a change.
 
+pub mod http;
+
 use std::sync::Arc;
 
 use futures::{future::BoxFuture, stream::BoxStream};

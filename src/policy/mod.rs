@@ -1,1 +1,3 @@
 //! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.
+
+pub mod manifest;

@@ -1,0 +1,79 @@
+//! Opening a connection: Unix socket, or TCP with TLS.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{Endpoint, RequestError};
+
+/// A server that does not take a connection for this long does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Trust in the certificates of `ca_pem` and in no others.
+pub(super) fn trust(ca_pem: &[u8]) -> io::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+        let certificate = certificate.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+        roots.add(certificate).map_err(io::Error::other)?;
+    }
+    if roots.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no CA certificate to trust"));
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A new connection. The task that drives it ends with it.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    tls: Option<&TlsConnector>,
+) -> Result<SendRequest<Full<Bytes>>, RequestError> {
+    let unreachable = |source| RequestError::Unreachable { endpoint: endpoint.clone(), source };
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the connection was not taken in time");
+    match (endpoint, tls) {
+        (Endpoint::Https(https), Some(tls)) => {
+            let connecting = async {
+                let tcp = TcpStream::connect((https.host.as_str(), https.port)).await?;
+                tcp.set_nodelay(true)?;
+                let name = ServerName::try_from(https.host.clone()).map_err(io::Error::other)?;
+                tls.connect(name, tcp).await
+            };
+            let connected = timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(late()));
+            shake_hands(connected.map_err(unreachable)?).await
+        }
+        (Endpoint::Unix(path), _) => {
+            let connected = timeout(PATIENCE, UnixStream::connect(path)).await.unwrap_or_else(|_| Err(late()));
+            shake_hands(connected.map_err(unreachable)?).await
+        }
+        (Endpoint::Https(_), None) => unreachable!("a client of an HTTPS endpoint is made with its trust"),
+    }
+}
+
+async fn shake_hands<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, RequestError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // Whoever waits for an answer is told of the error by `sender`.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
