@@ -1,3 +1,9 @@
 //! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.
 
+pub mod fields;
+pub mod json_patch;
+pub mod label_names;
 pub mod manifest;
+pub mod merge;
+pub mod selector;
+pub mod shape;
