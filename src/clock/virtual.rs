@@ -1,6 +1,9 @@
 //! A clock that a simulation moves by hand, with seeded chance.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -24,13 +27,13 @@ struct Inner {
 struct State {
     now: Timestamp,
     seed: u64,
-    wanted: Vec<Timestamp>,
+    wanted: BTreeSet<Timestamp>,
 }
 
 impl Virtual {
     /// A clock that shows `now` and draws chance from `seed`.
     pub fn new(now: Timestamp, seed: u64) -> Self {
-        let state = Mutex::new(State { now, seed, wanted: Vec::new() });
+        let state = Mutex::new(State { now, seed, wanted: BTreeSet::new() });
         Self { inner: Arc::new(Inner { state, moved: Notify::new() }) }
     }
 
@@ -47,7 +50,7 @@ impl Virtual {
 
     /// The earliest time that anybody sleeps until, if anybody does.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.lock().wanted.iter().min().copied()
+        self.lock().wanted.first().copied()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -72,7 +75,7 @@ impl Clock for Virtual {
                     if state.now >= at {
                         return;
                     }
-                    state.wanted.push(at);
+                    state.wanted.insert(at);
                 }
                 moved.await;
             }

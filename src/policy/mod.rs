@@ -7,3 +7,8 @@ pub mod manifest;
 pub mod merge;
 pub mod selector;
 pub mod shape;
+pub mod backoff;
+pub mod expand;
+pub mod restart;
+pub mod rollout;
+pub mod template;

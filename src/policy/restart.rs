@@ -1,0 +1,95 @@
+//! What an exit leads to: the exit code rules first, then the restart policy.
+
+use crate::api::{Exit, ExitAction, Restart, RestartPolicy};
+
+/// What an exit leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Start again, by backoff.
+    Restart,
+    /// Stay ended, for this reason: `Completed`, `Failed`, `Lost`, `Stopped` or `Removed`.
+    End(&'static str),
+}
+
+/// The terminal reason on which the App controller deletes the App.
+pub const REMOVED: &str = "Removed";
+/// The terminal reason of an instance that used up its `maxRestarts`.
+pub const CRASH_LOOPING: &str = "CrashLooping";
+/// The terminal reason of an exit with code 0 that is not restarted.
+pub const COMPLETED: &str = "Completed";
+/// The terminal reason of an exit by a rule that says `Stop`.
+pub const STOPPED: &str = "Stopped";
+/// The reason of an instance whose App is suspended.
+pub const SUSPENDED: &str = "Suspended";
+
+/// Judges an exit that nobody asked for.
+pub fn judge(exit: &Exit, policy: RestartPolicy, restart: &Restart) -> Verdict {
+    match rule(exit, restart) {
+        Some(ExitAction::Restart) => return Verdict::Restart,
+        Some(ExitAction::Stop) => return Verdict::End(STOPPED),
+        Some(ExitAction::Remove) => return Verdict::End(REMOVED),
+        None => {}
+    }
+    match policy {
+        RestartPolicy::Always => Verdict::Restart,
+        RestartPolicy::OnFailure if !exit.is_success() => Verdict::Restart,
+        _ if exit.is_success() => Verdict::End(COMPLETED),
+        _ if exit.lost => Verdict::End("Lost"),
+        _ => Verdict::End("Failed"),
+    }
+}
+
+/// The rule that speaks of this exit. A lost exit, and a start that failed, match none.
+fn rule(exit: &Exit, restart: &Restart) -> Option<ExitAction> {
+    let word = match (exit.code, &exit.signal) {
+        (Some(code), _) => code.to_string(),
+        (None, Some(signal)) => signal.clone(),
+        (None, None) => return None,
+    };
+    restart.exit_codes.get(&word).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(code: i32) -> Exit {
+        Exit { code: Some(code), ..Exit::default() }
+    }
+
+    fn signal(name: &str) -> Exit {
+        Exit { signal: Some(name.to_owned()), ..Exit::default() }
+    }
+
+    #[test]
+    fn rules_come_first_then_the_policy() {
+        use RestartPolicy::{Always, Never, OnFailure};
+        use Verdict::{End, Restart as Again};
+        let lost = Exit { lost: true, ..Exit::default() };
+        let refused = Exit { message: "no such program".to_owned(), ..Exit::default() };
+        let rules = [("0", ExitAction::Stop), ("75", ExitAction::Restart), ("SIGKILL", ExitAction::Remove)];
+        let rules = Restart {
+            exit_codes: rules.iter().map(|(word, action)| ((*word).to_owned(), *action)).collect(),
+            ..Restart::default()
+        };
+        let none = Restart::default();
+        for (exit, policy, restart, verdict) in [
+            (code(0), Always, &none, Again),
+            (code(1), Always, &none, Again),
+            (code(0), OnFailure, &none, End("Completed")),
+            (code(1), OnFailure, &none, Again),
+            (signal("SIGTERM"), OnFailure, &none, Again),
+            (lost.clone(), OnFailure, &none, Again),
+            (lost.clone(), Never, &none, End("Lost")),
+            (code(0), Never, &none, End("Completed")),
+            (code(2), Never, &none, End("Failed")),
+            (refused, Never, &none, End("Failed")),
+            (code(0), Always, &rules, End("Stopped")),
+            (code(75), Never, &rules, Again),
+            (signal("SIGKILL"), Always, &rules, End("Removed")),
+            (lost, Always, &rules, Again),
+        ] {
+            assert_eq!(judge(&exit, policy, restart), verdict, "{exit:?} {policy:?}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! An App's template: the fields of its spec whose change replaces instances.
+//!
+//! A Revision keeps them as the author wrote them; whether two templates are the same is judged after the running binary
+//! has put its defaults into both, so that a release with other defaults, or one that knows more fields, restarts nothing.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::api::{AppSpec, FIELDS, FieldClass};
+
+/// The template in a spec as it is stored.
+pub fn of(spec: &Value) -> Value {
+    let fields = FIELDS.iter().filter(|(_, class)| *class == FieldClass::Revision);
+    let there = fields.filter_map(|(name, _)| Some(((*name).to_owned(), spec.get(*name)?.clone())));
+    Value::Object(there.collect())
+}
+
+/// True if both templates make the same instances. A template that this binary cannot read equals only its own text.
+pub fn same(a: &Value, b: &Value) -> bool {
+    let typed = |template: &Value| AppSpec::deserialize(template).ok();
+    a == b || typed(a).zip(typed(b)).is_some_and(|(a, b)| a == b)
+}
+
+/// Six hexadecimal digits for the name of a Revision. Only a name: never compared, never computed again.
+pub fn hash(template: &Value, salt: u32) -> String {
+    let mut text = sorted(template).to_string();
+    if salt > 0 {
+        text.push_str(&salt.to_string());
+    }
+    Sha256::digest(text).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same tree with every map sorted by key, so that the order of fields in a manifest makes no difference.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_revision_fields_are_in_the_template() {
+        let spec = json!({"replicas": 3, "process": {"command": ["a"]}, "restart": {"maxRestarts": 1}, "env": []});
+        assert_eq!(of(&spec), json!({"process": {"command": ["a"]}, "env": []}));
+    }
+
+    #[test]
+    fn templates_are_compared_after_defaulting() {
+        let bare = json!({"process": {"command": ["a"]}, "ports": [{"name": "http"}]});
+        let full = json!({
+            "env": [], "ports": [{"protocol": "TCP", "containerPort": 0, "name": "http"}],
+            "process": {"command": ["a"], "args": []},
+        });
+        let other = json!({"process": {"command": ["a"]}, "ports": [{"name": "http", "containerPort": 80}]});
+        assert!(same(&bare, &full) && !same(&bare, &other));
+        let newer = json!({"container": {"image": "a"}});
+        assert!(same(&newer, &newer) && !same(&newer, &bare));
+    }
+
+    #[test]
+    fn the_name_does_not_depend_on_the_order_of_fields() {
+        let a = json!({"process": {"command": ["a"], "umask": "022"}});
+        let b = json!({"process": {"umask": "022", "command": ["a"]}});
+        assert_eq!((hash(&a, 0), hash(&a, 0).len()), (hash(&b, 0), 6));
+        assert_ne!(hash(&a, 0), hash(&a, 1));
+    }
+}
