@@ -1,14 +1,14 @@
 //! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.
 
+pub mod backoff;
+pub mod expand;
 pub mod fields;
 pub mod json_patch;
 pub mod label_names;
 pub mod manifest;
 pub mod merge;
-pub mod selector;
-pub mod shape;
-pub mod backoff;
-pub mod expand;
 pub mod restart;
 pub mod rollout;
+pub mod selector;
+pub mod shape;
 pub mod template;

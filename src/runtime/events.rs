@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Batch, is_transient};
 use crate::{
     api::{
-        Durability, Event, EventSeries, EventSource, Key, Kind, MicroTime, Object, ObjectMeta, ObjectReference, Operation,
-        OperationVerb, Time,
+        Durability, Event, EventSeries, EventSource, Key, Kind, MicroTime, Object, ObjectMeta, ObjectReference,
+        Operation, OperationVerb, Time,
     },
     client::{Query, SharedClient, operation},
     clock::SharedClock,
