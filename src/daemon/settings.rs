@@ -1,0 +1,80 @@
+//! What can be set from outside, and where things lie in the data directory.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where everything lies.
+    pub data_dir: DataDir,
+    /// Where HTTPS is served; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The name of this node; default: the host's.
+    pub node_name: Option<String>,
+    /// The binary that keeper and logger run from: normally the running one.
+    pub exe: PathBuf,
+}
+
+impl Settings {
+    /// HTTPS on 127.0.0.1:6060.
+    pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6060);
+}
+
+/// The layout of the data directory. Nothing else is ever written by the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The data directory at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("appm.db")
+    }
+
+    /// The Unix socket of the API.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("appm.sock")
+    }
+
+    /// The kubeconfig that the server writes.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.0.join("kubeconfig")
+    }
+
+    /// Certificates and their keys.
+    pub fn pki(&self) -> PathBuf {
+        self.0.join("pki")
+    }
+
+    /// The key that seals secrets at rest.
+    pub fn seal_key(&self) -> PathBuf {
+        self.0.join("keys/seal.key")
+    }
+
+    /// The keeper's directory.
+    pub fn keeper(&self) -> PathBuf {
+        self.0.join("keeper")
+    }
+
+    /// The directories of the instances.
+    pub fn instances(&self) -> PathBuf {
+        self.0.join("instances")
+    }
+
+    /// The pid of the running server.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+}
