@@ -114,6 +114,17 @@ impl StoredObject {
         &self.meta
     }
 
+    /// The body again, as it stands on disk: without the revision.
+    pub fn body(&self) -> Body {
+        let opening = self.json.windows(OPENING.len()).position(|w| w == OPENING.as_bytes());
+        let splice = opening.expect("the JSON was made by `Body::at`") + OPENING.len();
+        let version = format!(r#""resourceVersion":"{}","#, self.revision).len();
+        let mut json = Vec::with_capacity(self.json.len() - version);
+        json.extend_from_slice(&self.json[..splice]);
+        json.extend_from_slice(&self.json[splice + version..]);
+        Body { json: json.into(), splice }
+    }
+
     /// The typed value, decoded once; `None` if it cannot be decoded as `K` (written by another version of appm, say).
     pub fn typed<K: Kind>(&self) -> Option<Arc<Object<K>>> {
         let decode = || (self.key.kind.decode)(&self.json).ok().map(Arc::from);
@@ -150,6 +161,14 @@ mod tests {
         assert_eq!(read["spec"]["a"], 1);
         assert!(!String::from_utf8_lossy(body.json()).contains("resourceVersion"));
         assert_eq!(Body::from_json(body.json().clone()), Ok(body));
+    }
+
+    #[test]
+    fn a_stored_object_gives_its_body_back() {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x", "uid": "u"}});
+        let body = Body::new(object);
+        let stored = StoredObject::new(Key::of::<crate::api::Namespace>("", "x"), Rev(12345), &body).expect("valid");
+        assert_eq!(stored.body(), body);
     }
 
     #[test]

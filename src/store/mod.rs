@@ -1,5 +1,280 @@
 //! The store: every object in memory, every change one revision, SQLite the durable log.
+//!
+//! ```text
+//!  commit() ──► bounded queue ──► writer (one task) ──► Engine: one transaction, one sync for the whole group
+//!                                    │ only after that
+//!                                    ▼
+//!  get, list ◄── index (memory)   hub ──► one bounded queue per watcher
+//! ```
+//!
+//! Invariants:
+//! - A commit is one revision; revisions only grow, and no revision is ever handed out twice with other content.
+//! - Readers and watchers see a commit only after the engine has it (and has synced it, if any commit of its group is
+//!   durable). An acknowledged durable commit survives power loss.
+//! - A watcher sees every change after its cursor once, in order, commit by commit, or is told that it does not.
+//! - Reads never touch the disk; a slow watcher never slows the writer.
+//!
+//! Admission is the only writer of desired state; the server and the in-process client read.
 
+mod counters;
+mod engine;
+mod history;
+mod index;
+mod limits;
+mod memory;
 mod model;
+mod ring;
+mod watch;
+mod writer;
 
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use engine::{
+    Bounds, ChangeRow, Engine, EngineError, Group, Loaded, LoadedObject, Oldest, OpenError, Remembered, Row, Tail, Txn,
+};
+pub use limits::{Limits, Retention};
+pub use memory::Memory;
 pub use model::*;
+pub use watch::Watch;
+
+use crate::{
+    api::{ChangeLog, Key, KindInfo, Rev, StoredObject, Uid},
+    clock::SharedClock,
+};
+use {
+    counters::Counters,
+    index::Index,
+    watch::Hub,
+    writer::{Message, Writer},
+};
+
+/// The store. Shared by `Arc`; dropping the last one without [`Store::close`] is what a crash looks like.
+#[derive(Debug)]
+pub struct Store {
+    core: Arc<Core>,
+    queue: mpsc::Sender<Message>,
+}
+
+/// What the store, its writer and its watchers share. Lock order: `hub` before `index`.
+struct Core {
+    engine: Arc<dyn Engine>,
+    limits: Limits,
+    index: RwLock<Index>,
+    hub: Mutex<Hub>,
+    oldest: Mutex<Oldest>,
+    counters: Counters,
+}
+
+/// Figures for `/metrics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The newest revision.
+    pub revision: Rev,
+    /// The oldest revision that a watch of a kind of the main log can resume from.
+    pub oldest: Rev,
+    /// Objects by kind, by the kind's qualified plural.
+    pub objects: Vec<(String, usize)>,
+    /// Commits that were done.
+    pub commits: u64,
+    /// Groups in which they were written: one engine transaction each.
+    pub groups: u64,
+    /// Groups that were synced.
+    pub synced: u64,
+    /// Commits refused because an expectation did not hold.
+    pub conflicts: u64,
+    /// Groups that the engine could not write.
+    pub failures: u64,
+    /// Commits refused because the queue was full.
+    pub overloads: u64,
+    /// Watchers at present.
+    pub watchers: usize,
+    /// Watchers that were cut off since the start.
+    pub cut_off: u64,
+}
+
+impl Store {
+    /// Loads everything and starts the writer, on the runtime that is current.
+    ///
+    /// # Errors
+    /// When the engine cannot be read, or cannot record that it is in use.
+    pub async fn open(engine: Box<dyn Engine>, clock: SharedClock, limits: Limits) -> Result<Arc<Self>, OpenError> {
+        let engine: Arc<dyn Engine> = Arc::from(engine);
+        let loaded = engine.load().await?;
+        // Revisions that were handed out after the newest that survived must not be handed out again.
+        let (revision, oldest) = match loaded.tail {
+            Tail::Whole => (loaded.last.max(FIRST), loaded.oldest),
+            Tail::Doubtful => {
+                let jump = loaded.reserved.max(loaded.last).max(FIRST);
+                (jump, Oldest { main: jump, short: jump })
+            }
+        };
+        let oldest = Oldest { main: oldest.main.max(FIRST), short: oldest.short.max(FIRST) };
+        let reserved = Rev(revision.0 + limits.block);
+        engine.reserve(reserved, oldest).await.map_err(OpenError::Engine)?;
+
+        let index = Index::load(revision, loaded.objects)?;
+        let core = Arc::new(Core {
+            engine,
+            hub: Mutex::new(Hub::new(revision, &limits)),
+            index: RwLock::new(index),
+            oldest: Mutex::new(oldest),
+            counters: Counters::default(),
+            limits,
+        });
+        let (queue, requests) = mpsc::channel(core.limits.queue);
+        let writer = Writer::new(core.clone(), clock, revision, reserved);
+        tokio::spawn(writer.run(requests));
+        Ok(Arc::new(Self { core, queue }))
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Rev {
+        self.core.index().revision()
+    }
+
+    /// The object, as it is now.
+    pub fn get(&self, key: &Key) -> Option<Arc<StoredObject>> {
+        self.core.index().get(key).cloned()
+    }
+
+    /// The objects of a kind, in one namespace or in all, from one revision. Never touches the disk.
+    pub fn list(&self, kind: &'static KindInfo, namespace: Option<&str>) -> Snapshot {
+        let (revision, objects) = self.core.index().objects(kind);
+        Snapshot { revision, items: index::select(&objects, namespace) }
+    }
+
+    /// The keys of all objects that name `owner` in their owner references, sorted.
+    pub fn dependents(&self, owner: &Uid) -> Vec<Key> {
+        self.core.index().dependents(owner)
+    }
+
+    /// The key of the live object of that uid.
+    pub fn find_uid(&self, uid: &Uid) -> Option<Key> {
+        self.core.index().find_uid(uid).cloned()
+    }
+
+    /// How many writes one commit may have.
+    pub fn largest(&self) -> usize {
+        self.core.engine.largest()
+    }
+
+    /// Does all writes of `commit` in one revision, or none. Answers when the commit counts as done.
+    ///
+    /// Not cancel-safe: a dropped call may or may not have been done.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; nothing was done then.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        debug_assert!(!commit.writes.is_empty(), "a commit without writes has no revision to give");
+        let (writes, largest) = (commit.writes.len(), self.largest());
+        if writes > largest {
+            return Err(CommitError::TooLarge { writes, largest });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Message::Commit { commit, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => {
+                self.core.counters.overloads.add();
+                CommitError::Overloaded
+            }
+            mpsc::error::TrySendError::Closed(_) => CommitError::Closed,
+        })?;
+        answer.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Every change of `kind` after `from`. Also after a restart, as long as the change log reaches back so far.
+    ///
+    /// # Errors
+    /// [`WatchError::Expired`] if it does not, [`WatchError::Future`] if `from` was never handed out.
+    pub async fn watch(&self, kind: &'static KindInfo, from: Rev) -> Result<Watch, WatchError> {
+        Watch::resume(&self.core, kind, from)
+    }
+
+    /// All objects of `kind`, and every change after that. Nothing falls between the two.
+    pub fn list_and_watch(&self, kind: &'static KindInfo) -> (Snapshot, Watch) {
+        let mut hub = self.core.hub();
+        let (revision, objects) = self.core.index().objects(kind);
+        let watch = Watch::live(&self.core, &mut hub, kind);
+        drop(hub);
+        (Snapshot { revision, items: index::select(&objects, None) }, watch)
+    }
+
+    /// The remembered versions of an object, oldest first: spec and metadata, no status. Deleted and re-created objects
+    /// of the same key have different uids.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, EngineError> {
+        self.core.engine.history(key).await
+    }
+
+    /// The oldest revision that a watch of a kind of the main log can resume from.
+    pub fn oldest(&self) -> Rev {
+        self.core.oldest(ChangeLog::Main)
+    }
+
+    /// The oldest revision that a watch of `kind` can resume from.
+    pub fn oldest_of(&self, kind: &'static KindInfo) -> Rev {
+        self.core.oldest(kind.log)
+    }
+
+    /// Figures for `/metrics`.
+    pub fn metrics(&self) -> Metrics {
+        let (watchers, cut_off) = self.core.hub().census();
+        let index = self.core.index();
+        let counters = &self.core.counters;
+        Metrics {
+            revision: index.revision(),
+            oldest: self.oldest(),
+            objects: index.counts(),
+            commits: counters.commits.get(),
+            groups: counters.groups.get(),
+            synced: counters.synced.get(),
+            conflicts: counters.conflicts.get(),
+            failures: counters.failures.get(),
+            overloads: counters.overloads.get(),
+            watchers,
+            cut_off,
+        }
+    }
+
+    /// Writes what is queued, ends all watches and marks the shutdown as clean. Later commits get `Closed`.
+    pub async fn close(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.queue.send(Message::Close { reply }).await.is_ok() {
+            // An error means that another close was first.
+            let _ = done.await;
+        }
+    }
+}
+
+/// The revision of an empty store. Not 0, which means "any" to clients.
+const FIRST: Rev = Rev(1);
+
+impl Core {
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().expect("nobody panics while holding the index")
+    }
+
+    fn hub(&self) -> std::sync::MutexGuard<'_, Hub> {
+        self.hub.lock().expect("nobody panics while holding the hub")
+    }
+
+    fn oldest(&self, log: ChangeLog) -> Rev {
+        self.all_oldest().of(log)
+    }
+
+    fn all_oldest(&self) -> std::sync::MutexGuard<'_, Oldest> {
+        self.oldest.lock().expect("nobody panics while holding these two numbers")
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("revision", &self.index().revision()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

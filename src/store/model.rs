@@ -71,6 +71,14 @@ pub enum CommitError {
     /// A write's expectation does not hold: read again and decide anew.
     #[error("`{0}` was changed meanwhile")]
     Conflict(Key),
+    /// More writes than one commit may have.
+    #[error("{writes} writes are more than the {largest} that one transaction may have")]
+    TooLarge {
+        /// How many there were.
+        writes: usize,
+        /// How many there may be.
+        largest: usize,
+    },
     /// Too many writers are waiting: try again later.
     #[error("the store is overloaded")]
     Overloaded,

@@ -1,0 +1,236 @@
+//! The port to what makes commits last. It speaks of objects, revisions and commits, not of SQL.
+//!
+//! Two forms: [`super::Sqlite`], and [`super::Memory`] for the simulated world. The store alone calls it: one writer
+//! calls `commit`, `reserve`, `compact`, `tidy` and `close` one after another; `changes` and `history` may run beside.
+
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::{HistoryEntry, Limits, Provenance};
+use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
+
+/// Makes commits last, and gives them back.
+pub trait Engine: Send + Sync + 'static {
+    /// Everything that is needed at start. Called once, first.
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>>;
+
+    /// Records, synced, that revisions up to and including `end` may be handed out, that changes up to `oldest` cannot
+    /// be resumed from, and that the store is in use in this boot.
+    fn reserve(&self, end: Rev, oldest: Oldest) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Writes all of the group or nothing; synced, with everything before it, if the group is durable.
+    /// After an error the group's revisions are never used again.
+    fn commit(&self, group: Group) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Up to `limit` changes of `kind` after the revision `after` and up to `until`, in order.
+    fn changes(
+        &self,
+        kind: &'static KindInfo,
+        after: Rev,
+        until: Rev,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>>;
+
+    /// The remembered versions of an object, oldest first.
+    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>>;
+
+    /// Up to which revisions the logs are beyond `limits`. Removes nothing.
+    fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>>;
+
+    /// Removes about `rows` rows up to the bounds; true if there are more. The store has stopped serving them.
+    fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>>;
+
+    /// Called between groups, after their answers: the time for housekeeping that may sync.
+    fn tidy(&self) -> BoxFuture<'_, ()>;
+
+    /// How many writes one commit may have.
+    fn largest(&self) -> usize;
+
+    /// Marks the shutdown as clean, syncs, and lets go of files and locks.
+    fn close(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+}
+
+/// The oldest revisions to resume from, by log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oldest {
+    /// Of the main change log.
+    pub main: Rev,
+    /// Of the short one.
+    pub short: Rev,
+}
+
+impl Oldest {
+    /// Of that log.
+    pub fn of(self, log: ChangeLog) -> Rev {
+        match log {
+            ChangeLog::Main => self.main,
+            ChangeLog::Short => self.short,
+        }
+    }
+}
+
+/// Rows at or below these revisions may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Of the two change logs.
+    pub oldest: Oldest,
+    /// Of the history.
+    pub history: Rev,
+}
+
+/// Whether what was loaded is all that was ever acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// It is: the store was closed, or only the process died.
+    Whole,
+    /// The machine went down with the store open: relaxed commits may be lost, and revisions that somebody saw with them.
+    Doubtful,
+}
+
+/// What an engine holds at start.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// All live objects.
+    pub objects: Vec<LoadedObject>,
+    /// The newest revision that is there; 0 in a new store.
+    pub last: Rev,
+    /// The end of the block of revisions that was reserved last.
+    pub reserved: Rev,
+    /// The oldest revisions to resume from.
+    pub oldest: Oldest,
+    /// Whether something may be missing.
+    pub tail: Tail,
+}
+
+/// One live object.
+#[derive(Clone, Debug)]
+pub struct LoadedObject {
+    /// Its key.
+    pub key: Key,
+    /// The revision of its last change.
+    pub revision: Rev,
+    /// Its body.
+    pub body: Body,
+}
+
+/// Commits that are written together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// In the order of their revisions.
+    pub txns: Vec<Txn>,
+    /// The strictest of theirs.
+    pub durability: Durability,
+}
+
+/// One commit with its revision.
+#[derive(Clone, Debug)]
+pub struct Txn {
+    /// Its revision.
+    pub revision: Rev,
+    /// When.
+    pub at: Timestamp,
+    /// Who and why.
+    pub provenance: Provenance,
+    /// What it does.
+    pub rows: Vec<Row>,
+}
+
+/// One write of a commit.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Of which object.
+    pub key: Key,
+    /// The object's uid.
+    pub uid: Uid,
+    /// True if the object is gone; `body` is its last state then.
+    pub deleted: bool,
+    /// The body.
+    pub body: Body,
+    /// What the history gets.
+    pub remembered: Remembered,
+}
+
+/// What the history gets of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// Nothing: only status changed, or the kind has no history.
+    Nothing,
+    /// A version of the object.
+    Version(Body),
+    /// That it was deleted.
+    Deletion,
+}
+
+/// One change, read back.
+#[derive(Clone, Debug)]
+pub struct ChangeRow {
+    /// The commit's revision.
+    pub revision: Rev,
+    /// Of which object.
+    pub key: Key,
+    /// True for a deletion; `body` is the last state then.
+    pub deleted: bool,
+    /// The body after.
+    pub body: Body,
+}
+
+/// The engine failed. The text is for the log and the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(pub String);
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another server uses the data directory.
+    #[error("the data directory `{}` is in use by process {pid}", dir.display())]
+    Locked {
+        /// Which directory.
+        dir: PathBuf,
+        /// Who has it, if it says so.
+        pid: String,
+    },
+    /// The file is damaged. It is left as it is.
+    #[error(
+        "the database `{}` is damaged ({detail}). Nothing was changed. Move it away together with its -wal file to start \
+         empty, or put a backup in its place",
+        file.display()
+    )]
+    Corrupt {
+        /// Which file.
+        file: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// A newer appm wrote it.
+    #[error("the database `{}` was written by a newer appm (schema {version})", file.display())]
+    Newer {
+        /// Which file.
+        file: PathBuf,
+        /// The first migration that this binary does not know.
+        version: i64,
+    },
+    /// The key that secrets are sealed with is missing or unusable.
+    #[error("the sealing key `{}` is unusable: {detail}", file.display())]
+    Key {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// A file cannot be made or read.
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Anything else that the engine says.
+    #[error("cannot open the store: {0}")]
+    Engine(EngineError),
+}

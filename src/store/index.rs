@@ -1,0 +1,115 @@
+//! All live objects in memory, and the ways to find them: by key, by uid, by owner.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use imbl::OrdMap;
+
+use super::{LoadedObject, OpenError};
+use crate::api::{Key, KindInfo, Rev, StoredObject, Uid};
+
+/// The objects of one kind by namespace and name. Cloning it is taking a snapshot.
+pub(super) type Objects = OrdMap<(Arc<str>, Arc<str>), Arc<StoredObject>>;
+
+/// The state at one revision.
+pub(super) struct Index {
+    revision: Rev,
+    kinds: BTreeMap<&'static KindInfo, Objects>,
+    uids: HashMap<Uid, Key>,
+    /// (owner, dependent); `None` sorts before every dependent, so a range begins there.
+    owners: BTreeSet<(Uid, Option<Key>)>,
+}
+
+impl Index {
+    pub(super) fn load(revision: Rev, objects: Vec<LoadedObject>) -> Result<Self, OpenError> {
+        let mut index = Self { revision, kinds: BTreeMap::new(), uids: HashMap::new(), owners: BTreeSet::new() };
+        for LoadedObject { key, revision, body } in objects {
+            let stored = StoredObject::new(key.clone(), revision, &body).map_err(|e| OpenError::Corrupt {
+                file: PathBuf::from(key.to_string()),
+                detail: format!("the object cannot be read: {e}"),
+            })?;
+            index.put(&Arc::new(stored));
+        }
+        Ok(index)
+    }
+
+    pub(super) fn revision(&self) -> Rev {
+        self.revision
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<StoredObject>> {
+        self.kinds.get(key.kind)?.get(&(key.namespace.clone(), key.name.clone()))
+    }
+
+    pub(super) fn objects(&self, kind: &'static KindInfo) -> (Rev, Objects) {
+        (self.revision, self.kinds.get(kind).cloned().unwrap_or_default())
+    }
+
+    pub(super) fn find_uid(&self, uid: &Uid) -> Option<&Key> {
+        self.uids.get(uid)
+    }
+
+    pub(super) fn dependents(&self, owner: &Uid) -> Vec<Key> {
+        let from = (owner.clone(), None);
+        let of_owner = self.owners.range(from..).take_while(|(uid, _)| uid == owner);
+        of_owner.filter_map(|(_, key)| key.clone()).collect()
+    }
+
+    pub(super) fn counts(&self) -> Vec<(String, usize)> {
+        self.kinds.iter().map(|(kind, objects)| (kind.qualified().into_owned(), objects.len())).collect()
+    }
+
+    /// Goes on to a newer revision.
+    pub(super) fn advance(&mut self, revision: Rev) {
+        self.revision = self.revision.max(revision);
+    }
+
+    /// Adds or replaces an object; gives the version before.
+    pub(super) fn put(&mut self, object: &Arc<StoredObject>) -> Option<Arc<StoredObject>> {
+        let key = &object.key;
+        let place = (key.namespace.clone(), key.name.clone());
+        let old = self.kinds.entry(key.kind).or_default().insert(place, object.clone());
+        if let Some(old) = &old {
+            self.forget(old);
+        }
+        if let Some(uid) = &object.meta().uid {
+            self.uids.insert(uid.clone(), key.clone());
+        }
+        for owner in &object.meta().owner_references {
+            self.owners.insert((owner.uid.clone(), Some(key.clone())));
+        }
+        old
+    }
+
+    /// Takes an object out; gives the version before.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<StoredObject>> {
+        let objects = self.kinds.get_mut(key.kind)?;
+        let old = objects.remove(&(key.namespace.clone(), key.name.clone()))?;
+        self.forget(&old);
+        Some(old)
+    }
+
+    fn forget(&mut self, old: &StoredObject) {
+        if let Some(uid) = &old.meta().uid {
+            self.uids.remove(uid);
+        }
+        for owner in &old.meta().owner_references {
+            self.owners.remove(&(owner.uid.clone(), Some(old.key.clone())));
+        }
+    }
+}
+
+/// The objects of a snapshot in one namespace, or all of them; sorted by namespace and name.
+pub(super) fn select(objects: &Objects, namespace: Option<&str>) -> Vec<Arc<StoredObject>> {
+    match namespace {
+        None => objects.values().cloned().collect(),
+        Some(namespace) => {
+            let from: (Arc<str>, Arc<str>) = (namespace.into(), "".into());
+            let there = objects.range(from..).take_while(|((found, _), _)| &**found == namespace);
+            there.map(|(_, object)| object.clone()).collect()
+        }
+    }
+}

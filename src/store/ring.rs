@@ -1,0 +1,50 @@
+//! The newest changes in memory, so that resuming a watch seldom needs the disk.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::Batch;
+use crate::api::{KindInfo, Rev};
+
+/// A queue of batches, bounded by bytes.
+pub(super) struct Ring {
+    /// Every batch after this revision is here.
+    floor: Rev,
+    bytes: usize,
+    limit: usize,
+    batches: VecDeque<(&'static KindInfo, Arc<Batch>)>,
+}
+
+impl Ring {
+    pub(super) fn new(floor: Rev, limit: usize) -> Self {
+        Self { floor, bytes: 0, limit, batches: VecDeque::new() }
+    }
+
+    pub(super) fn push(&mut self, kind: &'static KindInfo, batch: Arc<Batch>) {
+        self.bytes += weight(&batch);
+        self.batches.push_back((kind, batch));
+        while self.bytes > self.limit {
+            let Some((_, gone)) = self.batches.pop_front() else { break };
+            self.bytes -= weight(&gone);
+            self.floor = gone.revision;
+        }
+    }
+
+    /// The batches of `kind` after `from`; `None` if they are not all here.
+    pub(super) fn after(&self, kind: &'static KindInfo, from: Rev) -> Option<VecDeque<Arc<Batch>>> {
+        if from < self.floor {
+            return None;
+        }
+        let start = self.batches.partition_point(|(_, batch)| batch.revision <= from);
+        let newer = self.batches.range(start..).filter(|(of, _)| *of == kind);
+        Some(newer.map(|(_, batch)| batch.clone()).collect())
+    }
+}
+
+/// What a batch holds in memory, roughly: two versions of each object, with their parsed metadata.
+pub(super) fn weight(batch: &Batch) -> usize {
+    const OVERHEAD: usize = 512;
+    let of = |change: &super::Change| {
+        OVERHEAD + change.new.json.len() + change.old.as_ref().map_or(0, |old| OVERHEAD + old.json.len())
+    };
+    OVERHEAD + batch.changes.iter().map(of).sum::<usize>()
+}

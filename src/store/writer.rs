@@ -1,0 +1,331 @@
+//! The one writer: takes what waits, judges each commit, has the group written, and only then shows it.
+//!
+//! While a group is being synced, the next one gathers in the queue: the more writers there are, the more commits
+//! share one sync. A commit whose expectations do not hold fails alone. When the engine fails, the whole group fails,
+//! memory stays as it was, and the group's revisions are burned, because the disk may have them all the same.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Batch, Bounds, Change, Commit, CommitError, Committed, Core, EngineError, Expect, Group, Oldest, Remembered, Row,
+    Txn, Write, history::without_status, index::Index,
+};
+use crate::{
+    api::{ChangeLog, Durability, Key, KindInfo, Rev, StoredObject},
+    clock::SharedClock,
+};
+
+type Answer = Result<Committed, CommitError>;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// To do this.
+    Commit { commit: Commit, reply: oneshot::Sender<Answer> },
+    /// To end.
+    Close { reply: oneshot::Sender<()> },
+}
+
+/// The writer's own state: revisions handed out and reserved.
+pub(super) struct Writer {
+    core: Arc<Core>,
+    clock: SharedClock,
+    newest: Rev,
+    reserved: Rev,
+    compaction: Compaction,
+}
+
+/// Where the removal of old rows stands.
+enum Compaction {
+    /// Nothing to remove until the timer says so.
+    Waiting,
+    /// Rows up to these bounds are going, batch by batch.
+    Removing(Bounds),
+}
+
+/// A commit that was judged, with its revision.
+struct Accepted {
+    txn: Txn,
+    objects: Vec<Arc<StoredObject>>,
+    durability: Durability,
+}
+
+/// What a group has written so far: for each key its new revision, or `None` if it is gone.
+type Overlay = HashMap<Key, Option<Rev>>;
+
+impl Writer {
+    pub(super) fn new(core: Arc<Core>, clock: SharedClock, newest: Rev, reserved: Rev) -> Self {
+        Self { core, clock, newest, reserved, compaction: Compaction::Waiting }
+    }
+
+    /// Serves the queue until the store is closed or dropped.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let most = self.core.limits.group;
+        let mut waiting = Vec::with_capacity(most);
+        let mut timer = self.timer();
+        loop {
+            tokio::select! {
+                biased;
+                taken = queue.recv_many(&mut waiting, most) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    let closing = self.serve(waiting.drain(..)).await;
+                    if let Some(reply) = closing {
+                        queue.close();
+                        self.finish(queue).await;
+                        let _ = reply.send(());
+                        return;
+                    }
+                    self.core.engine.tidy().await;
+                }
+                () = &mut timer => {
+                    self.compact().await;
+                    timer = self.timer();
+                }
+            }
+        }
+        self.core.hub().close();
+    }
+
+    fn timer(&self) -> BoxFuture<'static, ()> {
+        match self.compaction {
+            Compaction::Waiting => self.clock.sleep_until(self.clock.now() + self.core.limits.compact_every),
+            Compaction::Removing(_) => Box::pin(tokio::task::yield_now()),
+        }
+    }
+
+    /// Writes a group; gives the reply to a close that was among it.
+    async fn serve(&mut self, messages: impl Iterator<Item = Message>) -> Option<oneshot::Sender<()>> {
+        let mut closing = None;
+        let mut commits = Vec::new();
+        for message in messages {
+            match message {
+                Message::Commit { commit, reply } if closing.is_none() => commits.push((commit, reply)),
+                Message::Commit { reply, .. } => drop(reply.send(Err(CommitError::Closed))),
+                Message::Close { reply } => closing = Some(reply),
+            }
+        }
+        if !commits.is_empty() {
+            self.write(commits).await;
+        }
+        closing
+    }
+
+    async fn finish(&mut self, mut queue: mpsc::Receiver<Message>) {
+        while let Some(message) = queue.recv().await {
+            match message {
+                Message::Commit { reply, .. } => drop(reply.send(Err(CommitError::Closed))),
+                Message::Close { reply } => drop(reply.send(())),
+            }
+        }
+        if let Err(error) = self.core.engine.close().await {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+        self.core.hub().close();
+    }
+
+    async fn write(&mut self, commits: Vec<(Commit, oneshot::Sender<Answer>)>) {
+        if let Err(error) = self.reserve(commits.len() as u64).await {
+            self.core.counters.failures.add();
+            tracing::error!(%error, "cannot reserve revisions");
+            for (_, reply) in commits {
+                let _ = reply.send(Err(CommitError::Unwritable(error.to_string())));
+            }
+            return;
+        }
+        let (accepted, mut answers) = self.judge(commits);
+        if !accepted.is_empty() {
+            let durability = accepted.iter().map(|(a, _)| a.durability).max().unwrap_or_default();
+            let txns = accepted.iter().map(|(a, _)| a.txn.clone()).collect();
+            let written = self.core.engine.commit(Group { txns, durability }).await;
+            self.conclude(accepted, durability, written, &mut answers);
+        }
+        for (reply, answer) in answers {
+            // Whoever does not listen any more has still been served.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Makes sure that `count` revisions may be handed out.
+    async fn reserve(&mut self, count: u64) -> Result<(), EngineError> {
+        if self.newest.0 + count <= self.reserved.0 {
+            return Ok(());
+        }
+        let end = Rev(self.newest.0 + count + self.core.limits.block);
+        let oldest = *self.core.all_oldest();
+        self.core.engine.reserve(end, oldest).await?;
+        self.reserved = end;
+        Ok(())
+    }
+
+    /// Judges each commit against memory and what the group has done before it.
+    fn judge(
+        &mut self,
+        commits: Vec<(Commit, oneshot::Sender<Answer>)>,
+    ) -> (Vec<(Accepted, oneshot::Sender<Answer>)>, Vec<(oneshot::Sender<Answer>, Answer)>) {
+        let mut overlay = Overlay::new();
+        let (mut accepted, mut answers) = (Vec::new(), Vec::new());
+        let core = self.core.clone();
+        let index = core.index();
+        // Deleting what the same group has just made needs the object itself.
+        let mut fresh: HashMap<Key, Arc<StoredObject>> = HashMap::new();
+        for (commit, reply) in commits {
+            match accept(commit, self.newest.next(), &index, &overlay, &fresh) {
+                Ok(done) => {
+                    self.newest = self.newest.next();
+                    for (row, object) in done.txn.rows.iter().zip(&done.objects) {
+                        overlay.insert(row.key.clone(), (!row.deleted).then_some(done.txn.revision));
+                        fresh.insert(row.key.clone(), object.clone());
+                    }
+                    accepted.push((done, reply));
+                }
+                Err(refused) => {
+                    if matches!(refused, CommitError::Conflict(_)) {
+                        core.counters.conflicts.add();
+                    }
+                    answers.push((reply, Err(refused)));
+                }
+            }
+        }
+        (accepted, answers)
+    }
+
+    fn conclude(
+        &mut self,
+        accepted: Vec<(Accepted, oneshot::Sender<Answer>)>,
+        durability: Durability,
+        written: Result<(), EngineError>,
+        answers: &mut Vec<(oneshot::Sender<Answer>, Answer)>,
+    ) {
+        let counters = &self.core.counters;
+        if let Err(error) = written {
+            counters.failures.add();
+            tracing::error!(%error, commits = accepted.len(), "cannot write");
+            let refusal = CommitError::Unwritable(error.to_string());
+            answers.extend(accepted.into_iter().map(|(_, reply)| (reply, Err(refusal.clone()))));
+            return;
+        }
+        counters.groups.add();
+        if durability == Durability::Durable {
+            counters.synced.add();
+        }
+        let mut done = Vec::with_capacity(accepted.len());
+        for (Accepted { txn, objects, .. }, reply) in accepted {
+            counters.commits.add();
+            let deleted: Vec<bool> = txn.rows.iter().map(|row| row.deleted).collect();
+            answers.push((reply, Ok(Committed { revision: txn.revision, objects: objects.clone() })));
+            done.push((txn.revision, objects, deleted));
+        }
+        self.publish(done);
+    }
+
+    /// Shows a written group to readers, all of it at once, and then to watchers.
+    fn publish(&self, done: Vec<(Rev, Vec<Arc<StoredObject>>, Vec<bool>)>) {
+        let mut hub = self.core.hub();
+        let mut batches: Vec<(&'static KindInfo, Batch)> = Vec::new();
+        {
+            let mut index = self.core.index.write().expect("nobody panics while holding the index");
+            for (revision, objects, deleted) in done {
+                let mut by_kind: BTreeMap<&'static KindInfo, Batch> = BTreeMap::new();
+                for (new, deleted) in objects.into_iter().zip(deleted) {
+                    let old = if deleted { index.remove(&new.key) } else { index.put(&new) };
+                    let kind = new.key.kind;
+                    let batch = by_kind.entry(kind).or_insert_with(|| Batch { revision, changes: Vec::new() });
+                    batch.changes.push(Change { old, new, deleted, old_known: true });
+                }
+                index.advance(revision);
+                batches.extend(by_kind);
+            }
+        }
+        for (kind, batch) in batches {
+            hub.publish(kind, Arc::new(batch));
+        }
+    }
+
+    /// Removes one batch of rows that are beyond the limits, or looks for such rows.
+    async fn compact(&mut self) {
+        let done = match self.compaction {
+            Compaction::Waiting => self.plan_compaction().await,
+            Compaction::Removing(bounds) => self.remove(bounds).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "cannot compact the logs");
+            self.compaction = Compaction::Waiting;
+        }
+    }
+
+    async fn plan_compaction(&mut self) -> Result<(), EngineError> {
+        let bounds = self.core.engine.beyond(&self.core.limits, self.clock.now()).await?;
+        {
+            // First nobody may resume from there any more, then the rows may go.
+            let mut oldest = self.core.all_oldest();
+            let Oldest { main, short } = bounds.oldest;
+            *oldest = Oldest { main: oldest.main.max(main), short: oldest.short.max(short) };
+        }
+        self.compaction = Compaction::Removing(bounds);
+        Ok(())
+    }
+
+    async fn remove(&mut self, bounds: Bounds) -> Result<(), EngineError> {
+        let more = self.core.engine.compact(bounds, self.core.limits.compact_rows).await?;
+        if !more {
+            self.compaction = Compaction::Waiting;
+        }
+        Ok(())
+    }
+}
+
+fn accept(
+    commit: Commit,
+    revision: Rev,
+    index: &Index,
+    overlay: &Overlay,
+    fresh: &HashMap<Key, Arc<StoredObject>>,
+) -> Result<Accepted, CommitError> {
+    let mut rows = Vec::with_capacity(commit.writes.len());
+    let mut objects = Vec::with_capacity(commit.writes.len());
+    for write in commit.writes {
+        let current = match overlay.get(&write.key) {
+            Some(revision) => revision.and_then(|_| fresh.get(&write.key)),
+            None => index.get(&write.key),
+        };
+        let (row, object) = row(write, revision, current)?;
+        rows.push(row);
+        objects.push(object);
+    }
+    let txn = Txn { revision, at: commit.at, provenance: commit.provenance, rows };
+    Ok(Accepted { txn, objects, durability: commit.durability })
+}
+
+fn row(
+    write: Write,
+    revision: Rev,
+    current: Option<&Arc<StoredObject>>,
+) -> Result<(Row, Arc<StoredObject>), CommitError> {
+    let Write { key, expect, body, status_only } = write;
+    let holds = match expect {
+        Expect::Absent => current.is_none(),
+        Expect::At(expected) => current.is_some_and(|found| found.revision == expected),
+    };
+    let deleted = body.is_none();
+    let Some(body) = body.or_else(|| current.map(|last| last.body())).filter(|_| holds) else {
+        return Err(CommitError::Conflict(key));
+    };
+    let unreadable = |e: serde_json::Error| CommitError::Unwritable(format!("`{key}` cannot be read back: {e}"));
+    let object = StoredObject::new(key.clone(), revision, &body).map_err(unreadable)?;
+    let uid = object.meta().uid.clone().unwrap_or_else(|| "".into());
+    let remembered = match (deleted, key.kind.log) {
+        (_, ChangeLog::Short) => Remembered::Nothing,
+        (true, ChangeLog::Main) => Remembered::Deletion,
+        (false, ChangeLog::Main) if status_only => Remembered::Nothing,
+        (false, ChangeLog::Main) => Remembered::Version(without_status(&body)),
+    };
+    Ok((Row { key, uid, deleted, body, remembered }, Arc::new(object)))
+}
