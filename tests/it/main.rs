@@ -1,0 +1,12 @@
+//! The integration tests: the real binary, real processes, real files. One module for each promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, measures its own deadlines and may speak"
+)]
+
+mod harness;
+mod kill9;
+mod powerloss;
