@@ -1,1 +1,3 @@
 //! One controller per kind that has one; each judges purely and acts through the client.
+
+pub mod app;

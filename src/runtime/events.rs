@@ -31,6 +31,8 @@ const PER_OBJECT: usize = 24;
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// How often expired events are looked for, while there are any events at all.
 const SWEEP: SignedDuration = SignedDuration::from_mins(5);
+/// How long an event may wait for company, so that telling stays out of the way of doing.
+const GATHER: SignedDuration = SignedDuration::from_millis(500);
 /// Events written in one transaction.
 const BATCH: usize = 256;
 
@@ -141,7 +143,11 @@ impl EventRecorder {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(record) = self.records.recv() => self.take(record),
+                Some(record) = self.records.recv() => {
+                    self.take(record);
+                    let gathered = self.clock.sleep_until(self.clock.now() + GATHER);
+                    tokio::select! { () = shutdown.cancelled() => break, () = gathered => {} }
+                }
                 () = tick => {}
             }
             self.take_all();

@@ -1,0 +1,120 @@
+//! Does what a plan says, in one transaction, and tells people.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Action, MANAGER, Plan, instance};
+use crate::{
+    api::{
+        App, Durability, Instance, Kind, Object, ObjectReference, Operation, OperationVerb, Preconditions, Revision,
+        Status,
+    },
+    client::{SharedClient, operation},
+    runtime::{Caches, EventType, Reporter, batch::Batch},
+};
+
+/// Does all of the plan or none of it. Safe to repeat: names are deterministic, deletions and updates bear the uid.
+pub(super) async fn execute(
+    client: &SharedClient,
+    caches: &Caches,
+    app: &Object<App>,
+    plan: &Plan,
+) -> Result<(), Status> {
+    let mut operations: Vec<Operation> =
+        plan.actions.iter().filter_map(|action| operation_of(action, app, caches)).collect();
+    let deletes_app = plan.actions.iter().any(|action| matches!(action, Action::DeleteApp { .. }));
+    if plan.status != app.status && !deletes_app {
+        operations.push(status(app, plan));
+    }
+    if operations.is_empty() {
+        return Ok(());
+    }
+    // The App is what its author declared: that it goes must survive a power loss.
+    let durability = if deletes_app { Durability::Durable } else { Durability::Relaxed };
+    let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let reason = reason.chars().take(512).collect::<String>();
+    let batch = Batch { manager: MANAGER, reason: &reason, durability };
+    let done = client.transact(batch.transaction(operations)).await?;
+    caches.written(&done);
+    Ok(())
+}
+
+fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<Operation> {
+    Some(match action {
+        Action::CreateRevision { name, number, data } => {
+            let body = Revision { revision: *number, data: data.clone() };
+            operation(OperationVerb::Create, &Object::new(instance::metadata(app, name.clone()), body))
+        }
+        Action::RaiseRevision { revision, number } => {
+            let mut object = (**revision).clone();
+            object.body.revision = *number;
+            with_uid(operation(OperationVerb::Update, &object), revision)
+        }
+        Action::DeleteRevision { revision } => delete(&**revision),
+        Action::CreateInstance { instance, .. } => operation(OperationVerb::Create, instance),
+        Action::UpdateInstance { instance, live, labels, .. } => {
+            let key = crate::api::Key::of::<Instance>(&instance.metadata.namespace, &instance.metadata.name);
+            // From the stored text, so that what a newer binary wrote stays.
+            let mut object = caches.kind::<Instance>().get(&key)?.value();
+            live.write(&mut object["spec"]);
+            object["metadata"]["labels"] = json!(labels);
+            // The agent writes the status all the time; only this controller writes the rest.
+            strip_version(&mut object);
+            with_uid(Operation::new(OperationVerb::Update, object), instance)
+        }
+        Action::DeleteInstance { instance, .. } => delete(&**instance),
+        Action::DeleteApp { .. } => delete(app),
+    })
+}
+
+fn strip_version(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.shift_remove("resourceVersion");
+    }
+}
+
+fn with_uid<K: Kind>(mut operation: Operation, object: &Object<K>) -> Operation {
+    operation.preconditions = Preconditions { uid: Some(object.uid().clone()), resource_version: None };
+    operation
+}
+
+/// The object's name alone.
+fn named<K: Kind>(object: &Object<K>) -> Value {
+    json!({
+        "apiVersion": K::INFO.api_version(),
+        "kind": K::INFO.kind,
+        "metadata": {"namespace": object.metadata.namespace, "name": object.metadata.name, "uid": object.metadata.uid},
+    })
+}
+
+fn delete<K: Kind>(object: &Object<K>) -> Operation {
+    with_uid(Operation::new(OperationVerb::Delete, named(object)), object)
+}
+
+fn status(app: &Object<App>, plan: &Plan) -> Operation {
+    let mut object = named(app);
+    object["status"] = json!(plan.status);
+    with_uid(Operation::new(OperationVerb::Status, object), app)
+}
+
+/// Tells people what was done. That an Instance was made is told by the agent that starts it.
+pub(super) fn report(events: &Reporter, app: &Object<App>, plan: &Plan, now: Timestamp) {
+    for action in &plan.actions {
+        let reason = match action {
+            Action::DeleteInstance { .. } => "DeletedInstance",
+            Action::UpdateInstance { .. } => "UpdatedInstance",
+            Action::DeleteApp { .. } => "Removed",
+            _ => continue,
+        };
+        events.record(ObjectReference::to(app), EventType::Normal, reason, sentence(action), now);
+    }
+}
+
+/// The action as something that was done: `Deleted instance …`.
+fn sentence(action: &Action) -> String {
+    let text = action.to_string();
+    match text.split_once(' ') {
+        Some((verb, rest)) => format!("{}{}d {rest}", verb[..1].to_uppercase(), &verb[1..]),
+        None => text,
+    }
+}

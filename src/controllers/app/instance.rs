@@ -1,0 +1,130 @@
+//! What an Instance of an App looks like.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::api::{
+    AGENT_FINALIZER, APP_LABEL, App, AppSpec, Instance, InstanceSpec, InstanceStatus, Kind, Logs, Object, ObjectMeta,
+    OwnerReference, Port, RESTARTED_AT, Restart, RestartPolicy, instance_name,
+};
+
+/// The fields that are applied to a running Instance in place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    restart_policy: RestartPolicy,
+    restart: Restart,
+    termination_grace_period_seconds: i64,
+    stop_signal: String,
+    logs: Logs,
+    suspend: bool,
+    restarted_at: String,
+}
+
+impl Live {
+    /// What the App wants, for an Instance that is to be restarted up to `restarted_at`.
+    pub(super) fn wanted(spec: &AppSpec, restarted_at: &str) -> Self {
+        Self {
+            restart_policy: spec.restart_policy,
+            restart: spec.restart.clone(),
+            termination_grace_period_seconds: spec.termination_grace_period_seconds,
+            stop_signal: spec.stop_signal.clone(),
+            logs: spec.logs.clone(),
+            suspend: spec.suspend,
+            restarted_at: restarted_at.to_owned(),
+        }
+    }
+
+    /// What an Instance has.
+    pub(super) fn of(spec: &InstanceSpec) -> Self {
+        Self {
+            restart_policy: spec.restart_policy,
+            restart: spec.restart.clone(),
+            termination_grace_period_seconds: spec.termination_grace_period_seconds,
+            stop_signal: spec.stop_signal.clone(),
+            logs: spec.logs.clone(),
+            suspend: spec.suspend,
+            restarted_at: spec.restarted_at.clone(),
+        }
+    }
+
+    /// Puts the fields into the JSON of an Instance's spec.
+    pub(super) fn write(&self, spec: &mut Value) {
+        spec["restartPolicy"] = json!(self.restart_policy);
+        spec["restart"] = json!(self.restart);
+        spec["terminationGracePeriodSeconds"] = json!(self.termination_grace_period_seconds);
+        spec["stopSignal"] = json!(self.stop_signal);
+        spec["logs"] = json!(self.logs);
+        spec["suspend"] = json!(self.suspend);
+        spec["restartedAt"] = json!(self.restarted_at);
+    }
+}
+
+/// The value of the annotation that asks for a restart; empty if there is none.
+pub(super) fn restarted_at(app: &Object<App>) -> &str {
+    app.metadata.annotations.get(RESTARTED_AT).map_or("", String::as_str)
+}
+
+/// The labels of everything that belongs to the App.
+pub(super) fn labels(app: &Object<App>) -> BTreeMap<String, String> {
+    let mut labels = app.metadata.labels.clone();
+    labels.insert(APP_LABEL.to_owned(), app.metadata.name.clone());
+    labels
+}
+
+/// A reference that makes the App the controller of its holder.
+pub(super) fn owner(app: &Object<App>) -> OwnerReference {
+    OwnerReference {
+        api_version: App::INFO.api_version(),
+        kind: App::INFO.kind.to_owned(),
+        name: app.metadata.name.clone(),
+        uid: app.uid().clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The metadata of a dependent.
+pub(super) fn metadata(app: &Object<App>, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name,
+        namespace: app.metadata.namespace.clone(),
+        labels: labels(app),
+        owner_references: vec![owner(app)],
+        ..ObjectMeta::default()
+    }
+}
+
+/// How many ports of an Instance are for appm to choose.
+pub(super) fn zero_ports(spec: &AppSpec) -> usize {
+    spec.ports.iter().filter(|port| port.container_port == 0).count()
+}
+
+/// A new Instance of the App's present template. `free` holds one port for each that is to be chosen.
+pub(super) fn new(app: &Object<App>, revision: &str, ordinal: u32, node: &str, free: &[u16]) -> Object<Instance> {
+    let spec = &app.spec;
+    let live = Live::wanted(spec, restarted_at(app));
+    let mut free = free.iter();
+    let ports = spec.ports.iter().map(|port| match port.container_port {
+        0 => Port { container_port: free.next().copied().unwrap_or_default(), ..port.clone() },
+        _ => port.clone(),
+    });
+    let spec = InstanceSpec {
+        node_name: node.to_owned(),
+        revision: revision.to_owned(),
+        ordinal,
+        ports: ports.collect(),
+        process: spec.process.clone(),
+        env: spec.env.clone(),
+        restart_policy: live.restart_policy,
+        restart: live.restart,
+        termination_grace_period_seconds: live.termination_grace_period_seconds,
+        stop_signal: live.stop_signal,
+        logs: live.logs,
+        suspend: live.suspend,
+        restarted_at: live.restarted_at,
+    };
+    let mut metadata = metadata(app, instance_name(revision, ordinal));
+    metadata.finalizers = vec![AGENT_FINALIZER.to_owned()];
+    Object::new(metadata, Instance { spec, status: InstanceStatus::default() })
+}

@@ -1,0 +1,76 @@
+//! What a pass looks at, read from the caches once.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Value;
+
+use super::instance::zero_ports;
+use crate::{
+    api::{App, Condition, Instance, Kind, Node, Object, Revision, StoredObject},
+    policy::template,
+    runtime::Caches,
+};
+
+/// The world as one App's pass sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The App's template as its author wrote it.
+    pub template: Value,
+    /// The App's own Instances, by name.
+    pub instances: Vec<Arc<Object<Instance>>>,
+    /// The App's own Revisions, by name.
+    pub revisions: Vec<Arc<Object<Revision>>>,
+    /// What is left of a former App of that name.
+    pub leftovers: usize,
+    /// The node to place new Instances on; none is ready if absent.
+    pub node: Option<String>,
+}
+
+impl Observed {
+    /// How many ports new Instances will need at most.
+    pub fn ports_wanted(&self, app: &App) -> usize {
+        let zero = zero_ports(&app.spec);
+        if zero == 0 {
+            return 0;
+        }
+        let there: BTreeSet<u32> = self.instances.iter().map(|i| i.spec.ordinal).collect();
+        let wanted = u32::try_from(app.spec.replicas).unwrap_or(0);
+        (0..wanted).filter(|ordinal| !there.contains(ordinal)).count() * zero
+    }
+}
+
+pub(super) fn observe(app: &StoredObject, caches: &Caches) -> Observed {
+    let (namespace, name) = (&app.key.namespace, &app.key.name);
+    let uid = app.meta().uid();
+    let owned = |object: &Arc<StoredObject>| object.meta().controller().is_some_and(|owner| owner.uid == *uid);
+    let instances = caches.kind::<Instance>().controlled_by(namespace, App::INFO.kind, name);
+    let revisions = caches.kind::<Revision>().controlled_by(namespace, App::INFO.kind, name);
+    let leftovers = instances.iter().chain(&revisions).filter(|o| !owned(o)).count();
+    Observed {
+        template: template::of(&app.value()["spec"]),
+        instances: instances.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
+        revisions: revisions.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
+        leftovers,
+        node: node(caches),
+    }
+}
+
+/// The one node that is ready; the first by name, should there be several.
+fn node(caches: &Caches) -> Option<String> {
+    let nodes = caches.kind::<Node>().list();
+    let ready = |object: &Arc<StoredObject>| {
+        object.typed::<Node>().is_some_and(|node| {
+            !node.spec.unschedulable
+                && !node.metadata.is_deleting()
+                && Condition::holds(&node.status.conditions, "Ready")
+        })
+    };
+    nodes.iter().find(|node| ready(node)).map(|node| node.key.name.to_string())
+}
+
+/// Every port that an Instance has, whether it runs or not.
+pub(super) fn taken_ports(caches: &Caches) -> BTreeSet<u16> {
+    let instances = caches.kind::<Instance>().list();
+    let typed = instances.iter().filter_map(|object| object.typed::<Instance>());
+    typed.flat_map(|instance| instance.spec.ports.iter().map(|p| p.container_port).collect::<Vec<_>>()).collect()
+}
