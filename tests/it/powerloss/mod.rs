@@ -198,7 +198,8 @@ fn contradictions(world: &World, known: &Known) -> Result<(), String> {
         };
         // A deleted App is in sight until its instances are gone: its last edit shows, with a deletion time.
         let going = object.as_ref().is_some_and(|o| o["metadata"]["deletionTimestamp"].is_string());
-        if !edits.iter().any(fits) && !(going && edits.iter().any(|e| !e.exists)) {
+        let deletion_fits = going && edits.iter().any(|e| !e.exists);
+        if !deletion_fits && !edits.iter().any(fits) {
             return Err(format!("{name} is {:?}, and was acknowledged as {edits:?}", object.as_ref().map(number)));
         }
     }
