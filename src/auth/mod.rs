@@ -1,5 +1,8 @@
 //! Who is asking, and whether they may. One decision function for every path.
 
+pub mod peer;
+pub mod token;
+
 use crate::api::{Reason, Status};
 
 /// An authenticated caller.

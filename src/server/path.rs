@@ -1,0 +1,118 @@
+//! What a URL's path means. Parsed by hand: Kubernetes' paths are regular over all kinds, and trailing slashes are
+//! tolerated, which routers are not.
+
+use crate::api::{Key, Served, find_view};
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    /// Something about the server itself: `/version`, `/apis/appm.dev`, `/openapi/v3/…`. The path without slashes at its ends.
+    Document(&'a str),
+    /// Objects.
+    Resource(Resource<'a>),
+}
+
+/// Objects, or one object, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resource<'a> {
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// API version.
+    pub version: &'a str,
+    /// Namespace; empty for cluster-scoped kinds and for all namespaces.
+    pub namespace: &'a str,
+    /// Plural name.
+    pub plural: &'a str,
+    /// Name; empty for a collection.
+    pub name: &'a str,
+    /// Subresource; empty for the object itself.
+    pub subresource: &'a str,
+}
+
+impl Resource<'_> {
+    /// What is served there, if anything: the kind must be known and its scope must fit the path.
+    pub fn served(&self) -> Option<Served> {
+        let served = find_view(self.group, self.version, self.plural)?;
+        let namespaced = served.kind.is_namespaced();
+        let fits = if namespaced { self.name.is_empty() || !self.namespace.is_empty() } else { self.namespace.is_empty() };
+        fits.then_some(served)
+    }
+
+    /// The key of the object.
+    pub fn key(&self, served: Served) -> Key {
+        Key::new(served.kind, self.namespace, self.name)
+    }
+}
+
+/// Parts of a namespace, as against objects in it.
+const NAMESPACE_PARTS: &[&str] = &["status", "finalize"];
+
+/// Parses a path; `None` if it cannot be anything.
+pub(super) fn parse(path: &str) -> Option<Target<'_>> {
+    let path = path.trim_matches('/');
+    let steps: Vec<&str> = path.split('/').collect();
+    let (group, version, rest) = match steps.as_slice() {
+        ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+        _ => return Some(Target::Document(path)),
+    };
+    if rest.iter().any(|step| step.is_empty()) {
+        return None;
+    }
+    let (namespace, plural, name, subresource) = match *rest {
+        ["namespaces", name, part] if group.is_empty() && NAMESPACE_PARTS.contains(&part) => ("", "namespaces", name, part),
+        ["namespaces", name] if group.is_empty() => ("", "namespaces", name, ""),
+        ["namespaces", namespace, plural] => (namespace, plural, "", ""),
+        ["namespaces", namespace, plural, name] => (namespace, plural, name, ""),
+        ["namespaces", namespace, plural, name, part] => (namespace, plural, name, part),
+        [plural] => ("", plural, "", ""),
+        [plural, name] => ("", plural, name, ""),
+        [plural, name, part] => ("", plural, name, part),
+        _ => return None,
+    };
+    Some(Target::Resource(Resource { group, version, namespace, plural, name, subresource }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_are_found_in_paths() {
+        for (path, expected) in [
+            ("/apis/appm.dev/v1/apps", ("appm.dev", "v1", "", "apps", "", "")),
+            ("/apis/appm.dev/v1/namespaces/a/apps/", ("appm.dev", "v1", "a", "apps", "", "")),
+            ("/apis/appm.dev/v1/namespaces/a/apps/web", ("appm.dev", "v1", "a", "apps", "web", "")),
+            ("/apis/appm.dev/v1/namespaces/a/apps/web/scale", ("appm.dev", "v1", "a", "apps", "web", "scale")),
+            ("/api/v1/namespaces", ("", "v1", "", "namespaces", "", "")),
+            ("/api/v1/namespaces/a", ("", "v1", "", "namespaces", "a", "")),
+            ("/api/v1/namespaces/a/status", ("", "v1", "", "namespaces", "a", "status")),
+            ("/api/v1/namespaces/a/events", ("", "v1", "a", "events", "", "")),
+            ("/api/v1/nodes/n1/status", ("", "v1", "", "nodes", "n1", "status")),
+        ] {
+            let Some(Target::Resource(r)) = parse(path) else { panic!("{path} is a resource") };
+            assert_eq!((r.group, r.version, r.namespace, r.plural, r.name, r.subresource), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_document_or_nothing() {
+        for (path, expected) in [("/version/", "version"), ("/", ""), ("/apis/appm.dev/v1/", "apis/appm.dev/v1")] {
+            assert_eq!(parse(path), Some(Target::Document(expected)), "{path}");
+        }
+        assert_eq!(parse("/apis/appm.dev/v1/namespaces//apps"), None);
+        assert_eq!(parse("/apis/appm.dev/v1/namespaces/a/apps/b/c/d"), None);
+    }
+
+    #[test]
+    fn the_scope_must_fit() {
+        let served = |path| match parse(path) {
+            Some(Target::Resource(r)) => r.served().is_some(),
+            _ => false,
+        };
+        assert!(served("/apis/appm.dev/v1/apps"));
+        assert!(!served("/apis/appm.dev/v1/apps/web"));
+        assert!(!served("/api/v1/namespaces/a/nodes/n"));
+        assert!(!served("/apis/appm.dev/v2/apps"));
+    }
+}

@@ -1,0 +1,133 @@
+//! A URL's query parameters, by Kubernetes' names.
+
+use std::borrow::Cow;
+
+use crate::api::{Reason, Rev, Status};
+
+/// The parameters, in the order of the URL; the first of a name counts, as in Kubernetes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Parses what stands after the question mark.
+    pub fn parse(query: Option<&str>) -> Self {
+        let pairs = query.unwrap_or_default().split('&').filter(|p| !p.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(name, true).into_owned(), decode(value, true).into_owned())
+                })
+                .collect(),
+        )
+    }
+
+    /// The value, or an empty text.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// True if the parameter is there at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(n, _)| n == name)
+    }
+
+    /// A boolean, in the spellings of Go's `ParseBool`; absent is false, and present without a value is true.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn flag(&self, name: &str) -> Result<bool, Status> {
+        match self.get(name) {
+            "" => Ok(self.has(name)),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            other => Err(invalid(name, other, "true or false")),
+        }
+    }
+
+    /// A whole number that is not negative, if the parameter is there.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Status> {
+        match self.get(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| invalid(name, text, "a number that is not negative")),
+        }
+    }
+
+    /// `resourceVersion`, if it is there.
+    ///
+    /// # Errors
+    /// 400 if it is not a plain decimal.
+    pub fn resource_version(&self) -> Result<Option<Rev>, Status> {
+        match self.get("resourceVersion") {
+            "" => Ok(None),
+            text => Rev::parse(text)
+                .map(Some)
+                .ok_or_else(|| Status::bad_request(format!("invalid resource version \"{text}\": not a decimal number"))),
+        }
+    }
+
+    /// `dryRun`: `All` or nothing.
+    ///
+    /// # Errors
+    /// 422 for any other stage.
+    pub fn dry_run(&self) -> Result<bool, Status> {
+        match self.get("dryRun") {
+            "" => Ok(false),
+            "All" => Ok(true),
+            other => Err(Status::new(
+                Reason::Invalid,
+                format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
+            )),
+        }
+    }
+}
+
+fn invalid(name: &str, text: &str, expected: &str) -> Status {
+    Status::bad_request(format!("the query parameter `{name}` must be {expected} (got \"{text}\")"))
+}
+
+/// Percent-decoding; what is not valid stays as it is. In queries a plus sign is a space.
+pub(super) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
+    if !text.contains('%') && !(plus && text.contains('+')) {
+        return text.into();
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes();
+    while let Some((&byte, rest)) = bytes.split_first() {
+        let digits = rest.get(..2).and_then(|d| std::str::from_utf8(d).ok());
+        let escaped = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        match (byte, escaped.and_then(|d| u8::from_str_radix(d, 16).ok())) {
+            (b'%', Some(value)) => {
+                out.push(value);
+                bytes = &rest[2..];
+                continue;
+            }
+            (b'+', _) if plus => out.push(b' '),
+            _ => out.push(byte),
+        }
+        bytes = rest;
+    }
+    String::from_utf8_lossy(&out).into_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        let params = Params::parse(Some("labelSelector=a%3Db%2Cc+in+%28d%29&watch=1&limit=5&x&bad=%zz%4"));
+        assert_eq!(params.get("labelSelector"), "a=b,c in (d)");
+        assert_eq!(params.flag("watch"), Ok(true));
+        assert_eq!(params.flag("x"), Ok(true));
+        assert_eq!(params.flag("none"), Ok(false));
+        assert_eq!(params.number("limit"), Ok(Some(5)));
+        assert_eq!(params.get("bad"), "%zz%4");
+        assert!(Params::parse(Some("watch=maybe")).flag("watch").is_err());
+        assert!(Params::parse(Some("limit=-1")).number("limit").is_err());
+        assert!(Params::parse(Some("resourceVersion=01")).resource_version().is_err());
+    }
+}
