@@ -36,7 +36,7 @@ pub(super) struct Form {
 
 impl Form {
     /// Plain JSON.
-    pub const JSON: Form = Form { shape: Shape::Object, encoding: Encoding::Json };
+    pub(super) const JSON: Form = Form { shape: Shape::Object, encoding: Encoding::Json };
 }
 
 /// One entry of an `Accept` header.
@@ -48,7 +48,7 @@ pub(super) struct MediaType<'a> {
 
 impl<'a> MediaType<'a> {
     /// One entry.
-    pub fn parse(text: &'a str) -> Self {
+    pub(super) fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let params = parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
@@ -56,7 +56,7 @@ impl<'a> MediaType<'a> {
     }
 
     /// A parameter, or an empty text.
-    pub fn param(&self, name: &str) -> &'a str {
+    pub(super) fn param(&self, name: &str) -> &'a str {
         self.params.iter().find(|(k, _)| *k == name).map_or("", |(_, value)| value)
     }
 }

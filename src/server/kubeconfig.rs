@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn refresh(data_dir: &Path, url: &str, ca_pem: &str, chance: &dyn Clock) -> io::Result<TokenHash> {
+pub(super) fn refresh(data_dir: &Path, url: &str, ca_pem: &str, chance: &dyn Clock) -> io::Result<TokenHash> {
     let (config_path, hash_path) = (data_dir.join("kubeconfig"), data_dir.join("auth/admin.token.sha256"));
     let old = read_if_there(&config_path)?;
     let known = read_if_there(&hash_path)?.and_then(|text| TokenHash::parse(&text));

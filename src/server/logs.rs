@@ -13,7 +13,7 @@ use crate::api::{Instance, Kind, Object, Served, Status};
 
 /// Which output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogStream {
+pub(super) enum LogStream {
     /// Both, in the order in which they were written.
     #[default]
     All,
@@ -25,7 +25,7 @@ pub enum LogStream {
 
 /// What of an instance's output is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogQuery {
+pub(super) struct LogQuery {
     /// Go on with what is written later.
     pub follow: bool,
     /// The attempt before the last one.
@@ -43,10 +43,10 @@ pub struct LogQuery {
 }
 
 /// Output, piece by piece as it comes.
-pub type LogPieces = BoxStream<'static, io::Result<Bytes>>;
+pub(super) type LogPieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Opens the output of an instance. Given by the daemon.
-pub type LogSource =
+pub(super) type LogSource =
     Arc<dyn Fn(Arc<Object<Instance>>, LogQuery) -> BoxFuture<'static, Result<LogPieces, Status>> + Send + Sync>;
 
 /// True for the one form that has logs.

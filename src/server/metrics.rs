@@ -95,7 +95,7 @@ pub(super) struct Census {
 
 impl Metrics {
     /// Notes a request that was answered.
-    pub fn answered(&self, labels: RequestLabels, took: Duration) {
+    pub(super) fn answered(&self, labels: RequestLabels, took: Duration) {
         if labels.verb != "watch" {
             self.seconds.get_or_create(&VerbLabels { verb: labels.verb.clone() }).observe(took.as_secs_f64());
         }
@@ -103,7 +103,7 @@ impl Metrics {
     }
 
     /// The text.
-    pub fn render(&self, census: Census) -> Result<String, fmt::Error> {
+    pub(super) fn render(&self, census: Census) -> Result<String, fmt::Error> {
         self.revision.set(i64::try_from(census.revision).unwrap_or(i64::MAX));
         for (kind, count) in census.objects {
             self.objects.get_or_create(&KindLabels { kind }).set(count as i64);

@@ -31,7 +31,7 @@ pub(super) struct Resource<'a> {
 
 impl Resource<'_> {
     /// What is served there, if anything: the kind must be known and its scope must fit the path.
-    pub fn served(&self) -> Option<Served> {
+    pub(super) fn served(&self) -> Option<Served> {
         let served = find_view(self.group, self.version, self.plural)?;
         let namespaced = served.kind.is_namespaced();
         let fits = if namespaced { self.name.is_empty() || !self.namespace.is_empty() } else { self.namespace.is_empty() };
@@ -39,7 +39,7 @@ impl Resource<'_> {
     }
 
     /// The key of the object.
-    pub fn key(&self, served: Served) -> Key {
+    pub(super) fn key(&self, served: Served) -> Key {
         Key::new(served.kind, self.namespace, self.name)
     }
 }

@@ -29,7 +29,7 @@ const RENEW_DAYS: i64 = 90;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
-pub enum PkiError {
+pub(super) enum PkiError {
     /// A file could not be read or written.
     #[error("cannot use `{}`", path.display())]
     File {
@@ -53,7 +53,7 @@ pub enum PkiError {
 }
 
 /// What clients trust, and what the listener shows them.
-pub struct Pki {
+pub(super) struct Pki {
     /// The authority's certificate, for kubeconfigs.
     pub ca_pem: String,
     /// The listener's configuration: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
@@ -65,7 +65,7 @@ pub struct Pki {
 ///
 /// # Errors
 /// When a file cannot be read or written, or holds something else.
-pub fn open(dir: &Path, names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
+pub(super) fn open(dir: &Path, names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
     private_dir(dir).map_err(|source| PkiError::File { path: dir.to_owned(), source })?;
     let (ca_pem, ca_key) = authority(dir, now)?;
     let (chain, key) = server(dir, &ca_pem, ca_key, &all_names(names), now)?;

@@ -9,12 +9,12 @@ pub(super) struct Message(Vec<u8>);
 
 impl Message {
     /// An empty message.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
     /// The bytes.
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
@@ -27,7 +27,7 @@ impl Message {
     }
 
     /// A text; an empty one is left out.
-    pub fn text(mut self, field: u64, text: &str) -> Self {
+    pub(super) fn text(mut self, field: u64, text: &str) -> Self {
         if !text.is_empty() {
             self.bytes(field, text.as_bytes());
         }
@@ -35,7 +35,7 @@ impl Message {
     }
 
     /// A boolean; false is left out.
-    pub fn flag(mut self, field: u64, value: bool) -> Self {
+    pub(super) fn flag(mut self, field: u64, value: bool) -> Self {
         if value {
             self.varint(field << 3);
             self.varint(1);
@@ -44,13 +44,13 @@ impl Message {
     }
 
     /// A message in this one, even if it is empty.
-    pub fn message(mut self, field: u64, message: Message) -> Self {
+    pub(super) fn message(mut self, field: u64, message: Message) -> Self {
         self.bytes(field, &message.0);
         self
     }
 
     /// One message for each item.
-    pub fn each<T>(self, field: u64, items: impl IntoIterator<Item = T>, message: impl Fn(T) -> Message) -> Self {
+    pub(super) fn each<T>(self, field: u64, items: impl IntoIterator<Item = T>, message: impl Fn(T) -> Message) -> Self {
         items.into_iter().fold(self, |out, item| out.message(field, message(item)))
     }
 

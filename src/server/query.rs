@@ -10,7 +10,7 @@ pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
     /// Parses what stands after the question mark.
-    pub fn parse(query: Option<&str>) -> Self {
+    pub(super) fn parse(query: Option<&str>) -> Self {
         let pairs = query.unwrap_or_default().split('&').filter(|p| !p.is_empty());
         Self(
             pairs
@@ -23,12 +23,12 @@ impl Params {
     }
 
     /// The value, or an empty text.
-    pub fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
     /// True if the parameter is there at all.
-    pub fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(n, _)| n == name)
     }
 
@@ -36,7 +36,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 for anything else.
-    pub fn flag(&self, name: &str) -> Result<bool, Status> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Status> {
         match self.get(name) {
             "" => Ok(self.has(name)),
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -49,7 +49,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 for anything else.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Status> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Status> {
         match self.get(name) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| invalid(name, text, "a number that is not negative")),
@@ -60,7 +60,7 @@ impl Params {
     ///
     /// # Errors
     /// 400 if it is not a plain decimal.
-    pub fn resource_version(&self) -> Result<Option<Rev>, Status> {
+    pub(super) fn resource_version(&self) -> Result<Option<Rev>, Status> {
         match self.get("resourceVersion") {
             "" => Ok(None),
             text => Rev::parse(text)
@@ -73,7 +73,7 @@ impl Params {
     ///
     /// # Errors
     /// 422 for any other stage.
-    pub fn dry_run(&self) -> Result<bool, Status> {
+    pub(super) fn dry_run(&self) -> Result<bool, Status> {
         match self.get("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),

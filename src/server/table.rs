@@ -19,7 +19,7 @@ pub(super) enum IncludeObject {
 
 impl IncludeObject {
     /// The parameter `includeObject`; anything unknown is the default.
-    pub fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         match text {
             "Object" => Self::Object,
             "None" => Self::None,

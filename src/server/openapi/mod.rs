@@ -60,22 +60,22 @@ impl Documents {
     }
 
     /// `/openapi/v3`
-    pub fn index(&self) -> Value {
+    pub(super) fn index(&self) -> Value {
         self.groups().index()
     }
 
     /// `/openapi/v3/…`: the text and its hash.
-    pub fn group(&self, path: &str) -> Option<(bytes::Bytes, String)> {
+    pub(super) fn group(&self, path: &str) -> Option<(bytes::Bytes, String)> {
         self.groups().get(path)
     }
 
     /// `/openapi/v2`
-    pub fn v2(&self) -> &Value {
+    pub(super) fn v2(&self) -> &Value {
         self.v2.get_or_init(|| v2::document(&v3::downgrade(&document())))
     }
 
     /// `/openapi/v2` in protobuf.
-    pub fn v2_protobuf(&self) -> bytes::Bytes {
+    pub(super) fn v2_protobuf(&self) -> bytes::Bytes {
         self.v2_protobuf.get_or_init(|| gnostic::encode(self.v2()).into()).clone()
     }
 }

@@ -11,7 +11,7 @@ pub(super) struct Groups(BTreeMap<String, (Bytes, String)>);
 
 impl Groups {
     /// `/openapi/v3`
-    pub fn index(&self) -> Value {
+    pub(super) fn index(&self) -> Value {
         let paths: Map<String, Value> = self
             .0
             .iter()
@@ -21,7 +21,7 @@ impl Groups {
     }
 
     /// One group's text and hash.
-    pub fn get(&self, path: &str) -> Option<(Bytes, String)> {
+    pub(super) fn get(&self, path: &str) -> Option<(Bytes, String)> {
         self.0.get(path).cloned()
     }
 }
