@@ -28,7 +28,8 @@ where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let too_large = || Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"));
+    let too_large =
+        || Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"));
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }

@@ -286,7 +286,14 @@ mod tests {
         let list = resource_list("appm.dev", "v1").expect("served");
         let names: Vec<_> = list["resources"].as_array().expect("list").iter().map(|r| r["name"].clone()).collect();
         let expected = [
-            "apps", "apps/scale", "apps/status", "instances", "instances/log", "instances/status", "revisions", "transactions",
+            "apps",
+            "apps/scale",
+            "apps/status",
+            "instances",
+            "instances/log",
+            "instances/status",
+            "revisions",
+            "transactions",
         ];
         assert_eq!(names, expected);
     }

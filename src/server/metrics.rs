@@ -127,8 +127,7 @@ mod tests {
         let metrics = Metrics::default();
         let labels = RequestLabels { verb: "get".into(), resource: "apps".into(), code: 200 };
         metrics.answered(labels, Duration::from_millis(2));
-        let census =
-            Census { revision: 7, objects: vec![("App", 3)], instances: vec![("running".to_owned(), 2)] };
+        let census = Census { revision: 7, objects: vec![("App", 3)], instances: vec![("running".to_owned(), 2)] };
         let text = metrics.render(census).expect("text");
         for line in [
             "appm_requests_total{verb=\"get\",resource=\"apps\",code=\"200\"} 1",

@@ -34,7 +34,8 @@ impl Resource<'_> {
     pub(super) fn served(&self) -> Option<Served> {
         let served = find_view(self.group, self.version, self.plural)?;
         let namespaced = served.kind.is_namespaced();
-        let fits = if namespaced { self.name.is_empty() || !self.namespace.is_empty() } else { self.namespace.is_empty() };
+        let fits =
+            if namespaced { self.name.is_empty() || !self.namespace.is_empty() } else { self.namespace.is_empty() };
         fits.then_some(served)
     }
 
@@ -60,7 +61,9 @@ pub(super) fn parse(path: &str) -> Option<Target<'_>> {
         return None;
     }
     let (namespace, plural, name, subresource) = match *rest {
-        ["namespaces", name, part] if group.is_empty() && NAMESPACE_PARTS.contains(&part) => ("", "namespaces", name, part),
+        ["namespaces", name, part] if group.is_empty() && NAMESPACE_PARTS.contains(&part) => {
+            ("", "namespaces", name, part)
+        }
         ["namespaces", name] if group.is_empty() => ("", "namespaces", name, ""),
         ["namespaces", namespace, plural] => (namespace, plural, "", ""),
         ["namespaces", namespace, plural, name] => (namespace, plural, name, ""),

@@ -90,7 +90,9 @@ fn write(path: &Path, text: &str) -> Result<(), PkiError> {
 
 fn remove(path: &Path) -> Result<(), PkiError> {
     match std::fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PkiError::File { path: path.to_owned(), source }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(PkiError::File { path: path.to_owned(), source })
+        }
         _ => Ok(()),
     }
 }

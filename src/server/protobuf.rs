@@ -50,7 +50,12 @@ impl Message {
     }
 
     /// One message for each item.
-    pub(super) fn each<T>(self, field: u64, items: impl IntoIterator<Item = T>, message: impl Fn(T) -> Message) -> Self {
+    pub(super) fn each<T>(
+        self,
+        field: u64,
+        items: impl IntoIterator<Item = T>,
+        message: impl Fn(T) -> Message,
+    ) -> Self {
         items.into_iter().fold(self, |out, item| out.message(field, message(item)))
     }
 
@@ -171,9 +176,15 @@ fn access(spec: &Fields<'_>) -> Option<Value> {
     let mut out = json!({});
     if spec.0.iter().any(|(n, _)| *n == 1) {
         let (from, mut to) = (spec.message(1)?, json!({}));
-        for (field, name) in
-            [(1, "namespace"), (2, "verb"), (3, "group"), (4, "version"), (5, "resource"), (6, "subresource"), (7, "name")]
-        {
+        for (field, name) in [
+            (1, "namespace"),
+            (2, "verb"),
+            (3, "group"),
+            (4, "version"),
+            (5, "resource"),
+            (6, "subresource"),
+            (7, "name"),
+        ] {
             from.put(field, &mut to, name)?;
         }
         out["resourceAttributes"] = to;
@@ -197,7 +208,8 @@ fn delete_options(raw: &Fields<'_>, out: &mut Value) -> Option<()> {
         out["preconditions"] = must;
     }
     raw.put(4, out, "propagationPolicy")?;
-    let stages: Vec<&str> = raw.0.iter().filter(|(n, _)| *n == 5).filter_map(|(_, v)| std::str::from_utf8(v).ok()).collect();
+    let stages: Vec<&str> =
+        raw.0.iter().filter(|(n, _)| *n == 5).filter_map(|(_, v)| std::str::from_utf8(v).ok()).collect();
     if !stages.is_empty() {
         out["dryRun"] = json!(stages);
     }

@@ -63,9 +63,9 @@ impl Params {
     pub(super) fn resource_version(&self) -> Result<Option<Rev>, Status> {
         match self.get("resourceVersion") {
             "" => Ok(None),
-            text => Rev::parse(text)
-                .map(Some)
-                .ok_or_else(|| Status::bad_request(format!("invalid resource version \"{text}\": not a decimal number"))),
+            text => Rev::parse(text).map(Some).ok_or_else(|| {
+                Status::bad_request(format!("invalid resource version \"{text}\": not a decimal number"))
+            }),
         }
     }
 

@@ -38,7 +38,11 @@ pub(super) fn streamed(content_type: &'static str, pieces: BoxStream<'static, Re
 }
 
 /// An answer of known length whose pieces are made when they are sent.
-pub(super) fn pieces(content_type: &'static str, length: u64, pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Answer {
+pub(super) fn pieces(
+    content_type: &'static str,
+    length: u64,
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Answer {
     with_type(StatusCode::OK, content_type, Pieces { left: length, pieces: Box::new(pieces) }.boxed_unsync())
 }
 
@@ -60,7 +64,8 @@ pub(super) fn encoded(code: StatusCode, json: Bytes, encoding: Encoding) -> Resu
         Encoding::Json => Ok(whole(code, "application/json", json)),
         Encoding::Yaml => {
             let value: Value = serde_json::from_slice(&json).map_err(|_| Status::internal("the answer is not JSON"))?;
-            let yaml = serde_saphyr::to_string(&value).map_err(|_| Status::internal("the answer cannot be written as YAML"))?;
+            let yaml = serde_saphyr::to_string(&value)
+                .map_err(|_| Status::internal("the answer cannot be written as YAML"))?;
             Ok(whole(code, "application/yaml", yaml))
         }
     }

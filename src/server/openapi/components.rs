@@ -59,7 +59,10 @@ fn shared() -> [(&'static str, Value); 7] {
         ("Status", status()),
         ("WatchEvent", watch_event()),
         ("DeleteOptions", delete_options()),
-        ("Patch", json!({"type": "object", "description": "A merge patch or an apply configuration; a JSON patch is an array."})),
+        (
+            "Patch",
+            json!({"type": "object", "description": "A merge patch or an apply configuration; a JSON patch is an array."}),
+        ),
         ("Scale", scale()),
         ("Review", review()),
     ]

@@ -23,9 +23,8 @@ pub type Stale = PathBuf;
 fn files() -> BTreeMap<PathBuf, String> {
     let pretty = |value: &serde_json::Value| format!("{value:#}\n");
     let kinds = served().filter(|s| s.view.is_none());
-    let mut all: BTreeMap<PathBuf, String> = kinds
-        .map(|s| (format!("schemas/{}.schema.json", s.name()).into(), pretty(&schema::of(s))))
-        .collect();
+    let mut all: BTreeMap<PathBuf, String> =
+        kinds.map(|s| (format!("schemas/{}.schema.json", s.name()).into(), pretty(&schema::of(s)))).collect();
     all.insert("openapi/appm.json".into(), pretty(&super::document()));
     all
 }

@@ -11,9 +11,8 @@ pub(in crate::server) const CONTENT_TYPE: &str = "application/com.github.proto-o
 /// Encodes what [`super::v2::document`] made.
 pub(super) fn encode(document: &Value) -> Vec<u8> {
     let info = Message::new().text(1, text(&document["info"]["title"])).text(2, text(&document["info"]["version"]));
-    let paths = Message::new().each(2, fields(&document["paths"]), |(path, item)| {
-        Message::new().text(1, path).message(2, path_item(item))
-    });
+    let paths = Message::new()
+        .each(2, fields(&document["paths"]), |(path, item)| Message::new().text(1, path).message(2, path_item(item)));
     let definitions = Message::new().each(1, fields(&document["definitions"]), named_schema);
     Message::new().text(1, "2.0").message(2, info).message(8, paths).message(9, definitions).into_bytes()
 }
@@ -57,7 +56,9 @@ fn parameter(parameter: &Value) -> Message {
     }
     let data_type = text(&parameter["type"]);
     let one = match place {
-        "path" => Message::new().message(4, Message::new().flag(1, true).text(2, place).text(4, name).text(5, data_type)),
+        "path" => {
+            Message::new().message(4, Message::new().flag(1, true).text(2, place).text(4, name).text(5, data_type))
+        }
         _ => Message::new().message(3, Message::new().text(2, place).text(4, name).text(6, data_type)),
     };
     Message::new().message(2, one)

@@ -1,6 +1,7 @@
 //! Every path and verb, for everything that is served.
 
 use serde_json::json;
+use utoipa::openapi::Required;
 use utoipa::openapi::{
     HttpMethod, Ref,
     content::ContentBuilder,
@@ -10,7 +11,6 @@ use utoipa::openapi::{
     response::ResponseBuilder,
     schema::{ObjectBuilder, SchemaType, Type},
 };
-use utoipa::openapi::Required;
 
 use super::components::list_name;
 use crate::api::{GROUP, Served, Subresource, Verbs, kinds::served, schema::component_name};
@@ -18,7 +18,8 @@ use crate::server::logs;
 
 /// All of them.
 pub(super) fn all() -> Paths {
-    let objects = served().flat_map(of_served).fold(PathsBuilder::new(), |paths, (path, item)| paths.path(path, item.build()));
+    let objects =
+        served().flat_map(of_served).fold(PathsBuilder::new(), |paths, (path, item)| paths.path(path, item.build()));
     others().into_iter().fold(objects, |paths, (path, item)| paths.path(path, item.build())).build()
 }
 
@@ -82,11 +83,8 @@ impl Described {
     fn new(group: &str, version: &str, id: String, summary: String) -> Self {
         let tag = family(group, version).to_lowercase();
         let refused = status_answer("what was wrong");
-        let operation = OperationBuilder::new()
-            .tag(tag)
-            .operation_id(Some(id))
-            .summary(Some(summary))
-            .response("default", refused);
+        let operation =
+            OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary)).response("default", refused);
         Self { operation }
     }
 
@@ -257,7 +255,12 @@ fn collection(words: &Words) -> PathItemBuilder {
         .body(OBJECT_TYPES, &words.component, true)
         .answer("201", "the object as it is now", &words.component);
     let delete = words
-        .operation("deleteCollection", "", "deletecollection", format!("Deletes all {}s that are selected.", words.kind))
+        .operation(
+            "deleteCollection",
+            "",
+            "deletecollection",
+            format!("Deletes all {}s that are selected.", words.kind),
+        )
         .in_path(words.place(false))
         .queries(&[LABELS, FIELDS])
         .queries(DELETE)
@@ -267,10 +270,11 @@ fn collection(words: &Words) -> PathItemBuilder {
 }
 
 fn single(words: &Words) -> PathItemBuilder {
-    let get = words
-        .operation("read", "", "get", format!("One {}.", words.kind))
-        .in_path(words.place(true))
-        .answer("200", "the object", &words.component);
+    let get = words.operation("read", "", "get", format!("One {}.", words.kind)).in_path(words.place(true)).answer(
+        "200",
+        "the object",
+        &words.component,
+    );
     let item = PathItemBuilder::new().operation(HttpMethod::Get, get.operation);
     if words.served.verbs() == Verbs::ReadOnly {
         return item;
@@ -302,7 +306,8 @@ fn single(words: &Words) -> PathItemBuilder {
 fn part(words: &Words, part: &str, component: &str) -> PathItemBuilder {
     let lower = part.to_lowercase();
     let describe = |verb: &str, action: &str, summary: String| {
-        let (group, version) = if part == "Scale" { ("autoscaling", "v1") } else { (words.served.group(), words.served.version()) };
+        let (group, version) =
+            if part == "Scale" { ("autoscaling", "v1") } else { (words.served.group(), words.served.version()) };
         let kind = if part == "Scale" { "Scale" } else { words.kind };
         words
             .operation(verb, part, action, summary)
@@ -311,12 +316,16 @@ fn part(words: &Words, part: &str, component: &str) -> PathItemBuilder {
             .answer("200", "as it is now", component)
     };
     let get = describe("read", "get", format!("The {lower} of one {}.", words.kind));
-    let put = describe("replace", "put", format!("Replaces the {lower} of one {}.", words.kind))
-        .queries(WRITE)
-        .body(OBJECT_TYPES, component, true);
-    let patch = describe("patch", "patch", format!("Changes the {lower} of one {}.", words.kind))
-        .queries(PATCH)
-        .body(PATCH_TYPES, "Patch", true);
+    let put = describe("replace", "put", format!("Replaces the {lower} of one {}.", words.kind)).queries(WRITE).body(
+        OBJECT_TYPES,
+        component,
+        true,
+    );
+    let patch = describe("patch", "patch", format!("Changes the {lower} of one {}.", words.kind)).queries(PATCH).body(
+        PATCH_TYPES,
+        "Patch",
+        true,
+    );
     PathItemBuilder::new()
         .operation(HttpMethod::Get, get.operation)
         .operation(HttpMethod::Put, put.operation)
@@ -324,11 +333,19 @@ fn part(words: &Words, part: &str, component: &str) -> PathItemBuilder {
 }
 
 fn others() -> Vec<(String, PathItemBuilder)> {
-    let transact = Described::new(GROUP, "v1", "createAppmV1Transaction".to_owned(), "Several changes, all or nothing.".to_owned())
-        .queries(&[FIELD_MANAGER, DRY_RUN])
-        .body(OBJECT_TYPES, "Transaction", true)
-        .answer("200", "what each operation did", "TransactionResult");
-    let mut all = vec![(format!("/apis/{GROUP}/v1/transactions"), PathItemBuilder::new().operation(HttpMethod::Post, transact.operation))];
+    let transact = Described::new(
+        GROUP,
+        "v1",
+        "createAppmV1Transaction".to_owned(),
+        "Several changes, all or nothing.".to_owned(),
+    )
+    .queries(&[FIELD_MANAGER, DRY_RUN])
+    .body(OBJECT_TYPES, "Transaction", true)
+    .answer("200", "what each operation did", "TransactionResult");
+    let mut all = vec![(
+        format!("/apis/{GROUP}/v1/transactions"),
+        PathItemBuilder::new().operation(HttpMethod::Post, transact.operation),
+    )];
     for (group, plural, kind) in [
         ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
         ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
@@ -339,7 +356,10 @@ fn others() -> Vec<(String, PathItemBuilder)> {
             .about("post", group, "v1", kind)
             .body(OBJECT_TYPES, "Review", true)
             .answer("201", "the review with its answer", "Review");
-        all.push((format!("/apis/{group}/v1/{plural}"), PathItemBuilder::new().operation(HttpMethod::Post, review.operation)));
+        all.push((
+            format!("/apis/{group}/v1/{plural}"),
+            PathItemBuilder::new().operation(HttpMethod::Post, review.operation),
+        ));
     }
     for (path, id, content_type, what) in [
         ("/version", "getVersion", "application/json", "the server's version"),

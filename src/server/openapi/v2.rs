@@ -32,7 +32,8 @@ fn operation(operation: &Value) -> Value {
     let content = operation["requestBody"]["content"].as_object();
     if let Some(first) = content.and_then(|c| c.values().next()) {
         let required = operation["requestBody"]["required"].as_bool().unwrap_or(false);
-        parameters.push(json!({"name": "body", "in": "body", "required": required, "schema": definition(&first["schema"])}));
+        parameters
+            .push(json!({"name": "body", "in": "body", "required": required, "schema": definition(&first["schema"])}));
     }
     let responses: Map<String, Value> = operation["responses"]
         .as_object()

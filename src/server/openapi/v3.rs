@@ -15,7 +15,9 @@ impl Groups {
         let paths: Map<String, Value> = self
             .0
             .iter()
-            .map(|(path, (_, hash))| (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")})))
+            .map(|(path, (_, hash))| {
+                (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+            })
             .collect();
         json!({"paths": paths})
     }
@@ -118,9 +120,26 @@ fn downgrade_nested(value: &mut Value) {
 /// Words of JSON Schema that 3.0 does not know. `additionalProperties: false` is dropped with them: Kubernetes' own documents never
 /// say it, and clients' validators do not expect it.
 const DROPPED: &[&str] = &[
-    "$schema", "$defs", "$id", "$comment", "const", "examples", "propertyNames", "patternProperties", "prefixItems", "if",
-    "then", "else", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "contains", "contentEncoding",
-    "contentMediaType", "exclusiveMinimum", "exclusiveMaximum",
+    "$schema",
+    "$defs",
+    "$id",
+    "$comment",
+    "const",
+    "examples",
+    "propertyNames",
+    "patternProperties",
+    "prefixItems",
+    "if",
+    "then",
+    "else",
+    "dependentSchemas",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "contains",
+    "contentEncoding",
+    "contentMediaType",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
 ];
 
 fn schema_3_0(schema: &Value) -> Value {
@@ -215,7 +234,10 @@ mod tests {
     #[test]
     fn schemas_lose_what_3_0_does_not_know() {
         for (new, old) in [
-            (json!({"type": ["integer", "null"], "format": "uint32"}), json!({"type": "integer", "format": "int64", "nullable": true})),
+            (
+                json!({"type": ["integer", "null"], "format": "uint32"}),
+                json!({"type": "integer", "format": "int64", "nullable": true}),
+            ),
             (
                 json!({"anyOf": [{"$ref": "#/components/schemas/A"}, {"type": "null"}], "description": "x"}),
                 json!({"description": "x", "nullable": true, "allOf": [{"$ref": "#/components/schemas/A"}]}),
