@@ -8,6 +8,7 @@
 //! left out it must fail.
 
 mod disk;
+mod shim;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,6 +44,15 @@ const STEADY: &str = "exec sleep 100000\n";
 /// Ends again and again.
 const CRASHING: &str = "sleep 0.1; exit 3\n";
 
+/// Compiles the shim into a directory.
+fn build_shim(into: &Path) -> PathBuf {
+    let shim = into.join("shim.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powerloss/shim.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
+    assert!(built.expect("a C compiler is installed").success());
+    shim
+}
+
 /// A world whose server runs over the shim.
 struct Lab {
     world: World,
@@ -55,10 +65,7 @@ struct Lab {
 impl Lab {
     fn new(seed: u64) -> Self {
         let mut world = World::new();
-        let shim = world.root().join("shim.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powerloss/shim.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
-        assert!(built.expect("a C compiler is installed").success());
+        let shim = build_shim(world.root());
         let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
         world.set_env("LD_PRELOAD", text(shim));
         world.set_env("POWERLOSS_ROOT", text(world.data()));
@@ -420,7 +427,6 @@ fn a_disk_that_ignores_syncs_is_found_out() {
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn start_marks_of_the_journal_are_start_lines() {
     let record = mark('S', "uid 3 4711");
     let world = World::new();
