@@ -9,4 +9,5 @@
 
 mod harness;
 mod kill9;
+mod manifests;
 mod powerloss;
