@@ -1,6 +1,207 @@
 //! The command line: one file per command, talking to the API like anyone else.
+//!
+//! A command is a struct of arguments and a `run` that returns `Ok` or a [`error::CliError`], which knows its exit code. Only
+//! `server` and `up` build a daemon; everything else would work from another machine. Nothing may call into here but `main`.
+
+mod add;
+mod ages;
+mod api_resources;
+mod apply;
+mod choice;
+mod completion;
+mod context;
+mod delete;
+mod describe;
+mod diagnostics;
+mod error;
+mod events;
+mod explain;
+mod follow;
+mod get;
+mod jsonpath;
+mod kubeconfig;
+mod logs;
+mod ls;
+mod manifests;
+mod output;
+mod resources;
+mod restart;
+mod scale;
+mod screen;
+mod settings;
+mod stop;
+mod table;
+mod version;
+mod wait;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use context::Context;
+use error::{CliError, EXIT_CODES, Exit};
+use screen::Screen;
+use settings::Global;
+
+/// What a Kubernetes cluster is to containers, for one plain machine and its processes.
+#[derive(Parser, Debug)]
+#[command(
+    name = "appm",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = false,
+    max_term_width = 120,
+    after_help = "\
+Begin with:
+  appm up manifests/        start a server if none runs, apply, and watch
+  appm add -a ping -c \"ping localhost\"
+  appm get apps             appm ls             appm logs -f ping
+
+`appm COMMAND --help` has examples. Exit codes: `appm exit-codes`."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Apply(apply::ApplyArgs),
+    Add(add::AddArgs),
+    Get(get::GetArgs),
+    #[command(visible_alias = "list")]
+    Ls(ls::LsArgs),
+    Describe(describe::DescribeArgs),
+    Logs(logs::LogsArgs),
+    Events(events::EventsArgs),
+    Scale(scale::ScaleArgs),
+    Restart(restart::RestartArgs),
+    /// Stop Apps, and keep their definition
+    Stop(stop::SuspendArgs),
+    /// Start Apps that were stopped
+    Start(stop::SuspendArgs),
+    #[command(visible_alias = "rm")]
+    Delete(delete::DeleteArgs),
+    Wait(wait::WaitArgs),
+    Explain(explain::ExplainArgs),
+    ApiResources(api_resources::ApiResourcesArgs),
+    Kubeconfig(kubeconfig::KubeconfigArgs),
+    Version(version::VersionArgs),
+    Completion(completion::CompletionArgs),
+    /// List the exit codes
+    ExitCodes,
+}
 
 /// Runs the command that the arguments name.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that was asked for is no failure; where it cannot be printed, nobody reads it.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let screen = Screen::of_stderr(cli.global.color);
+    match run(cli) {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            let text = error.render(&screen);
+            if !text.is_empty() {
+                screen::remark(text.trim_end());
+            }
+            error.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completion(args) => completion::run(&args),
+        Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
+        Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
+        Command::Kubeconfig(args) => kubeconfig::run(&args, &global),
+        Command::ExitCodes => exit_codes(),
+        command => client_command(command, &global),
+    }
+}
+
+/// Commands that talk to a server.
+fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| CliError::io("cannot start", &e))?;
+    runtime.block_on(async {
+        let context = Context::new(global)?;
+        match command {
+            Command::Apply(args) => apply::run(args, &context).await,
+            Command::Add(args) => add::run(args, &context).await,
+            Command::Get(args) => get::run(args, &context).await,
+            Command::Ls(args) => ls::run(args, &context).await,
+            Command::Describe(args) => describe::run(args, &context).await,
+            Command::Logs(args) => logs::run(args, &context).await,
+            Command::Events(args) => events::run(args, &context).await,
+            Command::Scale(args) => scale::run(args, &context).await,
+            Command::Restart(args) => restart::run(args, &context).await,
+            Command::Stop(args) => stop::run(args, &context, true).await,
+            Command::Start(args) => stop::run(args, &context, false).await,
+            Command::Delete(args) => delete::run(args, &context).await,
+            Command::Wait(args) => wait::run(args, &context).await,
+            Command::Version(args) => version::run(args, &context).await,
+            Command::Completion(_)
+            | Command::Explain(_)
+            | Command::ApiResources(_)
+            | Command::Kubeconfig(_)
+            | Command::ExitCodes => unreachable!("commands without a server are done by `run`"),
+        }
+    })
+}
+
+fn exit_codes() -> Result<(), CliError> {
+    for (exit, meaning) in EXIT_CODES {
+        screen::line(format_args!("{:>4}  {meaning}", exit.code()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn misspelt_commands_and_flags_are_answered_with_what_was_meant() {
+        let answer = |words: &[&str]| Cli::try_parse_from(words).expect_err("misspelt").to_string();
+        assert!(answer(&["appm", "aply"]).contains("'apply'"));
+        assert!(answer(&["appm", "get", "apps", "--slector", "x"]).contains("'--selector'"));
+    }
+
+    #[test]
+    fn flags_of_kubectl_users_are_understood() {
+        for line in [
+            "appm apply -f a.yaml -f b.yaml -R --server-side --force-conflicts --field-manager me --dry-run=server -o yaml",
+            "appm get apps,instances -A -o wide -w -l a=b --field-selector metadata.name=x",
+            "appm get app web -n prod -o json",
+            "appm delete app web --wait=false --cascade=foreground --grace-period=5",
+            "appm delete -f a.yaml --force",
+            "appm wait app/web --for=condition=Ready --timeout 30s",
+            "appm logs -f web --tail 5 --since 10m --timestamps -p",
+            "appm ls -a web -o",
+            "appm scale app/web --replicas=3",
+            "appm stop web",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
 }

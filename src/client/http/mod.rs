@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{Client, Done, Listing, Query, WatchStream};
 use crate::api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult};
 
-pub use wire::{object_path, path_of, percent_encode, query_string};
+pub use wire::{object_path, path_of, percent_encode, query_string, served_path};
 
 /// Where a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,8 @@ pub fn path_of(kind: &'static KindInfo, namespace: Option<&str>, name: Option<&s
     served_path(Served { kind, view: None }, namespace, name)
 }
 
-fn served_path(served: Served, namespace: Option<&str>, name: Option<&str>) -> String {
+/// The path of what is served, or of one object of it.
+pub fn served_path(served: Served, namespace: Option<&str>, name: Option<&str>) -> String {
     let root = if served.group().is_empty() { "/api/" } else { "/apis/" };
     let mut path = format!("{root}{}", served.api_version());
     if let Some(namespace) = namespace.filter(|n| served.kind.is_namespaced() && !n.is_empty()) {

@@ -1,0 +1,243 @@
+//! `appm add`: declares an App by flags; the same App that a manifest would declare, through the same apply.
+
+use std::{fs, io::Read, path::PathBuf};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::api::{API_VERSION, GoDuration};
+
+use super::{
+    apply::{self, Options},
+    context::Context,
+    error::{CliError, Exit},
+    manifests::Manifests,
+    output::{self, Format, OutputArgs, without_managed_fields},
+    words::{self, CommandLine},
+};
+
+/// Declare an App by flags
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm add -a ping -c \"ping www.baidu.com\"
+  appm add -a web --port http -- python3 -m http.server '$(PORT)'
+  appm add -a hello -c 'while true; do date; sleep 1; done'     run by sh
+  appm add -a job --script job.sh --restart OnFailure -e LEVEL=debug -w /srv
+  appm add -a web -c ./serve --dry-run -o yaml > web.yaml       write the manifest instead
+
+Adding an App that is there changes it to what the flags say.")]
+pub(super) struct AddArgs {
+    /// Its name
+    #[arg(short, long = "app", value_name = "NAME")]
+    app: String,
+    /// Program and arguments, split as a shell would; run by `sh` if it needs one. $(NAME) is left to appm
+    #[arg(short, long, value_name = "COMMAND", required_unless_present_any = ["script", "words"], conflicts_with_all = ["script", "words"])]
+    command: Option<String>,
+    /// Program and arguments, as they are
+    #[arg(last = true, value_name = "PROGRAM", conflicts_with = "script")]
+    words: Vec<String>,
+    /// A script from a file, or - for stdin
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// A variable of the environment; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// The working directory [default: one of the instance's own]
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// The OS user
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// The OS group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// How many instances
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=10_000))]
+    replicas: Option<i32>,
+    /// A port it listens on; without a number each instance gets a free one, in $PORT
+    #[arg(long, value_name = "NAME[=NUMBER]", value_parser = port)]
+    port: Vec<(String, u16)>,
+    /// When it is started again: Always, OnFailure or Never
+    #[arg(long, value_name = "POLICY", value_parser = ["Always", "OnFailure", "Never"], ignore_case = true)]
+    restart: Option<String>,
+    /// How many restarts in a row are allowed
+    #[arg(long, value_name = "N")]
+    max_restarts: Option<u32>,
+    /// The first pause before a restart, which doubles from there
+    #[arg(long, value_name = "DURATION")]
+    backoff: Option<GoDuration>,
+    /// Seconds between the stop signal and SIGKILL
+    #[arg(long, value_name = "SECONDS")]
+    grace_period: Option<i64>,
+    /// The signal that asks it to end
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// A label; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// Declare it stopped
+    #[arg(long)]
+    suspend: bool,
+    /// Show what would be declared; the server is not asked
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if name.is_empty() { Err("expected NAME=VALUE".to_owned()) } else { Ok((name.to_owned(), value.to_owned())) }
+}
+
+fn port(text: &str) -> Result<(String, u16), String> {
+    match text.split_once('=') {
+        None => Ok((text.to_owned(), 0)),
+        Some((name, number)) => {
+            number.parse().map(|n| (name.to_owned(), n)).map_err(|_| format!("`{number}` is no port"))
+        }
+    }
+}
+
+pub(super) async fn run(args: AddArgs, context: &Context) -> Result<(), CliError> {
+    let manifest = manifest(&args, context.global.namespace.as_deref())?;
+    if args.dry_run {
+        let format = if args.output.output == Format::Json { Format::Json } else { Format::Yaml };
+        return output::value(&format, &manifest);
+    }
+    let mut manifests = Manifests::default();
+    // A manifest in YAML, so that what the server finds wrong is shown in what the flags amount to.
+    manifests.add("<flags>".into(), output::yaml(&manifest), context.global.namespace.as_deref());
+    let results = apply::apply(context, &manifests, &Options::default()).await?;
+    match &args.output.output {
+        Format::Table | Format::Wide => apply::report(context, &manifests, &results, false),
+        format => {
+            let objects = results.into_iter().map(|r| without_managed_fields(r.object)).collect();
+            output::objects(format, objects, false)
+        }
+    }
+}
+
+/// The App that the flags declare; only what they say, so that defaults stay the server's.
+fn manifest(args: &AddArgs, namespace: Option<&str>) -> Result<Value, CliError> {
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), json!(args.app));
+    metadata.extend(namespace.map(|n| ("namespace".to_owned(), json!(n))));
+    if !args.label.is_empty() {
+        metadata.insert("labels".into(), args.label.iter().map(|(k, v)| (k.clone(), json!(v))).collect());
+    }
+    let mut spec = Map::new();
+    let mut set = |name: &str, value: Option<Value>| spec.extend(value.map(|v| (name.to_owned(), v)));
+    set("replicas", args.replicas.map(|n| json!(n)));
+    set("suspend", args.suspend.then(|| json!(true)));
+    set("process", Some(process(args)?));
+    let env: Vec<Value> = args.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    set("env", (!env.is_empty()).then(|| json!(env)));
+    let ports: Vec<Value> =
+        args.port.iter().map(|(name, number)| json!({"name": name, "containerPort": number})).collect();
+    set("ports", (!ports.is_empty()).then(|| json!(ports)));
+    let policies = ["Always", "OnFailure", "Never"];
+    let policy = args.restart.as_ref().and_then(|p| policies.into_iter().find(|known| known.eq_ignore_ascii_case(p)));
+    set("restartPolicy", policy.map(|p| json!(p)));
+    let mut restart = Map::new();
+    restart.extend(args.max_restarts.map(|n| ("maxRestarts".to_owned(), json!(n))));
+    restart.extend(args.backoff.map(|b| ("backoff".to_owned(), json!({"initial": b}))));
+    set("restart", (!restart.is_empty()).then(|| Value::Object(restart)));
+    set("terminationGracePeriodSeconds", args.grace_period.map(|s| json!(s)));
+    set("stopSignal", args.stop_signal.as_ref().map(|s| json!(s)));
+    Ok(json!({"apiVersion": API_VERSION, "kind": "App", "metadata": metadata, "spec": spec}))
+}
+
+fn process(args: &AddArgs) -> Result<Value, CliError> {
+    let mut process = Map::new();
+    let line = match (&args.command, &args.script) {
+        (Some(command), _) => words::split(command)
+            .map_err(|why| CliError::new(Exit::Usage, format!("cannot split the command: {why}")))?,
+        (None, Some(file)) => CommandLine::Script(script(file)?),
+        (None, None) => CommandLine::Words(args.words.clone()),
+    };
+    match line {
+        CommandLine::Words(words) => process.insert("command".into(), json!(words)),
+        CommandLine::Script(script) => process.insert("script".into(), json!(script)),
+    };
+    let workdir = args.workdir.as_ref().map(std::path::absolute).transpose();
+    let workdir = workdir.map_err(|e| CliError::io("cannot make the working directory absolute", &e))?;
+    process.extend(workdir.map(|d| ("workingDir".to_owned(), json!(d))));
+    process.extend(args.user.as_ref().map(|u| ("user".to_owned(), json!(u))));
+    process.extend(args.group.as_ref().map(|g| ("group".to_owned(), json!(g))));
+    Ok(Value::Object(process))
+}
+
+fn script(file: &PathBuf) -> Result<String, CliError> {
+    let mut text = String::new();
+    let read = match file.as_os_str() == "-" {
+        true => std::io::stdin().read_to_string(&mut text).map(|_| text),
+        false => fs::read_to_string(file),
+    };
+    read.map_err(|e| CliError::io(&format!("cannot read {}", file.display()), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: AddArgs,
+    }
+
+    fn declared(words: &[&str]) -> String {
+        let line = Line::try_parse_from(std::iter::once(&"add").chain(words)).expect("a good command line");
+        output::yaml(&manifest(&line.args, None).expect("a manifest"))
+    }
+
+    #[test]
+    fn flags_become_the_manifest_that_a_person_would_write() {
+        insta::assert_snapshot!(declared(&["-a", "ping", "-c", "ping www.baidu.com"]), @r"
+        apiVersion: appm.dev/v1
+        kind: App
+        metadata:
+          name: ping
+        spec:
+          process:
+            command:
+            - ping
+            - www.baidu.com
+        ");
+        insta::assert_snapshot!(declared(&[
+            "-a", "web", "-c", "serve | tee log", "-e", "A=b=c", "-w", "/srv", "-u", "www-data", "--replicas", "2", "--port",
+            "http", "--port", "admin=9000", "--restart", "onfailure", "--max-restarts", "3", "--label", "tier=front",
+        ]), @r"
+        apiVersion: appm.dev/v1
+        kind: App
+        metadata:
+          name: web
+          labels:
+            tier: front
+        spec:
+          replicas: 2
+          process:
+            script: serve | tee log
+            workingDir: /srv
+            user: www-data
+          env:
+          - name: A
+            value: b=c
+          ports:
+          - name: http
+            containerPort: 0
+          - name: admin
+            containerPort: 9000
+          restartPolicy: OnFailure
+          restart:
+            maxRestarts: 3
+        ");
+        assert!(declared(&["-a", "x", "--", "a", "b c"]).contains("- b c"));
+        assert!(Line::try_parse_from(["add", "-a", "x"]).is_err());
+        assert!(Line::try_parse_from(["add", "-a", "x", "-c", "y", "--script", "z"]).is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! `appm apply`: declares objects, all of them or none.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::api::{OperationResult, OperationVerb, Outcome, Reason, Status, Transaction};
+
+use super::{
+    context::Context,
+    diagnostics,
+    error::{CliError, Exit},
+    manifests::{self, Manifests},
+    output::{self, Format, OutputArgs, without_managed_fields},
+    resources::qualified,
+    screen,
+};
+
+/// `--dry-run`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum DryRun {
+    /// Do it.
+    #[default]
+    None,
+    /// Let the server check everything, and store nothing.
+    Server,
+}
+
+/// Declare objects by manifests: all of them or none
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm apply -f web.yaml                  one file, of any number of documents
+  appm apply -f manifests/ -R             a directory and all below it
+  generate | appm apply -f -              from stdin
+  appm apply -f web.yaml --dry-run=server check everything, change nothing
+
+Every file is read and every mistake is reported at once, with file, line, column and field. If there is any,
+nothing is changed and the exit code is 4.")]
+pub(super) struct ApplyArgs {
+    /// File, directory, or - for stdin; may be given several times
+    #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    filename: Vec<PathBuf>,
+    /// Look into subdirectories too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// server: check everything, store nothing
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "server", hide_default_value = true)]
+    dry_run: DryRun,
+    /// Whose fields these are
+    #[arg(long, value_name = "NAME", default_value = "appm")]
+    field_manager: String,
+    /// Take fields that other managers own
+    #[arg(long)]
+    force_conflicts: bool,
+    /// Accepted for kubectl's sake: apply is always done by the server
+    #[arg(long, hide = true)]
+    server_side: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: ApplyArgs, context: &Context) -> Result<(), CliError> {
+    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
+    let options =
+        Options { dry_run: args.dry_run == DryRun::Server, force: args.force_conflicts, manager: args.field_manager };
+    let results = apply(context, &manifests, &options).await?;
+    match &args.output.output {
+        Format::Table | Format::Wide => report(context, &manifests, &results, options.dry_run),
+        format => {
+            let objects: Vec<Value> = results.into_iter().map(|r| without_managed_fields(r.object)).collect();
+            output::objects(format, objects, false)
+        }
+    }
+}
+
+/// How to apply.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) dry_run: bool,
+    pub(super) force: bool,
+    pub(super) manager: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { dry_run: false, force: false, manager: "appm".to_owned() }
+    }
+}
+
+/// Applies everything in one transaction.
+///
+/// # Errors
+/// With every mistake of every manifest, before anything is changed.
+pub(super) async fn apply(
+    context: &Context,
+    manifests: &Manifests,
+    options: &Options,
+) -> Result<Vec<OperationResult>, CliError> {
+    if manifests.objects.is_empty() && manifests.faults.is_empty() {
+        return Err(CliError::new(Exit::InvalidInput, "the manifests declare nothing"));
+    }
+    let operations = manifests.operations(OperationVerb::Apply, options.force);
+    let mut transaction = Transaction::new(&options.manager, operations);
+    // With faults of our own, the server is only asked what else is wrong.
+    transaction.dry_run = options.dry_run || !manifests.faults.is_empty();
+    if manifests.faults.is_empty() {
+        return context.transact(&transaction).await?.map(|r| r.results).map_err(|s| refused(context, manifests, s));
+    }
+    let mut all = manifests.faults.clone();
+    if !manifests.objects.is_empty()
+        && let Ok(Err(status)) = context.transact(&transaction).await
+        && status.is(Reason::Invalid)
+    {
+        all.extend(manifests.locate(&status).0);
+    }
+    Err(invalid(context, manifests, all, Vec::new()))
+}
+
+/// The error for what the server refused.
+fn refused(context: &Context, manifests: &Manifests, status: Status) -> CliError {
+    let (placed, rest) = manifests.locate(&status);
+    if status.is(Reason::Invalid) && !(placed.is_empty() && rest.is_empty()) {
+        return invalid(context, manifests, placed, rest);
+    }
+    let conflicts = status.details.causes.iter().any(|c| c.reason == "FieldManagerConflict");
+    if status.is(Reason::Conflict) && conflicts {
+        let mut error = CliError::new(Exit::Conflict, "other managers own some of these fields; nothing was applied");
+        error.details = diagnostics::render(placed, &manifests.files, &context.screen);
+        error.details.extend(rest);
+        return error.help("leave the fields out of the manifest, or take them with --force-conflicts");
+    }
+    let mut error = CliError::from(status);
+    error.details = diagnostics::render(placed, &manifests.files, &context.screen);
+    error.details.extend(rest);
+    error
+}
+
+fn invalid(
+    context: &Context,
+    manifests: &Manifests,
+    placed: Vec<diagnostics::Diagnostic>,
+    rest: Vec<String>,
+) -> CliError {
+    let mut details = diagnostics::render(placed, &manifests.files, &context.screen);
+    details.extend(rest);
+    let count = details.len();
+    let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
+    let mut error = CliError::new(Exit::InvalidInput, format!("{mistakes}; nothing was applied"));
+    error.details = details;
+    error
+}
+
+/// One line for each object: what became of it.
+pub(super) fn report(
+    context: &Context,
+    manifests: &Manifests,
+    results: &[OperationResult],
+    dry_run: bool,
+) -> Result<(), CliError> {
+    for (object, result) in manifests.objects.iter().zip(results) {
+        let word = outcome_word(result.outcome);
+        let dry = if dry_run { " (dry run)" } else { "" };
+        let word = context.screen.paint(screen::judge(word), word);
+        screen::line(format_args!("{} {word}{dry}", qualified(object.served, &object.name)))?;
+    }
+    Ok(())
+}
+
+/// `created`, `configured`, `unchanged`.
+pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "created",
+        Outcome::Configured => "configured",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Deleted => "deleted",
+    }
+}

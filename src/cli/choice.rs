@@ -1,0 +1,52 @@
+//! Which Apps a command works on: by name, by label, or all.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::api::App;
+
+use super::{
+    context::{Context, Selection, name_of, served},
+    error::CliError,
+    resources,
+};
+
+/// Names of Apps, `-l`, or `--all`.
+#[derive(Args, Debug)]
+pub(super) struct AppChoice {
+    /// Names of Apps: `web`, `app/web`
+    #[arg(value_name = "APP")]
+    words: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Every App in the namespace
+    #[arg(long)]
+    all: bool,
+}
+
+impl AppChoice {
+    /// The Apps that are chosen.
+    ///
+    /// # Errors
+    /// When none is, or one that is named is not there.
+    pub(super) async fn apps(&self, context: &Context) -> Result<Vec<Value>, CliError> {
+        let names = resources::apps(&self.words)?;
+        let listed = self.all || !self.selection.is_empty();
+        if names.is_empty() != listed {
+            return Err(CliError::usage("which Apps?").help("name them, or choose by -l or --all"));
+        }
+        if listed {
+            return Ok(context.list(served::<App>(), context.place(false), &self.selection).await?.1);
+        }
+        let mut apps = Vec::new();
+        for name in names {
+            apps.push(context.get(served::<App>(), context.namespace(), &name).await?);
+        }
+        Ok(apps)
+    }
+
+    /// Their names.
+    pub(super) async fn names(&self, context: &Context) -> Result<Vec<String>, CliError> {
+        Ok(self.apps(context).await?.iter().map(name_of).collect())
+    }
+}

@@ -1,0 +1,328 @@
+//! `appm logs`: what processes print, of one instance byte for byte, of several line by line under coloured names.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io::{self, Write},
+};
+
+use anstyle::Style;
+use bytes::Bytes;
+use clap::Args;
+use futures::{
+    FutureExt, StreamExt,
+    stream::{BoxStream, SelectAll},
+};
+use serde_json::Value;
+
+use crate::{
+    api::{APP_LABEL, App, GoDuration, Instance, Rev},
+    client::http::{Request, RequestError},
+};
+
+use super::{
+    context::{Context, Selection, Where, instance_log_path, name_of, namespace_of, served},
+    error::CliError,
+    follow, resources, screen,
+};
+
+/// Show what processes print
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm logs web                       every instance of the App web
+  appm logs -f web                    and go on, instances that come later included
+  appm logs web-6f9c-0 --previous     the run before the last start
+  appm logs web --tail 20 --since 5m
+  appm logs -l tier=front --timestamps")]
+pub(super) struct LogsArgs {
+    /// Names of Apps or instances: `web`, `app/web`, `instance/web-6f9c-0`
+    #[arg(value_name = "NAME")]
+    words: Vec<String>,
+    #[command(flatten)]
+    options: LogOptions,
+    /// The instances with these labels
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "words")]
+    selector: Option<String>,
+    /// Go on and show what is printed
+    #[arg(short, long)]
+    follow: bool,
+    /// Begin each line with the instance's name, even if there is one only
+    #[arg(long)]
+    prefix: bool,
+}
+
+/// Which part of an output.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct LogOptions {
+    /// Of the run before the last start
+    #[arg(short, long)]
+    previous: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(super) tail: Option<u64>,
+    /// Only what is younger than this
+    #[arg(long, value_name = "DURATION")]
+    since: Option<GoDuration>,
+    /// Begin each line with its time
+    #[arg(long)]
+    timestamps: bool,
+    /// stdout or stderr alone
+    #[arg(long, value_name = "STREAM", value_parser = ["stdout", "stderr"])]
+    stream: Option<String>,
+}
+
+impl LogOptions {
+    fn query(&self, follow: bool) -> Vec<(&'static str, String)> {
+        let mut query = Vec::new();
+        let flags = [("follow", follow), ("previous", self.previous), ("timestamps", self.timestamps)];
+        query.extend(flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true".to_owned())));
+        query.extend(self.tail.map(|lines| ("tailLines", lines.to_string())));
+        // Whole seconds on the wire; rounded up, so that nothing wanted is left out.
+        query.extend(self.since.map(|since| ("sinceSeconds", since.0.as_millis().div_ceil(1000).max(1).to_string())));
+        // Kubernetes' own words for the streams.
+        let word = |s: &String| if s == "stdout" { "Stdout" } else { "Stderr" };
+        query.extend(self.stream.as_ref().map(|stream| ("stream", word(stream).to_owned())));
+        query
+    }
+}
+
+type Pieces = BoxStream<'static, Result<Bytes, RequestError>>;
+
+/// Opens an instance's log.
+pub(super) async fn open(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    options: &LogOptions,
+    follow: bool,
+) -> Result<Pieces, RequestError> {
+    let path = instance_log_path(namespace, name, &options.query(follow));
+    context.client.stream(Request::get(path).accept("text/plain, application/json")).await
+}
+
+pub(super) async fn run(args: LogsArgs, context: &Context) -> Result<(), CliError> {
+    let sources = sources(&args, context).await?;
+    let dynamic = sources.growing.is_some();
+    if sources.instances.len() == 1 && !args.prefix && !(args.follow && dynamic) {
+        let (namespace, name) = &sources.instances[0];
+        return raw(context, namespace, name, &args).await;
+    }
+    if !args.follow {
+        return one_after_another(context, &args, &sources).await;
+    }
+    together(context, &args, sources).await
+}
+
+/// Instances, and the selector by which more may come.
+#[derive(Default)]
+struct Sources {
+    instances: Vec<(String, String)>,
+    growing: Option<(String, Rev)>,
+}
+
+async fn sources(args: &LogsArgs, context: &Context) -> Result<Sources, CliError> {
+    if let Some(selector) = &args.selector {
+        return by_labels(context, selector.clone()).await;
+    }
+    if args.words.is_empty() {
+        return Err(CliError::usage("whose output?").help("name an App or an instance, or choose by -l"));
+    }
+    let mut apps = Vec::new();
+    let mut instances = Vec::new();
+    for word in &args.words {
+        match word.split_once('/') {
+            Some((kind, name)) => match resources::resource(kind)?.kind {
+                k if *k == *served::<App>().kind => apps.push(name.to_owned()),
+                k if *k == *served::<Instance>().kind => instances.push(name.to_owned()),
+                k => return Err(CliError::usage(format!("a {} has no output", k.singular))),
+            },
+            None => match context.get(served::<App>(), context.namespace(), word).await {
+                Ok(_) => apps.push(word.clone()),
+                Err(absent) => match context.get(served::<Instance>(), context.namespace(), word).await {
+                    Ok(_) => instances.push(word.clone()),
+                    Err(_) => return Err(absent),
+                },
+            },
+        }
+    }
+    let mut sources = Sources::default();
+    if !apps.is_empty() {
+        sources = by_labels(context, format!("{APP_LABEL} in ({})", apps.join(","))).await?;
+        if sources.instances.is_empty() && instances.is_empty() && !args.follow {
+            for name in &apps {
+                context.get(served::<App>(), context.namespace(), name).await?;
+            }
+            return Err(CliError::failed(format!("`{}` has no instance yet", apps.join("`, `"))));
+        }
+    }
+    sources.instances.extend(instances.into_iter().map(|name| (context.namespace().to_owned(), name)));
+    Ok(sources)
+}
+
+async fn by_labels(context: &Context, selector: String) -> Result<Sources, CliError> {
+    let place = Where::Namespace(context.namespace());
+    let (revision, items) = context.list(served::<Instance>(), place, &Selection::by_labels(&selector)).await?;
+    let instances = items.iter().map(|i| (namespace_of(i), name_of(i))).collect();
+    Ok(Sources { instances, growing: Some((selector, revision)) })
+}
+
+/// One instance's bytes, untouched.
+async fn raw(context: &Context, namespace: &str, name: &str, args: &LogsArgs) -> Result<(), CliError> {
+    drain(open(context, namespace, name, &args.options, args.follow).await?).await
+}
+
+/// Everything that an instance has printed, untouched.
+pub(super) async fn copy(
+    context: &Context,
+    place: Where<'_>,
+    name: &str,
+    options: &LogOptions,
+) -> Result<(), CliError> {
+    let namespace = place.name().unwrap_or(context.namespace());
+    drain(open(context, namespace, name, options, false).await?).await
+}
+
+async fn drain(mut pieces: Pieces) -> Result<(), CliError> {
+    while let Some(piece) = pieces.next().await {
+        let mut out = io::stdout().lock();
+        out.write_all(&piece?)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+async fn one_after_another(context: &Context, args: &LogsArgs, sources: &Sources) -> Result<(), CliError> {
+    let mut printer = Printer::new(context, sources, args.prefix);
+    for (namespace, name) in &sources.instances {
+        match open(context, namespace, name, &args.options, false).await {
+            Ok(mut pieces) => {
+                let index = printer.add(name);
+                while let Some(piece) = pieces.next().await {
+                    printer.piece(index, &piece?)?;
+                }
+                printer.end(index)?;
+            }
+            Err(RequestError::Refused(status)) => screen::remark(format_args!("{name}: {}", status.message)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Which instance, and a piece of its output; none at its end.
+type Output = (usize, Option<Result<Bytes, RequestError>>);
+
+/// All at once, and more as they come.
+async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Result<(), CliError> {
+    let mut printer = Printer::new(context, &sources, args.prefix);
+    let mut followed: BTreeSet<String> = BTreeSet::new();
+    let mut waiting: VecDeque<(String, String)> = sources.instances.into();
+    let mut outputs: SelectAll<BoxStream<'static, Output>> = SelectAll::new();
+    let growing = sources.growing.is_some();
+    let (selector, revision) = sources.growing.unwrap_or_default();
+    let place = Where::Namespace(context.namespace());
+    let changes = follow::changes(
+        context,
+        served::<Instance>(),
+        place,
+        Selection::by_labels(selector),
+        revision,
+        "application/json",
+    );
+    futures::pin_mut!(changes);
+    let mut options = args.options.clone();
+    loop {
+        while let Some((namespace, name)) = waiting.pop_front() {
+            match open(context, &namespace, &name, &options, true).await {
+                Ok(pieces) => {
+                    let index = printer.add(&name);
+                    let end = futures::stream::once(async move { (index, None) });
+                    outputs.push(pieces.map(move |piece| (index, Some(piece))).chain(end).boxed());
+                    followed.insert(name);
+                }
+                // It has not printed anything yet; its next change is another chance.
+                Err(RequestError::Refused(_)) if growing => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Whoever comes later is shown from the beginning.
+        options.tail = None;
+        tokio::select! {
+            output = outputs.next(), if !outputs.is_empty() => match output {
+                Some((index, Some(piece))) => printer.piece(index, &piece?)?,
+                Some((index, None)) => printer.end(index)?,
+                None => {}
+            },
+            change = changes.next(), if growing => {
+                let (change, object): (String, Value) = match change {
+                    Some(change) => change?,
+                    None => return Ok(()),
+                };
+                let name = name_of(&object);
+                match change.as_str() {
+                    "DELETED" => { followed.remove(&name); }
+                    _ if !followed.contains(&name) => waiting.push_back((namespace_of(&object), name)),
+                    _ => {}
+                }
+            }
+            () = std::future::ready(()).fuse(), if outputs.is_empty() && !growing => return Ok(()),
+        }
+    }
+}
+
+/// Cuts pieces at line ends and names each line's instance.
+pub(super) struct Printer<'a> {
+    context: &'a Context,
+    width: usize,
+    named: bool,
+    lanes: Vec<(String, Style, Vec<u8>)>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(context: &'a Context, sources: &Sources, prefix: bool) -> Self {
+        let width = sources.instances.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+        let named = prefix || sources.instances.len() != 1;
+        Self { context, width, named, lanes: Vec::new() }
+    }
+
+    /// A new instance; the number stands for it.
+    pub(super) fn add(&mut self, name: &str) -> usize {
+        let style = screen::PREFIXES[self.lanes.len() % screen::PREFIXES.len()];
+        self.width = self.width.max(name.len());
+        self.named |= !self.lanes.is_empty();
+        self.lanes.push((name.to_owned(), style, Vec::new()));
+        self.lanes.len() - 1
+    }
+
+    pub(super) fn piece(&mut self, index: usize, piece: &[u8]) -> io::Result<()> {
+        self.lanes[index].2.extend_from_slice(piece);
+        let Some(end) = self.lanes[index].2.iter().rposition(|b| *b == b'\n') else { return Ok(()) };
+        let rest = self.lanes[index].2.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.lanes[index].2, rest);
+        self.write(index, &whole)
+    }
+
+    /// The instance has nothing more to say; an unfinished line is finished for it.
+    pub(super) fn end(&mut self, index: usize) -> io::Result<()> {
+        let mut rest = std::mem::take(&mut self.lanes[index].2);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        rest.push(b'\n');
+        self.write(index, &rest)
+    }
+
+    fn write(&self, index: usize, whole: &[u8]) -> io::Result<()> {
+        let (name, style, _) = &self.lanes[index];
+        let prefix = match self.named {
+            true => self.context.screen.paint(*style, &format!("{name:width$} | ", width = self.width)),
+            false => String::new(),
+        };
+        let mut out = io::stdout().lock();
+        for line in whole.split_inclusive(|b| *b == b'\n') {
+            out.write_all(prefix.as_bytes())?;
+            out.write_all(line)?;
+        }
+        out.flush()
+    }
+}

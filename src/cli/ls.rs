@@ -1,0 +1,282 @@
+//! `appm ls`: one line for each process, in App Mesh's columns.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{APP_LABEL, App, Condition, Instance, Object, Process, last_exit_word},
+    client::http::Endpoint,
+};
+
+use super::{
+    ages,
+    context::{Context, Selection, Where},
+    error::CliError,
+    logs::{self, LogOptions},
+    output, screen,
+    table::Table,
+    words,
+};
+
+/// Show processes, in App Mesh's columns
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm ls
+  appm ls -a myapp          one App
+  appm ls -a myapp -o       what it prints
+  appm ls -o json
+
+STATUS is `disabled` for an App that is stopped; HEALTH is `OK` when the instance is ready; RETURN is how the run before
+this one ended; DURATION is how long this run has lasted; STARTS counts the runs of the instance.")]
+pub(super) struct LsArgs {
+    /// Only this App; may be given several times
+    #[arg(short, long = "app", value_name = "APP")]
+    app: Vec<String>,
+    /// Alone: what the processes print; with a value: json, yaml, wide or table
+    #[arg(short, long, value_name = "FORM", num_args = 0..=1, default_missing_value = "output",
+          value_parser = ["output", "table", "wide", "json", "yaml"])]
+    output: Option<String>,
+    /// Only Apps with these labels
+    #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
+    selector: String,
+    /// Of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Do not cut long commands
+    #[arg(long)]
+    long: bool,
+}
+
+pub(super) async fn run(args: LsArgs, context: &Context) -> Result<(), CliError> {
+    let place = context.place(args.all_namespaces);
+    for name in &args.app {
+        context.get(super::context::served::<App>(), context.namespace(), name).await?;
+    }
+    let mut apps = context.typed::<App>(place, &Selection::by_labels(&args.selector)).await?;
+    apps.retain(|app| args.app.is_empty() || args.app.contains(&app.metadata.name));
+    let instances = context.typed::<Instance>(place, &Selection::by_labels(APP_LABEL)).await?;
+    let rows = rows(context, &apps, &instances);
+    match args.output.as_deref() {
+        Some("output") => outputs(context, &rows).await,
+        Some("json") => output::value(&output::Format::Json, &Value::Array(rows.iter().map(Row::json).collect())),
+        Some("yaml") => output::value(&output::Format::Yaml, &Value::Array(rows.iter().map(Row::json).collect())),
+        form => {
+            let screen = match args.long || form == Some("wide") {
+                true => screen::Screen { width: None, ..context.screen.clone() },
+                false => context.screen.clone(),
+            };
+            screen::print(table(&rows, args.all_namespaces).render(&screen, true))?;
+            Ok(())
+        }
+    }
+}
+
+/// One process, or an App that has none.
+struct Row {
+    id: usize,
+    namespace: String,
+    name: String,
+    instance: Option<String>,
+    owner: String,
+    enabled: bool,
+    health: String,
+    pid: Option<i32>,
+    user: Option<String>,
+    memory: Option<u64>,
+    cpu: Option<f64>,
+    last_return: String,
+    age: Option<i64>,
+    duration: Option<i64>,
+    starts: u32,
+    command: String,
+}
+
+fn rows(context: &Context, apps: &[Object<App>], instances: &[Object<Instance>]) -> Vec<Row> {
+    let mut of_app: BTreeMap<(&str, &str), Vec<&Object<Instance>>> = BTreeMap::new();
+    for instance in instances {
+        let app = instance.metadata.labels.get(APP_LABEL).map_or("", String::as_str);
+        of_app.entry((instance.metadata.namespace.as_str(), app)).or_default().push(instance);
+    }
+    let mut rows = Vec::new();
+    for app in apps {
+        let mut own = of_app.remove(&(app.metadata.namespace.as_str(), app.metadata.name.as_str())).unwrap_or_default();
+        own.sort_by_key(|i| i.spec.ordinal);
+        if own.is_empty() {
+            rows.push(row(context, app, None, 0));
+        }
+        let several = own.len();
+        rows.extend(own.into_iter().map(|instance| row(context, app, Some(instance), several)));
+    }
+    for (index, row) in rows.iter_mut().enumerate() {
+        row.id = index + 1;
+    }
+    rows
+}
+
+fn row(context: &Context, app: &Object<App>, instance: Option<&Object<Instance>>, several: usize) -> Row {
+    let now = context.now();
+    let seconds = |since: jiff::Timestamp| now.duration_since(since).as_secs();
+    let metadata = &app.metadata;
+    let mut row = Row {
+        id: 0,
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        instance: None,
+        owner: metadata.annotations.get(crate::api::OWNER).cloned().unwrap_or_else(|| "-".to_owned()),
+        enabled: !app.spec.suspend,
+        health: "-".to_owned(),
+        pid: None,
+        user: app.spec.process.user.clone(),
+        memory: None,
+        cpu: None,
+        last_return: "-".to_owned(),
+        age: metadata.creation_timestamp.map(|t| seconds(t.0)),
+        duration: None,
+        starts: 0,
+        command: command(&app.spec.process),
+    };
+    let Some(instance) = instance else { return row };
+    let status = &instance.status;
+    if several > 1 {
+        row.name.clone_from(&instance.metadata.name);
+    }
+    row.instance = Some(instance.metadata.name.clone());
+    row.health = health(instance);
+    row.pid = status.state.pid();
+    row.user = row.pid.and_then(|pid| local_user(context, pid)).or(row.user);
+    if row.pid.is_some() {
+        row.memory = status.usage.as_ref().map(|u| u.memory_bytes);
+        row.cpu = status.usage.as_ref().map(|u| u.cpu_cores * 100.0);
+    }
+    if let Some(exit) = &status.last_exit {
+        row.last_return = last_exit_word(&serde_json::to_value(exit).unwrap_or_default());
+    }
+    row.duration = status.state.start_time().map(|t| seconds(t.0));
+    row.starts = status.attempt;
+    row.command = command(&instance.spec.process);
+    row
+}
+
+/// `OK`, or why not.
+fn health(instance: &Object<Instance>) -> String {
+    let state = &instance.status.state;
+    if Condition::holds(&instance.status.conditions, "Ready") {
+        return "OK".to_owned();
+    }
+    let waiting = state.waiting.as_ref().map(|w| w.reason.clone());
+    let exited = state.exited.as_ref().map(|e| e.reason.clone()).filter(|r| r != "Suspended");
+    let stopping = state.stopping.as_ref().map(|_| "Stopping".to_owned());
+    let unready = state.running.as_ref().map(|_| "Unready".to_owned());
+    waiting.or(exited).or(stopping).or(unready).unwrap_or_else(|| "-".to_owned())
+}
+
+/// Who a process runs as, where it can be seen: on this machine.
+fn local_user(context: &Context, pid: i32) -> Option<String> {
+    if !matches!(context.client.endpoint(), Endpoint::Unix(_)) {
+        return None;
+    }
+    let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    Some(user.map_or_else(|| uid.to_string(), |u| u.name))
+}
+
+/// What runs, in quotes, as App Mesh shows it.
+fn command(process: &Process) -> String {
+    match &process.script {
+        Some(script) => {
+            let first =
+                script.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#')).unwrap_or_default();
+            let more = if script.trim().lines().count() > 1 { " …" } else { "" };
+            format!("\"{first}{more}\"")
+        }
+        None => format!("\"{}\"", words::join(&[process.command.as_slice(), process.args.as_slice()].concat())),
+    }
+}
+
+fn table(rows: &[Row], with_namespace: bool) -> Table {
+    let mut headings = vec![
+        "ID", "NAME", "OWNER", "STATUS", "HEALTH", "PID", "USER", "MEMORY", "%CPU", "RETURN", "AGE", "DURATION",
+        "STARTS", "COMMAND",
+    ];
+    if with_namespace {
+        headings.insert(1, "NAMESPACE");
+    }
+    let mut table = Table::new(headings).judge(&["STATUS", "HEALTH"]);
+    for row in rows {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let mut cells = vec![
+            row.id.to_string(),
+            row.name.clone(),
+            row.owner.clone(),
+            row.status().to_owned(),
+            row.health.clone(),
+            or_dash(row.pid.map(|p| p.to_string())),
+            or_dash(row.user.clone().filter(|_| row.pid.is_some())),
+            or_dash(row.memory.map(ages::bytes)),
+            or_dash(row.cpu.map(|c| if c < 0.05 { "0".to_owned() } else { format!("{c:.1}") })),
+            row.last_return.clone(),
+            or_dash(row.age.map(ages::span)),
+            or_dash(row.duration.map(ages::span)),
+            row.starts.to_string(),
+            row.command.clone(),
+        ];
+        if with_namespace {
+            cells.insert(1, row.namespace.clone());
+        }
+        table.add(cells);
+    }
+    table
+}
+
+impl Row {
+    fn status(&self) -> &'static str {
+        if self.enabled { "enabled" } else { "disabled" }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id, "namespace": self.namespace, "name": self.name, "instance": self.instance,
+            "owner": self.owner, "status": self.status(), "health": self.health, "pid": self.pid, "user": self.user,
+            "memoryBytes": self.memory, "cpuPercent": self.cpu, "return": self.last_return, "ageSeconds": self.age,
+            "durationSeconds": self.duration, "starts": self.starts, "command": self.command,
+        })
+    }
+}
+
+/// What the processes printed.
+async fn outputs(context: &Context, rows: &[Row]) -> Result<(), CliError> {
+    let shown: Vec<&Row> = rows.iter().filter(|r| r.instance.is_some()).collect();
+    for row in &shown {
+        let Some(instance) = &row.instance else { continue };
+        if shown.len() > 1 {
+            screen::line(context.screen.paint(screen::BOLD, &format!("==> {} <==", row.name)))?;
+        }
+        logs::copy(context, Where::Namespace(&row.namespace), instance, &LogOptions::default()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_on_one_line() {
+        let process = |command: &[&str], script: Option<&str>| Process {
+            command: command.iter().map(|w| (*w).to_owned()).collect(),
+            script: script.map(str::to_owned),
+            ..Process::default()
+        };
+        for (process, shown) in [
+            (process(&["ping", "cloudflare.com"], None), "\"ping cloudflare.com\""),
+            (process(&["sh", "-c", "a b"], None), "\"sh -c 'a b'\""),
+            (process(&[], Some("#!/bin/sh\n\necho hi\nexit 1\n")), "\"echo hi …\""),
+            (process(&[], Some("echo hi")), "\"echo hi\""),
+        ] {
+            assert_eq!(command(&process), shown);
+        }
+    }
+}

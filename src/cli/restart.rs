@@ -1,0 +1,46 @@
+//! `appm restart`: restarts the instances of an App, one after another.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::api::{App, MicroTime, RESTARTED_AT};
+
+use super::{
+    choice::AppChoice,
+    context::{Context, served},
+    error::CliError,
+    output::{self, Format, OutputArgs, without_managed_fields},
+    resources::qualified,
+    screen,
+};
+
+/// Restart Apps: in place, one instance after another
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm restart web
+  appm restart -l tier=front
+  appm restart --all
+
+The next instance is restarted when the one before it is ready again.")]
+pub(super) struct RestartArgs {
+    #[command(flatten)]
+    choice: AppChoice,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: RestartArgs, context: &Context) -> Result<(), CliError> {
+    let now = MicroTime(context.now()).to_string();
+    for name in args.choice.names(context).await? {
+        let patch = json!({"metadata": {"annotations": {RESTARTED_AT: now}}});
+        let app = context.patch(served::<App>(), context.namespace(), &name, "", &patch).await?;
+        match &args.output.output {
+            Format::Table | Format::Wide => {
+                screen::line(format_args!("{} restarted", qualified(served::<App>(), &name)))?
+            }
+            format => output::objects(format, vec![without_managed_fields(app)], false)?,
+        }
+    }
+    Ok(())
+}
