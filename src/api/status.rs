@@ -164,6 +164,12 @@ impl Status {
         )
     }
 
+    /// 403 for an object that may not be written, whoever asks.
+    pub fn forbidden(key: &Key, why: &str) -> Self {
+        let message = format!("{} \"{}\" is forbidden: {why}", key.kind.qualified(), key.name);
+        Self::about(Reason::Forbidden, key.kind, &key.name, message)
+    }
+
     /// 422 with every violation as a cause.
     pub fn invalid(kind: &KindInfo, name: &str, violations: &[Violation]) -> Self {
         let all: Vec<String> = violations.iter().map(ToString::to_string).collect();

@@ -245,7 +245,8 @@ pub fn remove(shape: &Shape, value: &Value, gone: &FieldSet, kept: &FieldSet) ->
                 .filter_map(|item| {
                     let element = merged.element(item)?;
                     let Some(gone) = gone.get(&element) else { return Some(item.clone()) };
-                    remove(items, item, gone, kept.get(&element).unwrap_or(&nothing))
+                    let left = remove(items, item, gone, kept.get(&element).unwrap_or(&nothing))?;
+                    Some(merged.with_keys(left, item))
                 })
                 .collect();
             (!left.is_empty() || kept.has_self()).then_some(Value::Array(left))

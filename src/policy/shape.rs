@@ -156,6 +156,16 @@ impl ListMerge {
         }
     }
 
+    /// An item that others still own something of, with the keys by which it is known.
+    pub fn with_keys(&self, mut item: Value, whole: &Value) -> Value {
+        if let (ListMerge::Map(keys), Value::Object(map)) = (self, &mut item) {
+            for key in keys.iter().filter(|key| whole.get(*key).is_some()) {
+                map.entry(key.clone()).or_insert_with(|| whole[key].clone());
+            }
+        }
+        item
+    }
+
     fn duplicate(&self, item: &Value, at: &FieldPath) -> Violation {
         match self {
             ListMerge::Map(keys) if keys.len() == 1 => {

@@ -1,0 +1,54 @@
+//! The in-process form of [`Client`]: controllers and the agent speak to admission as any client does, without a wire.
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt, ready};
+
+use super::{Admission, Caller};
+use crate::{
+    api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction},
+    auth::Identity,
+    client::{Client, Done, Listing, Query, WatchStream},
+};
+
+/// A client of one identity.
+#[derive(Clone)]
+pub struct LocalClient {
+    admission: Admission,
+    caller: Arc<Caller>,
+}
+
+impl LocalClient {
+    /// A client for `who`; `manager` owns the fields that are written without naming another.
+    pub fn new(admission: Admission, who: Identity, manager: &str) -> Self {
+        Self { admission, caller: Arc::new(Caller::new(who, manager)) }
+    }
+}
+
+impl Client for LocalClient {
+    fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Arc<StoredObject>>, Status>> {
+        let found = match self.admission.get(&self.caller, key) {
+            Ok(object) => Ok(Some(object)),
+            Err(status) if status.is(Reason::NotFound) => Ok(None),
+            Err(status) => Err(status),
+        };
+        ready(found).boxed()
+    }
+
+    fn list<'a>(&'a self, kind: &'static KindInfo, query: &'a Query) -> BoxFuture<'a, Result<Listing, Status>> {
+        ready(self.admission.list(&self.caller, kind, query)).boxed()
+    }
+
+    fn watch<'a>(
+        &'a self,
+        kind: &'static KindInfo,
+        query: &'a Query,
+        from: Rev,
+    ) -> BoxFuture<'a, Result<WatchStream, Status>> {
+        async move { Ok(self.admission.watch(&self.caller, kind, query, from).await?.into_stream()) }.boxed()
+    }
+
+    fn transact(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Done>, Status>> {
+        self.admission.transact(&self.caller, transaction).boxed()
+    }
+}

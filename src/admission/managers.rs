@@ -1,0 +1,277 @@
+//! Field management: who owns which field, and what a server-side apply may change.
+//!
+//! The rules are Kubernetes' own. An *apply* says what its manager wants: fields that it no longer names go unless
+//! somebody else owns them, and a field that another manager set to another value is a conflict. Every other write is an
+//! *update*: what it changes becomes its manager's, and is taken from all others.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::policy::{
+    fields::{FieldSet, field},
+    merge::{compare, fields_of, merge, remove},
+    shape::Shape,
+};
+
+/// Most `Update` entries; older ones are united.
+const MAX_UPDATERS: usize = 10;
+
+/// Who writes, in the terms of a `managedFields` entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer<'a> {
+    /// The field manager.
+    pub(super) manager: &'a str,
+    /// The stored form's version, in which the fields are written.
+    pub(super) api_version: &'a str,
+    /// `status`, `scale`, or empty.
+    pub(super) subresource: &'a str,
+    /// RFC 3339.
+    pub(super) now: &'a str,
+}
+
+/// What tells two entries apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    /// `Apply` sorts before `Update`.
+    operation: String,
+    manager: String,
+    api_version: String,
+    subresource: String,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    time: String,
+    fields: FieldSet,
+}
+
+/// The `managedFields` of an object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Managers(BTreeMap<Id, Entry>);
+
+/// Fields of another manager that an apply would change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conflict {
+    /// The other manager, as Kubernetes prints it.
+    pub(super) manager: String,
+    /// The paths.
+    pub(super) paths: Vec<String>,
+}
+
+impl Managers {
+    /// Reads an object's entries; `None` if they cannot be read.
+    pub(super) fn of(object: &Value) -> Option<Self> {
+        let list = match &object["metadata"]["managedFields"] {
+            Value::Null => return Some(Self::default()),
+            list => list.as_array()?,
+        };
+        let mut managers = Self::default();
+        for entry in list.iter().filter(|e| !e.as_object().is_some_and(serde_json::Map::is_empty)) {
+            let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+            if !matches!(entry["operation"].as_str(), Some("Apply" | "Update")) {
+                return None;
+            }
+            let fields = match &entry["fieldsV1"] {
+                Value::Null => FieldSet::default(),
+                fields => FieldSet::from_fields_v1(fields).ok()?,
+            };
+            let id = Id {
+                operation: text("operation"),
+                manager: text("manager"),
+                api_version: text("apiVersion"),
+                subresource: text("subresource"),
+            };
+            managers.0.insert(id, Entry { time: text("time"), fields });
+        }
+        Some(managers)
+    }
+
+    /// The entries that a written object should be judged with: those the client wrote, or the live ones where it wrote
+    /// none that can be read. A list of one empty entry resets them.
+    pub(super) fn after_write(new: &Value, live: &Value) -> Self {
+        let live = || Self::of(live).unwrap_or_default();
+        match new["metadata"]["managedFields"].as_array() {
+            None => live(),
+            Some(list) if list.is_empty() => live(),
+            Some(_) => Self::of(new).unwrap_or_else(live),
+        }
+    }
+
+    /// The list for `metadata.managedFields`.
+    pub(super) fn to_value(&self) -> Value {
+        let mut entries: Vec<(&Id, &Entry)> = self.0.iter().collect();
+        entries.sort_by_key(|(id, entry)| (&id.operation, &entry.time, *id));
+        entries.into_iter().map(|(id, entry)| entry_value(id, entry)).collect()
+    }
+
+    /// True if both own the same fields, whenever they came to.
+    pub(super) fn own_the_same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().all(|(id, entry)| other.0.get(id).is_some_and(|o| o.fields == entry.fields))
+    }
+
+    /// Records what an update changed.
+    pub(super) fn update(&mut self, shape: &Shape, live: &Value, new: &Value, writer: Writer<'_>) {
+        let difference = compare(shape, live, new);
+        let mine = id("Update", writer);
+        let lost = difference.changed.union(&difference.removed);
+        let before = self.0.get(&mine).cloned();
+        for entry in self.0.values_mut() {
+            entry.fields = entry.fields.difference(&lost);
+        }
+        let mut fields = before.as_ref().map(|e| e.fields.difference(&difference.removed)).unwrap_or_default();
+        fields.merge(ownable(difference.changed));
+        self.set(mine, before, fields, writer.now);
+        self.unite_old_updaters();
+        self.drop_empty();
+    }
+
+    /// Puts an applied object over the live one.
+    ///
+    /// # Errors
+    /// The conflicts, unless `force` takes the fields.
+    pub(super) fn apply(
+        &mut self,
+        shape: &Shape,
+        live: &Value,
+        applied: &Value,
+        force: bool,
+        writer: Writer<'_>,
+    ) -> Result<Value, Vec<Conflict>> {
+        let mine = id("Apply", writer);
+        let wanted = ownable(fields_of(shape, applied));
+        let before = self.0.get(&mine).cloned();
+        let merged = merge(shape, live, applied);
+        let mut kept = wanted.clone();
+        for (_, entry) in self.0.iter().filter(|(id, _)| **id != mine) {
+            kept.merge(entry.fields.clone());
+        }
+        let gone = before.as_ref().map(|e| e.fields.difference(&kept)).unwrap_or_default();
+        let merged = if gone.is_empty() {
+            merged
+        } else {
+            remove(shape, &merged, &gone, &kept).expect("an object itself is never owned")
+        };
+        let difference = compare(shape, live, &merged);
+        let conflicts = self.conflicts(&mine, &difference.changed);
+        if !force && !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        let lost = difference.changed.union(&difference.removed);
+        for entry in self.0.values_mut() {
+            entry.fields = entry.fields.difference(&lost);
+        }
+        self.set(mine, before, wanted, writer.now);
+        self.drop_empty();
+        Ok(merged)
+    }
+
+    /// Makes up an owner for an object that has none, so that an apply does not silently take everything.
+    pub(super) fn adopt_unmanaged(&mut self, shape: &Shape, live: &Value, writer: Writer<'_>) {
+        if self.0.is_empty() {
+            let unknown = Writer { manager: "before-first-apply", ..writer };
+            self.set(id("Update", unknown), None, ownable(fields_of(shape, live)), writer.now);
+        }
+    }
+
+    fn conflicts(&self, mine: &Id, changed: &FieldSet) -> Vec<Conflict> {
+        let others = self.0.iter().filter(|(id, _)| *id != mine);
+        let hit = others.filter_map(|(id, entry)| {
+            let paths = entry.fields.intersection(changed).paths();
+            (!paths.is_empty()).then(|| Conflict { manager: shown(id, entry), paths })
+        });
+        hit.collect()
+    }
+
+    /// The time stays where the fields stay.
+    fn set(&mut self, id: Id, before: Option<Entry>, fields: FieldSet, now: &str) {
+        let time = match before {
+            Some(before) if before.fields == fields => before.time,
+            _ => now.to_owned(),
+        };
+        self.0.insert(id, Entry { time, fields });
+    }
+
+    fn drop_empty(&mut self) {
+        self.0.retain(|_, entry| !entry.fields.is_empty());
+    }
+
+    fn unite_old_updaters(&mut self) {
+        let is_updater = |id: &Id| id.operation == "Update" && id.subresource.is_empty();
+        let mut updaters: Vec<(String, Id)> =
+            self.0.iter().filter(|(id, _)| is_updater(id)).map(|(id, e)| (e.time.clone(), id.clone())).collect();
+        if updaters.len() <= MAX_UPDATERS {
+            return;
+        }
+        updaters.sort();
+        for (time, old) in updaters.drain(..updaters.len() - MAX_UPDATERS + 1) {
+            let Some(entry) = self.0.remove(&old) else { continue };
+            let bucket = Id { manager: "ancient-changes".to_owned(), ..old };
+            let united = self.0.entry(bucket).or_insert_with(|| Entry { time, fields: FieldSet::default() });
+            united.fields.merge(entry.fields);
+        }
+    }
+}
+
+fn id(operation: &str, writer: Writer<'_>) -> Id {
+    Id {
+        operation: operation.to_owned(),
+        manager: writer.manager.to_owned(),
+        api_version: writer.api_version.to_owned(),
+        subresource: writer.subresource.to_owned(),
+    }
+}
+
+fn entry_value(id: &Id, entry: &Entry) -> Value {
+    let mut value = json!({
+        "manager": id.manager, "operation": id.operation, "apiVersion": id.api_version,
+        "fieldsType": "FieldsV1", "fieldsV1": entry.fields.to_fields_v1(),
+    });
+    if !entry.time.is_empty() {
+        value["time"] = json!(entry.time);
+    }
+    if !id.subresource.is_empty() {
+        value["subresource"] = json!(id.subresource);
+    }
+    value
+}
+
+/// `"kubectl" using appm.dev/v1`, with time for updates, which have no other identity.
+fn shown(id: &Id, entry: &Entry) -> String {
+    let subresource = match id.subresource.as_str() {
+        "" => String::new(),
+        subresource => format!(" with subresource {subresource:?}"),
+    };
+    let at =
+        if id.operation == "Update" && !entry.time.is_empty() { format!(" at {}", entry.time) } else { String::new() };
+    format!("{:?}{subresource} using {}{at}", id.manager, id.api_version)
+}
+
+/// What nobody owns: the names of things, and what the server alone writes.
+const SERVERS_OWN: &[&str] = &[
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+    "managedFields",
+];
+
+fn ownable(mut fields: FieldSet) -> FieldSet {
+    fields.cut(&["f:apiVersion"]);
+    fields.cut(&["f:kind"]);
+    for name in SERVERS_OWN {
+        fields.cut(&["f:metadata", &field(name)]);
+    }
+    fields.cut(&["f:metadata", "f:annotations", &field(crate::api::OWNER)]);
+    fields
+}
+
+#[cfg(test)]
+#[path = "managers_tests.rs"]
+mod tests;

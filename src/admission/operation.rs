@@ -1,0 +1,664 @@
+//! One step of a transaction: what a verb makes of one object.
+//!
+//! Pure but for the clock's uids: reads the plan's overlay, and puts the new state into it. Every path ends in
+//! [`Context::insert`], [`Context::replace`] or [`Context::delete`], where the server's own fields, validation and field
+//! management are; so no verb can forget them.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::{
+    Caller, DeleteOptions, FieldValidation, Patch,
+    form::{self, Form},
+    managers::{Conflict, Managers, Writer},
+    metadata, namespace,
+    plan::Plan,
+    scale,
+};
+use crate::{
+    api::{
+        Cause, FieldPath, GROUP, Key, Kind, KindInfo, Namespace, Outcome, Preconditions, Problem, PropagationPolicy,
+        Reason, Served, Status, Subresource, Violation,
+    },
+    auth::{self, Attributes},
+    clock::{Clock, name_suffix},
+    policy::{json_patch, merge::merge_patch},
+    store::Store,
+};
+
+/// Holds an object until its dependents are gone.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+/// Holds an object until its dependents have lost their reference to it.
+pub(crate) const ORPHAN: &str = "orphan";
+
+/// One change of one object.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) served: Served,
+    /// Empty for cluster-scoped kinds.
+    pub(super) namespace: String,
+    /// Empty for `Create`, where the body names the object.
+    pub(super) name: String,
+    pub(super) subresource: Option<Subresource>,
+    pub(super) preconditions: Preconditions,
+    pub(super) action: Action,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Create(Value),
+    Update(Value),
+    Patch(Patch),
+    Delete(DeleteOptions),
+}
+
+/// What a step did, once its transaction is committed.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) key: Key,
+    pub(super) outcome: Outcome,
+    pub(super) warnings: Vec<String>,
+    /// True if the object is not there any more.
+    pub(super) gone: bool,
+}
+
+/// Why a step cannot be done.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The object is not as it should be. All violations.
+    Invalid(&'static KindInfo, String, Vec<Violation>),
+    /// Anything else.
+    Status(Status),
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+/// What every step of a transaction shares.
+pub(super) struct Context<'a> {
+    pub(super) store: &'a Store,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) caller: &'a Caller,
+    pub(super) field_validation: Option<FieldValidation>,
+    /// RFC 3339.
+    pub(super) now: String,
+}
+
+/// A body in its stored form, as far as it could be understood.
+struct Decoded {
+    object: Value,
+    unknown: Vec<Violation>,
+    warnings: Vec<String>,
+}
+
+impl Step {
+    fn kind(&self) -> &'static KindInfo {
+        self.served.kind
+    }
+
+    fn key(&self) -> Key {
+        Key::new(self.kind(), &self.namespace, &self.name)
+    }
+
+    fn subresource_name(&self) -> &'static str {
+        match self.subresource {
+            None => "",
+            Some(Subresource::Status) => "status",
+            Some(Subresource::Scale) => "scale",
+        }
+    }
+
+    /// May the caller ask for this at all? Before anything is looked up.
+    pub(super) fn authorize(&self, caller: &Caller) -> Result<(), Status> {
+        let verb = match &self.action {
+            Action::Create(_) => "create",
+            Action::Update(_) => "update",
+            Action::Patch(_) => "patch",
+            Action::Delete(_) => "delete",
+        };
+        self.authorize_as(verb, caller)
+    }
+
+    fn authorize_as(&self, verb: &str, caller: &Caller) -> Result<(), Status> {
+        let attributes = Attributes {
+            verb,
+            group: self.served.group(),
+            resource: self.served.plural(),
+            subresource: self.subresource_name(),
+            namespace: &self.namespace,
+            name: &self.name,
+        };
+        auth::authorize(&caller.who, &attributes)
+    }
+}
+
+impl Context<'_> {
+    /// Does one step in the plan.
+    pub(super) fn run(&self, step: &Step, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+        if step.served.view.is_some_and(|view| view.lift.is_none())
+            || step.served.verbs() == crate::api::Verbs::ReadOnly
+        {
+            let message = format!("{} cannot be written", step.served.plural());
+            return Err(Status::new(Reason::MethodNotAllowed, message).into());
+        }
+        if let Some(missing) = step.subresource.filter(|s| !step.kind().has(*s)) {
+            let message = format!("{} has no {missing:?} subresource", step.kind().qualified());
+            return Err(Status::new(Reason::NotFound, message).into());
+        }
+        match &step.action {
+            Action::Create(body) => self.create(step, body, plan),
+            Action::Update(body) => self.update(step, body.clone(), plan),
+            Action::Patch(Patch::Json(patch)) => {
+                let patched = self.patched(step, plan, |target| json_patch::apply(target, patch))?;
+                self.update(step, patched, plan)
+            }
+            Action::Patch(Patch::Merge(patch)) => {
+                if !patch.is_object() {
+                    return Err(Status::bad_request("a merge patch must be an object").into());
+                }
+                let patched = self.patched(step, plan, |target| {
+                    merge_patch(target, patch);
+                    Ok(())
+                })?;
+                self.update(step, patched, plan)
+            }
+            Action::Patch(Patch::Apply { object, force }) => self.apply(step, object, *force, plan),
+            Action::Delete(options) => self.delete(step, options, plan),
+        }
+    }
+
+    fn create(&self, step: &Step, body: &Value, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+        if !metadata::text(body, "resourceVersion").is_empty() {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created").into());
+        }
+        let decoded = self.decode(step, body.clone(), None)?;
+        let (name, prefix) = (metadata::text(&decoded.object, "name"), metadata::text(&decoded.object, "generateName"));
+        let name = match (name, prefix) {
+            ("", "") => String::new(),
+            ("", prefix) => format!("{prefix}{}", name_suffix(self.clock)),
+            (name, _) => name.to_owned(),
+        };
+        let key = Key::new(step.kind(), &step.namespace, &name);
+        self.insert(step, &key, decoded, plan, "Update")
+    }
+
+    /// Puts an object into the plan that is not there yet.
+    fn insert(
+        &self,
+        step: &Step,
+        key: &Key,
+        decoded: Decoded,
+        plan: &mut Plan<'_>,
+        operation: &str,
+    ) -> Result<Planned, Refusal> {
+        let kind = key.kind;
+        if kind.is_namespaced() {
+            namespace::admits(plan.live(&namespace::key(&key.namespace)), key)?;
+        }
+        if plan.live(key).is_some() || plan.is_going(key) {
+            return Err(Status::already_exists(key).into());
+        }
+        let form = form::stored(kind);
+        let Decoded { mut object, unknown, warnings } = decoded;
+        metadata::strip(&mut object);
+        if kind.has(Subresource::Status) {
+            remove_field(&mut object, "status");
+        }
+        let mut managers = Managers::default();
+        let api_version = kind.api_version();
+        let writer = self.writer(step, &api_version);
+        if operation == "Apply" {
+            let nothing = json!({});
+            managers.apply(&form.shape, &nothing, &object, false, writer).expect("nobody else owns anything");
+        } else {
+            managers.update(&form.shape, &json!({}), &object, writer);
+        }
+        if kind == Namespace::INFO {
+            namespace::prepare(&mut object);
+        }
+        let owner = metadata::owner_of(&object, self.caller, self.store);
+        metadata::stamp_new(&mut object, key, &owner, &self.now, self.clock);
+        let mut violations = unknown;
+        violations.extend(name_violation(&object));
+        violations.extend(self.judge(form, kind, &object, None));
+        refuse(key, violations)?;
+        object["metadata"]["managedFields"] = managers.to_value();
+        plan.put(key, object, false);
+        Ok(Planned { key: key.clone(), outcome: Outcome::Created, warnings, gone: false })
+    }
+
+    /// The object in the form that the step speaks, with a patch done to it.
+    fn patched(
+        &self,
+        step: &Step,
+        plan: &mut Plan<'_>,
+        patch: impl FnOnce(&mut Value) -> Result<(), json_patch::PatchError>,
+    ) -> Result<Value, Refusal> {
+        let key = step.key();
+        let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?;
+        let mut target = shown(step, live).into_owned();
+        patch(&mut target).map_err(|error| match error {
+            json_patch::PatchError::Malformed(_) => Status::bad_request(error.to_string()),
+            error => {
+                let violation = Violation::new(FieldPath::of("patch"), Problem::Invalid, error.to_string());
+                Status::invalid(key.kind, &key.name, &[violation])
+            }
+        })?;
+        Ok(target)
+    }
+
+    /// Replaces the part of an object that the step's subresource stands for.
+    fn update(&self, step: &Step, body: Value, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+        let key = step.key();
+        let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?.clone();
+        expect(&key, &live, &step.preconditions)?;
+        expect_body(&key, &live, &body)?;
+        let (mut new, decoded) = match step.subresource {
+            Some(Subresource::Scale) => {
+                let new = scale::lift(&live, &body);
+                (new, Decoded { object: Value::Null, unknown: Vec::new(), warnings: Vec::new() })
+            }
+            subresource => {
+                let mut decoded = self.decode(step, body, Some(&live))?;
+                let body = decoded.object.take();
+                (put_part(&live, body, key.kind, subresource), decoded)
+            }
+        };
+        metadata::keep(&mut new, &live);
+        let mut managers = Managers::after_write(&new, &live);
+        let api_version = key.kind.api_version();
+        managers.update(&form::stored(key.kind).shape, &live, &new, self.writer(step, &api_version));
+        self.replace(&key, &live, new, managers, decoded, plan)
+    }
+
+    /// Server-side apply.
+    fn apply(&self, step: &Step, body: &Value, force: bool, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+        let key = step.key();
+        if self.caller.manager.is_empty() {
+            let message = "fieldManager: Required value: is required for apply patch";
+            return Err(Status::new(Reason::Invalid, message).into());
+        }
+        if body["metadata"]["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
+            return Err(Status::bad_request("metadata.managedFields must be nil").into());
+        }
+        let live = plan.live(&key).cloned();
+        let mut decoded = self.decode(step, body.clone(), live.as_ref())?;
+        let Some(live) = live else {
+            return self.apply_new(step, &key, decoded, plan);
+        };
+        expect(&key, &live, &step.preconditions)?;
+        expect_body(&key, &live, &decoded.object)?;
+        let mut applied = decoded.object.take();
+        metadata::strip(&mut applied);
+        metadata::of(&mut applied).insert("name".to_owned(), json!(&*key.name));
+        match step.subresource {
+            Some(Subresource::Status) => applied = json!({"status": applied["status"]}),
+            _ if key.kind.has(Subresource::Status) => remove_field(&mut applied, "status"),
+            _ => {}
+        }
+        let form = form::stored(key.kind);
+        let api_version = key.kind.api_version();
+        let writer = self.writer(step, &api_version);
+        let mut managers = Managers::of(&live).unwrap_or_default();
+        managers.adopt_unmanaged(&form.shape, &live, writer);
+        let mut new = managers
+            .apply(&form.shape, &live, &applied, force, writer)
+            .map_err(|conflicts| conflict_status(&key, &conflicts))?;
+        metadata::keep(&mut new, &live);
+        self.replace(&key, &live, new, managers, decoded, plan)
+    }
+
+    fn apply_new(&self, step: &Step, key: &Key, decoded: Decoded, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+        if step.subresource.is_some() {
+            return Err(Status::not_found(key).into());
+        }
+        let asked = &step.preconditions;
+        let has_version =
+            asked.resource_version.is_some() || !metadata::text(&decoded.object, "resourceVersion").is_empty();
+        if has_version || asked.uid.is_some() || !metadata::text(&decoded.object, "uid").is_empty() {
+            let why = "the provided object names a uid or a resourceVersion, and there is no such object";
+            return Err(Status::conflict(key, why).into());
+        }
+        step.authorize_as("create", self.caller)?;
+        self.insert(step, key, decoded, plan, "Apply")
+    }
+
+    /// Puts the next state of an object that is there into the plan.
+    fn replace(
+        &self,
+        key: &Key,
+        live: &Value,
+        mut new: Value,
+        managers: Managers,
+        decoded: Decoded,
+        plan: &mut Plan<'_>,
+    ) -> Result<Planned, Refusal> {
+        let done = |outcome, gone| Planned { key: key.clone(), outcome, warnings: decoded.warnings, gone };
+        let wants = metadata::wants_differ(&new, live);
+        let about = metadata::metadata_differs(&new, live);
+        let status = new.get("status") != live.get("status");
+        // What is not touched is not judged: an object that an older appm let in can still be deleted.
+        let touched = |v: &Violation| match v.path.as_str().split(['.', '[']).next().unwrap_or_default() {
+            "metadata" => about,
+            "status" => status,
+            _ => wants,
+        };
+        let mut violations = decoded.unknown;
+        if wants || about || status {
+            let found = self.judge(form::stored(key.kind), key.kind, &new, Some(live));
+            violations.extend(found.into_iter().filter(touched));
+        }
+        refuse(key, violations)?;
+        let same_owners = Managers::of(live).is_some_and(|before| before.own_the_same(&managers));
+        if !wants && !about && !status && same_owners {
+            return Ok(done(Outcome::Unchanged, false));
+        }
+        if wants {
+            raise_generation(&mut new);
+        }
+        new["metadata"]["managedFields"] = managers.to_value();
+        if metadata::is_deleting(&new) && may_vanish(key, &new) {
+            plan.delete(key, new);
+            return Ok(done(Outcome::Deleted, true));
+        }
+        plan.put(key, new, !wants && !about);
+        Ok(done(Outcome::Configured, false))
+    }
+
+    fn delete(&self, step: &Step, options: &DeleteOptions, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+        let key = step.key();
+        let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?.clone();
+        expect(&key, &live, &step.preconditions)?;
+        expect(&key, &live, &options.preconditions)?;
+        if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+            let at = FieldPath::of("gracePeriodSeconds");
+            let negative = Violation::new(at, Problem::Invalid, "must not be negative");
+            return Err(Refusal::Invalid(key.kind, key.name.to_string(), vec![negative]));
+        }
+        if key.kind == Namespace::INFO {
+            namespace::may_go(&key)?;
+        }
+        let mut new = live.clone();
+        self.hold_for_dependents(&mut new, options.propagation_policy);
+        let done = |gone| Planned { key: key.clone(), outcome: Outcome::Deleted, warnings: Vec::new(), gone };
+        if may_vanish(&key, &new) {
+            plan.delete(&key, new);
+            return Ok(done(true));
+        }
+        if !metadata::is_deleting(&new) {
+            new["metadata"]["deletionTimestamp"] = json!(self.now);
+            raise_generation(&mut new);
+        }
+        let before = new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(i64::MAX);
+        if let Some(seconds) = options.grace_period_seconds.filter(|seconds| *seconds < before) {
+            new["metadata"]["deletionGracePeriodSeconds"] = json!(seconds);
+        }
+        if key.kind == Namespace::INFO {
+            namespace::terminating(&mut new);
+        }
+        if new != live {
+            plan.put(&key, new, false);
+        }
+        Ok(done(false))
+    }
+
+    /// Puts the finalizers in place that the propagation policy needs. Without dependents there is nothing to wait for.
+    fn hold_for_dependents(&self, object: &mut Value, policy: Option<PropagationPolicy>) {
+        let Some(policy) = policy else { return };
+        let alone = self.store.dependents(&metadata::text(object, "uid").into()).is_empty();
+        let hold = match policy {
+            PropagationPolicy::Foreground if !alone => Some(FOREGROUND),
+            PropagationPolicy::Orphan if !alone => Some(ORPHAN),
+            _ => None,
+        };
+        let words = metadata::words(object, "finalizers");
+        let others = words.into_iter().filter(|name| ![FOREGROUND, ORPHAN].contains(name));
+        let finalizers: Vec<String> = others.chain(hold).map(str::to_owned).collect();
+        if finalizers.is_empty() {
+            metadata::of(object).shift_remove("finalizers");
+        } else {
+            metadata::of(object).insert("finalizers".to_owned(), json!(finalizers));
+        }
+    }
+
+    fn writer<'w>(&'w self, step: &Step, api_version: &'w str) -> Writer<'w> {
+        Writer { manager: &self.caller.manager, api_version, subresource: step.subresource_name(), now: &self.now }
+    }
+
+    /// Everything that is wrong with an object.
+    fn judge(&self, form: &Form, kind: &KindInfo, new: &Value, live: Option<&Value>) -> Vec<Violation> {
+        let mut found = metadata::violations(new, live);
+        let schema = form.violations(kind, new, live);
+        let known: Vec<FieldPath> = found.iter().map(|v| v.path.clone()).collect();
+        found.extend(schema.into_iter().filter(|v| !known.contains(&v.path)));
+        found
+    }
+
+    /// A body in the form that the step speaks, checked for its type and its names, in its stored form.
+    fn decode(&self, step: &Step, mut body: Value, live: Option<&Value>) -> Result<Decoded, Refusal> {
+        check_type(step, &mut body)?;
+        check_names(step, &mut body)?;
+        let form = form::of(step.served);
+        form.shape.drop_nulls(&mut body);
+        let (unknown, warnings) = self.screen(form, step, &mut body, live);
+        let mut object = match step.served.view.and_then(|view| view.lift) {
+            Some(lift) => lift(&body),
+            None => body,
+        };
+        object["apiVersion"] = json!(step.kind().api_version());
+        object["kind"] = json!(step.kind().kind);
+        Ok(Decoded { object, unknown, warnings })
+    }
+
+    /// Unknown fields, unless the live object has them already: a newer appm wrote those.
+    fn screen(
+        &self,
+        form: &Form,
+        step: &Step,
+        body: &mut Value,
+        live: Option<&Value>,
+    ) -> (Vec<Violation>, Vec<String>) {
+        let mut pruned = body.clone();
+        let mut unknown = form.shape.take_unknown(&mut pruned);
+        if unknown.is_empty() {
+            return (unknown, Vec::new());
+        }
+        if let Some(live) = live {
+            let there = form.shape.take_unknown(&mut shown(step, live).into_owned());
+            unknown.retain(|v| there.iter().all(|t| t.path != v.path));
+        }
+        let default = if step.kind().group == GROUP { FieldValidation::Strict } else { FieldValidation::Warn };
+        match self.field_validation.unwrap_or(default) {
+            _ if unknown.is_empty() => (unknown, Vec::new()),
+            FieldValidation::Strict => {
+                *body = pruned;
+                (unknown, Vec::new())
+            }
+            FieldValidation::Warn => {
+                *body = pruned;
+                let warnings = unknown.iter().map(|v| format!("unknown field \"{}\"", v.path)).collect();
+                (Vec::new(), warnings)
+            }
+            FieldValidation::Ignore => {
+                *body = pruned;
+                (Vec::new(), Vec::new())
+            }
+        }
+    }
+}
+
+/// An object in the form that the step speaks.
+fn shown<'v>(step: &Step, live: &'v Value) -> Cow<'v, Value> {
+    match (step.subresource, step.served.view) {
+        (Some(Subresource::Scale), _) => Cow::Owned(scale::project(live)),
+        (_, Some(view)) => Cow::Owned((view.project)(live)),
+        (_, None) => Cow::Borrowed(live),
+    }
+}
+
+/// The live object with the part that may be written through a subresource taken from `body`.
+fn put_part(live: &Value, mut body: Value, kind: &KindInfo, subresource: Option<Subresource>) -> Value {
+    if !kind.has(Subresource::Status) {
+        return body;
+    }
+    let (mut new, status) = match subresource {
+        None => (body, live.get("status").cloned()),
+        Some(_) => {
+            let mut new = live.clone();
+            match body["metadata"]["managedFields"].take() {
+                Value::Null => {}
+                written => new["metadata"]["managedFields"] = written,
+            }
+            (new, body.get("status").cloned())
+        }
+    };
+    match status {
+        Some(status) => new["status"] = status,
+        None => remove_field(&mut new, "status"),
+    }
+    new
+}
+
+fn remove_field(object: &mut Value, name: &str) {
+    if let Value::Object(map) = object {
+        map.shift_remove(name);
+    }
+}
+
+fn raise_generation(object: &mut Value) {
+    let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
+    object["metadata"]["generation"] = json!(generation + 1);
+}
+
+/// True if nobody has to act any more before a deleted object goes.
+fn may_vanish(key: &Key, object: &Value) -> bool {
+    let inner = &object["spec"]["finalizers"];
+    let empty = key.kind != Namespace::INFO || inner.as_array().is_none_or(Vec::is_empty);
+    empty && metadata::words(object, "finalizers").is_empty()
+}
+
+fn refuse(key: &Key, violations: Vec<Violation>) -> Result<(), Refusal> {
+    match violations.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::Invalid(key.kind, key.name.to_string(), violations)),
+    }
+}
+
+/// A new object must have a name or a prefix for one.
+fn name_violation(object: &Value) -> Option<Violation> {
+    let at = FieldPath::of("metadata.name");
+    metadata::text(object, "name")
+        .is_empty()
+        .then(|| Violation::new(at, Problem::Required, "name or generateName is required"))
+}
+
+/// The explicit preconditions of a request.
+fn expect(key: &Key, live: &Value, preconditions: &Preconditions) -> Result<(), Status> {
+    let uid = metadata::text(live, "uid");
+    if let Some(asked) = preconditions.uid.as_ref().filter(|asked| asked.as_str() != uid) {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        return Err(Status::conflict(key, &why));
+    }
+    let version = metadata::text(live, "resourceVersion");
+    match &preconditions.resource_version {
+        Some(asked) if asked != version => {
+            let why = format!(
+                "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
+            );
+            Err(Status::conflict(key, &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The preconditions that a written object carries in its own metadata.
+fn expect_body(key: &Key, live: &Value, body: &Value) -> Result<(), Status> {
+    let (asked, uid) = (metadata::text(body, "uid"), metadata::text(live, "uid"));
+    if !asked.is_empty() && asked != uid {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        return Err(Status::conflict(key, &why));
+    }
+    match metadata::text(body, "resourceVersion") {
+        "" | "0" => Ok(()),
+        asked if asked == metadata::text(live, "resourceVersion") => Ok(()),
+        _ => Err(Status::stale(key)),
+    }
+}
+
+/// `apiVersion` and `kind` must be those of the URL; where they are missing they are filled in.
+fn check_type(step: &Step, body: &mut Value) -> Result<(), Status> {
+    if !body.is_object() {
+        return Err(Status::bad_request("the body must be an object"));
+    }
+    if !matches!(body.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
+        return Err(Status::bad_request("metadata must be an object"));
+    }
+    let wanted = step.served.api_version();
+    for (field, wanted) in [("apiVersion", wanted.as_str()), ("kind", step.served.name())] {
+        match &body[field] {
+            Value::Null => body[field] = json!(wanted),
+            Value::String(given) if given == wanted => {}
+            given => {
+                let given = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
+                return Err(Status::bad_request(format!(
+                    "the {field} in the data ({given}) does not match the expected {field} ({wanted})"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Name and namespace must be those of the URL; where they are missing they are filled in.
+fn check_names(step: &Step, body: &mut Value) -> Result<(), Status> {
+    let mismatch = |what: &str| {
+        Status::bad_request(format!("the {what} of the provided object does not match the {what} sent on the request"))
+    };
+    let metadata = metadata::of(body);
+    match metadata.get("namespace").and_then(Value::as_str).unwrap_or_default() {
+        "" => {}
+        given if given == step.namespace => {}
+        _ => return Err(mismatch("namespace")),
+    }
+    match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
+        "" if !step.name.is_empty() => {
+            metadata.insert("name".to_owned(), json!(step.name));
+        }
+        "" => {}
+        given if step.name.is_empty() || given == step.name => {}
+        _ => return Err(mismatch("name")),
+    }
+    Ok(())
+}
+
+/// 409 with a cause for each field, in the words that kubectl looks for.
+fn conflict_status(key: &Key, conflicts: &[Conflict]) -> Status {
+    let count: usize = conflicts.iter().map(|c| c.paths.len()).sum();
+    let listed: Vec<String> = conflicts
+        .iter()
+        .map(|c| match c.paths.as_slice() {
+            [only] => format!("conflict with {}: {only}", c.manager),
+            several => format!("conflicts with {}:\n- {}", c.manager, several.join("\n- ")),
+        })
+        .collect();
+    let plural = if count == 1 { "" } else { "s" };
+    let message = format!("Apply failed with {count} conflict{plural}: {}", listed.join("\n"));
+    let mut status = Status::conflict(key, "");
+    status.message = message;
+    status.details.causes = conflicts
+        .iter()
+        .flat_map(|c| {
+            c.paths.iter().map(|path| Cause {
+                reason: "FieldManagerConflict".to_owned(),
+                message: format!("conflict with {}", c.manager),
+                field: path.clone(),
+            })
+        })
+        .collect();
+    status
+}

@@ -1,0 +1,105 @@
+//! The overlay: the store's state as the operations of one transaction see it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    api::{Body, Key, Rev, StoredObject},
+    store::{Expect, Store, Write},
+};
+
+/// What one transaction has made of the store so far.
+pub(super) struct Plan<'a> {
+    store: &'a Store,
+    drafts: BTreeMap<Key, Draft>,
+    order: Vec<Key>,
+}
+
+/// One object in a plan.
+struct Draft {
+    base: Option<Arc<StoredObject>>,
+    value: Option<Value>,
+    /// The last state of what is to be deleted.
+    last: Option<Value>,
+    changed: bool,
+    status_only: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// Nothing changed yet.
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, drafts: BTreeMap::new(), order: Vec::new() }
+    }
+
+    fn draft(&mut self, key: &Key) -> &mut Draft {
+        let store = self.store;
+        self.drafts.entry(key.clone()).or_insert_with(|| {
+            let base = store.get(key);
+            let value = base.as_ref().map(|b| b.value());
+            Draft { base, value, last: None, changed: false, status_only: true }
+        })
+    }
+
+    /// The object as it is now, with the `resourceVersion` that the store has.
+    pub(super) fn live(&mut self, key: &Key) -> Option<&Value> {
+        self.draft(key).value.as_ref()
+    }
+
+    /// True if an earlier operation deletes the object.
+    pub(super) fn is_going(&mut self, key: &Key) -> bool {
+        self.draft(key).last.is_some()
+    }
+
+    /// Puts a new state in place. `status_only` keeps it out of the history.
+    pub(super) fn put(&mut self, key: &Key, value: Value, status_only: bool) {
+        self.note(key);
+        let draft = self.draft(key);
+        draft.value = Some(value);
+        draft.status_only &= status_only;
+    }
+
+    /// Takes the object out; `last` is its last state.
+    pub(super) fn delete(&mut self, key: &Key, last: Value) {
+        self.note(key);
+        let draft = self.draft(key);
+        draft.value = None;
+        draft.last = Some(last);
+        draft.status_only = false;
+    }
+
+    fn note(&mut self, key: &Key) {
+        if !std::mem::replace(&mut self.draft(key).changed, true) {
+            self.order.push(key.clone());
+        }
+    }
+
+    /// What to commit: one write for each object that changed.
+    pub(super) fn writes(&self) -> Vec<Write> {
+        let write = |key: &Key| {
+            let draft = &self.drafts[key];
+            let expect = match (&draft.base, &draft.value) {
+                // Made and deleted again: nothing happened.
+                (None, None) => return None,
+                (None, Some(_)) => Expect::Absent,
+                (Some(base), _) => Expect::At(base.revision),
+            };
+            let body = draft.value.clone().map(Body::new);
+            Some(Write { key: key.clone(), expect, body, status_only: draft.status_only })
+        };
+        self.order.iter().filter_map(write).collect()
+    }
+
+    /// The object as the plan leaves it, where the store has not written it: unchanged, or a dry run.
+    pub(super) fn object(&self, key: &Key, revision: Rev) -> Arc<StoredObject> {
+        let draft = &self.drafts[key];
+        let at = draft.base.as_ref().map_or(revision, |base| base.revision);
+        match (draft.value.as_ref().or(draft.last.as_ref()), &draft.base) {
+            (_, Some(base)) if !draft.changed => base.clone(),
+            (Some(value), _) => Arc::new(
+                StoredObject::new(key.clone(), at, &Body::new(value.clone())).expect("validated metadata can be read"),
+            ),
+            (None, _) => unreachable!("an operation succeeds only on an object that is or was there"),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Reading: get, list and watch, each authorized, each through the caller's selectors.
+
+use std::sync::Arc;
+
+use futures::stream;
+
+use super::{Admission, Caller};
+use crate::{
+    api::{Body, Cause, Key, KindInfo, Reason, Rev, Served, Status, StoredObject},
+    auth::{self, Attributes},
+    client::{ChangeType, Listing, Query, WatchEvent, WatchStream},
+    policy::selector::{FieldSelector, LabelSelector},
+    store::{Change, Watch, WatchError},
+};
+
+/// Which objects a caller sees.
+#[derive(Clone, Debug)]
+struct Filter {
+    namespace: Option<String>,
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Filter {
+    fn parse(kind: &KindInfo, query: &Query) -> Result<Self, Status> {
+        let labels = LabelSelector::parse(&query.label_selector).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields =
+            FieldSelector::parse(kind, &query.field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
+        Ok(Self { namespace: query.namespace.clone().filter(|n| !n.is_empty()), labels, fields })
+    }
+
+    fn selects_all(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    fn sees(&self, object: &StoredObject) -> bool {
+        self.namespace.as_deref().is_none_or(|n| *object.key.namespace == *n)
+            && (self.labels.is_empty() || self.labels.matches(&object.meta().labels))
+            && (self.fields.is_empty() || self.fields.matches(object))
+    }
+
+    /// A change as somebody sees it who sees only what is selected.
+    fn event(&self, change: &Change) -> Option<(ChangeType, Arc<StoredObject>)> {
+        let Change { old, new, deleted, old_known } = change;
+        if self.namespace.as_deref().is_some_and(|n| *new.key.namespace != *n) {
+            return None;
+        }
+        let was = old.as_ref().is_some_and(|old| self.sees(old));
+        let is = !deleted && self.sees(new);
+        match (was, is) {
+            (true, true) => Some((ChangeType::Modified, new.clone())),
+            (false, true) if *old_known => Some((ChangeType::Added, new.clone())),
+            // Whether it was seen before cannot be known: "modified" is right for whoever has it, and adds it elsewhere.
+            (false, true) => Some((ChangeType::Modified, new.clone())),
+            (true, false) if *deleted => Some((ChangeType::Deleted, new.clone())),
+            (true, false) => old.as_ref().map(|old| (ChangeType::Deleted, at(old, new.revision))),
+            (false, false) if *old_known => None,
+            (false, false) => Some((ChangeType::Deleted, new.clone())),
+        }
+    }
+}
+
+/// An old state at the revision at which it was left.
+fn at(old: &StoredObject, revision: Rev) -> Arc<StoredObject> {
+    let body = Body::new(old.value());
+    Arc::new(StoredObject::new(old.key.clone(), revision, &body).expect("it was stored before"))
+}
+
+/// The changes of one commit that a watcher sees.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The commit's revision: resume from here.
+    pub revision: Rev,
+    /// What is to be seen of it, in order; empty if nothing is.
+    pub events: Vec<(ChangeType, Arc<StoredObject>)>,
+}
+
+/// A watch through a caller's selectors.
+pub struct Watching {
+    watch: Watch,
+    filter: Filter,
+}
+
+impl Watching {
+    /// The next commit. Cancel-safe.
+    ///
+    /// # Errors
+    /// `None` if the server ended the watch (shutdown, or the watcher was too slow: resume), a `Status` if it must list anew.
+    pub async fn next(&mut self) -> Result<Seen, Option<Status>> {
+        let batch = self.watch.next().await.map_err(|e| match e {
+            WatchError::TooSlow | WatchError::Closed => None,
+            error => Some(watch_status(error)),
+        })?;
+        let events = batch.changes.iter().filter_map(|change| self.filter.event(change)).collect();
+        Ok(Seen { revision: batch.revision, events })
+    }
+
+    /// The revision that a bookmark may carry now; `None` while changes wait.
+    pub fn bookmark(&self) -> Option<Rev> {
+        self.watch.bookmark()
+    }
+
+    /// The events one by one, with a bookmark after each commit, seen or not.
+    pub fn into_stream(self) -> WatchStream {
+        let commits = stream::unfold(Some(self), |watching| async {
+            let mut watching = watching?;
+            match watching.next().await {
+                Ok(seen) => {
+                    let changes = seen.events.into_iter().map(|(kind, object)| Ok(WatchEvent::Change(kind, object)));
+                    let events: Vec<_> = changes.chain([Ok(WatchEvent::Bookmark(seen.revision))]).collect();
+                    Some((stream::iter(events), Some(watching)))
+                }
+                Err(None) => None,
+                Err(Some(status)) => Some((stream::iter(vec![Err(status)]), None)),
+            }
+        });
+        Box::pin(futures::StreamExt::flatten(commits))
+    }
+}
+
+/// What a client is told when a watch cannot begin or go on.
+fn watch_status(error: WatchError) -> Status {
+    match error {
+        WatchError::Expired { asked, oldest } => Status::expired(asked, oldest),
+        WatchError::TooSlow => Status::new(Reason::Expired, "the watcher was too slow"),
+        WatchError::Closed => Status::new(Reason::ServiceUnavailable, "the server is shutting down"),
+        WatchError::Future { asked, current } => {
+            let message = format!("Too large resource version: {asked}, current: {current}");
+            let mut status = Status::new(Reason::Timeout, message.clone());
+            status.details.retry_after_seconds = Some(1);
+            let reason = "ResourceVersionTooLarge".to_owned();
+            status.details.causes = vec![Cause { reason, message, field: String::new() }];
+            status
+        }
+    }
+}
+
+impl Admission {
+    /// One object.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub fn get(&self, caller: &Caller, key: &Key) -> Result<Arc<StoredObject>, Status> {
+        let attributes = Attributes {
+            verb: "get",
+            group: key.kind.group,
+            resource: key.kind.plural,
+            namespace: &key.namespace,
+            name: &key.name,
+            ..Attributes::default()
+        };
+        auth::authorize(&caller.who, &attributes)?;
+        self.inner.store.get(key).ok_or_else(|| Status::not_found(key))
+    }
+
+    /// Every object that the query selects, from one snapshot.
+    ///
+    /// # Errors
+    /// `BadRequest` for a selector that cannot be read, `Forbidden`.
+    pub fn list(&self, caller: &Caller, kind: &'static KindInfo, query: &Query) -> Result<Listing, Status> {
+        let served = Served { kind, view: None };
+        self.authorize_kind(caller, served, "list", query.namespace.as_deref().unwrap_or_default())?;
+        self.select(kind, query)
+    }
+
+    /// Every change after `from` of what the query selects.
+    ///
+    /// # Errors
+    /// `Expired` if the history from there on is gone, `BadRequest` for a selector that cannot be read, `Forbidden`.
+    pub async fn watch(
+        &self,
+        caller: &Caller,
+        kind: &'static KindInfo,
+        query: &Query,
+        from: Rev,
+    ) -> Result<Watching, Status> {
+        let served = Served { kind, view: None };
+        self.authorize_kind(caller, served, "watch", query.namespace.as_deref().unwrap_or_default())?;
+        let filter = Filter::parse(kind, query)?;
+        let watch = self.inner.store.watch(kind, from).await.map_err(watch_status)?;
+        Ok(Watching { watch, filter })
+    }
+
+    /// A list, and every change after it. Nothing falls between the two.
+    ///
+    /// # Errors
+    /// As [`Admission::list`].
+    pub fn list_and_watch(
+        &self,
+        caller: &Caller,
+        kind: &'static KindInfo,
+        query: &Query,
+    ) -> Result<(Listing, Watching), Status> {
+        let served = Served { kind, view: None };
+        self.authorize_kind(caller, served, "watch", query.namespace.as_deref().unwrap_or_default())?;
+        let filter = Filter::parse(kind, query)?;
+        let (snapshot, watch) = self.inner.store.list_and_watch(kind);
+        let items = snapshot.items.into_iter().filter(|object| filter.sees(object)).collect();
+        Ok((Listing { revision: snapshot.revision, items }, Watching { watch, filter }))
+    }
+
+    /// Objects by query, for whoever is authorized already.
+    pub(super) fn select(&self, kind: &'static KindInfo, query: &Query) -> Result<Listing, Status> {
+        let filter = Filter::parse(kind, query)?;
+        let snapshot = self.inner.store.list(kind, filter.namespace.as_deref());
+        let mut items = snapshot.items;
+        if !filter.selects_all() {
+            items.retain(|object| filter.sees(object));
+        }
+        Ok(Listing { revision: snapshot.revision, items })
+    }
+
+    pub(super) fn authorize_kind(
+        &self,
+        caller: &Caller,
+        served: Served,
+        verb: &str,
+        namespace: &str,
+    ) -> Result<(), Status> {
+        let attributes =
+            Attributes { verb, group: served.group(), resource: served.plural(), namespace, ..Attributes::default() };
+        auth::authorize(&caller.who, &attributes)
+    }
+}

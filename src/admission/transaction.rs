@@ -1,0 +1,292 @@
+//! Ordered steps, all or nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Admission, Caller, DeleteOptions, Patch, WriteOptions, namespace,
+    operation::{Action, Context, Planned, Refusal, Step},
+    plan::Plan,
+};
+use crate::{
+    api::{
+        Cause, FieldPath, Key, Kind, Namespace, Operation, OperationVerb, Outcome, Reason, Rev, Status, StoredObject,
+        Subresource, Time, Transaction, find_kind, kinds,
+    },
+    client::Done,
+    store::{Commit, CommitError, Provenance},
+};
+
+/// How often a plan is made anew because something that it stood on has changed.
+const ATTEMPTS: usize = 100;
+/// How many steps are planned before others get their turn.
+const STRIDE: usize = 16;
+
+/// What one step did.
+pub(super) struct StepDone {
+    pub(super) object: Arc<StoredObject>,
+    pub(super) outcome: Outcome,
+    pub(super) warnings: Vec<String>,
+    pub(super) gone: bool,
+}
+
+/// A step, or why a request cannot be one.
+pub(super) type Parsed = Result<Step, Status>;
+
+impl Admission {
+    /// Does every operation, in order, or none. One revision; one entry of the answer for each operation.
+    ///
+    /// Not cancel-safe: a dropped call may or may not have been done.
+    ///
+    /// # Errors
+    /// One `Status` that names everything that is wrong with any operation, each field under `operations[i].object`.
+    pub async fn transact(&self, caller: &Caller, transaction: Transaction) -> Result<Vec<Done>, Status> {
+        let mut caller = caller.clone();
+        if !transaction.field_manager.is_empty() {
+            caller.manager = transaction.field_manager;
+        }
+        if !transaction.reason.is_empty() {
+            caller.reason = transaction.reason;
+        }
+        let options =
+            WriteOptions { dry_run: transaction.dry_run, field_validation: None, durability: transaction.durability };
+        let steps: Vec<Parsed> = transaction.operations.into_iter().map(step_of).collect();
+        let done = self.run(&caller, &steps, &options, join).await?;
+        Ok(done.into_iter().map(|d| Done { outcome: d.outcome, object: d.object }).collect())
+    }
+
+    /// The one machine behind all writes. `join` makes one answer of what is wrong.
+    pub(super) async fn run(
+        &self,
+        caller: &Caller,
+        steps: &[Parsed],
+        options: &WriteOptions,
+        join: fn(Vec<(usize, Refusal)>) -> Status,
+    ) -> Result<Vec<StepDone>, Status> {
+        let refused: Vec<(usize, Refusal)> = steps
+            .iter()
+            .enumerate()
+            .filter_map(|(i, step)| Some((i, step.as_ref().ok()?.authorize(caller).err()?.into())))
+            .collect();
+        if !refused.is_empty() {
+            return Err(join(refused));
+        }
+        let _gate = self.gate(steps).await;
+        for _ in 0..ATTEMPTS {
+            let mut plan = Plan::new(&self.inner.store);
+            let planned = self.plan(caller, steps, options, &mut plan).await.map_err(join)?;
+            let writes = if options.dry_run { Vec::new() } else { plan.writes() };
+            if writes.is_empty() {
+                let revision = self.inner.store.revision();
+                return Ok(planned.into_iter().map(|p| finish(p, &BTreeMap::new(), &plan, revision)).collect());
+            }
+            let commit = Commit {
+                writes,
+                durability: options.durability,
+                provenance: provenance(caller),
+                at: self.inner.clock.now(),
+            };
+            match self.inner.store.commit(commit).await {
+                Ok(committed) => {
+                    let written = committed.objects.iter().map(|object| (&object.key, object)).collect();
+                    let done = planned.into_iter().map(|p| finish(p, &written, &plan, committed.revision));
+                    return Ok(done.collect());
+                }
+                Err(CommitError::Conflict(key)) => tracing::debug!(%key, "planning anew"),
+                Err(error) => return Err(store_status(&error)),
+            }
+        }
+        let mut busy = Status::new(Reason::TooManyRequests, "the objects change too fast; try again later");
+        busy.details.retry_after_seconds = Some(1);
+        Err(busy)
+    }
+
+    /// Keeps namespaces in place while something is made in them.
+    async fn gate(&self, steps: &[Parsed]) -> Gate<'_> {
+        let steps = || steps.iter().filter_map(|step| step.as_ref().ok());
+        let is_namespace = |step: &Step| step.served.kind == Namespace::INFO;
+        let makes = |step: &Step| {
+            step.served.kind.is_namespaced()
+                && matches!(step.action, Action::Create(_) | Action::Patch(Patch::Apply { .. }))
+        };
+        if steps().any(is_namespace) {
+            Gate::Exclusive { _guard: self.inner.namespaces.write().await }
+        } else if steps().any(makes) {
+            Gate::Shared { _guard: self.inner.namespaces.read().await }
+        } else {
+            Gate::Open
+        }
+    }
+
+    async fn plan(
+        &self,
+        caller: &Caller,
+        steps: &[Parsed],
+        options: &WriteOptions,
+        plan: &mut Plan<'_>,
+    ) -> Result<Vec<Planned>, Vec<(usize, Refusal)>> {
+        let context = Context {
+            store: &self.inner.store,
+            clock: &*self.inner.clock,
+            caller,
+            field_validation: options.field_validation,
+            now: Time(self.inner.clock.now()).to_string(),
+        };
+        let (mut planned, mut refused) = (Vec::with_capacity(steps.len()), Vec::new());
+        for (i, step) in steps.iter().enumerate() {
+            if i % STRIDE == STRIDE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let done = match step {
+                Ok(step) => context.run(step, plan),
+                Err(status) => Err(status.clone().into()),
+            };
+            match done {
+                Ok(done) => planned.push(done),
+                Err(refusal) => refused.push((i, refusal)),
+            }
+        }
+        if refused.is_empty() { Ok(planned) } else { Err(refused) }
+    }
+}
+
+#[allow(dead_code, reason = "the guards are held, not read")]
+enum Gate<'a> {
+    Open,
+    Shared { _guard: tokio::sync::RwLockReadGuard<'a, ()> },
+    Exclusive { _guard: tokio::sync::RwLockWriteGuard<'a, ()> },
+}
+
+fn finish(planned: Planned, written: &BTreeMap<&Key, &Arc<StoredObject>>, plan: &Plan<'_>, revision: Rev) -> StepDone {
+    let Planned { key, outcome, warnings, gone } = planned;
+    let object = written.get(&key).map_or_else(|| plan.object(&key, revision), |object| Arc::clone(object));
+    StepDone { object, outcome, warnings, gone }
+}
+
+fn provenance(caller: &Caller) -> Provenance {
+    Provenance {
+        actor: caller.who.name.clone(),
+        manager: caller.manager.clone(),
+        request_id: caller.request_id.clone(),
+        cause: caller.cause,
+        reason: caller.reason.clone(),
+    }
+}
+
+/// What a client is told of the store's troubles; the cause goes to the log.
+fn store_status(error: &CommitError) -> Status {
+    match error {
+        CommitError::TooLarge { .. } => Status::new(Reason::RequestEntityTooLarge, error.to_string()),
+        CommitError::Overloaded => {
+            let mut status = Status::new(Reason::TooManyRequests, "too many writes are waiting; try again later");
+            status.details.retry_after_seconds = Some(1);
+            status
+        }
+        CommitError::Closed => Status::new(Reason::ServiceUnavailable, "the server is shutting down"),
+        CommitError::Unwritable(_) | CommitError::Conflict(_) => {
+            tracing::error!(%error, "a write was not stored");
+            Status::internal("the change could not be written to disk, and was not made")
+        }
+    }
+}
+
+/// The answer to a request for one object.
+pub(super) fn only(mut refused: Vec<(usize, Refusal)>) -> Status {
+    match refused.swap_remove(0).1 {
+        Refusal::Invalid(kind, name, violations) => Status::invalid(kind, &name, &violations),
+        Refusal::Status(status) => status,
+    }
+}
+
+/// The answer to a transaction: the first reason, or `Invalid` if anything is, and every cause.
+fn join(refused: Vec<(usize, Refusal)>) -> Status {
+    let operation = |i: usize| FieldPath::of("operations").index(i);
+    let (mut causes, mut lines) = (Vec::new(), Vec::new());
+    let mut first: Option<Status> = None;
+    let mut invalid = false;
+    for (i, refusal) in &refused {
+        match refusal {
+            Refusal::Invalid(_, _, violations) => {
+                invalid = true;
+                let at = operation(*i).field("object");
+                let placed = violations.iter().map(|v| v.clone().under(&at));
+                placed.for_each(|v| {
+                    lines.push(v.to_string());
+                    causes.push(Cause::from(&v));
+                });
+            }
+            Refusal::Status(status) => {
+                lines.push(format!("{}: {}", operation(*i), status.message));
+                causes.extend(placed_causes(status, &operation(*i)));
+                first.get_or_insert_with(|| status.clone());
+            }
+        }
+    }
+    let mut status = match (invalid, first) {
+        (false, Some(only)) if refused.len() == 1 => only,
+        (false, Some(first)) => Status { message: lines.join("; "), ..first },
+        _ => {
+            let listed = if lines.len() == 1 { lines.remove(0) } else { format!("[{}]", lines.join(", ")) };
+            Status::new(Reason::Invalid, format!("the transaction is invalid: {listed}"))
+        }
+    };
+    status.details.causes = causes;
+    status
+}
+
+/// The causes of one operation's failure, seen from the transaction; at least one, so that each operation is named.
+fn placed_causes(status: &Status, at: &FieldPath) -> Vec<Cause> {
+    let object = at.field("object");
+    let placed = |cause: &Cause| {
+        let field = object.join(&FieldPath::of(cause.field.trim_start_matches('.')));
+        Cause { field: field.to_string(), ..cause.clone() }
+    };
+    if status.details.causes.is_empty() {
+        let reason = format!("{:?}", status.reason);
+        return vec![Cause { reason, message: status.message.clone(), field: at.to_string() }];
+    }
+    status.details.causes.iter().map(placed).collect()
+}
+
+/// One operation as it came over the wire.
+fn step_of(operation: Operation) -> Parsed {
+    let Operation { verb, object, force, preconditions, propagation_policy, grace_period_seconds } = operation;
+    let text = |name: &str| object[name].as_str().unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let Some(served) = kinds::find_served(api_version, kind) else {
+        return Err(no_such_kind(api_version, kind));
+    };
+    let in_metadata = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+    let namespace = match (served.kind.is_namespaced(), in_metadata("namespace")) {
+        (true, namespace) if namespace.is_empty() => namespace::DEFAULT.to_owned(),
+        (true, namespace) => namespace,
+        (false, _) => String::new(),
+    };
+    let name = if verb == OperationVerb::Create { String::new() } else { in_metadata("name") };
+    if name.is_empty() && verb != OperationVerb::Create {
+        return Err(Status::bad_request("metadata.name is required"));
+    }
+    let subresource = (verb == OperationVerb::Status).then_some(Subresource::Status);
+    let action = match verb {
+        OperationVerb::Create => Action::Create(object),
+        OperationVerb::Apply => Action::Patch(Patch::Apply { object, force }),
+        OperationVerb::Update | OperationVerb::Status => Action::Update(object),
+        OperationVerb::Delete => Action::Delete(DeleteOptions {
+            propagation_policy: Some(propagation_policy),
+            grace_period_seconds,
+            ..DeleteOptions::default()
+        }),
+    };
+    Ok(Step { served, namespace, name, subresource, preconditions, action })
+}
+
+fn no_such_kind(api_version: &str, kind: &str) -> Status {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let hint = match find_kind(group, kind) {
+        Some(known) => format!("; it is served as {}", known.api_version()),
+        None => match kinds::served().find(|s| s.name() == kind) {
+            Some(served) => format!("; it is served as {}", served.api_version()),
+            None => String::new(),
+        },
+    };
+    Status::bad_request(format!("no matches for kind \"{kind}\" in version \"{api_version}\"{hint}"))
+}
