@@ -1,0 +1,174 @@
+//! From an Instance to the [`Start`] that a driver gets: environment, expansion, limits. Pure.
+
+use std::collections::BTreeMap;
+
+use super::Account;
+use crate::{
+    api::{APP_LABEL, EnvVar, FieldRefPath, Instance, InstanceSpec, Object},
+    drivers::{LogLimits, Start, StartKey},
+    policy::expand::expand,
+};
+
+/// What a process finds on its path when nothing else is said.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// How much output of an Instance is kept.
+pub(super) fn log_limits(spec: &InstanceSpec) -> LogLimits {
+    LogLimits { max_size: spec.logs.max_size.units(), max_files: spec.logs.max_files }
+}
+
+/// The start of one attempt. `address` is where the Instance's ports are reached.
+pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, account: Option<&Account>) -> Start {
+    let process = &instance.spec.process;
+    let env = environment(instance, attempt, address, account);
+    let lookup = |name: &str| env.get(name).map(String::as_str);
+    let words = process.command.iter().chain(&process.args);
+    let umask = process.umask.as_deref().and_then(|text| u32::from_str_radix(text, 8).ok());
+    Start {
+        key: StartKey { uid: instance.uid().clone(), attempt },
+        argv: words.map(|word| expand(word, lookup)).collect(),
+        script: process.script.clone(),
+        working_dir: process.working_dir.as_ref().map(|dir| expand(dir, lookup)),
+        user: process.user.clone(),
+        group: process.group.clone(),
+        umask: umask.unwrap_or(DEFAULT_UMASK),
+        nice: process.nice.unwrap_or(0),
+        rlimits: process.rlimits.clone(),
+        stdin: process.stdin.clone(),
+        logs: log_limits(&instance.spec),
+        env: env.into_iter().collect(),
+    }
+}
+
+/// Lowest first: a sane default, then the ports, then what the author wrote (each value expanded from those before it),
+/// then what says who this is, which nobody may change.
+fn environment(
+    instance: &Object<Instance>,
+    attempt: u32,
+    address: &str,
+    account: Option<&Account>,
+) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+    if let Some(Account { name, home }) = account {
+        env.extend([("HOME", home), ("USER", name), ("LOGNAME", name)].map(|(k, v)| (k.to_owned(), v.clone())));
+    }
+    env.extend(ports(&instance.spec));
+    let own = identity(instance, attempt);
+    env.extend(own.iter().cloned());
+    for var in &instance.spec.env {
+        let value = match field(var) {
+            Some(path) => field_value(instance, path, address),
+            None => expand(var.value.as_deref().unwrap_or_default(), |name| env.get(name).map(String::as_str)),
+        };
+        env.insert(var.name.clone(), value);
+    }
+    env.extend(own);
+    env
+}
+
+fn ports(spec: &InstanceSpec) -> impl Iterator<Item = (String, String)> {
+    let first = spec.ports.first().map(|port| ("PORT".to_owned(), port.container_port.to_string()));
+    let named = spec.ports.iter().map(|port| {
+        let name = port.name.to_ascii_uppercase().replace('-', "_");
+        (format!("PORT_{name}"), port.container_port.to_string())
+    });
+    first.into_iter().chain(named)
+}
+
+fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> {
+    let meta = &instance.metadata;
+    let app = meta.labels.get(APP_LABEL).cloned().unwrap_or_default();
+    let facts = [
+        ("INSTANCE_UID", instance.uid().to_string()),
+        ("ATTEMPT", attempt.to_string()),
+        ("APP", app),
+        ("NAMESPACE", meta.namespace.clone()),
+        ("INSTANCE", meta.name.clone()),
+        ("NODE", instance.spec.node_name.clone()),
+        ("ORDINAL", instance.spec.ordinal.to_string()),
+    ];
+    facts.into_iter().map(|(name, value)| (format!("APPM_{name}"), value)).collect()
+}
+
+fn field(var: &EnvVar) -> Option<FieldRefPath> {
+    Some(var.value_from.as_ref()?.field_ref.as_ref()?.field_path)
+}
+
+fn field_value(instance: &Object<Instance>, path: FieldRefPath, address: &str) -> String {
+    match path {
+        FieldRefPath::Name => instance.metadata.name.clone(),
+        FieldRefPath::Namespace => instance.metadata.namespace.clone(),
+        FieldRefPath::Uid => instance.uid().to_string(),
+        FieldRefPath::NodeName => instance.spec.node_name.clone(),
+        FieldRefPath::Address => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn start(spec: serde_json::Value) -> Start {
+        let mut all = json!({"nodeName": "host-a", "revision": "web-1", "ordinal": 3});
+        for (field, value) in spec.as_object().expect("a map") {
+            all[field] = value.clone();
+        }
+        let object = json!({
+            "metadata": {"name": "web-1-3", "namespace": "shop", "uid": "u", "labels": {"appm.dev/app": "web"}},
+            "spec": all,
+        });
+        let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
+        let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned() };
+        launch(&instance, 7, "127.0.0.1", Some(&account))
+    }
+
+    fn env(start: &Start, name: &str) -> Option<String> {
+        start.env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    }
+
+    #[test]
+    fn words_and_variables_expand_as_in_a_pod() {
+        let start = start(json!({
+            "process": {"command": ["serve", "$(PORT)", "$(URL)"], "args": ["$$(PORT)", "$(NOPE)"]},
+            "ports": [{"name": "http", "containerPort": 8080}, {"name": "my-admin", "containerPort": 9000}],
+            "env": [
+                {"name": "EARLY", "value": "$(LATE)"},
+                {"name": "LATE", "value": "x"},
+                {"name": "URL", "value": "http://$(IP):$(PORT_MY_ADMIN)/$(LATE)"},
+                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                {"name": "URL2", "value": "http://$(IP):$(PORT_MY_ADMIN)/$(LATE)"},
+            ],
+        }));
+        assert_eq!(start.argv, ["serve", "8080", "http://$(IP):9000/x", "$(PORT)", "$(NOPE)"]);
+        assert_eq!(env(&start, "EARLY").as_deref(), Some("$(LATE)"));
+        assert_eq!(env(&start, "URL2").as_deref(), Some("http://127.0.0.1:9000/x"));
+    }
+
+    #[test]
+    fn a_process_knows_who_it_is_and_its_author_cannot_lie_about_it() {
+        let start = start(json!({
+            "process": {"command": ["a"]},
+            "env": [{"name": "APPM_ATTEMPT", "value": "1"}, {"name": "PATH", "value": "/opt:$(PATH)"}],
+        }));
+        let identity: Vec<String> =
+            start.env.iter().filter(|(n, _)| n.starts_with("APPM_")).map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(
+            identity,
+            [
+                "APPM_APP=web",
+                "APPM_ATTEMPT=7",
+                "APPM_INSTANCE=web-1-3",
+                "APPM_INSTANCE_UID=u",
+                "APPM_NAMESPACE=shop",
+                "APPM_NODE=host-a",
+                "APPM_ORDINAL=3",
+            ]
+        );
+        assert_eq!(env(&start, "PATH"), Some(format!("/opt:{DEFAULT_PATH}")));
+        assert_eq!((env(&start, "HOME").as_deref(), env(&start, "USER").as_deref()), (Some("/home/ada"), Some("ada")));
+        assert_eq!((start.umask, start.nice, start.logs.max_files), (0o022, 0, 5));
+    }
+}

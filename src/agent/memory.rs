@@ -1,0 +1,559 @@
+//! What the agent knows of one Instance, and how it learns: every transition that the outside world causes.
+//!
+//! | learned | from | to |
+//! |---|---|---|
+//! | the start was answered | `Starting` | `Running` |
+//! | the start was refused | `Starting` | as an exit |
+//! | the attempt ended by itself | `Starting`, `Running`, `Doubtful` | `Waiting` or `Exited`, by exit rules, policy, backoff, `maxRestarts` |
+//! | it ended after we asked | `Stopping` | `Waiting` (restart), `Exited` (suspended, deleted) |
+//!
+//! A Memory can be made again from the Instance's status and what the driver observes, so a restart of the daemon
+//! forgets nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        Condition, ConditionStatus, Exit, Exited, Instance, InstanceSpec, InstanceState, InstanceStatus, MicroTime,
+        Object, Running, Stopping, Time, Usage, Waiting, signal_name,
+    },
+    drivers::{Attempt, End, Ended, Started},
+    policy::{
+        backoff,
+        restart::{CRASH_LOOPING, SUSPENDED, Verdict, judge},
+    },
+    runtime::EventType,
+};
+
+/// Everything that matters of one Instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// The highest attempt that was used.
+    pub attempt: u32,
+    /// The highest attempt that the store durably holds.
+    pub durable_attempt: u32,
+    /// The highest attempt whose exit the store durably holds.
+    pub durable_exit: u32,
+    /// What it is doing.
+    pub phase: Phase,
+    /// How the last attempt that ended did end.
+    pub last_exit: Option<Exit>,
+    /// Attempts whose end the driver keeps until it is acknowledged.
+    pub unacknowledged: BTreeSet<u32>,
+    /// Restarts by policy, ever.
+    pub restarts: u32,
+    /// Restarts by policy since the last stable run.
+    pub consecutive: u32,
+    /// The `restartedAt` under which the last attempt was started.
+    pub restarted_at: String,
+    /// What the running attempt uses.
+    pub usage: Option<Usage>,
+}
+
+/// What an Instance is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// Found in the store with a history that the driver has yet to confirm. Left by an observation.
+    Unknown,
+    /// Nothing runs; the next attempt is due at `at`.
+    Waiting {
+        /// `Starting`, `BackOff`, `StartFailed`.
+        reason: &'static str,
+        /// One sentence.
+        message: String,
+        /// When the next attempt is due.
+        at: Timestamp,
+    },
+    /// The driver was asked to start the attempt. Left by its answer.
+    Starting,
+    /// The driver says that the attempt was used, but not what became of it. Left by an observation.
+    Doubtful,
+    /// The attempt runs.
+    Running(Started),
+    /// The attempt runs and is to end. Left by its end.
+    Stopping {
+        /// What runs.
+        started: Started,
+        /// Why.
+        reason: StopReason,
+        /// From when on only SIGKILL helps.
+        kill_at: Timestamp,
+        /// When the next signal is due.
+        signal_at: Timestamp,
+    },
+    /// Nothing runs, and nothing will unless somebody changes something.
+    Exited {
+        /// One word, as in the API.
+        reason: String,
+        /// One sentence.
+        message: String,
+        /// The generation that was judged.
+        generation: i64,
+    },
+    /// The driver was asked to forget the Instance.
+    Removing,
+    /// Nothing of it is left on this machine; the store has yet to be told.
+    Removed,
+    /// The store is being told.
+    Released,
+}
+
+/// Why a process is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The Instance is being deleted.
+    Deleted,
+    /// The App is suspended.
+    Suspended,
+    /// A restart in place was asked for.
+    Restarted,
+}
+
+impl StopReason {
+    /// The word in the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            StopReason::Deleted => "Deleted",
+            StopReason::Suspended => SUSPENDED,
+            StopReason::Restarted => "Restarted",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        match word {
+            "Deleted" => StopReason::Deleted,
+            "Restarted" => StopReason::Restarted,
+            _ => StopReason::Suspended,
+        }
+    }
+}
+
+/// Something that people should be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it is as it should be.
+    pub kind: EventType,
+    /// One word.
+    pub reason: &'static str,
+    /// One sentence, the same whenever the same happens again.
+    pub message: String,
+}
+
+impl Note {
+    pub(super) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind: EventType::Normal, reason, message: message.into() }
+    }
+
+    fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind: EventType::Warning, reason, message: message.into() }
+    }
+}
+
+impl Memory {
+    /// An Instance that this agent sees for the first time. Its history, if it has one, must be confirmed by the driver.
+    pub fn new(status: &InstanceStatus, now: Timestamp) -> Self {
+        let exit = status.last_exit.as_ref().map_or(0, |e| e.attempt);
+        let fresh = status.attempt == 0 && status.state == InstanceState::default();
+        Self {
+            attempt: status.attempt,
+            durable_attempt: status.attempt,
+            durable_exit: exit,
+            phase: if fresh { Self::start_at(now) } else { Phase::Unknown },
+            last_exit: status.last_exit.clone(),
+            unacknowledged: BTreeSet::new(),
+            restarts: status.restarts,
+            consecutive: status.consecutive_restarts,
+            restarted_at: status.restarted_at.clone(),
+            usage: status.usage.clone(),
+        }
+    }
+
+    /// What runs without an Instance in the store: it is to be ended and forgotten.
+    pub fn orphan(attempts: &BTreeMap<u32, Attempt>, now: Timestamp) -> Self {
+        let mut memory = Self::new(&InstanceStatus::default(), now);
+        memory.phase = Phase::Exited { reason: "Deleted".to_owned(), message: String::new(), generation: 0 };
+        if let Some((attempt, Attempt::Running(started))) = attempts.last_key_value() {
+            memory.attempt = *attempt;
+            memory.phase = Phase::Running(started.clone());
+        }
+        memory
+    }
+
+    fn start_at(at: Timestamp) -> Phase {
+        Phase::Waiting { reason: "Starting", message: String::new(), at }
+    }
+
+    /// Goes back to the beginning: whatever ended may start again at once, with a clean slate.
+    pub fn resume(&mut self, now: Timestamp) {
+        self.consecutive = 0;
+        self.phase = Self::start_at(now);
+    }
+
+    /// Nothing runs, and nothing is to run.
+    pub fn rest(&mut self, generation: i64) {
+        self.phase = exited(SUSPENDED, String::new(), generation);
+    }
+
+    /// What a reboot without this agent's knowledge leaves: what ran is lost, and the number after it may have been used
+    /// for a start that was never recorded.
+    pub fn after_reboot(instance: &Object<Instance>, now: Timestamp) -> (Self, Vec<Note>) {
+        let mut memory = Self::new(&instance.status, now);
+        memory.phase = phase_of(&instance.status, now);
+        let notes = match memory.started() {
+            Some(_) => memory.lost(Some(instance), now),
+            None => Vec::new(),
+        };
+        memory.attempt += 1;
+        (memory, notes)
+    }
+
+    /// The highest attempt whose exit is recorded here.
+    pub fn exit_attempt(&self) -> u32 {
+        self.last_exit.as_ref().map_or(0, |e| e.attempt)
+    }
+
+    /// What runs, if something does.
+    pub fn started(&self) -> Option<&Started> {
+        match &self.phase {
+            Phase::Running(started) | Phase::Stopping { started, .. } => Some(started),
+            _ => None,
+        }
+    }
+
+    /// Confirms a history by what the driver observed: `attempts` is everything it knows of this Instance.
+    ///
+    /// Goes through the attempts in order, as if the reports came in one by one; an attempt that the store says runs and
+    /// the driver does not know ended unseen.
+    pub fn adopt(
+        &mut self,
+        instance: &Object<Instance>,
+        attempts: &BTreeMap<u32, Attempt>,
+        now: Timestamp,
+    ) -> Vec<Note> {
+        let status = &instance.status;
+        self.phase = phase_of(status, now);
+        let mut notes = Vec::new();
+        for (attempt, seen) in attempts {
+            if *attempt <= self.exit_attempt() {
+                if matches!(seen, Attempt::Ended(_)) {
+                    self.unacknowledged.insert(*attempt);
+                }
+                continue;
+            }
+            if *attempt > self.attempt {
+                self.restarted_at = started_under(instance, seen);
+                self.phase = Phase::Starting;
+                self.attempt = *attempt;
+            }
+            match seen {
+                Attempt::Running(started) => self.confirm_running(*attempt, started),
+                Attempt::Ended(ended) => notes.extend(self.ended(Some(instance), *attempt, ended, now)),
+            }
+        }
+        let runs = matches!(self.phase, Phase::Running(_) | Phase::Stopping { .. });
+        if runs && !matches!(attempts.get(&self.attempt), Some(Attempt::Running(_))) {
+            notes.extend(self.lost(Some(instance), now));
+        }
+        notes
+    }
+
+    /// The driver says that `attempt` runs.
+    pub fn confirm_running(&mut self, attempt: u32, running: &Started) {
+        if attempt < self.attempt {
+            return;
+        }
+        self.attempt = attempt;
+        match &mut self.phase {
+            Phase::Running(started) | Phase::Stopping { started, .. } => *started = running.clone(),
+            Phase::Removing | Phase::Removed | Phase::Released => {}
+            _ => self.phase = Phase::Running(running.clone()),
+        }
+    }
+
+    /// The driver has answered the start of `attempt`.
+    pub fn start_answered(&mut self, attempt: u32, started: Started) -> Vec<Note> {
+        if attempt != self.attempt || self.phase != Phase::Starting {
+            return Vec::new();
+        }
+        self.phase = Phase::Running(started);
+        vec![Note::normal("Started", "Started the process")]
+    }
+
+    /// The driver will never start `attempt`, for a reason that the manifest's author can mend. The number is used up.
+    pub fn start_refused(
+        &mut self,
+        instance: Option<&Object<Instance>>,
+        attempt: u32,
+        message: &str,
+        now: Timestamp,
+    ) -> Vec<Note> {
+        if attempt != self.attempt || self.phase != Phase::Starting {
+            return Vec::new();
+        }
+        self.unacknowledged.insert(attempt);
+        let exit = Exit {
+            attempt,
+            message: message.to_owned(),
+            start_time: Some(MicroTime(now)),
+            finish_time: Some(MicroTime(now)),
+            ..Exit::default()
+        };
+        let mut notes = vec![Note::warning("FailedStart", message)];
+        notes.extend(self.take_exit(instance, exit, now));
+        notes
+    }
+
+    /// The driver says that `attempt` ended. A report of an exit that is recorded already changes nothing.
+    pub fn ended(
+        &mut self,
+        instance: Option<&Object<Instance>>,
+        attempt: u32,
+        ended: &Ended,
+        now: Timestamp,
+    ) -> Vec<Note> {
+        self.unacknowledged.insert(attempt);
+        if attempt <= self.exit_attempt() || attempt != self.attempt {
+            return Vec::new();
+        }
+        let exit = exit_of(attempt, ended);
+        let note = match &exit {
+            Exit { code: Some(0), .. } => Note::normal("Exited", "Exited with code 0"),
+            Exit { code: Some(code), .. } => Note::warning("Exited", format!("Exited with code {code}")),
+            Exit { signal: Some(signal), .. } if matches!(self.phase, Phase::Stopping { .. }) => {
+                Note::normal("Exited", format!("Ended by {signal}"))
+            }
+            Exit { signal: Some(signal), .. } => Note::warning("Exited", format!("Ended by {signal}")),
+            _ => Note::warning("Exited", "Ended, and nobody could see how"),
+        };
+        let mut notes = vec![note];
+        notes.extend(self.take_exit(instance, exit, now));
+        notes
+    }
+
+    /// The present attempt ended, and nobody can say how.
+    pub fn lost(&mut self, instance: Option<&Object<Instance>>, now: Timestamp) -> Vec<Note> {
+        let start_time = self.started().map_or(now, |s| s.start_time);
+        let attempt = self.attempt;
+        let notes = self.ended(instance, attempt, &Ended { end: End::Lost, start_time, finish_time: now }, now);
+        // The driver does not know it, so there is nothing to acknowledge.
+        self.unacknowledged.remove(&attempt);
+        notes
+    }
+
+    fn take_exit(&mut self, instance: Option<&Object<Instance>>, exit: Exit, now: Timestamp) -> Vec<Note> {
+        self.usage = None;
+        let mut notes = Vec::new();
+        let (reason, message) = (exit.message.clone(), sentence(&exit));
+        let refused = !reason.is_empty();
+        self.phase = match (&self.phase, instance) {
+            (Phase::Removing | Phase::Removed | Phase::Released, _) => self.phase.clone(),
+            (Phase::Stopping { reason: StopReason::Restarted, .. }, Some(_)) => {
+                self.consecutive = 0;
+                Self::start_at(now)
+            }
+            (Phase::Stopping { reason, .. }, Some(instance)) => {
+                exited(reason.word(), message, instance.metadata.generation)
+            }
+            (_, None) => exited("Deleted", message, 0),
+            (_, Some(instance)) => {
+                if is_stable(&exit, &instance.spec) {
+                    self.consecutive = 0;
+                }
+                self.judged(instance, &exit, refused, message, now, &mut notes)
+            }
+        };
+        self.last_exit = Some(exit);
+        notes
+    }
+
+    /// What an exit that nobody asked for leads to.
+    fn judged(
+        &mut self,
+        instance: &Object<Instance>,
+        exit: &Exit,
+        refused: bool,
+        message: String,
+        now: Timestamp,
+        notes: &mut Vec<Note>,
+    ) -> Phase {
+        let (spec, generation) = (&instance.spec, instance.metadata.generation);
+        match judge(exit, spec.restart_policy, &spec.restart) {
+            Verdict::End(reason) => exited(reason, message, generation),
+            Verdict::Restart if spec.restart.max_restarts > 0 && self.consecutive >= spec.restart.max_restarts => {
+                let message = format!("{message}, after {} restarts in a row", self.consecutive);
+                notes.push(Note::warning(
+                    CRASH_LOOPING,
+                    "It keeps ending and is not started again until the app changes",
+                ));
+                exited(CRASH_LOOPING, message, generation)
+            }
+            Verdict::Restart => {
+                // What could not be started at all does not get a first restart for free.
+                let pause = backoff::restart(&spec.restart.backoff, self.consecutive.max(u32::from(refused)));
+                self.restarts += 1;
+                self.consecutive += 1;
+                let reason = match (refused, pause.is_zero()) {
+                    (true, _) => "StartFailed",
+                    (false, false) => "BackOff",
+                    (false, true) => "Starting",
+                };
+                if reason == "BackOff" {
+                    notes.push(Note::warning("BackOff", "Waiting before the next start"));
+                }
+                Phase::Waiting { reason, message, at: now + pause }
+            }
+        }
+    }
+
+    /// The status to show. `None` while there is nothing new that is certain.
+    ///
+    /// `before` is what was shown last: conditions keep their times unless they flip.
+    pub fn status(
+        &self,
+        instance: &Object<Instance>,
+        before: &InstanceStatus,
+        address: &str,
+        now: Timestamp,
+    ) -> Option<InstanceStatus> {
+        let (state, ready) = self.state()?;
+        let mut conditions = before.conditions.clone();
+        let (reason, message) = match (&state.running, &state.waiting, &state.exited) {
+            (Some(_), ..) => ("Running".to_owned(), String::new()),
+            (_, Some(waiting), _) => (waiting.reason.clone(), waiting.message.clone()),
+            (.., Some(exited)) => (exited.reason.clone(), exited.message.clone()),
+            _ => ("Stopping".to_owned(), String::new()),
+        };
+        let generation = instance.metadata.generation;
+        let condition = Condition {
+            kind: "Ready".to_owned(),
+            status: ConditionStatus::from(ready),
+            reason,
+            message,
+            last_transition_time: Time(now),
+            observed_generation: Some(generation),
+        };
+        Condition::set(&mut conditions, condition);
+        let next_start_time = match &self.phase {
+            Phase::Waiting { at, reason, .. } if *reason != "Starting" => Some(MicroTime(*at)),
+            _ => None,
+        };
+        Some(InstanceStatus {
+            observed_generation: generation,
+            attempt: self.attempt,
+            state,
+            last_exit: self.last_exit.clone(),
+            restarts: self.restarts,
+            consecutive_restarts: self.consecutive,
+            next_start_time,
+            restarted_at: self.restarted_at.clone(),
+            address: address.to_owned(),
+            usage: self.usage.clone(),
+            conditions,
+        })
+    }
+
+    /// The state for the API, and whether it counts as ready.
+    fn state(&self) -> Option<(InstanceState, bool)> {
+        let mut state = InstanceState::default();
+        match &self.phase {
+            Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing | Phase::Removed | Phase::Released => {
+                return None;
+            }
+            Phase::Waiting { reason, message, .. } => {
+                state.waiting = Some(Waiting { reason: (*reason).to_owned(), message: message.clone() });
+            }
+            Phase::Running(Started { pid, start_time, adopted }) => {
+                let start_time = MicroTime(*start_time);
+                state.running = Some(Running { pid: *pid, start_time, adopted: *adopted });
+                return Some((state, true));
+            }
+            Phase::Stopping { started, reason, kill_at, .. } => {
+                state.stopping = Some(Stopping {
+                    pid: started.pid,
+                    start_time: MicroTime(started.start_time),
+                    reason: reason.word().to_owned(),
+                    kill_time: MicroTime(*kill_at),
+                    adopted: started.adopted,
+                });
+            }
+            Phase::Exited { reason, message, .. } => {
+                state.exited = Some(Exited { reason: reason.clone(), message: message.clone() });
+            }
+        }
+        Some((state, false))
+    }
+}
+
+fn exited(reason: &str, message: String, generation: i64) -> Phase {
+    Phase::Exited { reason: reason.to_owned(), message, generation }
+}
+
+/// The phase that a stored status speaks of.
+fn phase_of(status: &InstanceStatus, now: Timestamp) -> Phase {
+    let started = |pid, start_time: MicroTime, adopted| Started { pid, start_time: start_time.0, adopted };
+    let state = &status.state;
+    if let Some(Running { pid, start_time, adopted }) = state.running {
+        Phase::Running(started(pid, start_time, adopted))
+    } else if let Some(stopping) = &state.stopping {
+        Phase::Stopping {
+            started: started(stopping.pid, stopping.start_time, stopping.adopted),
+            reason: StopReason::parse(&stopping.reason),
+            kill_at: stopping.kill_time.0,
+            signal_at: now,
+        }
+    } else if let Some(Exited { reason, message }) = &state.exited {
+        exited(reason, message.clone(), status.observed_generation)
+    } else {
+        let message = state.waiting.as_ref().map(|w| w.message.clone()).unwrap_or_default();
+        let reason = match state.waiting.as_ref().map(|w| w.reason.as_str()) {
+            Some("BackOff") => "BackOff",
+            Some("StartFailed") => "StartFailed",
+            _ => "Starting",
+        };
+        Phase::Waiting { reason, message, at: status.next_start_time.map_or(now, |at| at.0) }
+    }
+}
+
+/// Under which `restartedAt` an attempt was started that the store does not know of: the present one, unless that is a
+/// time after the start.
+fn started_under(instance: &Object<Instance>, seen: &Attempt) -> String {
+    let started = match seen {
+        Attempt::Running(started) => started.start_time,
+        Attempt::Ended(ended) => ended.start_time,
+    };
+    match instance.spec.restarted_at.parse::<Timestamp>() {
+        Ok(asked) if asked > started => instance.status.restarted_at.clone(),
+        _ => instance.spec.restarted_at.clone(),
+    }
+}
+
+fn exit_of(attempt: u32, ended: &Ended) -> Exit {
+    let mut exit = Exit {
+        attempt,
+        start_time: Some(MicroTime(ended.start_time)),
+        finish_time: Some(MicroTime(ended.finish_time)),
+        ..Exit::default()
+    };
+    match ended.end {
+        End::Code(code) => exit.code = Some(code),
+        End::Signal(signal) => exit.signal = Some(signal_name(signal)),
+        End::Lost => exit.lost = true,
+    }
+    exit
+}
+
+fn is_stable(exit: &Exit, spec: &InstanceSpec) -> bool {
+    let ran = exit.finish_time.zip(exit.start_time).map(|(finish, start)| finish.0.duration_since(start.0));
+    ran.is_some_and(|ran| ran.as_nanos() >= spec.restart.backoff.reset_after.0.as_nanos() as i128)
+}
+
+fn sentence(exit: &Exit) -> String {
+    match exit {
+        Exit { code: Some(code), .. } => format!("attempt {} exited with code {code}", exit.attempt),
+        Exit { signal: Some(signal), .. } => format!("attempt {} was ended by {signal}", exit.attempt),
+        Exit { lost: true, .. } => format!("attempt {} ended, and nobody could see how", exit.attempt),
+        Exit { message, .. } => message.clone(),
+    }
+}

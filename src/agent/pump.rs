@@ -1,0 +1,697 @@
+//! The agent's one task: takes in what happens, asks [`decide`], does it, and lets the writer keep the records.
+//!
+//! Everything that takes time (driver calls, the writer's transaction) is a future on the side whose answer comes back
+//! as one more thing that happened; so no Instance waits for another. The branch order of the loop is the order of
+//! urgency: exits first.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Account,
+    decide::{Action, decide},
+    launch::{launch, log_limits},
+    memory::{Memory, Note, Phase},
+    node::{self, NodeFacts},
+    usage::{self, Samples},
+    writer::{self, Entry, What, Writer, Written},
+};
+use crate::{
+    api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, StoredObject, Uid},
+    client::SharedClient,
+    clock::SharedClock,
+    drivers::{Attempt, DriverEvent, LogLimits, SharedDriver, Start, StartError, StartKey, Started, Unreachable},
+    policy::backoff,
+    runtime::{Cache, Caches, Delta, Next, Reporter, WorkQueue, follow},
+};
+
+/// How long to wait before the driver is asked again.
+const DRIVER_RETRY: SignedDuration = SignedDuration::from_secs(1);
+
+/// What an agent must be told.
+#[derive(Clone)]
+pub struct AgentConfig {
+    /// Its machine.
+    pub node: NodeFacts,
+    /// Where the ports of its Instances are reached.
+    pub address: String,
+    /// Looks up OS users.
+    pub account: fn(Option<&str>) -> Option<Account>,
+}
+
+/// How an agent is watched and stopped.
+#[derive(Clone)]
+pub struct Signals {
+    /// Turns true when everything that was there has been adopted and judged once.
+    pub ready: watch::Sender<bool>,
+    /// The agent stops; what runs goes on.
+    pub shutdown: CancellationToken,
+    /// The agent stops everything that runs, and then itself. What it stops starts again with the next daemon.
+    pub drain: CancellationToken,
+}
+
+/// Makes the Instances bound to one node real.
+pub struct Agent {
+    config: AgentConfig,
+    client: SharedClient,
+    driver: SharedDriver,
+    clock: SharedClock,
+    events: Reporter,
+}
+
+impl Agent {
+    /// An agent that has not begun.
+    pub fn new(
+        config: AgentConfig,
+        client: SharedClient,
+        driver: SharedDriver,
+        clock: SharedClock,
+        events: Reporter,
+    ) -> Self {
+        Self { config, client, driver, clock, events }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(self, signals: Signals) {
+        let driver_events = self.driver.events();
+        if !self.register(&signals.shutdown).await {
+            return;
+        }
+        let query = node::bound_to(&self.config.node.name);
+        let deltas = follow(self.client.clone(), self.clock.clone(), Instance::INFO, query);
+        Pump::new(self).run(signals, driver_events, deltas).await;
+    }
+
+    /// False if it was told to stop before the store knew of this boot.
+    async fn register(&self, shutdown: &CancellationToken) -> bool {
+        for failures in 0.. {
+            let now = self.clock.now();
+            match node::register(&self.client, &self.config.node, now).await {
+                Ok(notes) => {
+                    for (instance, note) in notes {
+                        tell(&self.events, &instance, note, now);
+                    }
+                    return true;
+                }
+                Err(status) => tracing::warn!(%status, "the node cannot be registered yet"),
+            }
+            let wake = self.clock.sleep_until(now + backoff::retry(failures, self.clock.random()));
+            tokio::select! { () = shutdown.cancelled() => return false, () = wake => {} }
+        }
+        false
+    }
+}
+
+fn tell(events: &Reporter, instance: &Object<Instance>, note: Note, now: Timestamp) {
+    events.record(ObjectReference::to(instance), note.kind, note.reason, note.message, now);
+}
+
+/// One Instance, or what is left of one.
+struct Slot {
+    key: Key,
+    instance: Option<Arc<Object<Instance>>>,
+    memory: Memory,
+    /// The status that was handed to the writer last.
+    shown: InstanceStatus,
+    /// When the driver was last asked or heard of, in steps of the pump.
+    touched: u64,
+    limits: Option<LogLimits>,
+}
+
+/// Something that took time is over.
+enum Finished {
+    Start(StartKey, Result<Started, StartError>),
+    Signal(Uid, Result<(), Unreachable>),
+    Acknowledge(StartKey, Result<(), Unreachable>),
+    Remove(Uid),
+    Observe(u64, Result<BTreeMap<StartKey, Attempt>, Unreachable>),
+    Write(Vec<(Entry, Written)>),
+    Other,
+}
+
+struct Pump {
+    agent: Agent,
+    caches: Caches,
+    slots: BTreeMap<Uid, Slot>,
+    due: WorkQueue<Uid>,
+    samples: Samples,
+    writer: Writer,
+    write_again: Option<Timestamp>,
+    write_failures: u32,
+    work: FuturesUnordered<BoxFuture<'static, Finished>>,
+    /// Counts what happened.
+    step: u64,
+    /// Set once the driver has told what it knows.
+    observed: bool,
+    observing: bool,
+    observe_again: Option<Timestamp>,
+    draining: bool,
+}
+
+impl Pump {
+    fn new(agent: Agent) -> Self {
+        Self {
+            agent,
+            caches: Caches::new([Instance::INFO]),
+            slots: BTreeMap::new(),
+            due: WorkQueue::default(),
+            samples: Samples::default(),
+            writer: Writer::default(),
+            write_again: None,
+            write_failures: 0,
+            work: FuturesUnordered::new(),
+            step: 0,
+            observed: false,
+            observing: false,
+            observe_again: None,
+            draining: false,
+        }
+    }
+
+    async fn run(
+        mut self,
+        signals: Signals,
+        mut events: mpsc::UnboundedReceiver<DriverEvent>,
+        mut deltas: BoxStream<'static, Delta>,
+    ) {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = signals.shutdown.cancelled() => break,
+                Some(event) = events.recv() => self.driver_event(event),
+                Some(finished) = self.work.next() => self.finished(finished),
+                () = signals.drain.cancelled(), if !self.draining => self.drain(),
+                Some(delta) = deltas.next() => self.learn(&delta),
+                () = wake => {}
+            }
+            self.step += 1;
+            self.timers();
+            self.write();
+            if self.observed {
+                signals.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+            }
+            if self.draining && self.is_drained() {
+                break;
+            }
+        }
+        self.last_words().await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.agent.clock.now()
+    }
+
+    fn cache(&self) -> &Cache {
+        self.caches.kind::<Instance>()
+    }
+
+    // What happens by itself.
+
+    fn learn(&mut self, delta: &Delta) {
+        for object in self.cache().apply(delta) {
+            self.changed(&object);
+        }
+        if !self.observed {
+            self.observe();
+        }
+    }
+
+    /// An object of the cache was touched: take its present state, or note that it is gone.
+    fn changed(&mut self, touched: &StoredObject) {
+        let uid = touched.meta().uid().clone();
+        let present = self.cache().get(&touched.key).filter(|o| o.meta().uid() == &uid);
+        let instance = present.and_then(|object| object.typed::<Instance>());
+        match (self.slots.get_mut(&uid), instance) {
+            (Some(slot), instance) => slot.instance = instance,
+            (None, Some(instance)) => self.adopt_later(uid.clone(), touched.key.clone(), instance),
+            (None, None) => return,
+        }
+        self.settle(&uid);
+    }
+
+    /// A new Instance. Before the driver was first heard, and for one with a history, only the driver can tell what runs.
+    fn adopt_later(&mut self, uid: Uid, key: Key, instance: Arc<Object<Instance>>) {
+        let mut memory = Memory::new(&instance.status, self.now());
+        if !self.observed {
+            memory.phase = Phase::Unknown;
+        } else if memory.phase == Phase::Unknown {
+            self.observe();
+        }
+        let shown = instance.status.clone();
+        let slot = Slot { key, instance: Some(instance), memory, shown, touched: 0, limits: None };
+        self.slots.insert(uid, slot);
+    }
+
+    fn driver_event(&mut self, event: DriverEvent) {
+        match event {
+            DriverEvent::Resync => self.observe(),
+            DriverEvent::Ended(key, ended) => {
+                self.with(&key.uid, |slot, now| slot.memory.ended(slot.instance.as_deref(), key.attempt, &ended, now));
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.settle_all();
+    }
+
+    fn timers(&mut self) {
+        let now = self.now();
+        while let Some(uid) = self.due.pop_due(now) {
+            self.due.done(&uid, Next::Rest);
+            self.settle(&uid);
+        }
+        for uid in self.samples.due(now) {
+            self.sample(&uid, now);
+        }
+        if self.observe_again.is_some_and(|at| at <= now) {
+            self.observe();
+        }
+    }
+
+    fn next_wake(&self) -> BoxFuture<'static, ()> {
+        let writes = self.write_again.filter(|_| !self.writer.in_flight);
+        let times = [self.due.next_due(), self.samples.next(), self.observe_again, writes];
+        match times.into_iter().flatten().min() {
+            Some(at) => self.agent.clock.sleep_until(at),
+            None => futures::future::pending().boxed(),
+        }
+    }
+
+    // What was asked for and is answered.
+
+    fn finished(&mut self, finished: Finished) {
+        match finished {
+            Finished::Start(key, result) => self.start_answered(&key, result),
+            Finished::Signal(uid, result) => {
+                self.with(&uid, |slot, now| {
+                    if let (Err(_), Phase::Stopping { signal_at, .. }) = (&result, &mut slot.memory.phase) {
+                        *signal_at = now + DRIVER_RETRY;
+                    }
+                    Vec::new()
+                });
+            }
+            Finished::Acknowledge(key, result) => {
+                if let (Ok(()), Some(slot)) = (result, self.slots.get_mut(&key.uid)) {
+                    slot.memory.unacknowledged.remove(&key.attempt);
+                }
+            }
+            Finished::Remove(uid) => {
+                self.with(&uid, |slot, _| {
+                    slot.memory.phase = Phase::Removed;
+                    Vec::new()
+                });
+            }
+            Finished::Observe(step, result) => self.observation(step, result),
+            Finished::Write(results) => self.written(results),
+            Finished::Other => {}
+        }
+    }
+
+    fn start_answered(&mut self, key: &StartKey, result: Result<Started, StartError>) {
+        let attempt = key.attempt;
+        let now = self.now();
+        match result {
+            Ok(started) => {
+                self.samples.started(&key.uid, now);
+                self.with(&key.uid, |slot, _| slot.memory.start_answered(attempt, started));
+            }
+            Err(StartError::Refused(why)) => {
+                self.with(&key.uid, |slot, now| {
+                    slot.memory.start_refused(slot.instance.as_deref(), attempt, &why, now)
+                });
+            }
+            Err(StartError::AlreadyStarted(_) | StartError::Unknown(_)) => {
+                self.with(&key.uid, |slot, _| {
+                    if slot.memory.attempt == attempt && slot.memory.phase == Phase::Starting {
+                        slot.memory.phase = Phase::Doubtful;
+                    }
+                    Vec::new()
+                });
+                self.observe();
+            }
+        }
+    }
+
+    fn observation(&mut self, step: u64, result: Result<BTreeMap<StartKey, Attempt>, Unreachable>) {
+        self.observing = false;
+        let Ok(seen) = result else {
+            self.observe_again = Some(self.now() + DRIVER_RETRY);
+            return;
+        };
+        let mut by_uid: BTreeMap<Uid, BTreeMap<u32, Attempt>> = BTreeMap::new();
+        for (key, attempt) in seen {
+            by_uid.entry(key.uid).or_default().insert(key.attempt, attempt);
+        }
+        let now = self.now();
+        let uids: Vec<Uid> = self.slots.keys().cloned().collect();
+        for uid in uids {
+            let attempts = by_uid.remove(&uid).unwrap_or_default();
+            self.with(&uid, |slot, now| slot.observed(&attempts, step, now));
+            if self.slots.get(&uid).is_some_and(|slot| slot.memory.started().is_some()) {
+                self.samples.started(&uid, now);
+            }
+            self.acknowledge(&uid);
+        }
+        for (uid, attempts) in by_uid {
+            tracing::warn!(%uid, "ending what runs without an instance in the store");
+            let slot = Slot {
+                key: Key::of::<Instance>("", ""),
+                instance: None,
+                memory: Memory::orphan(&attempts, now),
+                shown: InstanceStatus::default(),
+                touched: self.step,
+                limits: None,
+            };
+            self.slots.insert(uid.clone(), slot);
+            self.settle(&uid);
+        }
+        self.observed = true;
+        if self.slots.values().any(|slot| matches!(slot.memory.phase, Phase::Unknown | Phase::Doubtful)) {
+            self.observe_again = Some(now + DRIVER_RETRY);
+        }
+    }
+
+    /// Lets something happen to a slot, then does what follows from it.
+    fn with(&mut self, uid: &Uid, happen: impl FnOnce(&mut Slot, Timestamp) -> Vec<Note>) {
+        let (now, step) = (self.now(), self.step);
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let before = slot.memory.attempt;
+        let running = slot.memory.started().map(|s| s.pid);
+        for note in happen(slot, now) {
+            if let Some(instance) = &slot.instance {
+                tell(&self.agent.events, instance, note, now);
+            }
+        }
+        if slot.memory.attempt != before || slot.memory.started().map(|s| s.pid) != running {
+            slot.touched = step;
+        }
+        self.settle(uid);
+    }
+
+    // Judging and doing.
+
+    fn settle_all(&mut self) {
+        let uids: Vec<Uid> = self.slots.keys().cloned().collect();
+        for uid in uids {
+            self.settle(&uid);
+        }
+    }
+
+    /// Decides and does until there is nothing to do now, then shows how things stand.
+    fn settle(&mut self, uid: &Uid) {
+        let now = self.now();
+        while let Some(slot) = self.slots.get(uid) {
+            let plan = decide(slot.instance.as_deref(), &slot.memory, self.draining, now);
+            if let Some(at) = plan.look_again {
+                self.due.add(uid.clone(), at);
+            }
+            let Some(action) = plan.action else { break };
+            self.act(uid, action, now);
+        }
+        self.show(uid, now);
+    }
+
+    fn act(&mut self, uid: &Uid, action: Action, now: Timestamp) {
+        let (driver, clock) = (self.agent.driver.clone(), self.agent.clock.clone());
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let instance = slot.instance.clone();
+        let memory = &mut slot.memory;
+        match (action, instance) {
+            (Action::Start { attempt }, Some(instance)) => {
+                memory.attempt = attempt;
+                memory.phase = Phase::Starting;
+                if memory.restarted_at != instance.spec.restarted_at {
+                    memory.consecutive = 0;
+                }
+                memory.restarted_at = instance.spec.restarted_at.clone();
+                slot.touched = self.step;
+                slot.limits = Some(log_limits(&instance.spec));
+                let config = &self.agent.config;
+                let account = (config.account)(instance.spec.process.user.as_deref());
+                let start = launch(&instance, attempt, &config.address, account.as_ref());
+                self.work.push(Box::pin(start_surely(driver, clock, start)));
+            }
+            (Action::Stop { reason, kill_at }, instance) => {
+                if let Some(started) = memory.started().cloned() {
+                    memory.phase = Phase::Stopping { started, reason, kill_at, signal_at: now };
+                }
+                if let Some(instance) = instance {
+                    let note =
+                        Note::normal("Killing", format!("Stopping the process: {}", reason.word().to_lowercase()));
+                    tell(&self.agent.events, &instance, note, now);
+                }
+            }
+            (Action::Signal { signal, reach, next }, _) => {
+                if let Phase::Stopping { signal_at, .. } = &mut memory.phase {
+                    *signal_at = next;
+                }
+                let key = StartKey { uid: uid.clone(), attempt: memory.attempt };
+                self.work.push(Box::pin(async move {
+                    let result = driver.signal(&key, signal, reach).await;
+                    Finished::Signal(key.uid, result)
+                }));
+            }
+            (Action::Rest, instance) => memory.rest(instance.map_or(0, |i| i.metadata.generation)),
+            (Action::Resume { .. }, _) => memory.resume(now),
+            (Action::Remove, _) => {
+                memory.phase = Phase::Removing;
+                self.work.push(Box::pin(remove_surely(driver, clock, uid.clone())));
+            }
+            (Action::Release, Some(_)) => {
+                memory.phase = Phase::Released;
+                if let Some(object) = self.caches.kind::<Instance>().get(&slot.key) {
+                    let what = What::Release(Box::new(writer::released(object.value())));
+                    let entry =
+                        Entry { key: slot.key.clone(), uid: uid.clone(), what, durability: Durability::Durable };
+                    self.writer.push(entry);
+                }
+            }
+            (Action::Start { .. } | Action::Release, None) => {
+                self.slots.remove(uid);
+            }
+        }
+    }
+
+    /// Hands the status to the writer if it says something new, and forgets what both sides have forgotten.
+    fn show(&mut self, uid: &Uid, now: Timestamp) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let Some(instance) = &slot.instance else {
+            if slot.memory.phase == Phase::Released {
+                self.slots.remove(uid);
+            }
+            self.writer.forget(uid);
+            return;
+        };
+        let limits = log_limits(&instance.spec);
+        if slot.limits.is_some_and(|known| known != limits) {
+            slot.limits = Some(limits);
+            let (driver, uid) = (self.agent.driver.clone(), uid.clone());
+            self.work.push(Box::pin(async move {
+                // A driver that cannot be reached gets the limits with the next start.
+                let _ = driver.set_log_limits(&uid, limits).await;
+                Finished::Other
+            }));
+        }
+        let Some(status) = slot.memory.status(instance, &slot.shown, &self.agent.config.address, now) else { return };
+        if status == slot.shown {
+            return;
+        }
+        let records =
+            |s: &InstanceStatus| (s.attempt, s.last_exit.as_ref().map(|e| e.attempt), s.state.exited.is_some());
+        let durability = match records(&status) == records(&slot.shown) {
+            true => Durability::Relaxed,
+            false => Durability::Durable,
+        };
+        slot.shown = status.clone();
+        let what = What::Status(Box::new(status));
+        self.writer.push(Entry { key: slot.key.clone(), uid: uid.clone(), what, durability });
+    }
+
+    fn sample(&mut self, uid: &Uid, now: Timestamp) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        if slot.memory.started().is_none() {
+            return;
+        }
+        let key = StartKey { uid: uid.clone(), attempt: slot.memory.attempt };
+        if let Some(used) = self.agent.driver.usage(&key)
+            && usage::differs(slot.memory.usage.as_ref(), &used)
+        {
+            slot.memory.usage = Some(used);
+            self.show(uid, now);
+        }
+        self.samples.again(uid, now);
+    }
+
+    fn observe(&mut self) {
+        self.observe_again = None;
+        if self.observing {
+            // What this one sees may be older than what we were just told: look once more after it.
+            self.observe_again = Some(self.now());
+            return;
+        }
+        self.observing = true;
+        let (driver, step) = (self.agent.driver.clone(), self.step);
+        self.work.push(Box::pin(async move { Finished::Observe(step, driver.observe().await) }));
+    }
+
+    // Keeping the records.
+
+    fn write(&mut self) {
+        if self.write_again.is_some_and(|at| at > self.now()) {
+            return;
+        }
+        self.write_again = None;
+        let batch = self.writer.take();
+        if !batch.is_empty() {
+            let client = self.agent.client.clone();
+            self.work.push(Box::pin(async move { Finished::Write(writer::write(client, batch).await) }));
+        }
+    }
+
+    fn written(&mut self, results: Vec<(Entry, Written)>) {
+        self.writer.in_flight = false;
+        let mut later = false;
+        for (entry, written) in results {
+            match written {
+                Written::Stored(done, durability) => {
+                    self.caches.written(&done);
+                    self.stored(&entry, durability);
+                }
+                Written::Refused => self.settle(&entry.uid),
+                Written::Later => {
+                    later = true;
+                    self.writer.put_back(entry);
+                }
+            }
+        }
+        if later {
+            let pause: Duration = backoff::retry(self.write_failures, self.agent.clock.random());
+            self.write_failures += 1;
+            self.write_again = Some(self.now() + pause);
+        } else {
+            self.write_failures = 0;
+        }
+    }
+
+    /// What is durable now may be acknowledged, and may be what the next start waits for.
+    fn stored(&mut self, entry: &Entry, durability: Durability) {
+        let What::Status(status) = &entry.what else { return };
+        let present = self.cache().get(&entry.key).filter(|o| *o.meta().uid() == entry.uid);
+        let Some(slot) = self.slots.get_mut(&entry.uid) else { return };
+        if let Some(instance) = present.and_then(|object| object.typed::<Instance>()) {
+            slot.instance = Some(instance);
+        }
+        if durability == Durability::Durable {
+            let memory = &mut slot.memory;
+            memory.durable_attempt = memory.durable_attempt.max(status.attempt);
+            memory.durable_exit = memory.durable_exit.max(status.last_exit.as_ref().map_or(0, |e| e.attempt));
+            self.acknowledge(&entry.uid);
+        }
+        self.settle(&entry.uid);
+    }
+
+    fn acknowledge(&mut self, uid: &Uid) {
+        let Some(slot) = self.slots.get(uid) else { return };
+        for attempt in slot.memory.unacknowledged.range(..=slot.memory.durable_exit) {
+            let key = StartKey { uid: uid.clone(), attempt: *attempt };
+            let driver = self.agent.driver.clone();
+            self.work.push(Box::pin(async move {
+                let result = driver.acknowledge(&key).await;
+                Finished::Acknowledge(key, result)
+            }));
+        }
+    }
+
+    // The end.
+
+    fn is_drained(&self) -> bool {
+        let busy = |slot: &Slot| {
+            slot.memory.started().is_some()
+                || matches!(slot.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing)
+        };
+        self.observed && self.writer.is_idle() && !self.slots.values().any(busy)
+    }
+
+    /// Writes what is still in line. What cannot be written now, the next agent will learn from the driver.
+    async fn last_words(mut self) {
+        while self.writer.in_flight {
+            match self.work.next().await {
+                Some(Finished::Write(results)) => self.written(results),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let batch = self.writer.take();
+        if !batch.is_empty() {
+            writer::write(self.agent.client.clone(), batch).await;
+        }
+    }
+}
+
+impl Slot {
+    /// What the driver saw of this Instance when step `step` was over.
+    fn observed(&mut self, attempts: &BTreeMap<u32, Attempt>, step: u64, now: Timestamp) -> Vec<Note> {
+        let instance = self.instance.clone();
+        let instance = instance.as_deref();
+        let memory = &mut self.memory;
+        match (&memory.phase, instance) {
+            (Phase::Unknown, Some(instance)) => return memory.adopt(instance, attempts, now),
+            (Phase::Unknown, None) => {
+                *memory = Memory::orphan(attempts, now);
+                return Vec::new();
+            }
+            (Phase::Starting, _) => return Vec::new(),
+            _ if self.touched > step => return Vec::new(),
+            _ => {}
+        }
+        let present = attempts.get(&memory.attempt);
+        let mut notes = Vec::new();
+        match (&memory.phase, present) {
+            (Phase::Doubtful | Phase::Running(_) | Phase::Stopping { .. }, None) => notes = memory.lost(instance, now),
+            (_, Some(Attempt::Running(started))) => memory.confirm_running(memory.attempt, started),
+            (_, Some(Attempt::Ended(ended))) => notes = memory.ended(instance, memory.attempt, ended, now),
+            (_, None) => {}
+        }
+        let exit = memory.exit_attempt();
+        let ended = attempts.iter().filter(|(n, seen)| **n <= exit && matches!(seen, Attempt::Ended(_)));
+        memory.unacknowledged.extend(ended.map(|(n, _)| *n));
+        notes
+    }
+}
+
+/// Asks until the driver gives an answer that means something. Asking again is safe: a key is never started twice.
+async fn start_surely(driver: SharedDriver, clock: SharedClock, start: Start) -> Finished {
+    let key = start.key.clone();
+    for failures in 0.. {
+        match driver.start(start.clone()).await {
+            Err(StartError::Unknown(why)) => {
+                tracing::warn!(%key, why, "the driver did not answer a start");
+                clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
+            }
+            result => return Finished::Start(key, result),
+        }
+    }
+    unreachable!("the loop has no end")
+}
+
+async fn remove_surely(driver: SharedDriver, clock: SharedClock, uid: Uid) -> Finished {
+    for failures in 0.. {
+        match driver.remove(&uid).await {
+            Ok(()) => break,
+            Err(why) => tracing::warn!(%uid, %why, "an instance cannot be removed yet"),
+        }
+        clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
+    }
+    Finished::Remove(uid)
+}
