@@ -8,11 +8,12 @@
 //! ```text
 //! create update patch apply delete transact      verbs: the API's words
 //!          └──────────┬───────────────┘
-//!             operation: one step on one object     ← form (schema, shape), metadata, managers, namespace, scale
+//!             operation: one step on one object     ← decode, form (schema, shape), metadata, managers, namespace, scale
 //!                plan: overlay of the store
 //!               Store::commit                       again on conflict
 //! ```
 
+mod decode;
 mod form;
 mod local;
 mod managers;

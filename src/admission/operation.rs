@@ -4,12 +4,11 @@
 //! [`Context::insert`], [`Context::replace`] or [`Context::delete`], where the server's own fields, validation and field
 //! management are; so no verb can forget them.
 
-use std::borrow::Cow;
-
 use serde_json::{Value, json};
 
 use super::{
     Caller, DeleteOptions, FieldValidation, Patch,
+    decode::{Decoded, shown},
     form::{self, Form},
     managers::{Conflict, Managers, Writer},
     metadata, namespace,
@@ -18,8 +17,8 @@ use super::{
 };
 use crate::{
     api::{
-        Cause, FieldPath, GROUP, Key, Kind, KindInfo, Namespace, Outcome, Preconditions, Problem, PropagationPolicy,
-        Reason, Served, Status, Subresource, Violation,
+        Cause, FieldPath, Key, Kind, KindInfo, Namespace, Outcome, Preconditions, Problem, PropagationPolicy, Reason,
+        Served, Status, Subresource, Violation,
     },
     auth::{self, Attributes},
     clock::{Clock, name_suffix},
@@ -89,15 +88,9 @@ pub(super) struct Context<'a> {
     pub(super) now: String,
 }
 
-/// A body in its stored form, as far as it could be understood.
-struct Decoded {
-    object: Value,
-    unknown: Vec<Violation>,
-    warnings: Vec<String>,
-}
-
 impl Step {
-    fn kind(&self) -> &'static KindInfo {
+    /// The stored kind.
+    pub(super) fn kind(&self) -> &'static KindInfo {
         self.served.kind
     }
 
@@ -297,7 +290,7 @@ impl Context<'_> {
         metadata::strip(&mut applied);
         metadata::of(&mut applied).insert("name".to_owned(), json!(&*key.name));
         match step.subresource {
-            Some(Subresource::Status) => applied = json!({"status": applied["status"]}),
+            Some(Subresource::Status) => keep_only(&mut applied, "status"),
             _ if key.kind.has(Subresource::Status) => remove_field(&mut applied, "status"),
             _ => {}
         }
@@ -438,67 +431,6 @@ impl Context<'_> {
         found.extend(schema.into_iter().filter(|v| !known.contains(&v.path)));
         found
     }
-
-    /// A body in the form that the step speaks, checked for its type and its names, in its stored form.
-    fn decode(&self, step: &Step, mut body: Value, live: Option<&Value>) -> Result<Decoded, Refusal> {
-        check_type(step, &mut body)?;
-        check_names(step, &mut body)?;
-        let form = form::of(step.served);
-        form.shape.drop_nulls(&mut body);
-        let (unknown, warnings) = self.screen(form, step, &mut body, live);
-        let mut object = match step.served.view.and_then(|view| view.lift) {
-            Some(lift) => lift(&body),
-            None => body,
-        };
-        object["apiVersion"] = json!(step.kind().api_version());
-        object["kind"] = json!(step.kind().kind);
-        Ok(Decoded { object, unknown, warnings })
-    }
-
-    /// Unknown fields, unless the live object has them already: a newer appm wrote those.
-    fn screen(
-        &self,
-        form: &Form,
-        step: &Step,
-        body: &mut Value,
-        live: Option<&Value>,
-    ) -> (Vec<Violation>, Vec<String>) {
-        let mut pruned = body.clone();
-        let mut unknown = form.shape.take_unknown(&mut pruned);
-        if unknown.is_empty() {
-            return (unknown, Vec::new());
-        }
-        if let Some(live) = live {
-            let there = form.shape.take_unknown(&mut shown(step, live).into_owned());
-            unknown.retain(|v| there.iter().all(|t| t.path != v.path));
-        }
-        let default = if step.kind().group == GROUP { FieldValidation::Strict } else { FieldValidation::Warn };
-        match self.field_validation.unwrap_or(default) {
-            _ if unknown.is_empty() => (unknown, Vec::new()),
-            FieldValidation::Strict => {
-                *body = pruned;
-                (unknown, Vec::new())
-            }
-            FieldValidation::Warn => {
-                *body = pruned;
-                let warnings = unknown.iter().map(|v| format!("unknown field \"{}\"", v.path)).collect();
-                (Vec::new(), warnings)
-            }
-            FieldValidation::Ignore => {
-                *body = pruned;
-                (Vec::new(), Vec::new())
-            }
-        }
-    }
-}
-
-/// An object in the form that the step speaks.
-fn shown<'v>(step: &Step, live: &'v Value) -> Cow<'v, Value> {
-    match (step.subresource, step.served.view) {
-        (Some(Subresource::Scale), _) => Cow::Owned(scale::project(live)),
-        (_, Some(view)) => Cow::Owned((view.project)(live)),
-        (_, None) => Cow::Borrowed(live),
-    }
 }
 
 /// The live object with the part that may be written through a subresource taken from `body`.
@@ -522,6 +454,12 @@ fn put_part(live: &Value, mut body: Value, kind: &KindInfo, subresource: Option<
         None => remove_field(&mut new, "status"),
     }
     new
+}
+
+fn keep_only(object: &mut Value, name: &str) {
+    if let Value::Object(map) = object {
+        map.retain(|field, _| field == name);
+    }
 }
 
 fn remove_field(object: &mut Value, name: &str) {
@@ -588,52 +526,6 @@ fn expect_body(key: &Key, live: &Value, body: &Value) -> Result<(), Status> {
         asked if asked == metadata::text(live, "resourceVersion") => Ok(()),
         _ => Err(Status::stale(key)),
     }
-}
-
-/// `apiVersion` and `kind` must be those of the URL; where they are missing they are filled in.
-fn check_type(step: &Step, body: &mut Value) -> Result<(), Status> {
-    if !body.is_object() {
-        return Err(Status::bad_request("the body must be an object"));
-    }
-    if !matches!(body.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
-        return Err(Status::bad_request("metadata must be an object"));
-    }
-    let wanted = step.served.api_version();
-    for (field, wanted) in [("apiVersion", wanted.as_str()), ("kind", step.served.name())] {
-        match &body[field] {
-            Value::Null => body[field] = json!(wanted),
-            Value::String(given) if given == wanted => {}
-            given => {
-                let given = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
-                return Err(Status::bad_request(format!(
-                    "the {field} in the data ({given}) does not match the expected {field} ({wanted})"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Name and namespace must be those of the URL; where they are missing they are filled in.
-fn check_names(step: &Step, body: &mut Value) -> Result<(), Status> {
-    let mismatch = |what: &str| {
-        Status::bad_request(format!("the {what} of the provided object does not match the {what} sent on the request"))
-    };
-    let metadata = metadata::of(body);
-    match metadata.get("namespace").and_then(Value::as_str).unwrap_or_default() {
-        "" => {}
-        given if given == step.namespace => {}
-        _ => return Err(mismatch("namespace")),
-    }
-    match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
-        "" if !step.name.is_empty() => {
-            metadata.insert("name".to_owned(), json!(step.name));
-        }
-        "" => {}
-        given if step.name.is_empty() || given == step.name => {}
-        _ => return Err(mismatch("name")),
-    }
-    Ok(())
 }
 
 /// 409 with a cause for each field, in the words that kubectl looks for.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     ChangeLog, Column, Condition, FieldPath, GoDuration, Kind, KindInfo, Problem, Quantity, Scope, Subresource, Verbs,
-    Violation, at, decode_as, schema_of,
+    Violation, at, check_label_name, decode_as, schema_of,
 };
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.
@@ -463,7 +463,8 @@ fn check(new: &Value, _old: Option<&Value>) -> Vec<Violation> {
         return vec![Violation::new(FieldPath::of("spec"), Problem::Invalid, "cannot be read")];
     };
     let root = FieldPath::of("spec");
-    let mut found = check_process(&spec.process, &root.field("process"));
+    let mut found: Vec<Violation> = check_label_name(new).into_iter().collect();
+    found.extend(check_process(&spec.process, &root.field("process")));
     found.extend(check_env(&spec.env, &root.field("env")));
     found.extend(check_ports(&spec.ports, &root.field("ports")));
     if signal_number(&spec.stop_signal).is_none() {

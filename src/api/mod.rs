@@ -48,7 +48,7 @@ pub use status::{Cause, Reason, Status, StatusDetails};
 pub use stored::{Body, StoredObject};
 pub use time::{MicroTime, Time};
 pub use transaction::*;
-pub use violation::{FieldPath, Problem, Violation};
+pub use violation::{FieldPath, Problem, Violation, check_label_name};
 
 /// The API group of everything that is ours.
 pub const GROUP: &str = "appm.dev";

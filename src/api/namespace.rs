@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeLog, Column, Kind, KindInfo, Scope, Subresource, Verbs, at, decode_as, no_check, schema_of};
+use super::{ChangeLog, Column, Kind, KindInfo, Scope, Subresource, Verbs, at, check_label_name, decode_as, schema_of};
 
 /// A room for names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +58,7 @@ impl Kind for Namespace {
         }],
         views: &[],
         schema: schema_of::<Namespace>,
-        check: no_check,
+        check: |new, _| check_label_name(new).into_iter().collect(),
         decode: decode_as::<Namespace>,
     };
 }

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
+use super::check_label;
+
 /// The path of a field as Kubernetes prints it: `spec.env[2].name`, `metadata.labels[app.kubernetes.io/name]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldPath(String);
@@ -141,6 +145,13 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.sentence())
     }
+}
+
+/// For kinds whose names end up in names of files, hosts or variables: the name must be an RFC 1123 label.
+pub fn check_label_name(object: &Value) -> Option<Violation> {
+    let name = object["metadata"]["name"].as_str().filter(|name| !name.is_empty())?;
+    let wrong = check_label(name).err()?;
+    Some(Violation::new(FieldPath::of("metadata.name"), Problem::Invalid, wrong.to_string()))
 }
 
 #[cfg(test)]
