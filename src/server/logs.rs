@@ -13,7 +13,7 @@ use crate::api::{Instance, Kind, Object, Served, Status};
 
 /// Which output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum LogStream {
+pub enum LogStream {
     /// Both, in the order in which they were written.
     #[default]
     All,
@@ -25,7 +25,7 @@ pub(super) enum LogStream {
 
 /// What of an instance's output is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct LogQuery {
+pub struct LogQuery {
     /// Go on with what is written later.
     pub follow: bool,
     /// The attempt before the last one.
@@ -43,10 +43,10 @@ pub(super) struct LogQuery {
 }
 
 /// Output, piece by piece as it comes.
-pub(super) type LogPieces = BoxStream<'static, io::Result<Bytes>>;
+pub type LogPieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Opens the output of an instance. Given by the daemon.
-pub(super) type LogSource =
+pub type LogSource =
     Arc<dyn Fn(Arc<Object<Instance>>, LogQuery) -> BoxFuture<'static, Result<LogPieces, Status>> + Send + Sync>;
 
 /// True for the one form that has logs.

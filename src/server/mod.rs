@@ -1,20 +1,195 @@
 //! The REST API in Kubernetes' shape, over TLS and the Unix socket.
+//!
+//! ```text
+//!  TLS, token ─┐                         ┌─ documents: discovery, OpenAPI, health, figures
+//!              ├─► listen ─► handle ─────┼─ read, watch: bytes that the store keeps ready
+//!  socket, uid ┘    (id, auth, routing)  ├─ write, transactions ─► admission
+//!                                        └─ reviews, logs
+//! ```
+//! It translates a protocol and holds no rules: what may be done and what comes of it is admission's. Everything is generic over
+//! [`crate::api::kinds::served`]; nothing here knows a kind, except that instances have logs.
+//!
+//! Only the daemon starts it.
 
 mod accept;
 mod body;
+mod call;
 mod discovery;
+mod documents;
 mod files;
+mod handle;
 mod health;
 mod kubeconfig;
+mod lines;
+mod listen;
 mod logs;
 mod metrics;
 pub mod openapi;
+mod pages;
 mod path;
 mod pki;
 mod protobuf;
 mod query;
+mod read;
 mod respond;
 mod reviews;
+mod state;
 mod table;
+mod transactions;
+mod watch;
+mod write;
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
 
 pub use health::Readiness;
+pub use logs::{LogPieces, LogQuery, LogSource, LogStream};
+pub use pki::PkiError;
+
+use crate::{admission::Admission, clock::SharedClock};
+
+/// Where the server listens, and what it keeps where.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The data directory: the socket, the kubeconfig, `pki/` and `auth/` lie in it. It must exist.
+    pub data_dir: PathBuf,
+    /// Where HTTPS is served; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The machine's name, for the certificate.
+    pub hostname: String,
+}
+
+/// What the server stands on.
+#[derive(Clone)]
+pub struct Foundation {
+    /// The way to all objects.
+    pub admission: Admission,
+    /// Time and chance.
+    pub clock: SharedClock,
+    /// The output of instances.
+    pub logs: LogSource,
+    /// What `/readyz` says.
+    pub readiness: Arc<Readiness>,
+}
+
+/// Why the server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is not free, or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or the socket in the data directory cannot be made.
+    #[error("cannot use `{}`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no certificate.
+    #[error("cannot make the server's certificate")]
+    Pki(#[from] PkiError),
+}
+
+/// A server that answers. Dropping it leaves it running; [`RunningServer::stop`] ends it.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Where HTTPS is served.
+    pub address: SocketAddr,
+    stopping: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Starts the server: makes or renews the certificate, writes the kubeconfig, listens.
+///
+/// # Errors
+/// See [`StartError`]; nothing is left running then.
+pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer, StartError> {
+    let tcp = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let address = tcp.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+
+    let names: Vec<String> =
+        [config.hostname, address.ip().to_string()].into_iter().filter(|n| pki::is_nameable(n)).collect();
+    let pki = pki::open(&config.data_dir.join("pki"), &names, on.clock.now())?;
+    let token = kubeconfig::refresh(&config.data_dir, &url(address), &pki.ca_pem, &*on.clock)
+        .map_err(|source| StartError::File { path: config.data_dir.join("kubeconfig"), source })?;
+    let (unix, owner) = socket(&config.data_dir.join("appm.sock"))?;
+
+    let stopping = CancellationToken::new();
+    let state = Arc::new(state::State {
+        store: on.admission.store().clone(),
+        admission: on.admission,
+        clock: on.clock,
+        logs: on.logs,
+        readiness: on.readiness,
+        token,
+        address: address.to_string(),
+        metrics: metrics::Metrics::default(),
+        pages: pages::Pages::default(),
+        lines: lines::Lines::default(),
+        documents: openapi::Documents::default(),
+        stopping: stopping.clone(),
+    });
+    let doors = listen::Doors { tcp, unix, tls: pki.tls, owner };
+    let task = tokio::spawn(listen::serve(doors, state));
+    Ok(RunningServer { address, stopping, task })
+}
+
+/// The address that clients on this machine use.
+fn url(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(a) if a.ip().is_unspecified() => format!("https://127.0.0.1:{}", a.port()),
+        SocketAddr::V6(a) if a.ip().is_unspecified() => format!("https://[::1]:{}", a.port()),
+        address => format!("https://{address}"),
+    }
+}
+
+/// Opens the Unix socket. One that is there is left over from a server that died: the lock on the data directory has
+/// seen to it that there is no other.
+fn socket(path: &Path) -> Result<(UnixListener, u32), StartError> {
+    let open = || {
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        // Whoever made the socket runs the server.
+        let owner = std::fs::metadata(path)?.uid();
+        Ok((listener, owner))
+    };
+    open().map_err(|source| StartError::File { path: path.to_owned(), source })
+}
+
+impl RunningServer {
+    /// `https://127.0.0.1:6060`
+    pub fn url(&self) -> String {
+        url(self.address)
+    }
+
+    /// Ends watches cleanly, lets requests finish (for a few seconds), and stops.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the listener ended badly");
+        }
+    }
+}

@@ -29,7 +29,7 @@ const RENEW_DAYS: i64 = 90;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PkiError {
+pub enum PkiError {
     /// A file could not be read or written.
     #[error("cannot use `{}`", path.display())]
     File {

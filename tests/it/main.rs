@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, measures its own deadlines and may speak"
 )]
 
+mod api;
 mod harness;
 mod kill9;
 mod manifests;

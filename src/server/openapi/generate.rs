@@ -2,8 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    ffi::OsString,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use crate::api::{kinds::served, schema};
@@ -44,6 +47,29 @@ pub fn generate(root: &Path) -> Result<Vec<PathBuf>, GenerateError> {
         written.push(path);
     }
     Ok(written)
+}
+
+/// `appm generate [--root DIR]`, for developers: writes the files and names them.
+pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let root = match (words.next(), words.next()) {
+        (None, None) => PathBuf::from("."),
+        (Some(flag), Some(root)) if flag == "--root" => root.into(),
+        _ => {
+            let _ = writeln!(io::stderr(), "error: expected `appm generate [--root DIR]`");
+            return ExitCode::from(2);
+        }
+    };
+    match generate(&root) {
+        Ok(written) => {
+            let mut out = io::stdout().lock();
+            let named = written.iter().try_for_each(|path| writeln!(out, "{}", path.display()));
+            if named.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}: {}", error.source);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The files below `root` that are missing, out of date, or left over from a kind that is gone.

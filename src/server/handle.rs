@@ -1,0 +1,251 @@
+//! One request from its head to its answer: request id, authentication, routing, and what is counted.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+
+use futures::{FutureExt, StreamExt};
+use hyper::{Method, Request, body::Incoming, header};
+
+use super::{
+    call::Call,
+    documents::{self, not_allowed},
+    logs,
+    metrics::RequestLabels,
+    path::{self, Resource, Target},
+    query::{Params, decode},
+    read,
+    respond::{self, Answer, BodyError},
+    reviews,
+    state::State,
+    transactions, watch, write,
+};
+use crate::{
+    api::{GROUP, Instance, Reason, Served, Status, Subresource, VERSION, Verbs},
+    auth::{Attributes, Identity, authorize},
+};
+
+/// How a connection came in.
+#[derive(Clone, Debug)]
+pub(super) enum Peer {
+    /// Over TLS: each request needs the token.
+    Remote,
+    /// Over the Unix socket: the kernel has said who it is.
+    Local(Identity),
+}
+
+/// Answers one request. Whatever happens inside, the client gets an answer.
+pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let started = state.clock.now();
+    let request_id = request_id(&state, &request);
+    let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
+    let attempt = AssertUnwindSafe(route(&state, peer, request, &request_id, &mut labels)).catch_unwind().await;
+    let outcome = attempt.unwrap_or_else(|_| {
+        tracing::error!(request_id, "a request panicked");
+        Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
+    });
+    let mut answer = outcome.unwrap_or_else(|status| {
+        tracing::debug!(request_id, reason = ?status.reason, message = status.message, "request refused");
+        respond::failure(&status)
+    });
+    for name in ["x-request-id", "audit-id"] {
+        respond::header(&mut answer, name, &request_id);
+    }
+    respond::header(&mut answer, "cache-control", "no-cache, private");
+    labels.code = answer.status().as_u16();
+    let took = state.clock.now().duration_since(started).try_into().unwrap_or_default();
+    state.metrics.answered(labels, took);
+    Ok(answer)
+}
+
+/// The client's own id if it is a plain one, else a new one.
+fn request_id(state: &State, request: &Request<Incoming>) -> String {
+    let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let plain = (1..=64).contains(&given.len()) && given.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if plain { given.to_owned() } else { crate::clock::new_uid(&*state.clock).to_string() }
+}
+
+async fn route(
+    state: &Arc<State>,
+    peer: Peer,
+    request: Request<Incoming>,
+    request_id: &str,
+    labels: &mut RequestLabels,
+) -> Result<Answer, Status> {
+    let (head, body) = request.into_parts();
+    let url = decode(head.uri.path(), false);
+    let params = Params::parse(head.uri.query());
+    let target = path::parse(&url);
+    if let Some(Target::Document(path)) = target
+        && let Some(answer) = documents::open(state, path, &params)
+    {
+        return Ok(answer);
+    }
+    let who = authenticate(state, peer, &head.headers)?;
+    if head.headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        return Err(Status::new(Reason::Forbidden, "impersonation is not supported"));
+    }
+    match target {
+        None => Err(Status::no_route()),
+        Some(Target::Document(path)) => documents::answer(state, path, &head.method, &head.headers),
+        Some(Target::Resource(resource)) => {
+            let request_id = request_id.to_owned();
+            let call = Call { method: head.method, params, headers: head.headers, who, request_id, body };
+            objects(state, call, &resource, labels).await
+        }
+    }
+}
+
+fn authenticate(state: &State, peer: Peer, headers: &hyper::HeaderMap) -> Result<Identity, Status> {
+    if let Peer::Local(identity) = peer {
+        return Ok(identity);
+    }
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let token = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, t)| t.trim());
+    match token {
+        Some(token) if state.token.matches(token) => Ok(Identity::admin()),
+        _ => Err(Status::new(Reason::Unauthorized, "Unauthorized")),
+    }
+}
+
+/// What a request does, in the words of authorization.
+fn verb(call: &Call, resource: &Resource<'_>) -> Result<&'static str, Status> {
+    let one = !resource.name.is_empty();
+    Ok(match (&call.method, one) {
+        (&Method::GET | &Method::HEAD, true) => "get",
+        (&Method::GET | &Method::HEAD, false) if call.params.flag("watch")? => "watch",
+        (&Method::GET | &Method::HEAD, false) => "list",
+        (&Method::POST, false) => "create",
+        (&Method::PUT, true) => "update",
+        (&Method::PATCH, true) => "patch",
+        (&Method::DELETE, true) => "delete",
+        (&Method::DELETE, false) => "deletecollection",
+        _ => return Err(not_allowed()),
+    })
+}
+
+async fn objects(
+    state: &Arc<State>,
+    mut call: Call,
+    resource: &Resource<'_>,
+    labels: &mut RequestLabels,
+) -> Result<Answer, Status> {
+    if (resource.group, resource.version, resource.plural) == (GROUP, VERSION, "transactions") {
+        return virtual_create(state, &mut call, resource, labels).await;
+    }
+    if reviews::serves(resource.group, resource.version, resource.plural) {
+        return virtual_create(state, &mut call, resource, labels).await;
+    }
+    let served = resource.served().ok_or_else(Status::no_route)?;
+    let verb = verb(&call, resource)?;
+    verb.clone_into(&mut labels.verb);
+    labels.resource = match resource.subresource {
+        "" => resource.plural.to_owned(),
+        part => format!("{}/{part}", resource.plural),
+    };
+    if served.verbs() == Verbs::ReadOnly && !["get", "list", "watch"].contains(&verb) {
+        return Err(not_allowed());
+    }
+    match resource.subresource {
+        "" => whole(state, call, served, resource, verb).await,
+        "status" if served.view.is_none() && served.kind.has(Subresource::Status) => {
+            part(state, call, served, resource, verb, Subresource::Status).await
+        }
+        "scale" if served.view.is_none() && served.kind.has(Subresource::Scale) => {
+            part(state, call, served, resource, verb, Subresource::Scale).await
+        }
+        "log" if logs::serves(served) => output(state, &call, served, resource, verb).await,
+        _ => Err(Status::no_route()),
+    }
+}
+
+async fn virtual_create(
+    state: &State,
+    call: &mut Call,
+    resource: &Resource<'_>,
+    labels: &mut RequestLabels,
+) -> Result<Answer, Status> {
+    "create".clone_into(&mut labels.verb);
+    resource.plural.clone_into(&mut labels.resource);
+    if !resource.name.is_empty() || !resource.namespace.is_empty() {
+        return Err(Status::no_route());
+    }
+    if call.method != Method::POST {
+        return Err(not_allowed());
+    }
+    if resource.plural == "transactions" {
+        return transactions::transact(state, call).await;
+    }
+    let body = call.parsed(super::body::OBJECT_LIMIT).await?.map(|p| p.value).unwrap_or_else(|| serde_json::json!({}));
+    let answer = reviews::answer(resource.plural, &call.who, body)?;
+    respond::encoded(hyper::StatusCode::CREATED, answer.to_string().into(), call.form()?.encoding)
+}
+
+async fn whole(
+    state: &Arc<State>,
+    mut call: Call,
+    served: Served,
+    resource: &Resource<'_>,
+    verb: &str,
+) -> Result<Answer, Status> {
+    let target = write::target(served, resource, None);
+    let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
+    match verb {
+        "get" => read::get(state, &call, served, &resource.key(served)).await,
+        "list" => read::list(state, &call, served, resource).await,
+        "watch" => watch::watch(state, &call, served, resource).await,
+        // What is made or deleted must be in a namespace.
+        _ if everywhere => Err(not_allowed()),
+        "create" => write::create(state, &mut call, target).await,
+        "update" => write::update(state, &mut call, target).await,
+        "patch" => write::patch(state, &mut call, target).await,
+        "delete" => write::delete(state, &mut call, target).await,
+        _ => write::delete_collection(state, &mut call, served, resource).await,
+    }
+}
+
+async fn part(
+    state: &Arc<State>,
+    mut call: Call,
+    served: Served,
+    resource: &Resource<'_>,
+    verb: &str,
+    subresource: Subresource,
+) -> Result<Answer, Status> {
+    let target = write::target(served, resource, Some(subresource));
+    match (verb, subresource) {
+        ("get", Subresource::Status) => read::get(state, &call, served, &resource.key(served)).await,
+        ("get", Subresource::Scale) => write::get_scale(state, &call, target, resource),
+        ("update", _) => write::update(state, &mut call, target).await,
+        ("patch", _) => write::patch(state, &mut call, target).await,
+        _ => Err(not_allowed()),
+    }
+}
+
+/// What an instance wrote.
+async fn output(
+    state: &Arc<State>,
+    call: &Call,
+    served: Served,
+    resource: &Resource<'_>,
+    verb: &str,
+) -> Result<Answer, Status> {
+    if verb != "get" {
+        return Err(not_allowed());
+    }
+    let what = Attributes {
+        verb,
+        group: resource.group,
+        resource: resource.plural,
+        subresource: "log",
+        namespace: resource.namespace,
+        name: resource.name,
+    };
+    authorize(&call.who, &what)?;
+    let query = logs::query(&call.params, state.clock.now())?;
+    let object = state.admission.get(&call.caller(), &resource.key(served))?;
+    let instance = object.typed::<Instance>().ok_or_else(|| Status::internal("the instance cannot be read"))?;
+    let limit = query.limit_bytes;
+    let pieces = logs::limited((state.logs)(instance, query).await?, limit);
+    let stopping = state.stopping.clone();
+    let pieces = pieces.map(|piece| piece.map_err(BodyError::from)).take_until(stopping.cancelled_owned());
+    Ok(respond::streamed("text/plain; charset=utf-8", pieces.boxed()))
+}

@@ -1,0 +1,273 @@
+//! `get` and `list`, assembled from the bytes that the store keeps ready.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use hyper::StatusCode;
+use serde_json::json;
+
+use super::{
+    accept::{Encoding, Form, Shape},
+    call::Call,
+    pages::Page,
+    path::Resource,
+    respond::{self, Answer},
+    state::State,
+    table::{self, IncludeObject},
+};
+use crate::{
+    api::{Cause, Key, Reason, Rev, Served, Status, StoredObject},
+    auth::{Attributes, authorize},
+    client::Query,
+};
+
+/// How long a list waits for a revision that a client has seen elsewhere.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How much of a list is put together at a time.
+const PIECE: usize = 128 * 1024;
+
+/// One object.
+pub(super) async fn get(state: &State, call: &Call, served: Served, key: &Key) -> Result<Answer, Status> {
+    let form = call.form()?;
+    if let Some(at_least) = call.params.resource_version()? {
+        caught_up(state, at_least).await?;
+    }
+    let object = state.admission.get(&call.caller(), key)?;
+    show(state, call, served, &object, StatusCode::OK, form)
+}
+
+/// An object in the form that the client wants.
+pub(super) fn show(
+    state: &State,
+    call: &Call,
+    served: Served,
+    object: &StoredObject,
+    code: StatusCode,
+    form: Form,
+) -> Result<Answer, Status> {
+    let json = match form.shape {
+        Shape::Object => projected(served, object),
+        Shape::Metadata => table::metadata_only(&object.json).into(),
+        Shape::Table => {
+            let include = IncludeObject::parse(call.params.get("includeObject"));
+            let row = table::row(served, object, include, state.clock.now());
+            table_text(served, &json!({"resourceVersion": object.revision.to_string()}).to_string(), &row).into()
+        }
+    };
+    respond::encoded(code, json, form.encoding)
+}
+
+/// The bytes of an object in the form that is served.
+pub(super) fn projected(served: Served, object: &StoredObject) -> Bytes {
+    match served.view {
+        None => object.json.clone(),
+        Some(view) => (view.project)(&object.value()).to_string().into(),
+    }
+}
+
+fn table_text(served: Served, metadata: &str, rows: &str) -> String {
+    let columns = table::columns(served);
+    format!(
+        r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{metadata},"columnDefinitions":{columns},"rows":[{rows}]}}"#
+    )
+}
+
+/// The objects that the parameters select.
+pub(super) fn selection(call: &Call, resource: &Resource<'_>) -> Query {
+    Query {
+        namespace: (!resource.namespace.is_empty()).then(|| resource.namespace.to_owned()),
+        label_selector: call.params.get("labelSelector").to_owned(),
+        field_selector: call.params.get("fieldSelector").to_owned(),
+    }
+}
+
+/// Which revision a list may be of.
+enum AsOf {
+    AtLeast(Rev),
+    Exactly(Rev),
+}
+
+fn as_of(call: &Call) -> Result<AsOf, Status> {
+    let refused = |message: &str| Err(Status::new(Reason::Invalid, format!("resourceVersionMatch: Forbidden: {message}")));
+    let version = call.params.resource_version()?;
+    let paging = !call.params.get("continue").is_empty();
+    match (call.params.get("resourceVersionMatch"), version) {
+        ("", version) => Ok(AsOf::AtLeast(version.unwrap_or_default())),
+        (_, _) if paging => refused("resourceVersionMatch is forbidden when continue is provided"),
+        (_, None) => refused("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("NotOlderThan", Some(version)) => Ok(AsOf::AtLeast(version)),
+        ("Exact", Some(Rev(0))) => refused("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""),
+        ("Exact", Some(version)) => Ok(AsOf::Exactly(version)),
+        (other, _) => Err(Status::new(
+            Reason::Invalid,
+            format!(
+                "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
+            ),
+        )),
+    }
+}
+
+/// Waits until the store is at `at_least`.
+///
+/// # Errors
+/// 504 if it is not within a few seconds, in the words that clients know.
+pub(super) async fn caught_up(state: &State, at_least: Rev) -> Result<(), Status> {
+    let reached = async {
+        while state.store.revision() < at_least {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.map_err(|_| {
+        let current = state.store.revision();
+        let mut status =
+            Status::new(Reason::Timeout, format!("Too large resource version: {at_least}, current: {current}"));
+        status.details.retry_after_seconds = Some(1);
+        status.details.causes = vec![Cause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        }];
+        status
+    })
+}
+
+/// The objects of a collection, or one page of them.
+pub(super) async fn list(
+    state: &State,
+    call: &Call,
+    served: Served,
+    resource: &Resource<'_>,
+) -> Result<Answer, Status> {
+    let (form, as_of, query) = (call.form()?, as_of(call)?, selection(call, resource));
+    let limit = call.params.number("limit")?.filter(|n| *n > 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let page = match call.params.get("continue") {
+        "" => {
+            if let AsOf::AtLeast(version) | AsOf::Exactly(version) = as_of {
+                caught_up(state, version).await?;
+            }
+            let listing = state.admission.list(&call.caller(), served.kind, &query)?;
+            if let AsOf::Exactly(version) = as_of
+                && version != listing.revision
+            {
+                return Err(Status::expired(version, listing.revision));
+            }
+            state.pages.first(listing, limit, served.kind, &query, &*state.clock)
+        }
+        token => {
+            // Whoever may not list any more gets no further page either.
+            may_list(call, resource)?;
+            state.pages.next(token, limit, served.kind, &query, state.clock.now())?
+        }
+    };
+    shown(state, call, served, &page, &query, form)
+}
+
+fn may_list(call: &Call, resource: &Resource<'_>) -> Result<(), Status> {
+    let what = Attributes {
+        verb: "list",
+        group: resource.group,
+        resource: resource.plural,
+        namespace: resource.namespace,
+        ..Attributes::default()
+    };
+    authorize(&call.who, &what)
+}
+
+fn list_metadata(page: &Page, query: &Query) -> String {
+    let mut metadata = json!({"resourceVersion": page.listing.revision.to_string()});
+    if let Some(next) = &page.next {
+        metadata["continue"] = json!(next);
+        if query.label_selector.is_empty() && query.field_selector.is_empty() {
+            metadata["remainingItemCount"] = json!(page.remaining());
+        }
+    }
+    metadata.to_string()
+}
+
+fn shown(
+    state: &State,
+    call: &Call,
+    served: Served,
+    page: &Page,
+    query: &Query,
+    form: Form,
+) -> Result<Answer, Status> {
+    let metadata = list_metadata(page, query);
+    let joined = |texts: Vec<String>| texts.join(",");
+    let text = match form.shape {
+        Shape::Object if served.view.is_none() && form.encoding == Encoding::Json => {
+            return Ok(plain(served, page, &metadata));
+        }
+        Shape::Object => {
+            let items = page.items().iter().map(|o| String::from_utf8_lossy(&projected(served, o)).into_owned());
+            format!("{}{}]}}", list_head(served, &metadata), joined(items.collect()))
+        }
+        Shape::Metadata => {
+            let items = page.items().iter().map(|o| table::metadata_only(&o.json)).collect();
+            format!(
+                r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{metadata},"items":[{}]}}"#,
+                joined(items)
+            )
+        }
+        Shape::Table => {
+            let include = IncludeObject::parse(call.params.get("includeObject"));
+            let now = state.clock.now();
+            let rows = page.items().iter().map(|o| table::row(served, o, include, now)).collect();
+            table_text(served, &metadata, &joined(rows))
+        }
+    };
+    respond::encoded(StatusCode::OK, text.into(), form.encoding)
+}
+
+fn list_head(served: Served, metadata: &str) -> String {
+    format!(
+        r#"{{"kind":"{}List","apiVersion":"{}","metadata":{metadata},"items":["#,
+        served.name(),
+        served.api_version()
+    )
+}
+
+/// A list in the stored form: the objects' own bytes, put together while they are sent.
+fn plain(served: Served, page: &Page, metadata: &str) -> Answer {
+    let head = Bytes::from(list_head(served, metadata));
+    let objects: u64 = page.items().iter().map(|o| o.json.len() as u64).sum();
+    let commas = page.items().len().saturating_sub(1) as u64;
+    let length = head.len() as u64 + objects + commas + 2;
+    let items = page.items().to_vec();
+    respond::pieces("application/json", length, Pieces { head: Some(head), items, next: 0 })
+}
+
+struct Pieces {
+    head: Option<Bytes>,
+    items: Vec<Arc<StoredObject>>,
+    /// Beyond the last one when the end was sent.
+    next: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.next > self.items.len() {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(PIECE + PIECE / 4);
+        if let Some(head) = self.head.take() {
+            piece.put(head);
+        }
+        while piece.len() < PIECE
+            && let Some(object) = self.items.get(self.next)
+        {
+            if self.next > 0 {
+                piece.put_u8(b',');
+            }
+            piece.put_slice(&object.json);
+            self.next += 1;
+        }
+        if self.next == self.items.len() {
+            piece.put_slice(b"]}");
+            self.next += 1;
+        }
+        Some(piece.freeze())
+    }
+}

@@ -1,0 +1,53 @@
+//! What every request needs, shared by all connections.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Readiness,
+    lines::Lines,
+    logs::LogSource,
+    metrics::{Census, Metrics},
+    openapi::Documents,
+    pages::Pages,
+    table::state_word,
+};
+use crate::{
+    admission::Admission,
+    api::{Instance, KINDS, Kind},
+    auth::token::TokenHash,
+    clock::SharedClock,
+    store::Store,
+};
+
+/// Shared by `Arc`.
+pub(super) struct State {
+    pub admission: Admission,
+    /// For revisions and figures only: objects are read through admission, which knows who may see what.
+    pub store: Arc<Store>,
+    pub clock: SharedClock,
+    pub logs: LogSource,
+    pub readiness: Arc<Readiness>,
+    pub token: TokenHash,
+    /// `127.0.0.1:6060`, for discovery.
+    pub address: String,
+    pub metrics: Metrics,
+    pub pages: Pages,
+    pub lines: Lines,
+    pub documents: Documents,
+    /// Cancelled when the server stops: watches end.
+    pub stopping: CancellationToken,
+}
+
+impl State {
+    /// Counts what the store holds.
+    pub(super) fn census(&self) -> Census {
+        let objects = KINDS.iter().map(|kind| (kind.kind, self.store.list(kind, None).items.len())).collect();
+        let mut instances: BTreeMap<String, usize> = BTreeMap::new();
+        for object in self.store.list(Instance::INFO, None).items {
+            *instances.entry(state_word(&object.value()).to_owned()).or_default() += 1;
+        }
+        Census { revision: self.store.revision().0, objects, instances: instances.into_iter().collect() }
+    }
+}

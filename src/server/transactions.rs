@@ -1,0 +1,50 @@
+//! `POST /apis/appm.dev/v1/transactions`: several changes, all or nothing.
+
+use serde_json::json;
+
+use super::{
+    accept::Encoding,
+    body::{Parsed, TRANSACTION_LIMIT},
+    call::Call,
+    respond::{self, Answer},
+    state::State,
+};
+use crate::{
+    api::{Durability, Rev, Status, Transaction},
+    client::Done,
+};
+
+/// Does a transaction. The answer has one result for each operation; its objects are the store's own bytes.
+pub(super) async fn transact(state: &State, call: &mut Call) -> Result<Answer, Status> {
+    let transaction = read(call).await?;
+    let caller = call.caller();
+    let done = state.admission.transact(&caller, transaction).await?;
+    let revision = done.iter().map(|d| d.object.revision).max().unwrap_or_else(|| state.store.revision());
+    respond::encoded(hyper::StatusCode::OK, answer(revision, &done).into(), Encoding::Json)
+}
+
+async fn read(call: &mut Call) -> Result<Transaction, Status> {
+    let Some(Parsed { value, duplicates }) = call.parsed(TRANSACTION_LIMIT).await? else {
+        return Err(Status::bad_request("the request needs a body"));
+    };
+    if let Some(path) = duplicates.first() {
+        return Err(Status::bad_request(format!("strict decoding error: duplicate field \"{path}\"")));
+    }
+    let mut transaction: Transaction = serde_path_to_error::deserialize(value).map_err(|e| {
+        Status::bad_request(format!("the body is not a Transaction: {}: {}", e.path(), e.inner()))
+    })?;
+    transaction.dry_run |= call.params.dry_run()?;
+    transaction.durability = Durability::Durable;
+    if transaction.field_manager.is_empty() {
+        transaction.field_manager = call.caller().manager;
+    }
+    Ok(transaction)
+}
+
+fn answer(revision: Rev, done: &[Done]) -> String {
+    let results: Vec<String> = done
+        .iter()
+        .map(|d| format!(r#"{{"outcome":{},"object":{}}}"#, json!(d.outcome), String::from_utf8_lossy(&d.object.json)))
+        .collect();
+    format!(r#"{{"resourceVersion":"{revision}","results":[{}]}}"#, results.join(","))
+}

@@ -1,0 +1,115 @@
+//! Real kubectl against the server, with the kubeconfig that the server writes.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use super::{Api, app};
+
+/// kubectl with an empty home; its name may be given as `APPM_KUBECTL`.
+struct Kubectl {
+    api: Api,
+    home: tempfile::TempDir,
+    program: String,
+}
+
+impl Kubectl {
+    /// `None` where there is no kubectl, except in CI, where nothing may be left out silently.
+    async fn start() -> Option<Self> {
+        let program = std::env::var("APPM_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+        let there = Command::new(&program).args(["version", "--client"]).output().await.is_ok();
+        if !there {
+            assert!(std::env::var_os("CI").is_none(), "there is no kubectl: install kubernetes-client");
+            eprintln!("skipped: there is no kubectl");
+            return None;
+        }
+        Some(Self { api: Api::start().await, home: tempfile::tempdir().unwrap(), program })
+    }
+
+    async fn run_with(&self, args: &[&str], input: &str) -> (bool, String) {
+        let mut child = Command::new(&self.program)
+            .args(args)
+            .env("HOME", self.home.path())
+            .env("KUBECONFIG", self.api.dir.path().join("kubeconfig"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).await.unwrap();
+        drop(stdin);
+        let done = child.wait_with_output().await.unwrap();
+        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        (done.status.success(), text)
+    }
+
+    /// The output of a command that must succeed.
+    #[track_caller]
+    fn ok(&self, args: &str, input: Option<&Value>) -> impl Future<Output = String> {
+        let words: Vec<&str> = args.split(' ').collect();
+        let input = input.map(Value::to_string).unwrap_or_default();
+        async move {
+            let (fine, text) = self.run_with(&words, &input).await;
+            assert!(fine, "kubectl {}: {text}", words.join(" "));
+            text
+        }
+    }
+
+    async fn says(&self, args: &str, input: Option<&Value>, expected: &str) {
+        let text = self.ok(args, input).await;
+        assert!(text.contains(expected), "kubectl {args} says\n{text}\ninstead of\n{expected}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_does_its_daily_work() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    kubectl.says("version", None, "v1.33.0+appm").await;
+    kubectl.says("api-resources", None, "apps").await;
+    kubectl.says("get apps", None, "No resources found").await;
+    kubectl.says("apply -f -", Some(&app("web")), "app.appm.dev/web created").await;
+    kubectl.says("apply -f -", Some(&app("web")), "app.appm.dev/web unchanged").await;
+    let table = kubectl.ok("get apps", None).await;
+    assert!(table.starts_with("NAME") && table.contains("READY") && table.contains("web"), "{table}");
+    kubectl.says("get app web -o name", None, "app.appm.dev/web").await;
+    kubectl.says("get apps -A -o wide --show-labels", None, "team=a").await;
+    kubectl.says("get all", None, "app.appm.dev/web").await;
+    kubectl.says("scale app web --replicas=5", None, "scaled").await;
+    kubectl.says("get app web -o jsonpath={.spec.replicas}", None, "5").await;
+    kubectl.says("label app web tier=front", None, "labeled").await;
+    kubectl.says("annotate app web note=hello", None, "annotate").await;
+    kubectl.says("get apps -l tier=front -o name", None, "app.appm.dev/web").await;
+    kubectl.says("describe app web", None, "Name:         web").await;
+    kubectl.says("explain app.spec.replicas", None, "replicas").await;
+    kubectl.says("get --raw /healthz", None, "ok").await;
+    kubectl.says("auth can-i create apps.appm.dev", None, "yes").await;
+    kubectl.says("create namespace blue", None, "namespace/blue created").await;
+    kubectl.says("create -n blue -f -", Some(&app("other")), "app.appm.dev/other created").await;
+    kubectl.says("get apps -n blue -o name", None, "app.appm.dev/other").await;
+    kubectl.says("delete app web", None, "\"web\" deleted").await;
+    let (fine, text) = kubectl.run_with(&["get", "app", "web"], "").await;
+    assert!(!fine && text.contains("NotFound"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_applies_on_the_server_and_shows_violations() {
+    let Some(kubectl) = Kubectl::start().await else { return };
+    kubectl.says("apply -f -", Some(&app("web")), "created").await;
+    kubectl.says("apply --server-side --force-conflicts -f -", Some(&app("web")), "serverside-applied").await;
+    kubectl.says("apply --server-side --force-conflicts -f -", Some(&app("web")), "serverside-applied").await;
+    kubectl.says("patch app web --type=merge -p {\"spec\":{\"replicas\":3}}", None, "patched").await;
+    let replicas = "[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":4}]";
+    kubectl.says(&format!("patch app web --type=json -p {replicas}"), None, "patched").await;
+    let mut changed = app("web");
+    changed["spec"]["replicas"] = json!(4);
+    kubectl.says("replace -f -", Some(&changed), "replaced").await;
+    let mut wrong = app("wrong");
+    wrong["spec"]["replicas"] = json!(-1);
+    let (fine, text) = kubectl.run_with(&["apply", "-f", "-"], &wrong.to_string()).await;
+    assert!(!fine && text.contains("spec.replicas"), "{text}");
+    let (fine, text) = kubectl.run_with(&["get", "apps", "--as=bob"], "").await;
+    assert!(!fine && text.contains("Forbidden"), "{text}");
+}
