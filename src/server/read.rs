@@ -142,9 +142,8 @@ pub(super) async fn list(
     let limit = call.params.number("limit")?.filter(|n| *n > 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let page = match call.params.get("continue") {
         "" => {
-            if let AsOf::AtLeast(version) | AsOf::Exactly(version) = as_of {
-                caught_up(state, version).await?;
-            }
+            let (AsOf::AtLeast(version) | AsOf::Exactly(version)) = as_of;
+            caught_up(state, version).await?;
             let listing = state.admission.list(&call.caller(), served.kind, &query)?;
             if let AsOf::Exactly(version) = as_of
                 && version != listing.revision
