@@ -26,12 +26,7 @@ pub(super) fn open(state: &State, path: &str, params: &Params) -> Option<Answer>
 }
 
 /// What only an authenticated client sees.
-pub(super) fn answer(
-    state: &State,
-    path: &str,
-    method: &Method,
-    headers: &hyper::HeaderMap,
-) -> Result<Answer, Status> {
+pub(super) fn answer(state: &State, path: &str, method: &Method, headers: &hyper::HeaderMap) -> Result<Answer, Status> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let known = match path {
         "" => Some(respond::ok(&json!({"paths": PATHS}))),
@@ -56,8 +51,18 @@ pub(super) fn answer(
 }
 
 const PATHS: &[&str] = &[
-    "/api", "/api/v1", "/apis", "/apis/appm.dev", "/apis/appm.dev/v1", "/healthz", "/livez", "/metrics", "/openapi/v2",
-    "/openapi/v3", "/readyz", "/version",
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/apis/appm.dev",
+    "/apis/appm.dev/v1",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/readyz",
+    "/version",
 ];
 
 /// 405

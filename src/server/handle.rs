@@ -59,7 +59,8 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incom
 /// The client's own id if it is a plain one, else a new one.
 fn request_id(state: &State, request: &Request<Incoming>) -> String {
     let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let plain = (1..=64).contains(&given.len()) && given.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let plain =
+        (1..=64).contains(&given.len()) && given.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if plain { given.to_owned() } else { crate::clock::new_uid(&*state.clock).to_string() }
 }
 
@@ -99,7 +100,8 @@ fn authenticate(state: &State, peer: Peer, headers: &hyper::HeaderMap) -> Result
         return Ok(identity);
     }
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let token = given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, t)| t.trim());
+    let token =
+        given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, t)| t.trim());
     match token {
         Some(token) if state.token.matches(token) => Ok(Identity::admin()),
         _ => Err(Status::new(Reason::Unauthorized, "Unauthorized")),

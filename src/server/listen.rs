@@ -1,10 +1,6 @@
 //! The listener: HTTPS and the Unix socket, HTTP/1.1 and HTTP/2, with limits on whoever dawdles.
 
-use std::{
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{

@@ -88,7 +88,8 @@ enum AsOf {
 }
 
 fn as_of(call: &Call) -> Result<AsOf, Status> {
-    let refused = |message: &str| Err(Status::new(Reason::Invalid, format!("resourceVersionMatch: Forbidden: {message}")));
+    let refused =
+        |message: &str| Err(Status::new(Reason::Invalid, format!("resourceVersionMatch: Forbidden: {message}")));
     let version = call.params.resource_version()?;
     let paging = !call.params.get("continue").is_empty();
     match (call.params.get("resourceVersionMatch"), version) {
@@ -183,14 +184,7 @@ fn list_metadata(page: &Page, query: &Query) -> String {
     metadata.to_string()
 }
 
-fn shown(
-    state: &State,
-    call: &Call,
-    served: Served,
-    page: &Page,
-    query: &Query,
-    form: Form,
-) -> Result<Answer, Status> {
+fn shown(state: &State, call: &Call, served: Served, page: &Page, query: &Query, form: Form) -> Result<Answer, Status> {
     let metadata = list_metadata(page, query);
     let joined = |texts: Vec<String>| texts.join(",");
     let text = match form.shape {

@@ -30,9 +30,8 @@ async fn read(call: &mut Call) -> Result<Transaction, Status> {
     if let Some(path) = duplicates.first() {
         return Err(Status::bad_request(format!("strict decoding error: duplicate field \"{path}\"")));
     }
-    let mut transaction: Transaction = serde_path_to_error::deserialize(value).map_err(|e| {
-        Status::bad_request(format!("the body is not a Transaction: {}: {}", e.path(), e.inner()))
-    })?;
+    let mut transaction: Transaction = serde_path_to_error::deserialize(value)
+        .map_err(|e| Status::bad_request(format!("the body is not a Transaction: {}: {}", e.path(), e.inner())))?;
     transaction.dry_run |= call.params.dry_run()?;
     transaction.durability = Durability::Durable;
     if transaction.field_manager.is_empty() {

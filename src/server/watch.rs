@@ -49,7 +49,9 @@ fn start(call: &Call) -> Result<Start, Status> {
     let matching = call.params.get("resourceVersionMatch");
     if !call.params.has("sendInitialEvents") {
         if !matching.is_empty() {
-            return invalid("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            return invalid(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
         return Ok(match version {
             None | Some(Rev(0)) => Start::Everything { marked: false, at_least: Rev(0) },
@@ -57,7 +59,9 @@ fn start(call: &Call) -> Result<Start, Status> {
         });
     }
     if matching != "NotOlderThan" {
-        return invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        return invalid(
+            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
     }
     let at_least = version.unwrap_or_default();
     Ok(match (call.params.flag("sendInitialEvents")?, at_least) {
@@ -277,7 +281,8 @@ impl Render {
     }
 
     fn table(&mut self, revision: Rev, rows: &str) -> String {
-        let columns = if std::mem::replace(&mut self.columns_sent, true) { json!([]) } else { table::columns(self.served) };
+        let columns =
+            if std::mem::replace(&mut self.columns_sent, true) { json!([]) } else { table::columns(self.served) };
         format!(
             r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"{revision}"}},"columnDefinitions":{columns},"rows":[{rows}]}}"#
         )

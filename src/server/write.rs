@@ -144,7 +144,8 @@ async fn delete_options(call: &mut Call) -> Result<(DeleteOptions, bool), Status
         None if call.params.has("orphanDependents") => Some(call.params.flag("orphanDependents")?),
         stated => stated,
     };
-    let options = DeleteOptions { preconditions, propagation_policy: policy(&named, orphan)?, grace_period_seconds: grace };
+    let options =
+        DeleteOptions { preconditions, propagation_policy: policy(&named, orphan)?, grace_period_seconds: grace };
     let dry_run = call.params.dry_run()? || body["dryRun"].as_array().is_some_and(|stages| !stages.is_empty());
     Ok((options, dry_run))
 }
@@ -204,7 +205,12 @@ pub(super) async fn delete_collection(
 }
 
 /// `GET …/scale`
-pub(super) fn get_scale(state: &State, call: &Call, target: Target<'_>, resource: &Resource<'_>) -> Result<Answer, Status> {
+pub(super) fn get_scale(
+    state: &State,
+    call: &Call,
+    target: Target<'_>,
+    resource: &Resource<'_>,
+) -> Result<Answer, Status> {
     let form = call.form()?;
     let object = state.admission.get(&call.caller(), &resource.key(target.served))?;
     let json = scale::project(&object.value()).to_string();

@@ -23,8 +23,8 @@ use utoipa::openapi::{
     info::{InfoBuilder, LicenseBuilder},
 };
 
-pub(super) use gnostic::CONTENT_TYPE as PROTOBUF;
 pub use generate::{GenerateError, Stale, generate, main, stale};
+pub(super) use gnostic::CONTENT_TYPE as PROTOBUF;
 
 /// The OpenAPI 3.1 document.
 pub fn document() -> Value {

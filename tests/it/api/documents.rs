@@ -29,7 +29,8 @@ async fn readiness_is_what_the_daemon_says() {
 async fn aggregated_discovery_answers_in_the_version_that_was_asked_for() {
     let api = Api::start().await;
     for version in ["v2", "v2beta1"] {
-        let accept = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList,application/json");
+        let accept =
+            format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList,application/json");
         for path in ["/api", "/apis"] {
             let reply = api.send(Method::GET, path, &[("accept", &accept)], "").await.expect(200);
             assert_eq!(reply.json()["apiVersion"], format!("apidiscovery.k8s.io/{version}"));
@@ -60,7 +61,9 @@ async fn figures_name_requests_and_objects() {
     let api = Api::start().await;
     api.made("web").await;
     let text = api.get("/metrics").await.expect(200).text();
-    for line in ["appm_objects{kind=\"App\"} 1", "appm_requests_total{verb=\"create\",resource=\"apps\",code=\"201\"} 1"] {
+    for line in
+        ["appm_objects{kind=\"App\"} 1", "appm_requests_total{verb=\"create\",resource=\"apps\",code=\"201\"} 1"]
+    {
         assert!(text.contains(line), "{line} in\n{text}");
     }
 }

@@ -212,7 +212,10 @@ async fn a_transaction_is_all_or_nothing() {
     second["metadata"]["namespace"] = json!("default");
     let both = json!({"fieldManager": "appm", "operations": [apply(in_default.clone()), apply(second)]});
     let done = api.post(path, &both).await.expect(200).json();
-    assert_eq!((&done["results"][0]["outcome"], &done["results"][1]["outcome"]), (&json!("created"), &json!("created")));
+    assert_eq!(
+        (&done["results"][0]["outcome"], &done["results"][1]["outcome"]),
+        (&json!("created"), &json!("created"))
+    );
     let versions = |at: usize| done["results"][at]["object"]["metadata"]["resourceVersion"].clone();
     assert_eq!((versions(0), versions(1)), (done["resourceVersion"].clone(), done["resourceVersion"].clone()));
 
