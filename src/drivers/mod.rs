@@ -6,6 +6,8 @@
 //! - an exit is reported until it is acknowledged;
 //! - what cannot be known is said to be lost, never made up.
 
+pub mod process;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use futures::future::BoxFuture;
@@ -129,15 +131,17 @@ pub enum Reach {
 }
 
 /// Why a start did not happen.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum StartError {
-    /// The manifest's author can mend it: no such program, user, directory.
+    /// The manifest's author can mend it: no such program, user, directory. The attempt counts as used; no event is
+    /// sent for it, but `observe` shows it as ended with code 127 or 126 until it is acknowledged.
     #[error("{0}")]
     Refused(String),
     /// That attempt was started before, and has ended since; its end is reported by `observe`.
     #[error("attempt {0} was started before")]
     AlreadyStarted(StartKey),
-    /// Nobody knows whether it was started: ask `observe`.
+    /// Nobody knows whether it was started, or the machine was short of something: ask `observe`; if the attempt is not
+    /// there, it was not started, and may be tried again.
     #[error("the driver did not answer: {0}")]
     Unknown(String),
 }

@@ -1,0 +1,188 @@
+//! The driver of OS processes: a client of the keeper.
+//!
+//! One connection, requests pipelined by id, so a thousand starts may be under way at once. When the connection breaks
+//! (the keeper was killed, or replaced itself) what was under way is answered "unknown", the connection is made anew, a
+//! keeper started if there is none, and [`DriverEvent::Resync`] tells the agent to look. A keeper of another build than
+//! `exe` is asked to become `exe`, in place.
+
+mod link;
+mod usage;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use self::{link::Link, usage::Meter};
+use super::{Attempt, Driver, DriverEvent, Ended, LogLimits, Reach, Start, StartError, StartKey, Started, Unreachable};
+use crate::{
+    api::{Uid, Usage},
+    keeper::protocol::{Answer, Request},
+};
+
+/// How long a request waits for a keeper that is being started or replaced.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no keeper to talk to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its directory cannot be made.
+    #[error("cannot make the directory `{0}`")]
+    Directory(PathBuf, #[source] io::Error),
+    /// The executable cannot be run.
+    #[error("cannot start the keeper `{0}`")]
+    Start(PathBuf, #[source] io::Error),
+    /// It was started, but cannot be talked to; its own words are in `keeper/keeper.err`.
+    #[error("the keeper in `{0}` does not answer")]
+    NoAnswer(PathBuf, #[source] io::Error),
+    /// It is of another version, and could not replace itself.
+    #[error("the keeper speaks protocol {theirs}, this appm speaks {ours}")]
+    OtherProtocol {
+        /// The keeper's.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+}
+
+/// What is under way: the request, and who waits for its answer.
+type Job = (Request, oneshot::Sender<Answer>);
+
+/// What runs, as far as this driver was told; for [`Driver::usage`].
+type Running = Arc<Mutex<BTreeMap<StartKey, Started>>>;
+
+/// Makes attempts real as OS processes.
+#[derive(Debug)]
+pub struct ProcessDriver {
+    jobs: mpsc::UnboundedSender<Job>,
+    events: Mutex<Option<mpsc::UnboundedReceiver<DriverEvent>>>,
+    running: Running,
+    meter: Meter,
+    data_dir: PathBuf,
+}
+
+impl ProcessDriver {
+    /// Connects to the keeper of a data directory, which must exist; starts it as `exe keeper` if there is none.
+    pub async fn connect(data_dir: &Path, exe: PathBuf) -> Result<Self, ConnectError> {
+        let running = Running::default();
+        let (events_in, events) = mpsc::unbounded_channel();
+        let mut link = Link::new(data_dir.to_owned(), exe, events_in, running.clone());
+        let stream = link.open().await?;
+        let (jobs, waiting) = mpsc::unbounded_channel();
+        // Ends when the driver is dropped, because then `jobs` is closed.
+        tokio::spawn(link.run(stream, waiting));
+        let events = Mutex::new(Some(events));
+        Ok(Self { jobs, events, running, meter: Meter::default(), data_dir: data_dir.to_owned() })
+    }
+
+    /// Asks the keeper to end. Refused while anything runs or waits to be acknowledged.
+    pub async fn quit(&self) -> Result<(), Unreachable> {
+        self.done(Request::Quit).await
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, Unreachable> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send((request, answer)).map_err(|_| Unreachable("the driver has ended".to_owned()))?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Unreachable("the connection to the keeper broke".to_owned())),
+            Err(_) => Err(Unreachable("the keeper takes too long".to_owned())),
+        }
+    }
+
+    async fn done(&self, request: Request) -> Result<(), Unreachable> {
+        match self.ask(request).await? {
+            Answer::Done => Ok(()),
+            Answer::Failed(why) => Err(Unreachable(why)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<StartKey, Started>> {
+        self.running.lock().expect("no holder panics")
+    }
+}
+
+fn unexpected(answer: &Answer) -> Unreachable {
+    Unreachable(format!("the keeper's answer was not expected: {answer:?}"))
+}
+
+impl Driver for ProcessDriver {
+    fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>> {
+        Box::pin(async move {
+            let attempts: BTreeMap<_, _> = match self.ask(Request::List).await? {
+                Answer::List(attempts) => attempts.into_iter().collect(),
+                other => return Err(unexpected(&other)),
+            };
+            let mut running = self.running();
+            running.clear();
+            running.extend(attempts.iter().filter_map(|(key, attempt)| match attempt {
+                Attempt::Running(started) => Some((key.clone(), started.clone())),
+                Attempt::Ended(_) => None,
+            }));
+            drop(running);
+            Ok(attempts)
+        })
+    }
+
+    fn start(&self, start: Start) -> BoxFuture<'_, Result<Started, StartError>> {
+        Box::pin(async move {
+            match self.ask(Request::Start(Box::new(start))).await {
+                Ok(Answer::Started(started)) => Ok(started),
+                Ok(Answer::NotStarted(why)) => Err(why),
+                Ok(other) => Err(StartError::Unknown(unexpected(&other).0)),
+                Err(Unreachable(why)) => Err(StartError::Unknown(why)),
+            }
+        })
+    }
+
+    fn signal<'a>(&'a self, key: &'a StartKey, signal: i32, reach: Reach) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(self.done(Request::Signal { key: key.clone(), signal, reach }))
+    }
+
+    fn acknowledge<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(self.done(Request::Acknowledge { key: key.clone() }))
+    }
+
+    fn remove<'a>(&'a self, uid: &'a Uid) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            self.done(Request::Remove { uid: uid.clone() }).await?;
+            // Here and not in the keeper: a large directory takes its time.
+            let dir = self.data_dir.join("instances").join(uid.as_str());
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+            match removed {
+                Ok(Err(e)) if e.kind() != io::ErrorKind::NotFound => {
+                    Err(Unreachable(format!("cannot remove the directory of `{uid}`: {e}")))
+                }
+                Ok(_) => Ok(()),
+                Err(_) => Err(Unreachable("removing was interrupted".to_owned())),
+            }
+        })
+    }
+
+    fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(self.done(Request::SetLogs { uid: uid.clone(), limits }))
+    }
+
+    fn usage(&self, key: &StartKey) -> Option<Usage> {
+        let started = self.running().get(key).cloned();
+        self.meter.read(key, started.as_ref())
+    }
+
+    fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent> {
+        self.events.lock().expect("no holder panics").take().expect("the events are taken once")
+    }
+}
+
+/// Reports an end to the agent.
+fn report(events: &mpsc::UnboundedSender<DriverEvent>, running: &Running, key: StartKey, ended: Ended) {
+    running.lock().expect("no holder panics").remove(&key);
+    // Nobody listens when the agent has ended.
+    let _ = events.send(DriverEvent::Ended(key, ended));
+}

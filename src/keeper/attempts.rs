@@ -1,0 +1,293 @@
+//! What the keeper does about attempts: start, watch, signal, acknowledge, remove.
+
+use std::{
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
+
+use jiff::Timestamp;
+use nix::libc;
+use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, wait};
+
+use super::{
+    ledger::Line,
+    prepare::{self, PrepareError},
+    proc,
+    protocol::{Answer, Message},
+    serve::{Keeper, Source, Waiting, own_pid},
+    spawn::{self, Stage},
+    tree::{self, Root},
+};
+use crate::{
+    api::Uid,
+    clock::{Clock, System},
+    drivers::{Attempt, End, Ended, Reach, Start, StartError, StartKey, Started},
+    logger::control::Order,
+};
+
+/// A child that was released and has not executed its program yet.
+#[derive(Debug)]
+struct Gate {
+    socket: UnixStream,
+    start: Box<Start>,
+    waiting: Vec<Waiting>,
+}
+
+/// A process that runs for an attempt.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub pid: i32,
+    pub ticks: u64,
+    pub at: Timestamp,
+    /// Held if it is not our child.
+    pub pidfd: Option<OwnedFd>,
+    gate: Option<Gate>,
+}
+
+impl Live {
+    /// It has executed its program.
+    pub(super) fn is_underway(&self) -> bool {
+        self.gate.is_none()
+    }
+}
+
+impl Keeper {
+    /// Takes what the ledger knows to run: as our children (after a replacement), or as processes of a keeper that died.
+    pub(super) fn take_over(&mut self, is_child: &dyn Fn(&StartKey) -> bool) -> io::Result<()> {
+        let recorded: Vec<_> = self
+            .ledger
+            .book()
+            .attempts
+            .iter()
+            .filter(|(_, r)| r.ended.is_none())
+            .map(|(k, r)| (k.clone(), r.clone()))
+            .collect();
+        for (key, attempt) in recorded {
+            let child = is_child(&key);
+            let live = Live { pid: attempt.pid, ticks: attempt.ticks, at: attempt.at, pidfd: None, gate: None };
+            self.by_pid.insert(live.pid, key.clone());
+            self.live.insert(key.clone(), live);
+            if !child && self.adopt(&key, attempt.pid, attempt.ticks).is_none() {
+                self.end(&key, End::Lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a process that is not our child by a pidfd; `None` if it is gone.
+    fn adopt(&mut self, key: &StartKey, pid: i32, ticks: u64) -> Option<()> {
+        let pidfd = pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        if !proc::runs(pid, ticks) {
+            return None;
+        }
+        self.watches.add(&pidfd, Source::Adopted(key.clone())).ok()?;
+        self.live.get_mut(key)?.pidfd = Some(pidfd);
+        Some(())
+    }
+
+    /// Takes every exit there is. Those of orphans that fell to us are taken silently.
+    pub(super) fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let pid = pid.as_raw_nonzero().get();
+            let end = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => End::Code(code),
+                (None, Some(signal)) => End::Signal(signal),
+                (None, None) => continue,
+            };
+            if let Some(key) = self.by_pid.get(&pid).cloned() {
+                self.close_gate(&key);
+                self.end(&key, end);
+            } else if self.pump.pid() == Some(pid) {
+                self.logger_died();
+            }
+        }
+    }
+
+    /// An attempt's process is gone.
+    pub(super) fn end(&mut self, key: &StartKey, end: End) {
+        let Some(live) = self.live.remove(key) else { return };
+        self.by_pid.remove(&live.pid);
+        let ended = Ended { end, start_time: live.at, finish_time: System.now() };
+        self.ledger.append_or_remember(Line::End { key: key.clone(), ended: ended.clone() });
+        let refused = live.gate.is_some();
+        if !refused {
+            self.tell_all(&Message::Ended { key: key.clone(), ended });
+        }
+    }
+
+    pub(super) fn adopted_ended(&mut self, token: u64, key: &StartKey) {
+        self.watches.forget(token);
+        self.end(key, End::Lost);
+    }
+
+    pub(super) fn gate_opened(&mut self, token: u64, key: &StartKey) {
+        self.watches.forget(token);
+        self.close_gate(key);
+    }
+
+    /// The child has executed its program, or has said why it cannot. In the latter case it stays behind its gate, so
+    /// that its exit is taken for no more than the end of a refused start.
+    fn close_gate(&mut self, key: &StartKey) {
+        let Some(live) = self.live.get_mut(key) else { return };
+        let Some(mut gate) = live.gate.take() else { return };
+        let started = Started { pid: live.pid, start_time: live.at, adopted: false };
+        let mut said = [0; 5];
+        let length = gate.socket.read(&mut said).unwrap_or(0);
+        let waiting = std::mem::take(&mut gate.waiting);
+        let answer = match (length, Stage::from_byte(said[0])) {
+            (5, Some(stage)) => {
+                let errno = i32::from_ne_bytes([said[1], said[2], said[3], said[4]]);
+                let why = prepare::explain(&gate.start, stage, errno);
+                if let Some(live) = self.live.get_mut(key) {
+                    live.gate = Some(gate);
+                }
+                // The exit that follows is the refusal's.
+                self.end(key, End::Code(if errno == libc::ENOENT { 127 } else { 126 }));
+                Answer::NotStarted(StartError::Refused(why))
+            }
+            _ => Answer::Started(started),
+        };
+        waiting.into_iter().for_each(|to| self.answer(to, answer.clone()));
+    }
+
+    pub(super) fn list(&mut self, to: Waiting) {
+        let attempts = &self.ledger.book().attempts;
+        let listed = attempts.iter().map(|(key, recorded)| {
+            let attempt = match &recorded.ended {
+                Some(ended) => Attempt::Ended(ended.clone()),
+                None => Attempt::Running(Started {
+                    pid: recorded.pid,
+                    start_time: recorded.at,
+                    adopted: self.live.get(key).is_some_and(|live| live.pidfd.is_some()),
+                }),
+            };
+            (key.clone(), attempt)
+        });
+        let listed = Answer::List(listed.collect());
+        self.answer(to, listed);
+    }
+
+    pub(super) fn start(&mut self, to: Waiting, start: Box<Start>) {
+        let key = start.key.clone();
+        if let Some(live) = self.live.get_mut(&key) {
+            if let Some(gate) = &mut live.gate {
+                return gate.waiting.push(to);
+            }
+            let started = Started { pid: live.pid, start_time: live.at, adopted: live.pidfd.is_some() };
+            return self.answer(to, Answer::Started(started));
+        }
+        if self.ledger.book().used.get(&key.uid).is_some_and(|used| key.attempt <= *used) {
+            return self.answer(to, Answer::NotStarted(StartError::AlreadyStarted(key)));
+        }
+        if let Err(e) = self.fork(to, start) {
+            self.answer(to, Answer::NotStarted(e));
+        }
+    }
+
+    /// Fork, record, release: in this order.
+    fn fork(&mut self, to: Waiting, start: Box<Start>) -> Result<(), StartError> {
+        let unknown = |what: &str, e: &dyn std::fmt::Display| StartError::Unknown(format!("{what}: {e}"));
+        let now = System.now();
+        let key = start.key.clone();
+        let ready = match prepare::prepare(&start, &mut self.users, self.inherited, now) {
+            Ok(ready) => ready,
+            Err(PrepareError::Refused(why)) => {
+                let ended = Ended { end: End::Code(126), start_time: now, finish_time: now };
+                self.ledger.append(Line::End { key, ended }).map_err(|e| unknown("cannot write the state file", &e))?;
+                return Err(StartError::Refused(why));
+            }
+            Err(e @ PrepareError::Short(..)) => return Err(StartError::Unknown(e.to_string())),
+        };
+        let (pid, mut socket) = spawn::fork(&ready.child).map_err(|e| unknown("cannot fork", &e))?;
+        let ticks = proc::stat(pid).map_or(0, |stat| stat.ticks);
+        let line = Line::Start { key: key.clone(), pid, ticks, at: now, logs: start.logs };
+        // If it cannot be recorded, the gate is dropped here, and the child ends without having executed anything.
+        self.ledger.append(line).map_err(|e| unknown("cannot write the state file", &e))?;
+        self.pump.taps.insert(key.clone(), ready.tap);
+        self.pump.order(&Order::Open { key: key.clone(), limits: start.logs });
+        self.by_pid.insert(pid, key.clone());
+        let watched = self.watches.add(&socket, Source::Gate(key.clone()));
+        let released = socket.write(&[1]);
+        let gate = Gate { socket, start, waiting: vec![to] };
+        self.live.insert(key.clone(), Live { pid, ticks, at: now, pidfd: None, gate: Some(gate) });
+        if watched.is_err() || released.is_err() {
+            // It runs, or ends by itself; either is seen when it is reaped, and the client may ask.
+            self.close_gate(&key);
+        }
+        Ok(())
+    }
+
+    pub(super) fn signal(&mut self, to: Waiting, key: &StartKey, signal: i32, reach: Reach) {
+        let Some(live) = self.live.get(key) else {
+            if reach == Reach::Tree {
+                self.signal_left_behind(key, signal);
+            }
+            return self.answer(to, Answer::Done);
+        };
+        let sent = match &live.pidfd {
+            Some(pidfd) => spawn::kill_fd(pidfd, signal),
+            None => spawn::kill(live.pid, signal),
+        };
+        if reach == Reach::Tree {
+            let root = Root { key: key.clone(), pid: live.pid, ticks: live.ticks, alive: true };
+            let spared = self.spared();
+            tree::members(&[root], &spared).into_iter().for_each(|member| tree::signal(member, signal));
+        }
+        let answer =
+            sent.map_or_else(|e| Answer::Failed(format!("signal {signal} to `{key}`: {e}")), |()| Answer::Done);
+        self.answer(to, answer);
+    }
+
+    fn signal_left_behind(&self, key: &StartKey, signal: i32) {
+        let Some(root) = self.root_of_ended(key) else { return };
+        tree::members(&[root], &self.spared()).into_iter().for_each(|member| tree::signal(member, signal));
+    }
+
+    fn root_of_ended(&self, key: &StartKey) -> Option<Root> {
+        let recorded = self.ledger.book().attempts.get(key).filter(|recorded| recorded.ended.is_some())?;
+        Some(Root { key: key.clone(), pid: recorded.pid, ticks: recorded.ticks, alive: false })
+    }
+
+    /// Processes that no attempt but their own has a claim on.
+    pub(super) fn spared(&self) -> impl Fn(i32) -> bool {
+        let (me, logger) = (own_pid(), self.pump.pid());
+        move |pid| pid == me || Some(pid) == logger || self.by_pid.contains_key(&pid)
+    }
+
+    pub(super) fn acknowledge(&mut self, to: Waiting, key: StartKey) {
+        if self.live.contains_key(&key) {
+            return self.answer(to, Answer::Failed(format!("`{key}` runs")));
+        }
+        let Some(root) = self.root_of_ended(&key) else { return self.answer(to, Answer::Done) };
+        match self.ledger.append(Line::Forget { key: key.clone() }) {
+            Ok(()) if root.pid > 0 => self.acknowledged.push((root, to)),
+            Ok(()) => self.answer(to, Answer::Done),
+            Err(e) => self.answer(to, Answer::Failed(format!("cannot write the state file: {e}"))),
+        }
+    }
+
+    pub(super) fn remove(&mut self, to: Waiting, uid: Uid) {
+        if !prepare::is_plain(&uid) {
+            return self.answer(to, Answer::Failed(format!("`{uid}` is no uid")));
+        }
+        let of_uid = |key: &StartKey| key.uid == uid;
+        if let Some(key) = self.live.keys().find(|key| of_uid(key)) {
+            let why = format!("`{key}` runs");
+            return self.answer(to, Answer::Failed(why));
+        }
+        let keys: Vec<_> = self.ledger.book().attempts.keys().filter(|key| of_uid(key)).cloned().collect();
+        let roots: Vec<_> = keys.iter().filter_map(|key| self.root_of_ended(key)).collect();
+        if let Err(e) = self.ledger.append(Line::Remove { uid: uid.clone() }) {
+            return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));
+        }
+        if !roots.is_empty() {
+            tree::sweep(&roots, &self.spared());
+        }
+        self.pump.taps.retain(|key, _| key.uid != uid);
+        if self.pump.pid().is_none() {
+            return self.answer(to, Answer::Done);
+        }
+        self.pump.order(&Order::Drop { uid: uid.clone() });
+        self.removing.push((uid, to));
+    }
+}

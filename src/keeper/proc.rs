@@ -1,0 +1,75 @@
+//! What the keeper reads from /proc: who a process is, and which boot this is.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+};
+
+/// The fields of `/proc/PID/stat` that tell one process from a later one with the same number, and its kin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub state: char,
+    pub ppid: i32,
+    pub pgrp: i32,
+    /// When it was started, in clock ticks since boot.
+    pub ticks: u64,
+}
+
+/// Reads a process's stat; `None` if there is no such process.
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The command in parentheses may hold anything, parentheses included: the fields begin after the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let ppid = fields.next()?.parse().ok()?;
+    let pgrp = fields.next()?.parse().ok()?;
+    let ticks = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, ppid, pgrp, ticks })
+}
+
+/// True if this very process still runs (a zombie does not).
+pub(super) fn runs(pid: i32, ticks: u64) -> bool {
+    pid > 0 && stat(pid).is_some_and(|stat| stat.ticks == ticks && !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// The kernel's name for the time since it was booted. Read by plain open(2) and read(2).
+pub fn boot_id() -> io::Result<String> {
+    let mut buffer = [0; 64];
+    let length = File::open("/proc/sys/kernel/random/boot_id")?.read(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+}
+
+/// All process ids there are.
+pub(super) fn pids() -> io::Result<impl Iterator<Item = i32>> {
+    Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// True if a process was started with this Instance and attempt in its environment.
+pub(super) fn is_tagged(pid: i32, uid: &str, attempt: u32) -> bool {
+    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let wanted = [format!("APPM_INSTANCE_UID={uid}"), format!("APPM_ATTEMPT={attempt}")];
+    wanted.iter().all(|tag| environ.split(|byte| *byte == 0).any(|var| var == tag.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_parentheses_and_spaces_is_no_obstacle() {
+        let text = "42 (a) R (b) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1 2 3";
+        assert_eq!(parse_stat(text), Some(Stat { state: 'S', ppid: 7, pgrp: 42, ticks: 9876 }));
+        assert_eq!(parse_stat("42 (a"), None);
+    }
+
+    #[test]
+    fn this_process_runs_and_an_impostor_does_not() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let ticks = stat(me).unwrap().ticks;
+        assert!(runs(me, ticks));
+        assert!(!runs(me, ticks + 1));
+    }
+}

@@ -1,0 +1,276 @@
+//! The one place that forks. Between fork and exec only async-signal-safe calls are made, on memory prepared before.
+//!
+//! The child first puts its descriptors in order, then blocks on the gate (one end of a socket pair). One byte through
+//! the gate releases it; end of file means that the keeper died before it could record the child, so the child ends
+//! without having executed anything. What goes wrong after that comes back through the gate as five bytes
+//! (stage, errno); the gate's closing on exec says that all went well.
+
+#![allow(unsafe_code, reason = "fork, and raw system calls between fork and exec, have no safe form")]
+
+use std::{
+    ffi::{CString, c_char, c_int},
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
+};
+
+use nix::libc;
+
+/// Where the gate is in the child.
+const GATE: RawFd = 3;
+/// Where the script is in the child, if it cannot be opened by path.
+pub(super) const SCRIPT: RawFd = 4;
+/// The keeper keeps its own descriptors at or above this one, so that the child may overwrite those below.
+pub(super) const FIRST_FREE: RawFd = 10;
+
+/// Everything that the child needs, in the form in which system calls want it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The files to try, in this order.
+    pub programs: Vec<CString>,
+    pub argv: Vec<CString>,
+    pub env: Vec<CString>,
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    pub script: Option<OwnedFd>,
+    /// Entered before the user is switched.
+    pub own_dir: CString,
+    /// Entered after the user is switched.
+    pub working_dir: Option<CString>,
+    pub switch: Option<Switch>,
+    pub umask: u32,
+    pub nice: i32,
+    /// Resource, soft, hard.
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// The keeper is protected from the OOM killer; its children are not.
+    pub reset_oom: bool,
+}
+
+/// Another user to become.
+#[derive(Debug, Clone)]
+pub(super) struct Switch {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+}
+
+/// What the child was doing when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    Descriptors = 1,
+    OwnDir,
+    Nice,
+    Rlimit,
+    User,
+    WorkingDir,
+    Exec,
+}
+
+impl Stage {
+    /// Reads what [`fail`] wrote.
+    pub(super) fn from_byte(byte: u8) -> Option<Stage> {
+        [Self::Descriptors, Self::OwnDir, Self::Nice, Self::Rlimit, Self::User, Self::WorkingDir, Self::Exec]
+            .into_iter()
+            .find(|stage| *stage as u8 == byte)
+    }
+}
+
+/// The pointers for execve(2), null-terminated; `[0]` of `shell` and `[1]` are filled in by the child.
+struct Vectors {
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    shell: Vec<*const c_char>,
+}
+
+const SH: &std::ffi::CStr = c"/bin/sh";
+
+/// Forks a child that waits at the gate. The caller may only do so from a single-threaded process.
+pub(super) fn fork(prepared: &Prepared) -> io::Result<(i32, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let pointers = |list: &[CString]| -> Vec<*const c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let argv = pointers(&prepared.argv);
+    let mut shell = vec![SH.as_ptr(), SH.as_ptr()];
+    shell.extend(argv.iter().skip(1));
+    let mut vectors = Vectors { argv, env: pointers(&prepared.env), shell };
+    // SAFETY: the process has one thread, and the child calls only async-signal-safe functions until it execs.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => child(prepared, &mut vectors, theirs.as_raw_fd()),
+        pid => Ok((pid, ours)),
+    }
+}
+
+/// Reports a failure through the gate and ends.
+fn fail(stage: Stage) -> ! {
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    let mut said = [stage as u8; 5];
+    said[1..].copy_from_slice(&errno.to_ne_bytes());
+    // SAFETY: `said` lives on this stack; write and _exit are async-signal-safe.
+    unsafe {
+        libc::write(GATE, said.as_ptr().cast(), said.len());
+        libc::_exit(127)
+    }
+}
+
+fn check(outcome: c_int, stage: Stage) {
+    if outcome < 0 {
+        fail(stage);
+    }
+}
+
+fn child(prepared: &Prepared, vectors: &mut Vectors, gate: RawFd) -> ! {
+    descriptors(prepared, gate);
+    // SAFETY: async-signal-safe calls; `byte` lives on this stack.
+    unsafe {
+        libc::setsid();
+        let mut byte = 0u8;
+        loop {
+            match libc::read(GATE, (&raw mut byte).cast(), 1) {
+                1 => break,
+                -1 if *libc::__errno_location() == libc::EINTR => {}
+                _ => libc::_exit(127),
+            }
+        }
+    }
+    default_signals();
+    become_user(prepared);
+    execute(prepared, vectors)
+}
+
+/// Standard streams, the gate, perhaps the script; nothing else stays open.
+fn descriptors(prepared: &Prepared, gate: RawFd) {
+    // SAFETY: plain system calls on descriptors that are open here; all sources are at or above FIRST_FREE.
+    unsafe {
+        check(libc::dup3(gate, GATE, libc::O_CLOEXEC), Stage::Descriptors);
+        check(libc::dup2(prepared.stdin.as_raw_fd(), 0), Stage::Descriptors);
+        check(libc::dup2(prepared.stdout.as_raw_fd(), 1), Stage::Descriptors);
+        check(libc::dup2(prepared.stderr.as_raw_fd(), 2), Stage::Descriptors);
+        let mut first = SCRIPT;
+        if let Some(script) = &prepared.script {
+            check(libc::dup2(script.as_raw_fd(), SCRIPT), Stage::Descriptors);
+            first += 1;
+        }
+        if libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) < 0 {
+            let most = libc::sysconf(libc::_SC_OPEN_MAX).clamp(1024, 1 << 20) as c_int;
+            for fd in first..most {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// Default dispositions for every signal, and an empty mask.
+fn default_signals() {
+    // SAFETY: signal and sigprocmask are async-signal-safe; the set lives on this stack.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+fn become_user(prepared: &Prepared) {
+    // SAFETY: raw system calls; all pointers are to memory that outlives them.
+    unsafe {
+        if prepared.reset_oom {
+            let fd = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            libc::write(fd, c"0".as_ptr().cast(), 1);
+            libc::close(fd);
+        }
+        libc::umask(prepared.umask);
+        check(libc::chdir(prepared.own_dir.as_ptr()), Stage::OwnDir);
+        if prepared.nice != 0 {
+            check(libc::setpriority(libc::PRIO_PROCESS, 0, prepared.nice), Stage::Nice);
+        }
+        for (resource, soft, hard) in &prepared.rlimits {
+            let limit = libc::rlimit { rlim_cur: *soft, rlim_max: *hard };
+            check(libc::setrlimit(*resource, &raw const limit), Stage::Rlimit);
+        }
+        if let Some(switch) = &prepared.switch {
+            check(libc::setgroups(switch.groups.len(), switch.groups.as_ptr()), Stage::User);
+            check(libc::setresgid(switch.gid, switch.gid, switch.gid), Stage::User);
+            check(libc::setresuid(switch.uid, switch.uid, switch.uid), Stage::User);
+        }
+        if let Some(dir) = &prepared.working_dir {
+            check(libc::chdir(dir.as_ptr()), Stage::WorkingDir);
+        }
+    }
+}
+
+/// As execvp(3): tries each file; a text file without an interpreter line is given to the shell; a file that may not be
+/// executed is remembered while the others are tried.
+fn execute(prepared: &Prepared, vectors: &mut Vectors) -> ! {
+    let mut denied = false;
+    // SAFETY: the vectors are null-terminated and point into `prepared`, which lives until this process is replaced.
+    unsafe {
+        for program in &prepared.programs {
+            libc::execve(program.as_ptr(), vectors.argv.as_ptr(), vectors.env.as_ptr());
+            match *libc::__errno_location() {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => denied = true,
+                libc::ENOEXEC => {
+                    vectors.shell[1] = program.as_ptr();
+                    libc::execve(SH.as_ptr(), vectors.shell.as_ptr(), vectors.env.as_ptr());
+                    fail(Stage::Exec)
+                }
+                _ => fail(Stage::Exec),
+            }
+        }
+        *libc::__errno_location() = if denied { libc::EACCES } else { libc::ENOENT };
+    }
+    fail(Stage::Exec)
+}
+
+/// Sends any signal, those without a name included. A process that is gone is no error.
+pub(super) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two integers.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            gone if gone.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => Err(other),
+        },
+    }
+}
+
+/// As [`kill`], for a process that is held by a pidfd.
+pub(super) fn kill_fd(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open; a null siginfo is allowed.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            gone if gone.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => Err(other),
+        },
+    }
+}
+
+/// Forks the keeper itself away from whoever started it. True in the child.
+pub(super) fn detach() -> io::Result<bool> {
+    // SAFETY: the process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(pid == 0),
+    }
+}
+
+/// Takes over a descriptor that an earlier image of this process, or its parent, left open for it.
+pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl(2) on a number is harmless; it fails if nothing is open there.
+    if fd < 3 || unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no descriptor {fd} was inherited")));
+    }
+    // SAFETY: it is open, and named once in what was handed over, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

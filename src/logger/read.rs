@@ -1,0 +1,478 @@
+//! Reading what the logger wrote: whole lines, in the order in which they came, while more may be coming.
+//!
+//! Plain functions over files; no process is asked, so logs can be read when nothing of appm runs. A [`Reader`] is its
+//! own cursor: [`Reader::next_line`] answers `None` when it has caught up, and goes on when asked again later;
+//! [`Changes`] waits for that without polling. Putting the bytes of one stream's lines together gives exactly what the
+//! process wrote to it (as far as rotation has kept it).
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{Timespec, inotify},
+};
+
+use super::files::{RECORD, Record, Segment, Stream, records, segments};
+use crate::api::Uid;
+
+/// A line longer than this is given out in parts.
+const LONGEST_LINE: usize = 256 << 10;
+/// How much of an index is read at once.
+const INDEX_CHUNK: usize = 4096 * RECORD;
+
+/// Which attempts are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempts {
+    /// This one.
+    Only(u32),
+    /// This one and all after it.
+    From(u32),
+    /// All that are kept.
+    All,
+}
+
+impl Attempts {
+    fn includes(self, attempt: u32) -> bool {
+        match self {
+            Attempts::Only(one) => attempt == one,
+            Attempts::From(first) => attempt >= first,
+            Attempts::All => true,
+        }
+    }
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// Of which attempts.
+    pub attempts: Attempts,
+    /// One stream; none: both, merged.
+    pub stream: Option<Stream>,
+    /// Only so many lines from the end.
+    pub tail: Option<u64>,
+    /// Only lines that began at or after this time.
+    pub since: Option<Timestamp>,
+    /// No more bytes than this.
+    pub limit_bytes: Option<u64>,
+}
+
+impl Query {
+    /// Everything of these attempts.
+    pub fn of(attempts: Attempts) -> Query {
+        Query { attempts, stream: None, tail: None, since: None, limit_bytes: None }
+    }
+}
+
+/// A line of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When its beginning was taken.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub attempt: u32,
+    /// Where.
+    pub stream: Stream,
+    /// Its bytes, the newline included; without one it is the part of a line.
+    pub bytes: Vec<u8>,
+}
+
+/// Where the logs of an Instance are.
+pub fn logs_dir(data_dir: &Path, uid: &Uid) -> PathBuf {
+    data_dir.join("instances").join(uid.as_str()).join("logs")
+}
+
+/// The attempts of which something is kept, in order.
+pub fn attempts(logs: &Path) -> io::Result<Vec<u32>> {
+    let mut found: Vec<u32> = segments(logs)?.into_iter().map(|segment| segment.attempt).collect();
+    found.dedup();
+    Ok(found)
+}
+
+/// The files of one segment, and how far its index was read.
+#[derive(Debug)]
+struct Place {
+    segment: Segment,
+    index: Option<File>,
+    position: u64,
+    streams: [Option<File>; 2],
+}
+
+/// Reads lines, and remembers where it is.
+#[derive(Debug)]
+pub struct Reader {
+    logs: PathBuf,
+    query: Query,
+    place: Option<Place>,
+    waiting: VecDeque<Record>,
+    lines: VecDeque<Line>,
+    partial: [Option<Line>; 2],
+    /// What comes before this is not wanted.
+    start: [Option<(Segment, u64)>; 2],
+    left: u64,
+}
+
+impl Reader {
+    /// Finds the place to begin at. A directory that is not there yet is empty.
+    pub fn open(logs: &Path, query: Query) -> io::Result<Reader> {
+        let mut reader = Reader {
+            logs: logs.to_owned(),
+            query,
+            place: None,
+            waiting: VecDeque::new(),
+            lines: VecDeque::new(),
+            partial: [None, None],
+            start: [None, None],
+            left: query.limit_bytes.unwrap_or(u64::MAX),
+        };
+        let mut wanted = segments(logs)?;
+        wanted.retain(|segment| query.attempts.includes(segment.attempt));
+        if let Some(lines) = query.tail {
+            reader.start = find_tail(logs, &wanted, query.stream, lines)?;
+            let first = Stream::ALL.into_iter().filter(|s| query.stream.is_none_or(|one| one == *s));
+            let first = first.map(|stream| reader.start[stream as usize].map(|(segment, _)| segment)).min().flatten();
+            wanted.retain(|segment| first.is_none_or(|first| *segment >= first));
+        }
+        if let Some(since) = query.since {
+            while wanted.len() > 1 && last_time(logs, wanted[0]).is_some_and(|at| at < since) {
+                wanted.remove(0);
+            }
+        }
+        reader.place = wanted.first().map(|segment| reader.place_at(*segment));
+        Ok(reader)
+    }
+
+    /// The next whole line; `None`: nothing more for now.
+    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if self.left == 0 {
+                return Ok(None);
+            }
+            while let Some(line) = self.lines.pop_front() {
+                if let Some(line) = self.admit(line) {
+                    return Ok(Some(line));
+                }
+            }
+            if !self.step()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The parts of lines at the end that may never be completed. For when nothing more will come.
+    pub fn rest(&mut self) -> Vec<Line> {
+        let parts: Vec<Line> = self.partial.iter_mut().filter_map(Option::take).collect();
+        parts.into_iter().filter_map(|line| self.admit(line)).collect()
+    }
+
+    /// True if the wanted number of bytes was given out.
+    pub fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    fn admit(&mut self, mut line: Line) -> Option<Line> {
+        if self.left == 0 || self.query.since.is_some_and(|since| line.at < since) {
+            return None;
+        }
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(line.bytes.len());
+        line.bytes.truncate(length);
+        self.left -= length as u64;
+        Some(line)
+    }
+
+    fn place_at(&self, segment: Segment) -> Place {
+        let open = |suffix: &str| File::open(segment.path(&self.logs, suffix)).ok();
+        Place { segment, index: open("idx"), position: 0, streams: Stream::ALL.map(|stream| open(stream.suffix())) }
+    }
+
+    /// Takes one piece, or goes to the next segment. False: caught up.
+    fn step(&mut self) -> io::Result<bool> {
+        if let Some(record) = self.next_record()? {
+            self.take(record)?;
+            return Ok(true);
+        }
+        let now = self.place.as_ref().map(|place| place.segment);
+        let wanted =
+            |segment: &Segment| self.query.attempts.includes(segment.attempt) && now.is_none_or(|now| *segment > now);
+        let Some(next) = segments(&self.logs)?.into_iter().find(wanted) else { return Ok(false) };
+        // The next one is there, so this one is complete; what was added before that must not be passed over.
+        if let Some(record) = self.next_record()? {
+            self.take(record)?;
+            return Ok(true);
+        }
+        if now.is_some_and(|now| now.attempt != next.attempt) {
+            self.lines.extend(self.partial.iter_mut().filter_map(Option::take));
+        }
+        self.place = Some(self.place_at(next));
+        Ok(true)
+    }
+
+    fn next_record(&mut self) -> io::Result<Option<Record>> {
+        if let Some(record) = self.waiting.pop_front() {
+            return Ok(Some(record));
+        }
+        let Some(place) = &mut self.place else { return Ok(None) };
+        let Some(index) = &place.index else { return Ok(None) };
+        let mut chunk = vec![0; INDEX_CHUNK];
+        let length = read_at(index, &mut chunk, place.position)? / RECORD * RECORD;
+        place.position += length as u64;
+        self.waiting.extend(records(&chunk[..length]));
+        Ok(self.waiting.pop_front())
+    }
+
+    fn take(&mut self, record: Record) -> io::Result<()> {
+        let Record { nanos, stream, mut offset, length } = record;
+        if self.query.stream.is_some_and(|wanted| wanted != stream) {
+            return Ok(());
+        }
+        let Some(place) = &mut self.place else { return Ok(()) };
+        let segment = place.segment;
+        let end = offset + u64::from(length);
+        match self.start[stream as usize] {
+            Some((first, _)) if segment < first => return Ok(()),
+            Some((first, from)) if segment == first => offset = offset.max(from.min(end)),
+            _ => {}
+        }
+        let slot = &mut place.streams[stream as usize];
+        if slot.is_none() {
+            // It was made after we came here.
+            *slot = File::open(segment.path(&self.logs, stream.suffix())).ok();
+        }
+        let Some(file) = slot else { return Ok(()) };
+        let mut bytes = vec![0; usize::try_from(end - offset).expect("a piece fits into memory")];
+        let length = read_at(file, &mut bytes, offset)?;
+        bytes.truncate(length);
+        let at = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.cut(Line { at, attempt: segment.attempt, stream, bytes });
+        Ok(())
+    }
+
+    /// Cuts a piece into lines.
+    fn cut(&mut self, piece: Line) {
+        let Line { at, attempt, stream, bytes } = piece;
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let slot = &mut self.partial[stream as usize];
+            let line = slot.get_or_insert_with(|| Line { at, attempt, stream, bytes: Vec::new() });
+            line.bytes.extend_from_slice(part);
+            if part.ends_with(b"\n") || line.bytes.len() >= LONGEST_LINE {
+                self.lines.extend(slot.take());
+            }
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match file.read_at(&mut buffer[got..], from + got as u64) {
+            Ok(0) => break,
+            Ok(length) => got += length,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
+}
+
+fn last_time(logs: &Path, segment: Segment) -> Option<Timestamp> {
+    let index = std::fs::read(segment.path(logs, "idx")).ok()?;
+    let last = records(&index).next_back()?;
+    Timestamp::from_nanosecond(i128::from(last.nanos)).ok()
+}
+
+/// Where each stream must be begun so that `lines` lines come out. Goes backwards, so that it reads little.
+fn find_tail(
+    logs: &Path,
+    wanted: &[Segment],
+    only: Option<Stream>,
+    lines: u64,
+) -> io::Result<[Option<(Segment, u64)>; 2]> {
+    let mut start = [None; 2];
+    let mut seen = [false; 2];
+    let (mut counted, mut cut) = (0, false);
+    for segment in wanted.iter().rev() {
+        let Ok(index) = std::fs::read(segment.path(logs, "idx")) else { continue };
+        let mut files = Stream::ALL.map(|stream| File::open(segment.path(logs, stream.suffix())).ok());
+        for record in records(&index).rev().filter(|record| only.is_none_or(|stream| stream == record.stream)) {
+            let slot = record.stream as usize;
+            let Some(file) = files[slot].as_mut().filter(|_| start[slot].is_none()) else { continue };
+            let mut bytes = vec![0; record.length as usize];
+            let length = read_at(file, &mut bytes, record.offset)?;
+            // A part of a line at the very end counts as a line.
+            if !std::mem::replace(&mut seen[slot], true) && bytes[..length].last().is_some_and(|byte| *byte != b'\n') {
+                counted += 1;
+            }
+            for at in (0..length).rev().filter(|at| bytes[*at] == b'\n') {
+                if cut || counted >= lines {
+                    cut = true;
+                    start[slot] = Some((*segment, record.offset + at as u64 + 1));
+                    break;
+                }
+                counted += 1;
+            }
+        }
+        let settled = |stream: &Stream| start[*stream as usize].is_some() || only.is_some_and(|one| one != *stream);
+        if Stream::ALL.iter().all(settled) {
+            break;
+        }
+    }
+    Ok(start)
+}
+
+/// Waits for an Instance's logs to change, in a thread that may block.
+#[derive(Debug)]
+pub struct Changes {
+    logs: PathBuf,
+    inotify: OwnedFd,
+    watched: bool,
+}
+
+impl Changes {
+    /// Watches a directory, which need not be there yet. To be made before the reader catches up.
+    pub fn watch(logs: &Path) -> io::Result<Changes> {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let mut changes = Changes { logs: logs.to_owned(), inotify, watched: false };
+        changes.try_watch();
+        Ok(changes)
+    }
+
+    fn try_watch(&mut self) {
+        if !self.watched {
+            let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
+            self.watched = inotify::add_watch(&self.inotify, &self.logs, flags).is_ok();
+        }
+    }
+
+    /// Returns when something changed, or after `most`. Must not be called on an async thread.
+    pub fn wait(&mut self, most: Duration) -> io::Result<()> {
+        // As long as the directory is not there, look for it every now and then.
+        let most = if self.watched { most } else { most.min(Duration::from_millis(100)) };
+        let timeout = Timespec::try_from(most).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
+        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.try_watch();
+        let mut events = [0; 4096];
+        while rustix::io::read(&self.inotify, &mut events).is_ok_and(|length| length > 0) {}
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    /// Writes pieces as the logger does, a new segment where `None` stands.
+    fn write(logs: &Path, attempt: u32, pieces: &[Option<(Stream, &str)>]) {
+        let mut seq = 1;
+        let mut lengths = [0u64; 2];
+        let path = |seq: u32, suffix: &str| Segment { attempt, seq }.path(logs, suffix);
+        let append = |path: PathBuf, bytes: &[u8]| {
+            fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
+        };
+        append(path(seq, "idx"), b"");
+        for (time, piece) in pieces.iter().enumerate() {
+            match piece {
+                None => {
+                    (seq, lengths) = (seq + 1, [0; 2]);
+                    append(path(seq, "idx"), b"");
+                }
+                Some((stream, text)) => {
+                    let offset = lengths[*stream as usize];
+                    lengths[*stream as usize] += text.len() as u64;
+                    append(path(seq, stream.suffix()), text.as_bytes());
+                    let nanos = 1_000_000_000 * time as i64;
+                    let record = Record { nanos, stream: *stream, offset, length: text.len() as u32 };
+                    append(path(seq, "idx"), &record.to_bytes());
+                }
+            }
+        }
+    }
+
+    fn all(logs: &Path, query: Query) -> Vec<String> {
+        let mut reader = Reader::open(logs, query).unwrap();
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next_line().unwrap() {
+            lines.push(line);
+        }
+        lines.extend(reader.rest());
+        lines.into_iter().map(|line| String::from_utf8(line.bytes).unwrap()).collect()
+    }
+
+    const OUT: Stream = Stream::Out;
+    const ERR: Stream = Stream::Err;
+
+    fn sample() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let pieces = [
+            Some((OUT, "a\nb")),
+            Some((ERR, "x\n")),
+            Some((OUT, "b\n")),
+            None,
+            Some((OUT, "c\nd\n")),
+            Some((ERR, "y")),
+        ];
+        write(dir.path(), 1, &pieces);
+        dir
+    }
+
+    #[test]
+    fn lines_come_whole_and_in_order_across_pieces_and_files() {
+        let dir = sample();
+        let query = Query::of(Attempts::All);
+        assert_eq!(all(dir.path(), query), ["a\n", "x\n", "bb\n", "c\n", "d\n", "y"]);
+        assert_eq!(all(dir.path(), Query { stream: Some(ERR), ..query }), ["x\n", "y"]);
+        assert_eq!(all(dir.path(), Query { limit_bytes: Some(3), ..query }), ["a\n", "x"]);
+        assert_eq!(
+            all(dir.path(), Query { since: Some(Timestamp::from_second(1).unwrap()), ..query }),
+            ["x\n", "c\n", "d\n", "y"]
+        );
+    }
+
+    #[test]
+    fn the_tail_is_the_end_of_the_whole() {
+        let dir = sample();
+        let query = Query::of(Attempts::All);
+        let whole = all(dir.path(), query);
+        for lines in 1..8 {
+            let wanted = whole[whole.len().saturating_sub(lines)..].to_vec();
+            assert_eq!(all(dir.path(), Query { tail: Some(lines as u64), ..query }), wanted, "{lines}");
+        }
+        assert_eq!(all(dir.path(), Query { tail: Some(2), stream: Some(OUT), ..query }), ["c\n", "d\n"]);
+    }
+
+    #[test]
+    fn a_reader_goes_on_when_more_has_come_and_with_the_next_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path();
+        let mut reader = Reader::open(logs, Query::of(Attempts::From(2))).unwrap();
+        assert_eq!(reader.next_line().unwrap(), None);
+        write(logs, 1, &[Some((OUT, "not this\n"))]);
+        write(logs, 2, &[Some((OUT, "one\ntw"))]);
+        assert_eq!(reader.next_line().unwrap().unwrap().bytes, b"one\n");
+        assert_eq!(reader.next_line().unwrap(), None);
+        write(logs, 3, &[Some((OUT, "three\n"))]);
+        let more: Vec<_> = std::iter::from_fn(|| reader.next_line().unwrap()).map(|l| (l.attempt, l.bytes)).collect();
+        assert_eq!(more, [(2, b"tw".to_vec()), (3, b"three\n".to_vec())]);
+        assert_eq!(attempts(logs).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn changes_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut changes = Changes::watch(dir.path()).unwrap();
+        fs::write(dir.path().join("1.1.idx"), "x").unwrap();
+        changes.wait(Duration::from_secs(3600)).unwrap();
+    }
+}

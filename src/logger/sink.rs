@@ -1,0 +1,201 @@
+//! Where one attempt's output goes: the current segment, its index, and rotation.
+//!
+//! Bytes are spliced from the FIFO into the file at the position that the file's own length gives, and the index record
+//! is written after them. So whatever is killed when, a byte is either in the FIFO or in the file; a successor finds the
+//! bytes without a record (at most one piece) by comparing lengths, and writes the record.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use rustix::pipe::{SpliceFlags, splice};
+
+use super::files::{RECORD, Record, Segment, Stream, records, segments};
+use crate::drivers::LogLimits;
+
+/// The most that is moved at once; also the largest FIFO that an unprivileged process may have.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// What became of an attempt to move bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// So many bytes.
+    Some(usize),
+    /// There are none now.
+    NotYet,
+    /// There are none, and nobody is left who could write any.
+    End,
+}
+
+/// The files of one segment.
+#[derive(Debug)]
+struct Open {
+    index: File,
+    index_length: u64,
+    /// Opened when the first byte comes.
+    streams: [Option<File>; 2],
+}
+
+/// Where one attempt's output goes.
+#[derive(Debug)]
+pub(super) struct Sink {
+    logs: PathBuf,
+    segment: Segment,
+    limits: LogLimits,
+    lengths: [u64; 2],
+    /// None while the attempt is quiet and descriptors are scarce, and before the first byte.
+    open: Option<Open>,
+}
+
+impl Sink {
+    /// Goes on where an earlier logger was, if there was one.
+    pub(super) fn new(logs: PathBuf, attempt: u32, limits: LogLimits) -> io::Result<Sink> {
+        let last = segments(&logs)?.into_iter().rfind(|segment| segment.attempt == attempt);
+        let segment = last.unwrap_or(Segment { attempt, seq: 1 });
+        let mut sink = Sink { logs, segment, limits, lengths: [0; 2], open: None };
+        if last.is_some() {
+            sink.mend()?;
+        }
+        Ok(sink)
+    }
+
+    pub(super) fn set_limits(&mut self, limits: LogLimits) {
+        self.limits = limits;
+    }
+
+    /// True if there is a file for this stream in the current segment.
+    pub(super) fn has(&self, stream: Stream) -> bool {
+        self.open.as_ref().is_some_and(|open| open.streams[stream as usize].is_some())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Lets go of the files; they are opened again when they are needed.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Moves what is in the FIFO, at most one piece.
+    pub(super) fn take(&mut self, fifo: &OwnedFd, stream: Stream, now: Timestamp) -> io::Result<Moved> {
+        let total: u64 = self.lengths.iter().sum();
+        if total >= self.limits.max_size && total > 0 {
+            self.rotate()?;
+        }
+        let total: u64 = self.lengths.iter().sum();
+        let room = usize::try_from(self.limits.max_size.saturating_sub(total)).unwrap_or(PIECE).clamp(1, PIECE);
+        let offset = self.lengths[stream as usize];
+        let file = self.file(stream)?;
+        let mut position = offset;
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let length = match splice(fifo, None, file, Some(&mut position), room, flags) {
+            Ok(0) => return Ok(Moved::End),
+            Ok(length) => length,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Moved::NotYet),
+            Err(e) => return Err(e.into()),
+        };
+        self.lengths[stream as usize] += length as u64;
+        let length32 = u32::try_from(length).expect("a piece is at most 1 MiB");
+        self.record(Record { nanos: nanos(now), stream, offset, length: length32 })?;
+        Ok(Moved::Some(length))
+    }
+
+    fn file(&mut self, stream: Stream) -> io::Result<&File> {
+        let path = self.segment.path(&self.logs, stream.suffix());
+        let open = self.opened()?;
+        let slot = &mut open.streams[stream as usize];
+        if slot.is_none() {
+            *slot = Some(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?);
+        }
+        Ok(slot.as_ref().expect("it was filled just now"))
+    }
+
+    fn opened(&mut self) -> io::Result<&mut Open> {
+        if self.open.is_none() {
+            let path = self.segment.path(&self.logs, "idx");
+            if self.segment.seq == 1 && self.lengths == [0; 2] {
+                self.trim()?;
+            }
+            let index = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let whole = index.metadata()?.size() / RECORD as u64 * RECORD as u64;
+            self.open = Some(Open { index, index_length: whole, streams: [None, None] });
+        }
+        Ok(self.open.as_mut().expect("it was filled just now"))
+    }
+
+    /// A full disk may cut a record short; it is written at a position, so the next try covers the stump.
+    fn record(&mut self, record: Record) -> io::Result<()> {
+        let open = self.opened()?;
+        open.index.write_all_at(&record.to_bytes(), open.index_length)?;
+        open.index_length += RECORD as u64;
+        Ok(())
+    }
+
+    /// Finds the lengths, and writes records for bytes that have none: a logger was killed, or its disk full, between
+    /// the two.
+    pub(super) fn mend(&mut self) -> io::Result<()> {
+        let index = match fs::read(self.segment.path(&self.logs, "idx")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            index => index?,
+        };
+        let mut indexed = [0; 2];
+        for record in records(&index) {
+            indexed[record.stream as usize] = record.offset + u64::from(record.length);
+        }
+        self.lengths = [0; 2];
+        for stream in Stream::ALL {
+            let Ok(meta) = fs::metadata(self.segment.path(&self.logs, stream.suffix())) else { continue };
+            self.lengths[stream as usize] = meta.size();
+            let mut offset = indexed[stream as usize];
+            while offset < meta.size() {
+                let length = u32::try_from((meta.size() - offset).min(PIECE as u64)).expect("a piece is small");
+                let nanos = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
+                self.record(Record { nanos, stream, offset, length })?;
+                offset += u64::from(length);
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.open = None;
+        self.segment.seq += 1;
+        self.lengths = [0; 2];
+        self.opened()?;
+        let kept = segments(&self.logs)?;
+        let surplus = kept.len().saturating_sub(self.limits.max_files.max(1) as usize);
+        for old in kept.into_iter().take(surplus).filter(|old| *old < self.segment) {
+            remove(&self.logs, old);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a new attempt's first file.
+    fn trim(&self) -> io::Result<()> {
+        let kept = segments(&self.logs)?;
+        let others = kept.into_iter().filter(|segment| segment.attempt < self.segment.attempt).collect::<Vec<_>>();
+        let surplus = (others.len() + 1).saturating_sub(self.limits.max_files.max(1) as usize);
+        others.into_iter().take(surplus).for_each(|old| remove(&self.logs, old));
+        Ok(())
+    }
+}
+
+/// The index last: as long as it is there, the segment is found and its removal can be finished.
+fn remove(logs: &Path, old: Segment) {
+    for suffix in ["out", "err", "idx"] {
+        // Not there (nothing came on that stream), or stuck: then it is tried again with the next rotation.
+        let _ = fs::remove_file(old.path(logs, suffix));
+    }
+}
+
+fn nanos(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}
