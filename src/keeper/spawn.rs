@@ -168,10 +168,13 @@ fn descriptors(prepared: &Prepared, gate: RawFd) {
 
 /// Default dispositions for every signal, and an empty mask.
 fn default_signals() {
-    // SAFETY: signal and sigprocmask are async-signal-safe; the set lives on this stack.
+    // The kernel's own form of sigaction, because libc's refuses the two signals that it keeps for itself, and those may
+    // be ignored by whoever started us. All zero: SIG_DFL, no flags, empty mask. SIGKILL and SIGSTOP are refused.
+    let default = [0u64; 8];
+    // SAFETY: the structure is at most 64 bytes long on Linux and all zero; the set lives on this stack.
     unsafe {
         for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -9,6 +9,7 @@
 
 mod api;
 mod harness;
+mod keeper;
 mod kill9;
 mod manifests;
 mod powerloss;

@@ -44,6 +44,7 @@ pub(super) struct Link {
     events: mpsc::UnboundedSender<DriverEvent>,
     running: Running,
     next_id: u64,
+    was_open: bool,
 }
 
 /// What waits for an answer.
@@ -93,7 +94,7 @@ impl Link {
         events: mpsc::UnboundedSender<DriverEvent>,
         running: Running,
     ) -> Self {
-        Self { data_dir, exe, events, running, next_id: 0 }
+        Self { data_dir, exe, events, running, next_id: 0, was_open: false }
     }
 
     /// Serves jobs until there are no more; reconnects as often as needed.
@@ -171,15 +172,16 @@ impl Link {
 
     /// Connects, starting a keeper if there is none, and replacing one of another build.
     pub(super) async fn open(&mut self) -> Result<Open, ConnectError> {
-        let mut asked_to_replace = false;
+        // Once: a keeper that becomes something else later does so for a newer driver than this one.
+        let mut may_replace = !std::mem::replace(&mut self.was_open, true);
         let mut last = None;
         let mut spawned = false;
         for _try in 0..TRIES {
             match self.greet().await {
                 Ok((mut open, build, version)) => {
                     let ours = keeper::build_id(&self.exe).ok();
-                    if !asked_to_replace && ours.is_some_and(|ours| ours != build) {
-                        asked_to_replace = true;
+                    if may_replace && ours.is_some_and(|ours| ours != build) {
+                        may_replace = false;
                         self.replace(&mut open).await;
                         continue;
                     }

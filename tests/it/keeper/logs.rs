@@ -1,0 +1,121 @@
+//! No byte of output is lost or doubled, whoever is killed.
+
+use std::fs;
+
+use appm::{
+    drivers::{Driver, LogLimits},
+    logger::Stream,
+};
+use nix::sys::signal::Signal;
+
+use super::{Bench, code, key, script, signal};
+use crate::harness::wait_for;
+
+/// What `seq 1 N` writes.
+fn numbers(last: usize) -> Vec<u8> {
+    (1..=last).flat_map(|n| format!("{n}\n").into_bytes()).collect()
+}
+
+#[tokio::test]
+async fn both_streams_are_kept_apart_and_in_order() {
+    let mut bench = Bench::new().await;
+    let own = key("streams", 1);
+    let text = "for n in 1 2 3; do echo out $n; sleep 0.02; echo err $n >&2; sleep 0.02; done; printf end";
+    bench.run(script(&own, text)).await;
+    assert_eq!(code(&bench.end_of(&own).await), 0);
+    assert_eq!(bench.text(&own, 21), "out 1\nout 2\nout 3\nend");
+    bench.output(&own, Stream::Err, 18);
+    let merged: Vec<_> = bench.lines(&own, None).into_iter().map(|l| String::from_utf8(l.bytes).unwrap()).collect();
+    assert_eq!(merged.concat(), "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nend");
+}
+
+#[tokio::test]
+async fn a_killed_logger_loses_and_doubles_nothing() {
+    let mut bench = Bench::new().await;
+    let own = key("logger", 1);
+    bench.run(script(&own, "seq 1 300000; seq 1 100000 >&2; exit 5")).await;
+    for _kill in 0..5 {
+        let logger = bench.logger_pid();
+        signal(logger, Signal::SIGKILL);
+        wait_for("another logger", || if super::runs(logger) { Err("it runs".to_owned()) } else { Ok(()) });
+    }
+    assert_eq!(code(&bench.end_of(&own).await), 5);
+    let (out, err) = (numbers(300_000), numbers(100_000));
+    assert!(bench.output(&own, Stream::Out, out.len()) == out);
+    assert!(bench.output(&own, Stream::Err, err.len()) == err);
+}
+
+#[tokio::test]
+async fn a_killed_keeper_loses_and_doubles_nothing() {
+    let mut bench = Bench::new().await;
+    let own = key("keeper", 1);
+    bench
+        .run(script(&own, "n=0; while [ ! -e go ]; do sleep 0.02; done; seq 1 200000; sleep 0.2; echo last; exit 5"))
+        .await;
+    let go = bench.path().join(format!("instances/{}/work/go", own.uid));
+    let (keeper, logger) = (bench.keeper_pid(), bench.logger_pid());
+    signal(keeper, Signal::SIGKILL);
+    fs::write(go, "").unwrap();
+    signal(logger, Signal::SIGKILL);
+    bench.resync().await;
+    signal(bench.keeper_pid(), Signal::SIGKILL);
+    bench.resync().await;
+    let mut wanted = numbers(200_000);
+    wanted.extend_from_slice(b"last\n");
+    let found = bench.output(&own, Stream::Out, wanted.len());
+    assert!(found == wanted, "{} of {}", found.len(), wanted.len());
+}
+
+#[tokio::test]
+async fn files_are_rotated_by_size_and_the_oldest_go() {
+    let mut bench = Bench::new().await;
+    let own = key("rotate", 1);
+    let mut start = script(&own, "seq 1 100000");
+    start.logs = LogLimits { max_size: 64 << 10, max_files: 3 };
+    bench.run(start).await;
+    bench.end_of(&own).await;
+    wait_for("the end of the output", || {
+        let said: Vec<u8> = bench.lines(&own, None).into_iter().flat_map(|line| line.bytes).collect();
+        if said.ends_with(b"\n100000\n") { Ok(()) } else { Err(format!("{} bytes", said.len())) }
+    });
+    let logs = bench.path().join(format!("instances/{}/logs", own.uid));
+    let sizes: Vec<u64> = fs::read_dir(&logs)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|suffix| suffix == "out"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .collect();
+    assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+    let kept: Vec<u8> = bench.lines(&own, None).into_iter().flat_map(|line| line.bytes).collect();
+    assert!(numbers(100_000).ends_with(&kept));
+    bench.driver.acknowledge(&own).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_attempt_that_says_nothing_has_no_files_and_its_fifos_go() {
+    let mut bench = Bench::new().await;
+    let own = key("quiet", 1);
+    assert_eq!(bench.say(script(&own, ":")).await, "");
+    let logs = bench.path().join(format!("instances/{}/logs", own.uid));
+    assert_eq!(fs::read_dir(logs).unwrap().count(), 0);
+}
+
+/// Printed, not judged.
+#[tokio::test]
+async fn much_output_arrives_whole() {
+    let mut bench = Bench::new().await;
+    let own = key("much", 1);
+    let size: u64 = 1 << 30;
+    let mut start = script(&own, &format!("head -c {size} /dev/zero"));
+    start.logs = LogLimits { max_size: size, max_files: 3 };
+    let before = std::time::Instant::now();
+    bench.run(start).await;
+    bench.end_of(&own).await;
+    let logs = bench.path().join(format!("instances/{}/logs", own.uid));
+    let length = || fs::metadata(logs.join("1.1.out")).map(|meta| meta.len()).unwrap_or(0);
+    wait_for("the output", || if length() == size { Ok(()) } else { Err(format!("{}", length())) });
+    let took = before.elapsed();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", bench.logger_pid())).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split(' ').collect();
+    eprintln!("1 GiB of output: {took:?}; logger: utime {} stime {} ticks", fields[12], fields[13]);
+}
