@@ -160,7 +160,7 @@ mod tests {
         let token = first.next.expect("more");
         let second = pages.next(&token, Some(2), App::INFO, &query, now).expect("page");
         let last = pages.next(&second.next.expect("more"), None, App::INFO, &query, now).expect("page");
-        assert_eq!((&*last.items()[0].key.name, last.next, last.listing.revision), ("a4", None, Rev(9)));
+        assert_eq!((&*last.items()[0].key.name, &last.next, last.listing.revision), ("a4", &None, Rev(9)));
 
         let other = Query { label_selector: "a=b".into(), ..Query::default() };
         let reason = |r: Result<Page, Status>| r.err().map(|s| s.reason);

@@ -91,7 +91,8 @@ fn invalid(name: &str, text: &str, expected: &str) -> Status {
 
 /// Percent-decoding; what is not valid stays as it is. In queries a plus sign is a space.
 pub(super) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    let plus_is_space = plus && text.contains('+');
+    if !plus_is_space && !text.contains('%') {
         return text.into();
     }
     let mut out = Vec::with_capacity(text.len());

@@ -27,7 +27,6 @@ use serde_json::{Value, json};
 pub(crate) struct Api {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) server: RunningServer,
-    pub(crate) admission: Admission,
     pub(crate) readiness: Arc<Readiness>,
 }
 
@@ -97,9 +96,9 @@ impl Api {
             listen: "127.0.0.1:0".parse().unwrap(),
             hostname: "test-host".to_owned(),
         };
-        let on = Foundation { admission: admission.clone(), clock, logs: fake_logs(), readiness: readiness.clone() };
+        let on = Foundation { admission, clock, logs: fake_logs(), readiness: readiness.clone() };
         let server = server::start(config, on).await.unwrap();
-        Self { dir, server, admission, readiness }
+        Self { dir, server, readiness }
     }
 
     fn socket(&self) -> PathBuf {
