@@ -17,19 +17,14 @@ use super::{
 };
 use crate::{
     api::{
-        Cause, FieldPath, Key, Kind, KindInfo, Namespace, Outcome, Preconditions, Problem, PropagationPolicy, Reason,
-        Served, Status, Subresource, Violation,
+        Cause, FOREGROUND_FINALIZER, FieldPath, Key, Kind, KindInfo, Namespace, ORPHAN_FINALIZER, Outcome,
+        Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, Violation,
     },
     auth::{self, Attributes},
     clock::{Clock, name_suffix},
     policy::{json_patch, merge::merge_patch},
     store::Store,
 };
-
-/// Holds an object until its dependents are gone.
-pub(crate) const FOREGROUND: &str = "foregroundDeletion";
-/// Holds an object until its dependents have lost their reference to it.
-pub(crate) const ORPHAN: &str = "orphan";
 
 /// One change of one object.
 #[derive(Clone, Debug)]
@@ -405,12 +400,12 @@ impl Context<'_> {
         let Some(policy) = policy else { return };
         let alone = self.store.dependents(&metadata::text(object, "uid").into()).is_empty();
         let hold = match policy {
-            PropagationPolicy::Foreground if !alone => Some(FOREGROUND),
-            PropagationPolicy::Orphan if !alone => Some(ORPHAN),
+            PropagationPolicy::Foreground if !alone => Some(FOREGROUND_FINALIZER),
+            PropagationPolicy::Orphan if !alone => Some(ORPHAN_FINALIZER),
             _ => None,
         };
         let words = metadata::words(object, "finalizers");
-        let others = words.into_iter().filter(|name| ![FOREGROUND, ORPHAN].contains(name));
+        let others = words.into_iter().filter(|name| ![FOREGROUND_FINALIZER, ORPHAN_FINALIZER].contains(name));
         let finalizers: Vec<String> = others.chain(hold).map(str::to_owned).collect();
         if finalizers.is_empty() {
             metadata::of(object).shift_remove("finalizers");

@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::{Time, Uid};
 
+/// Kubernetes' finalizer that holds an object until its blocking dependents are gone.
+pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
+/// Kubernetes' finalizer that holds an object until its dependents have lost their reference to it.
+pub const ORPHAN_FINALIZER: &str = "orphan";
+
 /// What every object carries beside its own fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
