@@ -10,7 +10,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -137,6 +137,13 @@ impl World {
         signal(server.id(), Signal::SIGTERM);
         let status = wait_for("the server to end", || server.try_wait().unwrap().ok_or_else(|| "runs".to_owned()));
         status.code()
+    }
+
+    /// Runs `appm ARGS` against this world's server, in the project's directory.
+    pub(crate) fn command(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_appm"));
+        command.arg("--data-dir").arg(self.data()).args(args).env("PROOF_ROOT", self.root());
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
     }
 
     /// Every process that belongs to this world.

@@ -424,3 +424,19 @@ fn terminating_the_server_leaves_apps_running_and_the_next_one_finds_them() {
     });
     assert_eq!(world.starts().len(), 2, "the next server started them again");
 }
+
+#[test]
+#[ignore = "until the daemon is composed"]
+fn stopping_the_server_with_its_apps_ends_everything() {
+    let mut world = World::new();
+    world.start();
+    let answer = world.api().apply(&app(&world, "ends", 2, &format!("{SAY_START}{STEADY}"))).unwrap();
+    assert!(answer.is_ok(), "{answer:?}");
+    wait_for("two starts", || if world.starts().len() == 2 { Ok(()) } else { Err(format!("{:?}", world.starts())) });
+    let said = world.command(&["server", "stop", "--apps"]);
+    assert!(said.status.success(), "{said:?}");
+    wait_for("everything to end", || {
+        let left = world.processes();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}

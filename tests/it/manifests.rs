@@ -1,19 +1,10 @@
 //! Every manifest that we show to people is accepted, and the quickstart runs.
 
-use std::{path::Path, process::Command};
-
 use crate::harness::{APPS, World, wait_for};
 
 /// Runs `appm ARGS` against the world's server; panics with what it said if it fails.
 fn appm(world: &World, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_appm"))
-        .arg("--data-dir")
-        .arg(world.data())
-        .args(args)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .env("PROOF_ROOT", world.root())
-        .output()
-        .unwrap();
+    let output = world.command(args);
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "appm {args:?}: {}{}", said(&output.stdout), said(&output.stderr));
     said(&output.stdout)
