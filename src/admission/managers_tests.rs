@@ -1,3 +1,5 @@
+//! Tables and laws of field ownership: who owns what after apply, update and conflict.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The one way in, over a store in memory: Kubernetes' semantics verb by verb.
+
 use futures::StreamExt;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Tables and laws of merging: lists by key, sets, atomic values.
+
 use proptest::prelude::*;
 use serde_json::json;
 
