@@ -3,6 +3,7 @@
 //! [`System`] is the machine's own; [`Virtual`] stands still until a simulation advances it, and its chance is seeded,
 //! so that a failing run can be repeated exactly.
 
+mod boot;
 mod r#virtual;
 
 use std::{sync::Arc, time::Duration};
@@ -10,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+pub use boot::boot_id;
 pub use r#virtual::Virtual;
 
 /// A source of time and chance.

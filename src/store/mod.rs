@@ -21,9 +21,12 @@ mod engine;
 mod history;
 mod index;
 mod limits;
+mod lock;
 mod memory;
 mod model;
 mod ring;
+mod seal;
+mod sqlite;
 mod watch;
 mod writer;
 
@@ -37,6 +40,7 @@ pub use engine::{
 pub use limits::{Limits, Retention};
 pub use memory::Memory;
 pub use model::*;
+pub use sqlite::Sqlite;
 pub use watch::Watch;
 
 use crate::{

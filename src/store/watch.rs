@@ -195,7 +195,7 @@ impl Watch {
     }
 
     /// The revision that a bookmark may carry now: every change up to it was given out by [`Watch::next`].
-    /// `None` while changes wait.
+    /// `None` while changes wait, or may wait on disk: then [`Watch::next`] must be polled once more.
     pub fn bookmark(&self) -> Option<Rev> {
         // Batches enter the queue under this lock only.
         let hub = self.core.hub();

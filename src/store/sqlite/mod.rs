@@ -1,0 +1,181 @@
+//! The engine on SQLite, in WAL mode: one writing connection, and one for reading that is opened when first needed.
+//!
+//! A durable group is committed with `synchronous=FULL`, which syncs the WAL and so everything before it; a relaxed one
+//! with `NORMAL`, which syncs nothing. Only checkpoints, which this engine makes itself between groups, touch the
+//! database file. After a failed sync the whole WAL is written to the database anew before anything else is committed:
+//! the kernel may have dropped pages that it could not write, and a later sync would not tell.
+
+mod compact;
+mod read;
+mod schema;
+mod write;
+
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+
+use super::{
+    Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError, lock::DirLock,
+    seal::Seal,
+};
+use crate::{
+    api::{KINDS, Key, KindInfo, Rev},
+    clock,
+};
+use {schema::PLACE_BITS, write::Writing};
+
+/// The kinds of a store.
+type Kinds = &'static [&'static KindInfo];
+
+/// A data directory's database.
+pub struct Sqlite {
+    file: PathBuf,
+    boot_id: String,
+    /// Each kind with the text that names it on disk.
+    kinds: Vec<(&'static KindInfo, Arc<str>)>,
+    seal: Seal,
+    writing: Mutex<Writing>,
+    reading: Mutex<Option<SqliteConnection>>,
+    lock: std::sync::Mutex<Option<DirLock>>,
+}
+
+impl Sqlite {
+    /// Locks the data directory, which is made if need be, and opens its database.
+    ///
+    /// # Errors
+    /// When another process has it, or it is damaged, or was written by a newer appm.
+    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
+        let unknown =
+            |source| OpenError::File { action: "tell this boot from others by", path: "/proc".into(), source };
+        let boot_id = clock::boot_id().map_err(unknown)?;
+        Self::open_in_boot(dir, KINDS, boot_id).await
+    }
+
+    async fn open_in_boot(dir: &Path, kinds: Kinds, boot_id: String) -> Result<Self, OpenError> {
+        let lock = DirLock::take(dir)?;
+        let seal = Seal::open(&dir.join("keys/seal.key"))?;
+        let file = dir.join("appm.db");
+        let failed = |source| OpenError::File { action: "open", path: file.clone(), source };
+        // SQLite gives its other files the mode of this one.
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file).map_err(failed)?;
+        let mut connection = connect_to_write(&file).await.map_err(|e| schema::classify(&file, e))?;
+        schema::migrate(&mut connection, &file).await?;
+        let writing = Mutex::new(Writing::new(connection));
+        let kinds = kinds.iter().map(|kind| (*kind, kind.qualified().into())).collect();
+        let (reading, lock) = (Mutex::new(None), std::sync::Mutex::new(Some(lock)));
+        Ok(Self { file, boot_id, kinds, seal, writing, reading, lock })
+    }
+
+    /// The text that names a kind on disk.
+    fn kind_name(&self, kind: &'static KindInfo) -> Arc<str> {
+        let known = self.kinds.iter().find(|(known, _)| *known == kind);
+        known.map_or_else(|| kind.qualified().into(), |(_, name)| name.clone())
+    }
+
+    /// The kind of that text; `None` if a newer appm wrote it.
+    fn kind_named(&self, name: &str) -> Option<&'static KindInfo> {
+        self.kinds.iter().find(|(_, known)| **known == *name).map(|(kind, _)| *kind)
+    }
+}
+
+/// Small caches: all objects are in memory already.
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .pragma("cache_size", "-1024")
+        .foreign_keys(false)
+        .row_buffer_size(256)
+        .thread_name(|_| "store".to_owned())
+        .disable_statement_logging()
+}
+
+async fn connect_to_write(file: &Path) -> sqlx::Result<SqliteConnection> {
+    options(file)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("journal_size_limit", "16777216")
+        .connect()
+        .await
+}
+
+async fn connect_to_read(file: &Path) -> sqlx::Result<SqliteConnection> {
+    options(file).read_only(true).connect().await
+}
+
+impl From<sqlx::Error> for EngineError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Engine for Sqlite {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>> {
+        Box::pin(self.load_all())
+    }
+
+    fn reserve(&self, end: Rev, oldest: Oldest) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.reserve_up_to(end, oldest))
+    }
+
+    fn commit(&self, group: Group) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.commit_group(group))
+    }
+
+    fn changes(
+        &self,
+        kind: &'static KindInfo,
+        after: Rev,
+        until: Rev,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>> {
+        Box::pin(self.read_changes(kind, after, until, limit))
+    }
+
+    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> {
+        Box::pin(self.read_history(key))
+    }
+
+    fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
+        Box::pin(self.find_beyond(limits, now))
+    }
+
+    fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(self.remove_beyond(bounds, rows))
+    }
+
+    fn tidy(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.checkpoint_if_long())
+    }
+
+    fn largest(&self) -> usize {
+        1 << PLACE_BITS
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            if let Some(reading) = self.reading.lock().await.take() {
+                // What matters is written by the other connection.
+                let _ = reading.close().await;
+            }
+            let closed = self.mark_clean().await;
+            self.lock.lock().expect("nobody panics while holding the lock file").take();
+            closed
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Reading: everything at start, changes and history later, beside the writer.
+
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Sqlite, connect_to_read,
+    schema::{classify, corrupt, end_of, revision, revision_of},
+    write::Seq,
+};
+use crate::{
+    api::{Body, ChangeLog, Key, KindInfo, Rev},
+    store::{ChangeRow, EngineError, HistoryEntry, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail},
+};
+
+impl Sqlite {
+    pub(super) async fn load_all(&self) -> Result<Loaded, OpenError> {
+        let mut writing = self.writing.lock().await;
+        let failed = |e| classify(&self.file, e);
+        let connection = writing.connection();
+        let meta = sqlx::query("SELECT reserved, clean, boot_id, oldest_main, oldest_short FROM meta")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let whole = meta.get(1) || meta.get::<&str, _>(2) == self.boot_id;
+        if !whole {
+            self.check(connection).await?;
+        }
+        let newest = "SELECT revision, seq_main, seq_short, seq_history FROM txn ORDER BY revision DESC LIMIT 1";
+        let newest = sqlx::query(newest).fetch_optional(&mut *connection).await.map_err(failed)?;
+        let objects = self.load_objects(connection).await?;
+        let oldest = Oldest { main: revision(meta.get(3)), short: revision(meta.get(4)) };
+        let mut last = oldest.main.max(oldest.short);
+        if let Some(row) = newest {
+            last = last.max(revision(row.get(0)));
+            writing.seq = Seq { main: row.get(1), short: row.get(2), history: row.get(3) };
+        }
+        let tail = if whole { Tail::Whole } else { Tail::Doubtful };
+        Ok(Loaded { objects, last, reserved: revision(meta.get(0)), oldest, tail })
+    }
+
+    /// After a power loss: whether the disk kept its word.
+    async fn check(&self, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+        let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(connection)
+            .await
+            .map_err(|e| classify(&self.file, e))?;
+        if verdict == "ok" { Ok(()) } else { Err(corrupt(&self.file, verdict)) }
+    }
+
+    async fn load_objects(&self, connection: &mut SqliteConnection) -> Result<Vec<LoadedObject>, OpenError> {
+        let mut rows = sqlx::query("SELECT kind, namespace, name, revision, body FROM object").fetch(connection);
+        let mut objects = Vec::new();
+        let mut unknown = 0;
+        while let Some(row) = rows.try_next().await.map_err(|e| classify(&self.file, e))? {
+            let Some(kind) = self.kind_named(row.get(0)) else {
+                unknown += 1;
+                continue;
+            };
+            let key = Key::new(kind, row.get(1), row.get(2));
+            let body = self.body(&key, row.get(4)).map_err(|e| match e {
+                Unreadable::Sealed(detail) => {
+                    OpenError::Key { file: self.file.with_file_name("keys/seal.key"), detail }
+                }
+                Unreadable::Malformed(detail) => corrupt(&self.file, format!("{key}: {detail}")),
+            })?;
+            objects.push(LoadedObject { key, revision: revision(row.get(3)), body });
+        }
+        if unknown > 0 {
+            tracing::warn!(objects = unknown, "objects of kinds that this version does not know are left alone");
+        }
+        Ok(objects)
+    }
+
+    fn body(&self, key: &Key, stored: &[u8]) -> Result<Body, Unreadable> {
+        let json = self.seal.unseal(key, stored).map_err(|e| Unreadable::Sealed(e.to_string()))?;
+        Body::from_json(json).map_err(|e| Unreadable::Malformed(e.to_string()))
+    }
+
+    pub(super) async fn read_changes(
+        &self,
+        kind: &'static KindInfo,
+        after: Rev,
+        until: Rev,
+        limit: usize,
+    ) -> Result<Vec<ChangeRow>, EngineError> {
+        let sql = match kind.log {
+            ChangeLog::Main => {
+                "SELECT id, namespace, name, deleted, body FROM change \
+                 WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT ?"
+            }
+            ChangeLog::Short => {
+                "SELECT id, namespace, name, deleted, body FROM change_short \
+                 WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT ?"
+            }
+        };
+        let query = sqlx::query(sql).bind(end_of(after)).bind(end_of(until)).bind(self.kind_name(kind));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(query.bind(limit), |row| {
+            let key = Key::new(kind, row.get(1), row.get(2));
+            let body = self.body(&key, row.get(4)).map_err(|e| EngineError(format!("`{key}`: {e}")))?;
+            Ok(ChangeRow { revision: revision_of(row.get(0)), key, deleted: row.get(3), body })
+        })
+        .await
+    }
+
+    pub(super) async fn read_history(&self, key: &Key) -> Result<Vec<HistoryEntry>, EngineError> {
+        let sql = "SELECT t.revision, t.at, t.actor, t.manager, t.request_id, t.cause, t.reason, h.uid, h.body \
+                   FROM history h JOIN txn t ON t.revision = h.id >> 14 \
+                   WHERE h.kind = ? AND h.namespace = ? AND h.name = ? ORDER BY h.id";
+        let query = sqlx::query(sql).bind(self.kind_name(key.kind)).bind(key.namespace.clone()).bind(key.name.clone());
+        self.read(query, |row| {
+            let stored: Option<&[u8]> = row.get(8);
+            let body = stored.map(|stored| self.body(key, stored)).transpose();
+            Ok(HistoryEntry {
+                at: Timestamp::from_microsecond(row.get(1)).unwrap_or_default(),
+                provenance: provenance(row),
+                revision: revision(row.get(0)),
+                uid: row.get::<&str, _>(7).into(),
+                body: body.map_err(|e| EngineError(format!("`{key}`: {e}")))?,
+            })
+        })
+        .await
+    }
+
+    /// Runs a query on the reading connection, which is opened when it is first needed.
+    async fn read<T>(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+        each: impl Fn(&SqliteRow) -> Result<T, EngineError>,
+    ) -> Result<Vec<T>, EngineError> {
+        let mut reading = self.reading.lock().await;
+        if reading.is_none() {
+            *reading = Some(connect_to_read(&self.file).await?);
+        }
+        let connection = reading.as_mut().expect("it was opened just above");
+        let rows = query.fetch_all(connection).await;
+        if rows.is_err() {
+            *reading = None;
+        }
+        rows?.iter().map(each).collect()
+    }
+}
+
+fn provenance(row: &SqliteRow) -> Provenance {
+    Provenance {
+        actor: row.get(2),
+        manager: row.get(3),
+        request_id: row.get(4),
+        cause: row.get::<Option<i64>, _>(5).map(revision),
+        reason: row.get(6),
+    }
+}
+
+/// Why a stored body cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("{0}")]
+    Sealed(String),
+    #[error("{0}")]
+    Malformed(String),
+}

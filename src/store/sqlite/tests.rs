@@ -1,0 +1,370 @@
+//! What only a real file can show: kill and reopen, damage, a full disk, sealing.
+
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+use proptest::prelude::*;
+use sqlx::Row;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    api::{App, Durability, Event, Instance, Kind, Namespace},
+    store::{
+        CommitError, Expect, Memory, Store, Watch, Write,
+        tests::{app, clock, commit, create, names, old_changes_go_by_age_and_count, step, update, write},
+    },
+};
+
+async fn engine(dir: &Path, boot_id: &str) -> Result<Sqlite, OpenError> {
+    Sqlite::open_in_boot(dir, KINDS, boot_id.to_owned()).await
+}
+
+async fn store_of(engine: Sqlite) -> Arc<Store> {
+    Store::open(Box::new(engine), clock(), Limits::default()).await.expect("opens")
+}
+
+async fn open(dir: &TempDir) -> Arc<Store> {
+    store_of(engine(dir.path(), "boot-1").await.expect("opens")).await
+}
+
+/// What a new process finds after `kill -9`: all that was written, whether synced or not.
+fn killed(dir: &TempDir) -> TempDir {
+    let copy = TempDir::new().expect("a directory");
+    fs::create_dir(copy.path().join("keys")).expect("is made");
+    for file in ["appm.db", "appm.db-wal", "keys/seal.key"] {
+        fs::copy(dir.path().join(file), copy.path().join(file)).expect("is there");
+    }
+    copy
+}
+
+async fn refusal(dir: &Path, boot_id: &str) -> OpenError {
+    let opened = async { Store::open(Box::new(engine(dir, boot_id).await?), clock(), Limits::default()).await };
+    opened.await.err().expect("is refused")
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_clean_restart() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let made = create(&store, "web").await;
+    let updated = update(&store, "web", made, "2").await;
+    store.close().await;
+    assert!(!dir.path().join("appm.db-wal").exists());
+
+    let store = store_of(engine(dir.path(), "boot-2").await.unwrap()).await;
+    assert_eq!(store.revision(), updated);
+    assert_eq!(store.get(&app("web")).unwrap().value()["spec"]["mark"], "2");
+    assert_eq!(store.history(&app("web")).await.unwrap().len(), 2);
+    let mut watch = store.watch(App::INFO, made).await.unwrap();
+    assert_eq!(step(&mut watch).await, format!("{updated} +web"));
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_kill_and_revisions_go_on() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    create(&store, "durable").await;
+    let relaxed = commit(Durability::Relaxed, vec![write(App::INFO, "relaxed", Expect::Absent, Some("1"))]);
+    let last = store.commit(relaxed).await.unwrap().revision;
+
+    let store = open(&killed(&dir)).await;
+    assert_eq!(names(&store.list(App::INFO, None)), ["durable", "relaxed"]);
+    assert_eq!(create(&store, "next").await, last.next());
+}
+
+#[tokio::test]
+async fn after_a_power_loss_no_revision_is_handed_out_twice_and_old_cursors_expire() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let last = create(&store, "web").await;
+    let copy = killed(&dir);
+    let store = store_of(engine(copy.path(), "boot-2").await.unwrap()).await;
+    assert_eq!(store.revision(), Rev(1 + Limits::default().block));
+    assert!(matches!(store.watch(App::INFO, last).await, Err(crate::store::WatchError::Expired { .. })));
+    let (snapshot, _) = store.list_and_watch(App::INFO);
+    assert!(store.watch(App::INFO, snapshot.revision).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_by_name_and_pid() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let refused = refusal(dir.path(), "boot-1").await;
+    let expected = format!("`{}` is in use by process {}", dir.path().display(), std::process::id());
+    assert!(refused.to_string().ends_with(&expected), "{refused}");
+    store.close().await;
+    open(&dir).await;
+}
+
+#[tokio::test]
+async fn what_is_not_a_database_is_named_and_left_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("appm.db");
+    fs::write(&file, "this is somebody's shopping list. ".repeat(500)).unwrap();
+    let before = fs::read(&file).unwrap();
+    let refused = refusal(dir.path(), "boot-1").await;
+    assert!(matches!(&refused, OpenError::Corrupt { file: named, .. } if *named == file), "{refused}");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_named_and_left_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    for i in 0..50 {
+        create(&store, &format!("app-{i}")).await;
+    }
+    store.close().await;
+    let file = dir.path().join("appm.db");
+    let mut bytes = fs::read(&file).unwrap();
+    for byte in bytes.iter_mut().skip(4096 * 2) {
+        *byte = 0xA5;
+    }
+    fs::write(&file, &bytes).unwrap();
+    let refused = refusal(dir.path(), "boot-1").await;
+    assert!(matches!(&refused, OpenError::Corrupt { .. }), "{refused}");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_release_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let engine = engine(dir.path(), "boot-1").await.unwrap();
+    sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 1)")
+        .execute(engine.writing.lock().await.connection())
+        .await
+        .unwrap();
+    engine.close().await.unwrap();
+    let refused = refusal(dir.path(), "boot-1").await;
+    assert!(matches!(refused, OpenError::Newer { version: 9999, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
+    let dir = TempDir::new().unwrap();
+    let engine = engine(dir.path(), "boot-1").await.unwrap();
+    let pages: i64 = {
+        let mut writing = engine.writing.lock().await;
+        let row = sqlx::query("PRAGMA page_count").fetch_one(writing.connection()).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1").execute(writing.connection()).await.unwrap();
+        row.get(0)
+    };
+    let engine = Arc::new(engine);
+    let store = Store::open(Box::new(Shared(engine.clone())), clock(), Limits::default()).await.unwrap();
+    let big = "x".repeat(100_000);
+    let make = |name| commit(Durability::Durable, vec![write(App::INFO, name, Expect::Absent, Some(&big))]);
+    for _ in 0..3 {
+        let refused = store.commit(make("a")).await.unwrap_err();
+        assert!(matches!(&refused, CommitError::Unwritable(text) if text.contains("full")), "{refused}");
+    }
+    assert_eq!((store.revision(), store.get(&app("a")).is_none()), (Rev(1), true));
+    let more = format!("PRAGMA max_page_count = {}", pages + 1000);
+    let more = sqlx::query(sqlx::AssertSqlSafe(more));
+    more.execute(engine.writing.lock().await.connection()).await.unwrap();
+    assert_eq!(store.commit(make("a")).await.unwrap().revision, Rev(5));
+    drop(store);
+    let store = open(&killed(&dir)).await;
+    assert_eq!((store.revision(), names(&store.list(App::INFO, None))), (Rev(5), vec!["a".to_owned()]));
+}
+
+/// An engine that a test keeps a hand on.
+struct Shared(Arc<Sqlite>);
+
+#[rustfmt::skip]
+impl Engine for Shared {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>> { self.0.load() }
+    fn reserve(&self, end: Rev, oldest: Oldest) -> BoxFuture<'_, Result<(), EngineError>> { self.0.reserve(end, oldest) }
+    fn commit(&self, group: Group) -> BoxFuture<'_, Result<(), EngineError>> { self.0.commit(group) }
+    fn changes(&self, kind: &'static KindInfo, after: Rev, until: Rev, limit: usize)
+        -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>> { self.0.changes(kind, after, until, limit) }
+    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> { self.0.history(key) }
+    fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
+        self.0.beyond(limits, now) }
+    fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.compact(bounds, rows) }
+    fn tidy(&self) -> BoxFuture<'_, ()> { self.0.tidy() }
+    fn largest(&self) -> usize { self.0.largest() }
+    fn close(&self) -> BoxFuture<'_, Result<(), EngineError>> { self.0.close() }
+}
+
+static SECRET: KindInfo = KindInfo { kind: "Secret", plural: "secrets", sealed: true, ..*Namespace::INFO };
+static SEALED_KINDS: &[&KindInfo] = &[&SECRET];
+
+#[tokio::test]
+async fn sealed_kinds_never_reach_the_disk_in_the_clear() {
+    let dir = TempDir::new().unwrap();
+    let open = async |dir: &Path| Sqlite::open_in_boot(dir, SEALED_KINDS, "boot-1".to_owned()).await.unwrap();
+    let store = store_of(open(dir.path()).await).await;
+    let make = |name| commit(Durability::Durable, vec![write(&SECRET, name, Expect::Absent, Some("open sesame"))]);
+    let made = store.commit(make("door")).await.unwrap().revision;
+    store.commit(make("gate")).await.unwrap();
+    let copy = killed(&dir);
+    for file in ["appm.db", "appm.db-wal"] {
+        let bytes = fs::read(copy.path().join(file)).unwrap();
+        assert!(!bytes.windows(11).any(|w| w == b"open sesame"), "{file}");
+    }
+    let key = Key::new(&SECRET, "default", "door");
+    let engine = open(copy.path()).await;
+    sqlx::query("UPDATE change SET body = (SELECT body FROM object WHERE name = 'gate') WHERE name = 'door'")
+        .execute(engine.writing.lock().await.connection())
+        .await
+        .unwrap();
+    let swapped = engine.changes(&SECRET, Rev(0), made, 9).await.unwrap_err();
+    assert!(swapped.to_string().contains("cannot be unsealed"), "{swapped}");
+    let store = store_of(engine).await;
+    assert_eq!(store.get(&key).unwrap().value()["spec"]["mark"], "open sesame");
+    assert!(store.history(&key).await.unwrap()[0].body.is_some());
+    store.close().await;
+
+    fs::remove_file(copy.path().join("keys/seal.key")).unwrap();
+    let engine = open(copy.path()).await;
+    let refused = Store::open(Box::new(engine), clock(), Limits::default()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Key { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_files() {
+    let dir = TempDir::new().unwrap();
+    let inner = dir.path().join("a/b");
+    let store = store_of(engine(&inner, "boot-1").await.unwrap()).await;
+    create(&store, "web").await;
+    let mode = |path: &str| fs::metadata(inner.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode(""), mode("keys")], [0o700; 2]);
+    assert_eq!([mode("appm.db"), mode("appm.db-wal"), mode("lock"), mode("keys/seal.key")], [0o600; 4]);
+}
+
+#[tokio::test]
+async fn old_rows_leave_the_file() {
+    let dir = TempDir::new().unwrap();
+    let engine = engine(dir.path(), "boot-1").await.unwrap();
+    let vacuum: i64 =
+        sqlx::query_scalar("PRAGMA auto_vacuum").fetch_one(engine.writing.lock().await.connection()).await.unwrap();
+    assert_eq!(vacuum, 2, "incremental");
+    old_changes_go_by_age_and_count(Box::new(engine)).await;
+
+    let engine = self::engine(dir.path(), "boot-1").await.unwrap();
+    engine.load().await.unwrap();
+    let bounds = engine.beyond(&Limits::default(), Timestamp::MAX).await.unwrap();
+    while engine.compact(bounds, 2).await.unwrap() {}
+    for (table, left) in [("change", 0), ("history", 0), ("txn", 0), ("object", 1)] {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let mut writing = engine.writing.lock().await;
+        let rows: i64 = sqlx::query_scalar(sql).fetch_one(writing.connection()).await.unwrap();
+        assert_eq!(rows, left, "{table}");
+    }
+    // The counter does not need the rows.
+    assert_eq!(store_of(engine).await.revision(), Rev(9));
+}
+
+/// One step of a random history.
+#[derive(Clone, Debug)]
+enum Step {
+    Commit { durability: Durability, writes: Vec<(usize, usize, Aim)> },
+    Restart,
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Aim {
+    Put,
+    PutStatus,
+    Delete,
+    Stale,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let aim =
+        prop_oneof![5 => Just(Aim::Put), 2 => Just(Aim::PutStatus), 2 => Just(Aim::Delete), 1 => Just(Aim::Stale)];
+    let durability = prop_oneof![Just(Durability::Durable), Just(Durability::Relaxed)];
+    let writes = prop::collection::btree_map((0..3usize, 0..4usize), aim, 1..6)
+        .prop_map(|writes| writes.into_iter().map(|((kind, name), aim)| (kind, name, aim)).collect());
+    let commit = (durability, writes).prop_map(|(durability, writes)| Step::Commit { durability, writes });
+    prop::collection::vec(prop_oneof![12 => commit, 1 => Just(Step::Restart), 1 => Just(Step::Kill)], 1..40)
+}
+
+fn commit_of(
+    store: &Store,
+    writes: &[(usize, usize, Aim)],
+    durability: Durability,
+    mark: usize,
+) -> super::super::Commit {
+    let writes = writes.iter().map(|(kind, name, aim)| {
+        let kind = [App::INFO, Instance::INFO, Event::INFO][*kind];
+        let name = format!("n{name}");
+        let current = store.get(&Key::new(kind, "default", &name));
+        let expect = current.map_or(Expect::Absent, |object| Expect::At(object.revision));
+        let mark = mark.to_string();
+        match aim {
+            Aim::Put => write(kind, &name, expect, Some(&mark)),
+            Aim::PutStatus => Write { status_only: true, ..write(kind, &name, expect, Some(&mark)) },
+            Aim::Delete => write(kind, &name, expect, None),
+            Aim::Stale => write(kind, &name, Expect::At(Rev(u64::MAX)), Some(&mark)),
+        }
+    });
+    commit(durability, writes.collect())
+}
+
+/// All that can be seen of a store from outside.
+async fn seen(store: &Store) -> Vec<String> {
+    let kinds = [App::INFO, Instance::INFO, Event::INFO];
+    let last = kinds.map(|kind| write(kind, "last", Expect::Absent, Some("1"))).to_vec();
+    let end = store.commit(commit(Durability::Durable, last)).await.expect("is done").revision;
+    let mut seen = Vec::new();
+    for kind in kinds {
+        for object in store.list(kind, None).items {
+            seen.push(String::from_utf8_lossy(&object.json).into_owned());
+        }
+        for name in 0..4 {
+            let key = Key::new(kind, "default", &format!("n{name}"));
+            for entry in store.history(&key).await.expect("reads") {
+                seen.push(format!("{key} {} {:?}", entry.revision, entry.body));
+            }
+        }
+        let mut watch: Watch = store.watch(kind, Rev(1)).await.expect("all is kept");
+        loop {
+            let batch = watch.next().await.expect("goes on");
+            let changes = batch.changes.iter().map(|c| format!("{:?} {} {:?}", c.new, c.deleted, c.new.json));
+            seen.push(format!("{} {}", batch.revision, changes.collect::<String>()));
+            if batch.revision == end {
+                break;
+            }
+        }
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_and_memory_cannot_be_told_apart_whatever_happens(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let disk = Memory::new();
+            let mut model = Store::open(disk.engine(), clock(), Limits::default()).await.unwrap();
+            let mut dir = TempDir::new().unwrap();
+            let mut store = open(&dir).await;
+            for (mark, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Commit { durability, writes } => {
+                        let expected = model.commit(commit_of(&model, &writes, durability, mark)).await;
+                        let done = store.commit(commit_of(&store, &writes, durability, mark)).await;
+                        assert_eq!(done.map(|d| d.revision), expected.map(|d| d.revision));
+                    }
+                    Step::Restart => {
+                        store.close().await;
+                        store = open(&dir).await;
+                        model.close().await;
+                        model = Store::open(disk.engine(), clock(), Limits::default()).await.unwrap();
+                    }
+                    Step::Kill => {
+                        let copy = killed(&dir);
+                        store = open(&copy).await;
+                        dir = copy;
+                        model = Store::open(disk.engine(), clock(), Limits::default()).await.unwrap();
+                    }
+                }
+            }
+            assert_eq!(seen(&store).await, seen(&model).await);
+        });
+    }
+}
