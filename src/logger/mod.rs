@@ -11,6 +11,7 @@ pub mod control;
 mod files;
 pub mod read;
 mod sink;
+pub mod stream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

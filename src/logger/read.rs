@@ -346,13 +346,14 @@ impl Changes {
 
     fn try_watch(&mut self) {
         if !self.watched {
-            let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
+            let flags =
+                inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE_SELF;
             self.watched = inotify::add_watch(&self.inotify, &self.logs, flags).is_ok();
         }
     }
 
-    /// Returns when something changed, or after `most`. Must not be called on an async thread.
-    pub fn wait(&mut self, most: Duration) -> io::Result<()> {
+    /// Returns when something changed (true), or after `most`. Must not be called on an async thread.
+    pub fn wait(&mut self, most: Duration) -> io::Result<bool> {
         // As long as the directory is not there, look for it every now and then.
         let most = if self.watched { most } else { most.min(Duration::from_millis(100)) };
         let timeout = Timespec::try_from(most).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
@@ -361,9 +362,11 @@ impl Changes {
             Err(e) => return Err(e.into()),
         }
         self.try_watch();
-        let mut events = [0; 4096];
-        while rustix::io::read(&self.inotify, &mut events).is_ok_and(|length| length > 0) {}
-        Ok(())
+        let (mut events, mut changed) = ([0; 4096], !self.watched);
+        while rustix::io::read(&self.inotify, &mut events).is_ok_and(|length| length > 0) {
+            changed = true;
+        }
+        Ok(changed)
     }
 }
 
