@@ -346,8 +346,7 @@ impl Changes {
 
     fn try_watch(&mut self) {
         if !self.watched {
-            let flags =
-                inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE_SELF;
+            let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE_SELF;
             self.watched = inotify::add_watch(&self.inotify, &self.logs, flags).is_ok();
         }
     }

@@ -1,10 +1,6 @@
 //! Logs as a stream of bytes, for whoever sends them over a network.
 
-use std::{
-    io,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
