@@ -62,6 +62,10 @@ impl Admission {
         options: &WriteOptions,
         join: fn(Vec<(usize, Refusal)>) -> Status,
     ) -> Result<Vec<StepDone>, Status> {
+        let largest = self.inner.store.largest();
+        if steps.len() > largest {
+            return Err(store_status(&CommitError::TooLarge { writes: steps.len(), largest }));
+        }
         let refused: Vec<(usize, Refusal)> = steps
             .iter()
             .enumerate()

@@ -76,24 +76,29 @@ impl Graph {
     }
 
     fn insert(&mut self, object: &Arc<StoredObject>, judge: &mut BTreeSet<Key>) {
-        let before = self.objects.get(&object.key).map(|old| old.meta().uid().clone());
-        if before.is_some_and(|uid| uid != *object.meta().uid()) {
+        let meta = object.meta();
+        let former = self.objects.get(&object.key).is_some_and(|old| old.meta().uid() != meta.uid());
+        if former {
             self.remove(&object.key, judge);
         }
-        if let Some(old) = self.objects.insert(object.key.clone(), object.clone()) {
-            self.unlink(&old);
-            self.waiting_owners(&old, judge);
+        let old = self.objects.insert(object.key.clone(), object.clone());
+        // Most changes are of status, and mean nothing here: what becomes of the owners is told by the owners.
+        let same = old.as_ref().is_some_and(|old| old.meta().owner_references == meta.owner_references);
+        if !same {
+            old.iter().for_each(|old| {
+                self.unlink(old);
+                self.waiting_owners(old, judge);
+            });
+            self.uids.insert(meta.uid().clone(), object.key.clone());
+            for owner in &meta.owner_references {
+                self.dependents.entry(owner.uid.clone()).or_default().insert(object.key.clone());
+            }
+            self.waiting_owners(object, judge);
         }
-        let meta = object.meta();
-        self.uids.insert(meta.uid().clone(), object.key.clone());
-        for owner in &meta.owner_references {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(object.key.clone());
-        }
-        self.waiting_owners(object, judge);
         if waits_at_all(object) {
             judge.extend(self.dependents.get(meta.uid()).into_iter().flatten().cloned());
-        }
-        if waits_at_all(object) || (!meta.owner_references.is_empty() && !meta.is_deleting()) {
+            judge.insert(object.key.clone());
+        } else if !same && !meta.owner_references.is_empty() && !meta.is_deleting() {
             judge.insert(object.key.clone());
         }
     }
