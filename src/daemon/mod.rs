@@ -1,5 +1,261 @@
 //! The composition root: the only place that builds real things and joins them.
+//!
+//! ```text
+//!   Sqlite ─► Store ─► Admission ─┬─► LocalClient ─► controllers, agent ◄─ ProcessDriver ─► keeper ─► logger
+//!                                 └─► Server (TLS, Unix socket)
+//! ```
+//! Everything starts in this order and stops in the reverse one: first nobody new gets in, then judgement ends, then the
+//! store closes. The processes are the keeper's children and notice nothing.
 
+mod logs;
 mod settings;
 
+use std::{path::PathBuf, sync::Arc};
+
+use futures::future::BoxFuture;
+use serde_json::json;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
 pub use settings::{DataDir, Settings};
+
+use crate::{
+    admission::{Admission, LocalClient},
+    agent::{self, Agent, AgentConfig, Signals, node::NodeFacts},
+    api::{Key, Kind, Namespace, Operation, OperationVerb, Reason, Status, Transaction},
+    auth::Identity,
+    client::{Client, SharedClient},
+    clock::{self, SharedClock},
+    controllers,
+    drivers::process::{ConnectError, ProcessDriver},
+    runtime::EventRecorder,
+    server::{self, Foundation, Readiness, RunningServer, ServerConfig},
+    store::{Limits, OpenError, Store, sqlite::Sqlite},
+};
+
+/// The namespace that is always there.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory or its database.
+    #[error("cannot open the store")]
+    Store(#[from] OpenError),
+    /// The keeper cannot be reached or started.
+    #[error("cannot reach the keeper")]
+    Keeper(#[from] ConnectError),
+    /// The address, the certificate or the socket.
+    #[error("cannot serve the API")]
+    Server(#[from] server::StartError),
+    /// What must always be there cannot be written.
+    #[error("cannot write the first objects: {0}")]
+    Bootstrap(Status),
+    /// This boot has no name.
+    #[error("cannot tell this boot of the machine from others")]
+    Boot(#[source] std::io::Error),
+}
+
+/// What a stop does with the Apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apps {
+    /// They keep running.
+    Leave,
+    /// They are stopped first, each with its grace period; the next start of the daemon starts them again.
+    Stop,
+}
+
+/// A daemon that runs.
+pub struct Running {
+    server: RunningServer,
+    store: Arc<Store>,
+    driver: Arc<ProcessDriver>,
+    tasks: JoinSet<()>,
+    /// Ends everything; the processes go on.
+    shutdown: CancellationToken,
+    /// Makes the agent end every process, and then itself.
+    drain: CancellationToken,
+    ready: Vec<watch::Receiver<bool>>,
+    readiness: Arc<Readiness>,
+    stop_requests: mpsc::Receiver<Apps>,
+    agent_done: watch::Receiver<bool>,
+}
+
+/// Opens the store, starts everything and serves the API. Not yet ready then: see [`Running::ready`].
+///
+/// # Errors
+/// See [`StartError`]; nothing of it is left running then, except a keeper.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    // A second call finds the provider installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let clock: SharedClock = Arc::new(clock::System);
+    let data_dir = settings.data_dir.path().to_owned();
+    let boot_id = clock::boot_id().map_err(StartError::Boot)?;
+    let engine = Sqlite::open(&data_dir).await?;
+    let store = Store::open(Box::new(engine), clock.clone(), Limits::default()).await?;
+    let admission = Admission::new(store.clone(), clock.clone());
+    make_default_namespace(&local(&admission, "bootstrap")).await.map_err(StartError::Bootstrap)?;
+    let driver = Arc::new(ProcessDriver::connect(&data_dir, settings.exe).await?);
+
+    let mut facts = NodeFacts::of_this_machine(boot_id);
+    if let Some(name) = settings.node_name {
+        facts.name = agent::node::node_name(&name);
+    }
+    let readiness = Arc::new(Readiness::new());
+    let (stop, stop_requests) = mpsc::channel(1);
+    let foundation = Foundation {
+        admission: admission.clone(),
+        clock: clock.clone(),
+        logs: logs::source(data_dir.clone()),
+        readiness: readiness.clone(),
+        stop: stopper(stop),
+    };
+    let config = ServerConfig { data_dir, listen: settings.listen, hostname: facts.name.clone() };
+    let server = server::start(config, foundation).await?;
+    let mut parts = Parts {
+        admission,
+        clock,
+        shutdown: CancellationToken::new(),
+        drain: CancellationToken::new(),
+        tasks: JoinSet::new(),
+        ready: Vec::new(),
+    };
+    let agent_done = parts.start(facts, driver.clone());
+    let Parts { shutdown, drain, tasks, ready, .. } = parts;
+    Ok(Running { server, store, driver, tasks, shutdown, drain, ready, readiness, stop_requests, agent_done })
+}
+
+/// How the API asks for the daemon's end.
+fn stopper(stop: mpsc::Sender<Apps>) -> server::StopSink {
+    Arc::new(move |apps| {
+        let apps = if apps { Apps::Stop } else { Apps::Leave };
+        // A second request while the first is being served changes nothing.
+        let _ = stop.try_send(apps);
+    })
+}
+
+fn local(admission: &Admission, part: &str) -> SharedClient {
+    Arc::new(LocalClient::new(admission.clone(), Identity::system(part), &format!("appm-{part}")))
+}
+
+async fn make_default_namespace(client: &SharedClient) -> Result<(), Status> {
+    if client.get(&Key::of::<Namespace>("", DEFAULT_NAMESPACE)).await?.is_some() {
+        return Ok(());
+    }
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": DEFAULT_NAMESPACE}});
+    let create = Operation::new(OperationVerb::Create, namespace);
+    match client.transact(Transaction::new("appm-bootstrap", vec![create])).await {
+        Err(status) if !status.is(Reason::AlreadyExists) => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// The parts that judge and act, while they are being started.
+struct Parts {
+    admission: Admission,
+    clock: SharedClock,
+    shutdown: CancellationToken,
+    drain: CancellationToken,
+    tasks: JoinSet<()>,
+    ready: Vec<watch::Receiver<bool>>,
+}
+
+impl Parts {
+    /// Starts controllers and agent; the answer turns true when the agent has ended.
+    fn start(&mut self, facts: NodeFacts, driver: Arc<ProcessDriver>) -> watch::Receiver<bool> {
+        let recorder = EventRecorder::new(local(&self.admission, "events"), self.clock.clone());
+        let host = facts.name.clone();
+        let of_apps = recorder.reporter("appm.dev/app", &host);
+        let of_agent = recorder.reporter("appm.dev/agent", &host);
+        self.tasks.spawn(recorder.run(self.shutdown.clone()));
+
+        let ports = controllers::app::Ports::system();
+        self.run("app", |client, clock, ready, shutdown| {
+            Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
+        });
+        self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
+        self.run("namespace", |client, clock, ready, shutdown| {
+            Box::pin(controllers::namespace::run(client, clock, ready, shutdown))
+        });
+
+        let config = AgentConfig { node: facts, address: "127.0.0.1".to_owned(), account: agent::system_account };
+        let agent = Agent::new(config, local(&self.admission, "agent"), driver, self.clock.clone(), of_agent);
+        let (ready, is_ready) = watch::channel(false);
+        self.ready.push(is_ready);
+        let (done, is_done) = watch::channel(false);
+        let signals = Signals { ready, shutdown: self.shutdown.clone(), drain: self.drain.clone() };
+        self.tasks.spawn(async move {
+            agent.run(signals).await;
+            let _ = done.send(true);
+        });
+        is_done
+    }
+
+    fn run(
+        &mut self,
+        name: &'static str,
+        controller: impl FnOnce(SharedClient, SharedClock, watch::Sender<bool>, CancellationToken) -> BoxFuture<'static, ()>,
+    ) {
+        let (ready, is_ready) = watch::channel(false);
+        self.ready.push(is_ready);
+        let client = local(&self.admission, name);
+        self.tasks.spawn(controller(client, self.clock.clone(), ready, self.shutdown.clone()));
+    }
+}
+
+impl Running {
+    /// `https://127.0.0.1:6060`
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Resolves when everything was loaded, adopted and reconciled once; `/readyz` says so from then on.
+    pub async fn ready(&mut self) {
+        for part in &mut self.ready {
+            // An error means that the part has ended, which shutdown alone does.
+            let _ = part.wait_for(|ready| *ready).await;
+        }
+        self.readiness.set(true);
+    }
+
+    /// Resolves when the API was asked to stop the daemon.
+    pub async fn stop_requested(&mut self) -> Apps {
+        match self.stop_requests.recv().await {
+            Some(apps) => apps,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops everything, the Apps too if asked.
+    pub async fn stop(mut self, apps: Apps) {
+        self.readiness.set(false);
+        if apps == Apps::Stop {
+            self.drain.cancel();
+            let _ = self.agent_done.wait_for(|done| *done).await;
+        }
+        self.server.stop().await;
+        self.shutdown.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the daemon ended badly");
+            }
+        }
+        self.store.close().await;
+        if apps == Apps::Stop
+            && let Err(error) = self.driver.quit().await
+        {
+            tracing::warn!(%error, "the keeper stays");
+        }
+    }
+}
+
+/// The binary that runs, for keeper and logger.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn this_binary() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}
