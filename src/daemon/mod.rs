@@ -25,15 +25,15 @@ pub use settings::{DataDir, Settings};
 use crate::{
     admission::{Admission, LocalClient},
     agent::{self, Agent, AgentConfig, Signals, node::NodeFacts},
-    api::{Key, Kind, Namespace, Operation, OperationVerb, Reason, Status, Transaction},
+    api::{Key, Namespace, Operation, OperationVerb, Reason, Status, Transaction},
     auth::Identity,
-    client::{Client, SharedClient},
+    client::SharedClient,
     clock::{self, SharedClock},
     controllers,
     drivers::process::{ConnectError, ProcessDriver},
     runtime::EventRecorder,
     server::{self, Foundation, Readiness, RunningServer, ServerConfig},
-    store::{Limits, OpenError, Store, sqlite::Sqlite},
+    store::{Limits, OpenError, Sqlite, Store},
 };
 
 /// The namespace that is always there.
@@ -177,10 +177,6 @@ impl Parts {
             Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
         });
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
-        self.run("namespace", |client, clock, ready, shutdown| {
-            Box::pin(controllers::namespace::run(client, clock, ready, shutdown))
-        });
-
         let config = AgentConfig { node: facts, address: "127.0.0.1".to_owned(), account: agent::system_account };
         let agent = Agent::new(config, local(&self.admission, "agent"), driver, self.clock.clone(), of_agent);
         let (ready, is_ready) = watch::channel(false);

@@ -86,6 +86,7 @@ async fn route(
     }
     match target {
         None => Err(Status::no_route()),
+        Some(Target::Document("stop")) => stop(state, &head.method, &params, &who),
         Some(Target::Document(path)) => documents::answer(state, path, &head.method, &head.headers),
         Some(Target::Resource(resource)) => {
             let request_id = request_id.to_owned();
@@ -93,6 +94,19 @@ async fn route(
             objects(state, call, &resource, labels).await
         }
     }
+}
+
+/// `POST /stop?apps=true`: the daemon ends, and with `apps` every process before it. Answered at once; the caller waits
+/// for the connection or the lock to go.
+fn stop(state: &State, method: &Method, params: &Params, who: &Identity) -> Result<Answer, Status> {
+    authorize(who, &Attributes { verb: "post", resource: "stop", ..Attributes::default() })?;
+    if method != Method::POST {
+        return Err(not_allowed());
+    }
+    let apps = params.flag("apps")?;
+    tracing::info!(user = who.name, apps, "asked to stop");
+    (state.stop)(apps);
+    Ok(respond::ok(&serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
 }
 
 fn authenticate(state: &State, peer: Peer, headers: &hyper::HeaderMap) -> Result<Identity, Status> {

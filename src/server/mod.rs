@@ -81,7 +81,12 @@ pub struct Foundation {
     pub logs: LogSource,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
+    /// Who is told that a client wants the daemon to end.
+    pub stop: StopSink,
 }
+
+/// Told that the daemon shall end; the flag says whether the Apps shall end before it.
+pub type StopSink = Arc<dyn Fn(bool) + Send + Sync>;
 
 /// Why the server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +145,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         clock: on.clock,
         logs: on.logs,
         readiness: on.readiness,
+        stop: on.stop,
         token,
         address: address.to_string(),
         metrics: metrics::Metrics::default(),

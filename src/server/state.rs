@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Readiness,
+    Readiness, StopSink,
     lines::Lines,
     logs::LogSource,
     metrics::{Census, Metrics},
@@ -29,6 +29,7 @@ pub(super) struct State {
     pub clock: SharedClock,
     pub logs: LogSource,
     pub readiness: Arc<Readiness>,
+    pub stop: StopSink,
     pub token: TokenHash,
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,
