@@ -96,7 +96,8 @@ impl Api {
             listen: "127.0.0.1:0".parse().unwrap(),
             hostname: "test-host".to_owned(),
         };
-        let on = Foundation { admission, clock, logs: fake_logs(), readiness: readiness.clone(), stop: Arc::new(|_| {}) };
+        let on =
+            Foundation { admission, clock, logs: fake_logs(), readiness: readiness.clone(), stop: Arc::new(|_| {}) };
         let server = server::start(config, on).await.unwrap();
         Self { dir, server, readiness }
     }
