@@ -36,8 +36,8 @@ Examples:
   generate | appm apply -f -              from stdin
   appm apply -f web.yaml --dry-run=server check everything, change nothing
 
-Every file is read and every mistake is reported at once, with file, line, column and field. If there is any,
-nothing is changed and the exit code is 4.")]
+Every file is read, and every mistake is reported at once, with file, line, column and field.
+If there is any, nothing is changed and the exit code is 4.")]
 pub(super) struct ApplyArgs {
     /// File, directory, or - for stdin; may be given several times
     #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
@@ -46,7 +46,7 @@ pub(super) struct ApplyArgs {
     #[arg(short = 'R', long)]
     recursive: bool,
     /// server: check everything, store nothing
-    #[arg(long, value_enum, value_name = "WHERE", default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "server", hide_default_value = true)]
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "server", hide_default_value = true, hide_possible_values = true)]
     dry_run: DryRun,
     /// Whose fields these are
     #[arg(long, value_name = "NAME", default_value = "appm")]

@@ -62,8 +62,8 @@ pub(super) struct DeleteArgs {
     /// How long to wait; 0: as long as it takes
     #[arg(long, value_name = "DURATION", default_value = "0")]
     timeout: GoDuration,
-    /// What becomes of what belongs to them
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    /// What becomes of what belongs to them: background, foreground (goes first) or orphan (stays)
+    #[arg(long, value_enum, value_name = "HOW", default_value_t, hide_possible_values = true)]
     cascade: Cascade,
     /// Seconds between the stop signal and SIGKILL, in place of the App's own
     #[arg(long, value_name = "SECONDS")]

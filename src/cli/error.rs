@@ -9,7 +9,7 @@ use crate::{
 
 use super::screen::{self, Screen};
 
-/// The exit codes, documented by `appm help-exit-codes` and in docs/cli.md.
+/// The exit codes, documented by `appm exit-codes` and in docs/cli.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Ok,
@@ -124,12 +124,17 @@ impl CliError {
     }
 }
 
-/// The closest of `known` to what somebody wrote, if any is close.
+/// The closest of `known` to what somebody wrote, if any is close: two letters swapped, one missing, a common beginning.
 pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase();
-    let scored = known.into_iter().map(|word| (strsim::jaro_winkler(&written, &word.to_lowercase()), word));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.8).then_some(best.1)
+    let score = |word: &str| {
+        let word = word.to_lowercase();
+        let slips = strsim::osa_distance(&written, &word);
+        let similar = strsim::jaro_winkler(&written, &word);
+        (slips <= 1 + written.chars().count() / 5 || similar > 0.8).then_some(similar)
+    };
+    let close = known.into_iter().filter_map(|word| Some((score(word)?, word)));
+    close.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, word)| word)
 }
 
 /// "did you mean `x`?", if anything is close.
@@ -213,6 +218,7 @@ mod tests {
     fn close_words_are_suggested_and_far_ones_are_not() {
         assert_eq!(closest("ap", ["apps", "nodes"]), Some("apps"));
         assert_eq!(closest("instnaces", ["apps", "instances"]), Some("instances"));
+        assert_eq!(closest("wbe", ["db", "web"]), Some("web"));
         assert_eq!(closest("zebra", ["apps", "nodes"]), None);
     }
 

@@ -59,7 +59,7 @@ pub(super) struct LogOptions {
     previous: bool,
     /// Only the last lines
     #[arg(long, value_name = "LINES")]
-    pub(super) tail: Option<u64>,
+    tail: Option<u64>,
     /// Only what is younger than this
     #[arg(long, value_name = "DURATION")]
     since: Option<GoDuration>,
@@ -72,6 +72,11 @@ pub(super) struct LogOptions {
 }
 
 impl LogOptions {
+    /// The last lines of the present or the previous run.
+    pub(super) fn last_lines(lines: u64, previous: bool) -> Self {
+        Self { tail: Some(lines), previous, ..Self::default() }
+    }
+
     fn query(&self, follow: bool) -> Vec<(&'static str, String)> {
         let mut query = Vec::new();
         let flags = [("follow", follow), ("previous", self.previous), ("timestamps", self.timestamps)];

@@ -29,15 +29,16 @@ Examples:
   appm ls -a myapp -o       what it prints
   appm ls -o json
 
-STATUS is `disabled` for an App that is stopped; HEALTH is `OK` when the instance is ready; RETURN is how the run before
-this one ended; DURATION is how long this run has lasted; STARTS counts the runs of the instance.")]
+STATUS is `disabled` for an App that is stopped; HEALTH is `OK` when the instance is ready; RETURN
+is how the run before this one ended; DURATION is how long this run has lasted; STARTS counts the
+runs of the instance.")]
 pub(super) struct LsArgs {
     /// Only this App; may be given several times
     #[arg(short, long = "app", value_name = "APP")]
     app: Vec<String>,
     /// Alone: what the processes print; with a value: json, yaml, wide or table
     #[arg(short, long, value_name = "FORM", num_args = 0..=1, default_missing_value = "output",
-          value_parser = ["output", "table", "wide", "json", "yaml"])]
+          value_parser = ["output", "table", "wide", "json", "yaml"], hide_possible_values = true)]
     output: Option<String>,
     /// Only Apps with these labels
     #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]

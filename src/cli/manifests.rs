@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    api::{App, Cause, Kind, Namespace, Operation, OperationVerb, Served, Status, kinds},
+    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status, kinds},
     policy::manifest::{self, Aim, Document},
 };
 
@@ -231,17 +231,18 @@ impl Identity<'_> {
         if version.is_empty() {
             self.fault("apiVersion", format!("Required value: `{}` say", crate::api::API_VERSION));
         }
-        if kind.is_empty() || version.is_empty() {
-            return None;
-        }
         if let Some(served) = kinds::find_served(&version, &kind) {
             return Some(served);
         }
         match kinds::served().find(|s| s.name() == kind) {
+            _ if kind.is_empty() => None,
             Some(other) => {
-                let message = format!("`{kind}` is served as `{}`, not `{version}`", other.api_version());
-                self.fault("apiVersion", message);
-                Some(other).filter(|o| o.kind == App::INFO)
+                if !version.is_empty() {
+                    let message = format!("`{kind}` is served as `{}`, not `{version}`", other.api_version());
+                    self.fault("apiVersion", message);
+                }
+                // The rest is read as what was surely meant, so that its mistakes are found, too.
+                Some(other)
             }
             None => {
                 let hint = did_you_mean(&kind, kinds::served().map(|s| s.name()));
@@ -366,6 +367,6 @@ metadata: {name: n}
         "#);
         let places: Vec<(&str, &str)> =
             manifests.objects.iter().map(|o| (o.name.as_str(), o.namespace.as_str())).collect();
-        assert_eq!(places, [(NAMELESS, "other"), ("a", "mine"), ("a", "mine"), ("n", "")]);
+        assert_eq!(places, [(NAMELESS, "mine"), (NAMELESS, "other"), ("a", "mine"), ("a", "mine"), ("n", "")]);
     }
 }

@@ -92,6 +92,7 @@ enum Command {
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
     /// List the exit codes
+    #[command(after_help = exit_codes_text())]
     ExitCodes,
 }
 
@@ -125,7 +126,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &global),
-        Command::ExitCodes => exit_codes(),
+        Command::ExitCodes => Ok(screen::print(exit_codes_text())?),
         command => client_command(command, &global),
     }
 }
@@ -155,16 +156,14 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::Explain(_)
             | Command::ApiResources(_)
             | Command::Kubeconfig(_)
-            | Command::ExitCodes => unreachable!("commands without a server are done by `run`"),
+            | Command::ExitCodes => unreachable!("commands that are no clients are done by `run`"),
         }
     })
 }
 
-fn exit_codes() -> Result<(), CliError> {
-    for (exit, meaning) in EXIT_CODES {
-        screen::line(format_args!("{:>4}  {meaning}", exit.code()))?;
-    }
-    Ok(())
+/// One line for each exit code.
+fn exit_codes_text() -> String {
+    EXIT_CODES.iter().map(|(exit, meaning)| format!("{:>4}  {meaning}\n", exit.code())).collect()
 }
 
 #[cfg(test)]

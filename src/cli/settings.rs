@@ -23,16 +23,47 @@ use super::{
 #[derive(Args, Clone, Debug)]
 pub(super) struct Global {
     /// The server's data directory, whose socket is used [default: $XDG_DATA_HOME/appm; root: /var/lib/appm]
-    #[arg(long, global = true, value_name = "DIR", env = "APPM_DATA_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "DIR",
+        env = "APPM_DATA_DIR",
+        hide_env_values = true
+    )]
     pub(super) data_dir: Option<PathBuf>,
     /// A kubeconfig file, for a server that is reached over HTTPS
-    #[arg(long, global = true, value_name = "FILE", env = "APPM_KUBECONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        env = "APPM_KUBECONFIG",
+        hide_env_values = true
+    )]
     pub(super) kubeconfig: Option<PathBuf>,
     /// The namespace [default: default]
-    #[arg(short, long, global = true, value_name = "NAME", env = "APPM_NAMESPACE", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "NAME",
+        env = "APPM_NAMESPACE",
+        hide_env_values = true
+    )]
     pub(super) namespace: Option<String>,
-    /// Colour
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
+    /// Colour: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub(super) color: ColorChoice,
 }
 

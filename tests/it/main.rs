@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod cli;
 mod harness;
 mod keeper;
 mod kill9;

@@ -1,0 +1,91 @@
+//! The command line: the real binary against a real server over its socket.
+
+mod apply;
+mod objects;
+
+use std::{path::Path, process::Stdio};
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+use crate::api::Api;
+
+/// What a command said, and its exit code.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// Its stdout; it must have succeeded.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// Its stdout as JSON.
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        let out = self.ok();
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+    }
+
+    /// Its stderr; it must have failed with this code.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self.err
+    }
+}
+
+/// `appm LINE` with the server's data directory, words split at blanks.
+pub(crate) async fn appm(api: &Api, line: &str) -> Said {
+    appm_with(api, line, "").await
+}
+
+/// The same, with a text on stdin.
+pub(crate) async fn appm_with(api: &Api, line: &str, stdin: &str) -> Said {
+    let words: Vec<&str> = line.split(' ').filter(|w| !w.is_empty()).collect();
+    run(api.dir.path(), &words, stdin).await
+}
+
+/// The binary with a data directory.
+pub(crate) async fn run(data_dir: &Path, words: &[&str], stdin: &str) -> Said {
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_appm"))
+        .args(words)
+        .env("APPM_DATA_DIR", data_dir)
+        .env_remove("APPM_KUBECONFIG")
+        .env_remove("APPM_NAMESPACE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[tokio::test]
+async fn an_absent_server_is_exit_code_5_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run(folder.path(), &["get", "apps"], "").await.fails(5);
+    assert!(said.contains("no appm server answers at"), "{said}");
+    assert!(said.contains("`appm up`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run(folder.path(), &["get", "apz"], "").await.fails(2);
+    assert!(said.contains("did you mean"), "{said}");
+    assert!(run(folder.path(), &["aply"], "").await.fails(2).contains("'apply'"));
+    assert!(run(folder.path(), &[], "").await.fails(2).contains("Usage"));
+    assert!(run(folder.path(), &["--help"], "").await.ok().contains("appm up"));
+    assert!(run(folder.path(), &["exit-codes"], "").await.ok().contains("124"));
+}
