@@ -103,7 +103,7 @@ async fn dependents_are_found_by_the_uid_of_their_owner() {
     let key = Key::of::<Instance>("default", "web-0");
     let write = Write { key: key.clone(), expect: Expect::Absent, body: Some(owned), status_only: false };
     let made = store.commit(commit(Durability::Durable, vec![write])).await.expect("is created");
-    assert_eq!(store.dependents(&"uid-web".into()), [key.clone()]);
+    assert_eq!(store.dependents(&"uid-web".into()), std::slice::from_ref(&key));
     let gone = Write { key, expect: Expect::At(made.revision), body: None, status_only: false };
     store.commit(commit(Durability::Durable, vec![gone])).await.expect("goes");
     assert_eq!(store.dependents(&"uid-web".into()), []);

@@ -22,12 +22,13 @@ use crate::{
 };
 
 type Answer = Result<Committed, CommitError>;
+type Reply = oneshot::Sender<Answer>;
 
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Message {
     /// To do this.
-    Commit { commit: Commit, reply: oneshot::Sender<Answer> },
+    Commit { commit: Commit, reply: Reply },
     /// To end.
     Close { reply: oneshot::Sender<()> },
 }
@@ -55,6 +56,9 @@ struct Accepted {
     objects: Vec<Arc<StoredObject>>,
     durability: Durability,
 }
+
+/// The commits that are to be done, and the answers to the others.
+type Judged = (Vec<(Accepted, Reply)>, Vec<(Reply, Answer)>);
 
 /// What a group has written so far: for each key its new revision, or `None` if it is gone.
 type Overlay = HashMap<Key, Option<Rev>>;
@@ -131,7 +135,7 @@ impl Writer {
         self.core.hub().close();
     }
 
-    async fn write(&mut self, commits: Vec<(Commit, oneshot::Sender<Answer>)>) {
+    async fn write(&mut self, commits: Vec<(Commit, Reply)>) {
         if let Err(error) = self.reserve(commits.len() as u64).await {
             self.core.counters.failures.add();
             tracing::error!(%error, "cannot reserve revisions");
@@ -166,10 +170,7 @@ impl Writer {
     }
 
     /// Judges each commit against memory and what the group has done before it.
-    fn judge(
-        &mut self,
-        commits: Vec<(Commit, oneshot::Sender<Answer>)>,
-    ) -> (Vec<(Accepted, oneshot::Sender<Answer>)>, Vec<(oneshot::Sender<Answer>, Answer)>) {
+    fn judge(&mut self, commits: Vec<(Commit, Reply)>) -> Judged {
         let mut overlay = Overlay::new();
         let (mut accepted, mut answers) = (Vec::new(), Vec::new());
         let core = self.core.clone();
@@ -199,10 +200,10 @@ impl Writer {
 
     fn conclude(
         &mut self,
-        accepted: Vec<(Accepted, oneshot::Sender<Answer>)>,
+        accepted: Vec<(Accepted, Reply)>,
         durability: Durability,
         written: Result<(), EngineError>,
-        answers: &mut Vec<(oneshot::Sender<Answer>, Answer)>,
+        answers: &mut Vec<(Reply, Answer)>,
     ) {
         let counters = &self.core.counters;
         if let Err(error) = written {

@@ -39,7 +39,7 @@ fn killed(dir: &TempDir) -> TempDir {
 
 async fn refusal(dir: &Path, boot_id: &str) -> OpenError {
     let opened = async { Store::open(Box::new(engine(dir, boot_id).await?), clock(), Limits::default()).await };
-    opened.await.err().expect("is refused")
+    opened.await.expect_err("is refused")
 }
 
 #[tokio::test]

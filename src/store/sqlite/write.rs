@@ -316,7 +316,7 @@ async fn insert<T>(
         let (now, later) = rows.split_at(length);
         let tuple = format!("({})", vec!["?"; into.columns].join(","));
         let sql = format!("{}{}{}", into.head, vec![tuple; length].join(","), into.tail);
-        let query = now.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, row| bind(query, row));
+        let query = now.iter().fold(sqlx::query(AssertSqlSafe(sql)), &bind);
         query.execute(&mut *to).await?;
         rows = later;
     }
