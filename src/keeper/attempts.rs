@@ -29,6 +29,7 @@ use crate::{
 #[derive(Debug)]
 struct Gate {
     socket: UnixStream,
+    token: Option<u64>,
     start: Box<Start>,
     waiting: Vec<Waiting>,
 }
@@ -120,16 +121,12 @@ impl Keeper {
         self.end(key, End::Lost);
     }
 
-    pub(super) fn gate_opened(&mut self, token: u64, key: &StartKey) {
-        self.watches.forget(token);
-        self.close_gate(key);
-    }
-
     /// The child has executed its program, or has said why it cannot. In the latter case it stays behind its gate, so
     /// that its exit is taken for no more than the end of a refused start.
-    fn close_gate(&mut self, key: &StartKey) {
+    pub(super) fn close_gate(&mut self, key: &StartKey) {
         let Some(live) = self.live.get_mut(key) else { return };
         let Some(mut gate) = live.gate.take() else { return };
+        gate.token.into_iter().for_each(|token| self.watches.forget(token));
         let started = Started { pid: live.pid, start_time: live.at, adopted: false };
         let mut said = [0; 5];
         let length = gate.socket.read(&mut said).unwrap_or(0);
@@ -208,7 +205,7 @@ impl Keeper {
         self.by_pid.insert(pid, key.clone());
         let watched = self.watches.add(&socket, Source::Gate(key.clone()));
         let released = socket.write(&[1]);
-        let gate = Gate { socket, start, waiting: vec![to] };
+        let gate = Gate { socket, token: watched.as_ref().ok().copied(), start, waiting: vec![to] };
         self.live.insert(key.clone(), Live { pid, ticks, at: now, pidfd: None, gate: Some(gate) });
         if watched.is_err() || released.is_err() {
             // It runs, or ends by itself; either is seen when it is reaped, and the client may ask.
@@ -259,10 +256,14 @@ impl Keeper {
             return self.answer(to, Answer::Failed(format!("`{key}` runs")));
         }
         let Some(root) = self.root_of_ended(&key) else { return self.answer(to, Answer::Done) };
-        match self.ledger.append(Line::Forget { key: key.clone() }) {
-            Ok(()) if root.pid > 0 => self.acknowledged.push((root, to)),
-            Ok(()) => self.answer(to, Answer::Done),
-            Err(e) => self.answer(to, Answer::Failed(format!("cannot write the state file: {e}"))),
+        if let Err(e) = self.ledger.append(Line::Forget { key: key.clone() }) {
+            return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));
+        }
+        self.pump.tidy(&key, self.ledger.book());
+        if root.pid > 0 {
+            self.acknowledged.push((root, to));
+        } else {
+            self.answer(to, Answer::Done);
         }
     }
 

@@ -56,6 +56,7 @@ use self::{
     ledger::Ledger,
     prepare::Inherited,
     protocol::Answer,
+    pump::Pump,
     serve::{Keeper, Outcome, complain},
 };
 use crate::clock::{Clock, System};
@@ -111,6 +112,9 @@ impl Args {
 }
 
 fn run(args: Args) -> io::Result<()> {
+    if args.resume.is_none() {
+        spawn::close_inherited();
+    }
     std::env::set_current_dir(&args.dir)?;
     let signals = settle()?;
     match args.resume {
@@ -174,6 +178,9 @@ fn fresh(signals: SignalFd, starter: Option<UnixStream>) -> io::Result<()> {
         };
     }
     let ledger = Ledger::open(Path::new(STATE), &boot_id()?, System.now())?;
+    // What is in the FIFOs must be held before the old logger lets go of it.
+    let mut pump = Pump::default();
+    pump.reopen(ledger.book());
     if let Some((pid, ticks)) = ledger.book().logger {
         pump::end_orphan(pid, ticks);
     }
@@ -182,7 +189,7 @@ fn fresh(signals: SignalFd, starter: Option<UnixStream>) -> io::Result<()> {
     let listener = UnixListener::bind(SOCKET_PATH)?;
     std::fs::set_permissions(SOCKET_PATH, std::fs::Permissions::from_mode(0o600))?;
     let mut keeper = Keeper::new(ledger, listener, signals, build_id(Path::new("/proc/self/exe"))?, inherited)?;
-    keeper.pump.reopen()?;
+    keeper.pump = pump;
     keeper.take_over(&|_| false)?;
     if let Some(mut starter) = starter {
         // A starter that did not wait has nothing to be told.

@@ -5,6 +5,8 @@ use std::{
     io::{self, Read},
 };
 
+use crate::drivers::StartKey;
+
 /// The fields of `/proc/PID/stat` that tell one process from a later one with the same number, and its kin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -47,11 +49,15 @@ pub(super) fn pids() -> io::Result<impl Iterator<Item = i32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// True if a process was started with this Instance and attempt in its environment.
-pub(super) fn is_tagged(pid: i32, uid: &str, attempt: u32) -> bool {
-    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-    let wanted = [format!("APPM_INSTANCE_UID={uid}"), format!("APPM_ATTEMPT={attempt}")];
-    wanted.iter().all(|tag| environ.split(|byte| *byte == 0).any(|var| var == tag.as_bytes()))
+/// The Instance and attempt in whose environment a process was started.
+pub(super) fn tag(pid: i32) -> Option<StartKey> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = |name: &[u8]| {
+        let found = environ.split(|byte| *byte == 0).find_map(|var| var.strip_prefix(name))?;
+        std::str::from_utf8(found).ok()
+    };
+    let attempt = value(b"APPM_ATTEMPT=")?.parse().ok()?;
+    Some(StartKey { uid: value(b"APPM_INSTANCE_UID=")?.into(), attempt })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What is said over the keeper's socket: frames of a little-endian `u32` length and JSON.
 //!
 //! Requests carry an id and may be pipelined; answers bear it and may come in another order. Ends are pushed to every
-//! client that has said hello. Both sides ignore nothing: an unknown request is answered with [`Answer::Failed`].
+//! client that has said hello. `Hello` and `Replace` must stay what they are for ever: by them a keeper of another version
+//! is found out and replaced.
 
 use std::path::PathBuf;
 

@@ -72,8 +72,8 @@ impl Pump {
     }
 
     /// Holds the FIFOs that an earlier keeper left: everything that is not drained has its FIFOs on disk still.
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
-        let Ok(instances) = std::fs::read_dir("instances") else { return Ok(()) };
+    pub(super) fn reopen(&mut self, book: &Book) {
+        let Ok(instances) = std::fs::read_dir("instances") else { return };
         for instance in instances.filter_map(Result::ok) {
             let Ok(uid) = instance.file_name().into_string() else { continue };
             let Ok(attempts) = std::fs::read_dir(instance.path()) else { continue };
@@ -81,16 +81,13 @@ impl Pump {
                 let number = attempt.file_name().to_str().and_then(|name| name.parse().ok());
                 let Some(number) = number else { continue };
                 let key = StartKey { uid: uid.as_str().into(), attempt: number };
-                if self.taps.contains_key(&key) {
-                    continue;
-                }
                 let open = |name: &str| prepare::open_tap(&attempt.path().join(name));
-                if let (Ok(out), Ok(err)) = (open("out.fifo"), open("err.fifo")) {
-                    self.taps.insert(key, [out, err]);
+                match (open("out.fifo"), open("err.fifo")) {
+                    (Ok(out), Ok(err)) => drop(self.taps.insert(key, [out, err])),
+                    _ => self.tidy(&key, book),
                 }
             }
         }
-        Ok(())
     }
 
     /// Starts a logger and tells it of everything that is not drained.
@@ -153,13 +150,24 @@ impl Pump {
     }
 
     /// Nothing more will come from this attempt.
-    pub(super) fn drained(&mut self, key: &StartKey) {
+    pub(super) fn drained(&mut self, key: &StartKey, book: &Book) {
         let dir = prepare::attempt_dir(key);
         for name in ["out.fifo", "err.fifo"] {
             // Gone already if the Instance was removed meanwhile.
             let _ = std::fs::remove_file(dir.join(name));
         }
         self.taps.remove(key);
+        self.tidy(key, book);
+    }
+
+    /// Removes the directory of an attempt that is drained and forgotten.
+    pub(super) fn tidy(&self, key: &StartKey, book: &Book) {
+        if !self.taps.contains_key(key) && !book.attempts.contains_key(key) {
+            let dir = prepare::attempt_dir(key);
+            // Whatever is not there need not be removed; whatever cannot be goes with the Instance.
+            let _ = std::fs::remove_file(dir.join("script"));
+            let _ = std::fs::remove_dir(dir);
+        }
     }
 }
 

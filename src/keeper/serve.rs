@@ -141,7 +141,7 @@ impl Keeper {
                     Some(Source::Listener) => self.accept(),
                     Some(Source::Logger) => self.logger_says(token),
                     Some(Source::Client) => self.client_says(token, event.flags),
-                    Some(Source::Gate(key)) => self.gate_opened(token, &key),
+                    Some(Source::Gate(key)) => self.close_gate(&key),
                     Some(Source::Adopted(key)) => self.adopted_ended(token, &key),
                     None => {}
                 }
@@ -186,7 +186,7 @@ impl Keeper {
         let received = self.pump.receive();
         for report in received.frames {
             match report {
-                Report::Drained { key } => self.pump.drained(&key),
+                Report::Drained { key } => self.pump.drained(&key, self.ledger.book()),
                 Report::Dropped { uid } => {
                     let done = self.removing.extract_if(.., |(removed, _)| *removed == uid).collect::<Vec<_>>();
                     done.into_iter().for_each(|(_, to)| self.answer(to, Answer::Done));
@@ -219,7 +219,13 @@ impl Keeper {
     }
 
     fn accept(&mut self) {
-        while let Ok((socket, _)) = self.listener.accept() {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Out of descriptors: the caller stays in line. A short pause, or this loop would run hot.
+                Err(_) => return std::thread::sleep(std::time::Duration::from_millis(5)),
+            };
             let me = rustix::process::geteuid();
             let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);
             if !peer.is_ok_and(|uid| uid == me || uid.is_root()) {
@@ -260,6 +266,8 @@ impl Keeper {
         let greeted = self.clients.get(&to.0).is_some_and(|client| client.greeted);
         match request {
             Request::Hello { version } => self.hello(to, version),
+            // Asked for by clients of other versions above all.
+            Request::Replace { exe } => self.outcome = Some(Outcome::Replace { exe, asked_by: to }),
             _ if !greeted => self.answer(to, Answer::Failed("say hello first".to_owned())),
             Request::List => self.list(to),
             Request::Start(start) => self.start(to, start),
@@ -271,7 +279,6 @@ impl Keeper {
                 self.pump.order(&Order::Limits { uid, limits });
                 self.answer(to, Answer::Done);
             }
-            Request::Replace { exe } => self.outcome = Some(Outcome::Replace { exe, asked_by: to }),
             Request::Quit => self.quit(to),
         }
     }

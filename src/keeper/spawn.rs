@@ -268,6 +268,15 @@ pub(super) fn detach() -> io::Result<bool> {
     }
 }
 
+/// Closes what whoever started us left open: a keeper lives long, and must not hold other people's files and locks.
+/// Must be called before anything is opened.
+pub(super) fn close_inherited() {
+    // SAFETY: nothing in this process owns a descriptor above the standard streams yet.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+    }
+}
+
 /// Takes over a descriptor that an earlier image of this process, or its parent, left open for it.
 pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl(2) on a number is harmless; it fails if nothing is open there.

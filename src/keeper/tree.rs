@@ -39,6 +39,7 @@ pub(super) fn members(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> Vec<Membe
         .filter(|(_, root)| root.pid > 0 && (root.alive || proc::stat(root.pid).is_none()))
         .map(|(index, root)| (root.pid, index))
         .collect();
+    let by_key: BTreeMap<_, _> = roots.iter().enumerate().map(|(index, root)| (root.key.clone(), index)).collect();
     let oldest = roots.iter().map(|root| root.ticks).min().unwrap_or(0);
     let Ok(pids) = proc::pids() else { return Vec::new() };
     let mut found = HashMap::new();
@@ -50,7 +51,7 @@ pub(super) fn members(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> Vec<Membe
         }
         let Some(stat) = proc::stat(pid).filter(|stat| stat.ticks >= oldest) else { continue };
         let root = by_pid.get(&session).or_else(|| by_pid.get(&stat.pgrp)).or_else(|| by_pid.get(&stat.ppid));
-        match root.copied().or_else(|| tagged(roots, pid)) {
+        match root.copied().or_else(|| by_key.get(&proc::tag(pid)?).copied()) {
             Some(root) => {
                 found.insert(pid, Member { root, pid, ticks: stat.ticks });
             }
@@ -59,10 +60,6 @@ pub(super) fn members(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> Vec<Membe
     }
     descend(&mut found, foreign);
     found.into_values().filter(|member| member.ticks >= roots[member.root].ticks).collect()
-}
-
-fn tagged(roots: &[Root], pid: i32) -> Option<usize> {
-    roots.iter().position(|root| proc::is_tagged(pid, root.key.uid.as_str(), root.key.attempt))
 }
 
 /// Children of members are members.

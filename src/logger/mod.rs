@@ -238,7 +238,7 @@ impl Logger {
     fn step(&mut self, key: &StartKey, stream: Stream) -> Option<Moved> {
         let pumped = self.pumped.get_mut(key)?;
         let tap = pumped.taps[stream as usize].as_mut()?;
-        let moved = match self.scratch.peek(&tap.fifo, pumped.sink.has(stream)) {
+        let moved = match self.scratch.peek(&tap.fifo, pumped.sink.has_room(stream)) {
             Ok(Moved::Some(_)) => pumped.sink.take(&tap.fifo, stream, System.now()),
             other => other,
         };
@@ -343,8 +343,7 @@ impl Scratch {
         Ok(Self { read, write })
     }
 
-    /// Whether there is something in a FIFO. Asked only before there is a file, so that an attempt that writes nothing
-    /// has none.
+    /// Whether there is something in a FIFO. Asked only before a file is made, so that none is made for nothing.
     fn peek(&self, fifo: &OwnedFd, known: bool) -> io::Result<Moved> {
         if known {
             return Ok(Moved::Some(0));

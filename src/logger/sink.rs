@@ -70,9 +70,10 @@ impl Sink {
         self.limits = limits;
     }
 
-    /// True if there is a file for this stream in the current segment.
-    pub(super) fn has(&self, stream: Stream) -> bool {
-        self.open.as_ref().is_some_and(|open| open.streams[stream as usize].is_some())
+    /// True if there is a file for this stream in the current segment, and room in it.
+    pub(super) fn has_room(&self, stream: Stream) -> bool {
+        self.lengths.iter().sum::<u64>() < self.limits.max_size
+            && self.open.as_ref().is_some_and(|open| open.streams[stream as usize].is_some())
     }
 
     pub(super) fn is_open(&self) -> bool {

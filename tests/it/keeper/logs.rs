@@ -66,6 +66,57 @@ async fn a_killed_keeper_loses_and_doubles_nothing() {
     assert!(found == wanted, "{} of {}", found.len(), wanted.len());
 }
 
+/// Children come and go while keeper and logger are killed by turns; the one that is left keeps what is under way.
+#[tokio::test]
+async fn output_is_whole_however_often_keeper_and_logger_are_killed_by_turns() {
+    let mut bench = Bench::new().await;
+    let keys: Vec<_> = (0..8).map(|n| key(&format!("chaos{n}"), 1)).collect();
+    // Some end early, so that their last words are in a FIFO that nobody writes to any more.
+    for (n, key) in keys.iter().enumerate() {
+        let text = format!("for n in $(seq 1 {}); do seq 1 2000; seq 1 50 >&2; sleep 0.05; done", 3 * (n + 1));
+        bench.run(script(key, &text)).await;
+    }
+    for turn in 0..12 {
+        let logger = bench.logger_pid();
+        if turn % 3 == 0 {
+            signal(bench.keeper_pid(), Signal::SIGKILL);
+            bench.resync().await;
+        } else {
+            signal(logger, Signal::SIGKILL);
+        }
+        wait_for("another logger", || if super::runs(logger) { Err("it runs".to_owned()) } else { Ok(()) });
+        bench.logger_pid();
+    }
+    for (n, key) in keys.iter().enumerate() {
+        bench.end_of(key).await;
+        let rounds = 3 * (n + 1);
+        let (out, err) = (numbers(2000).repeat(rounds), numbers(50).repeat(rounds));
+        let found = bench.output(key, Stream::Out, out.len());
+        assert!(found == out, "{key}: {} of {} bytes", found.len(), out.len());
+        assert!(bench.output(key, Stream::Err, err.len()) == err, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_leave_no_directories_behind() {
+    let mut bench = Bench::new().await;
+    for attempt in 1..=20 {
+        let own = key("again", attempt);
+        bench.run(script(&own, "echo $APPM_ATTEMPT; exit 1")).await;
+        bench.end_of(&own).await;
+        bench.driver.acknowledge(&own).await.unwrap();
+    }
+    let dir = bench.path().join(format!("instances/{}", key("again", 1).uid));
+    wait_for("the attempts to be drained", || {
+        let mut names: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        if names == ["logs", "work"] { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+    let logs = appm::logger::read::attempts(&dir.join("logs")).unwrap();
+    assert_eq!(logs, (16..=20).collect::<Vec<_>>(), "as many as are kept");
+    assert_eq!(bench.text(&key("again", 20), 3), "20\n");
+}
+
 #[tokio::test]
 async fn files_are_rotated_by_size_and_the_oldest_go() {
     let mut bench = Bench::new().await;
