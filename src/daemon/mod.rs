@@ -29,9 +29,9 @@ use crate::{
     auth::Identity,
     client::SharedClient,
     clock::{self, SharedClock},
-    controllers,
+    controllers::{self, namespace::NamespaceController},
     drivers::process::{ConnectError, ProcessDriver},
-    runtime::EventRecorder,
+    runtime::{self, EventRecorder},
     server::{self, Foundation, Readiness, RunningServer, ServerConfig},
     store::{Limits, OpenError, Sqlite, Store},
 };
@@ -176,7 +176,11 @@ impl Parts {
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
         });
-        self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
+        self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));        self.run("namespace", |client, clock, ready, shutdown| {
+            let controller = Arc::new(NamespaceController::new(client.clone()));
+            Box::pin(runtime::run(controller, client, clock, ready, shutdown))
+        });
+
         let config = AgentConfig { node: facts, address: "127.0.0.1".to_owned(), account: agent::system_account };
         let agent = Agent::new(config, local(&self.admission, "agent"), driver, self.clock.clone(), of_agent);
         let (ready, is_ready) = watch::channel(false);
