@@ -1,6 +1,9 @@
 //! Gives the server the output of Instances, read from the files that the logger writes.
 
-use std::{path::{Path, PathBuf}, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     api::{Instance, Object, Status},

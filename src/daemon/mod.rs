@@ -176,7 +176,8 @@ impl Parts {
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
         });
-        self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));        self.run("namespace", |client, clock, ready, shutdown| {
+        self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
+        self.run("namespace", |client, clock, ready, shutdown| {
             let controller = Arc::new(NamespaceController::new(client.clone()));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
