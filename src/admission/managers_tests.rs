@@ -1,3 +1,5 @@
+//! The table of cases of server-side apply, and its laws.
+
 //! Tables and laws of field ownership: who owns what after apply, update and conflict.
 
 use std::sync::Arc;

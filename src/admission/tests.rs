@@ -1,3 +1,5 @@
+//! Admission over a real store in memory: one test for each promise.
+
 //! The one way in, over a store in memory: Kubernetes' semantics verb by verb.
 
 use futures::StreamExt;

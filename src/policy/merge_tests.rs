@@ -1,3 +1,5 @@
+//! The table of cases of merging, and its laws.
+
 //! Tables and laws of merging: lists by key, sets, atomic values.
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Both collectors on a real store, beside each other, as the daemon runs them.
+
 use std::{future::Future, sync::Arc};
 
 use serde_json::{Value, json};
