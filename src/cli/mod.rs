@@ -28,9 +28,11 @@ mod resources;
 mod restart;
 mod scale;
 mod screen;
+mod server;
 mod settings;
 mod stop;
 mod table;
+mod up;
 mod version;
 mod wait;
 mod words;
@@ -69,6 +71,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Up(up::UpArgs),
     Apply(apply::ApplyArgs),
     Add(add::AddArgs),
     Get(get::GetArgs),
@@ -89,6 +92,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     ApiResources(api_resources::ApiResourcesArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
+    Server(server::ServerArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
     /// List the exit codes
@@ -126,6 +130,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &global),
+        Command::Server(args) => server::run(args, &global),
+        Command::Up(args) => up::run(args, &global),
         Command::ExitCodes => Ok(screen::print(exit_codes_text())?),
         command => client_command(command, &global),
     }
@@ -156,6 +162,8 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::Explain(_)
             | Command::ApiResources(_)
             | Command::Kubeconfig(_)
+            | Command::Server(_)
+            | Command::Up(_)
             | Command::ExitCodes => unreachable!("commands that are no clients are done by `run`"),
         }
     })

@@ -1,0 +1,304 @@
+//! `appm server`: the server in the foreground; `appm server stop`: ends the one that runs.
+
+use std::{
+    fs::OpenOptions,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Mutex,
+    time::Duration,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::OwnedFd,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use tokio::{
+    net::UnixStream,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    api::GoDuration,
+    daemon::{self, Apps, DataDir, Running, Settings},
+};
+
+use super::{
+    error::{CliError, Exit},
+    screen,
+    settings::{self, Global},
+};
+
+/// Form of the server's own log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Run the server, or stop it
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  appm server                                         data and port where they usually are
+  appm server --data-dir /srv/appm --listen 127.0.0.1:0   port 0: any that is free
+  appm server stop                                    Apps go on
+  appm server stop --apps                             everything ends
+
+When everything is loaded and looked at once, `ready https://HOST:PORT` is printed, and systemd
+is notified. SIGTERM and ctrl-C end the server; Apps go on without it and are found again by the
+next one. The server's log goes to stderr; APPM_LOG says how much of it (`info`, `debug`,
+`appm=trace`)."
+)]
+pub(super) struct ServerArgs {
+    #[command(subcommand)]
+    command: Option<ServerCommand>,
+    #[command(flatten)]
+    options: ServerOptions,
+    /// Form of the log on stderr: text or json
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, hide_possible_values = true)]
+    log_format: LogFormat,
+    /// Leave the terminal's session: what `up --detach` starts
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+/// What a server can be told.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServerOptions {
+    /// Where HTTPS is served; port 0: any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", env = "APPM_LISTEN", hide_env_values = true, default_value_t = Settings::DEFAULT_LISTEN)]
+    pub(super) listen: SocketAddr,
+    /// The name of this machine as a Node [default: the host's]
+    #[arg(long, value_name = "NAME", env = "APPM_NODE_NAME", hide_env_values = true)]
+    pub(super) node_name: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+enum ServerCommand {
+    /// Stop the server; Apps go on
+    Stop(StopArgs),
+}
+
+#[derive(Args, Debug)]
+struct StopArgs {
+    /// Stop every App, too; the next server starts them again
+    #[arg(long)]
+    apps: bool,
+    /// How long to wait for the end; 0: as long as it takes
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    timeout: GoDuration,
+}
+
+pub(super) fn run(args: ServerArgs, global: &Global) -> Result<(), CliError> {
+    match args.command {
+        Some(ServerCommand::Stop(stop)) => runtime(1)?.block_on(stop_server(&stop, global)),
+        None => {
+            if args.detached {
+                // Fails only for the leader of a group, which what `up` starts is not.
+                let _ = nix::unistd::setsid();
+            }
+            log_to_stderr(args.log_format);
+            runtime(2)?.block_on(serve(&args.options, global))
+        }
+    }
+}
+
+/// An async runtime with at least that many threads.
+pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, CliError> {
+    let cores = std::thread::available_parallelism().map_or(threads, usize::from);
+    let built = match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().worker_threads(cores.max(threads)).enable_all().build(),
+    };
+    built.map_err(|e| CliError::io("cannot start", &e))
+}
+
+fn filter() -> EnvFilter {
+    EnvFilter::new(settings::environment("APPM_LOG").unwrap_or_else(|| "info".to_owned()))
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).with_ansi(false);
+    // A second subscriber in one process is a test's affair.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+/// The log of a server that shares its terminal with a picture.
+pub(super) fn log_to_file(data_dir: &Path) -> Result<PathBuf, CliError> {
+    let path = data_dir.join("server.log");
+    let opened =
+        std::fs::create_dir_all(data_dir).and_then(|()| OpenOptions::new().create(true).append(true).open(&path));
+    let file = opened.map_err(|e| CliError::io(&format!("cannot write {}", path.display()), &e))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(Mutex::new(file)).with_ansi(false);
+    let _ = builder.try_init();
+    Ok(path)
+}
+
+/// Starts the server in this process.
+pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Running, CliError> {
+    let exe = daemon::this_binary().map_err(|e| CliError::io("cannot find the running program", &e))?;
+    let settings = Settings {
+        data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
+        listen: options.listen,
+        node_name: options.node_name.clone(),
+        exe,
+    };
+    daemon::start(settings)
+        .await
+        .map_err(|error| CliError::failed(format!("cannot start the server: {}", chain(&error))))
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// How a server is asked to end.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    /// What `server stop --apps` sends.
+    with_apps: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            with_apps: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Apps {
+        tokio::select! {
+            _ = self.terminate.recv() => Apps::Leave,
+            _ = self.interrupt.recv() => Apps::Leave,
+            _ = self.with_apps.recv() => Apps::Stop,
+        }
+    }
+}
+
+async fn serve(options: &ServerOptions, global: &Global) -> Result<(), CliError> {
+    let mut signals = Signals::new().map_err(|e| CliError::io("cannot listen for signals", &e))?;
+    let mut running = start(options, global).await?;
+    let early = tokio::select! {
+        () = running.ready() => None,
+        apps = signals.next() => Some(apps),
+    };
+    let apps = match early {
+        Some(apps) => apps,
+        None => {
+            // Whoever started the server may have closed its stdout; that is no reason to end.
+            let _ = screen::line(format_args!("ready {}", running.url()));
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            tokio::select! {
+                apps = signals.next() => apps,
+                apps = running.stop_requested() => apps,
+            }
+        }
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    running.stop(apps).await;
+    Ok(())
+}
+
+/// The process behind the socket of a data directory, if one answers.
+async fn server_process(data_dir: &Path) -> Option<Pid> {
+    let stream = UnixStream::connect(data_dir.join("appm.sock")).await.ok()?;
+    stream.peer_cred().ok()?.pid().and_then(Pid::from_raw)
+}
+
+async fn stop_server(args: &StopArgs, global: &Global) -> Result<(), CliError> {
+    let data_dir = global.data_dir();
+    let process = match server_process(&data_dir).await {
+        Some(pid) => pidfd_open(pid, PidfdFlags::empty()).ok(),
+        None => None,
+    };
+    let Some(process) = process else {
+        if args.apps {
+            return stop_orphans(&data_dir, global).await;
+        }
+        let socket = data_dir.join("appm.sock");
+        return Err(CliError::new(Exit::NoServer, format!("no appm server answers at {}", socket.display())));
+    };
+    let signal = if args.apps { Signal::USR2 } else { Signal::TERM };
+    pidfd_send_signal(&process, signal).map_err(|e| CliError::io("cannot signal the server", &e.into()))?;
+    let limit = Some(args.timeout.0).filter(|t| !t.is_zero());
+    let ended = tokio::task::spawn_blocking(move || ends_within(&process, limit)).await;
+    match ended.map_err(|e| CliError::failed(e.to_string()))? {
+        true if args.apps => screen::line("server and Apps stopped")?,
+        true => screen::line("server stopped; its Apps go on")?,
+        false => return Err(CliError::new(Exit::Timeout, format!("the server has not ended after {}", args.timeout))),
+    }
+    Ok(())
+}
+
+/// Apps that go on without a server: a server is needed once more, to end them as they want to be ended.
+async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> {
+    if !data_dir.join("keeper/keeper.sock").exists() {
+        let message = format!("nothing of appm runs in {}", data_dir.display());
+        return Err(CliError::new(Exit::NoServer, message));
+    }
+    let options = ServerOptions { listen: SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0), node_name: None };
+    let mut running = start(&options, global).await?;
+    running.ready().await;
+    running.stop(Apps::Stop).await;
+    screen::line("Apps stopped")?;
+    Ok(())
+}
+
+/// Whether a process ends in time.
+fn ends_within(process: &OwnedFd, limit: Option<Duration>) -> bool {
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    loop {
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref()) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Starts a server of its own in the background, and returns when it is ready.
+pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result<String, CliError> {
+    let data_dir = global.data_dir();
+    let log = data_dir.join("server.log");
+    let opened =
+        std::fs::create_dir_all(&data_dir).and_then(|()| OpenOptions::new().create(true).append(true).open(&log));
+    let log_file = opened.map_err(|e| CliError::io(&format!("cannot write {}", log.display()), &e))?;
+    let exe = daemon::this_binary().map_err(|e| CliError::io("cannot find the running program", &e))?;
+    let mut command = Command::new(exe);
+    command.arg("server").arg("--detached").arg("--data-dir").arg(&data_dir);
+    command.arg("--listen").arg(options.listen.to_string());
+    if let Some(name) = &options.node_name {
+        command.arg("--node-name").arg(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
+    let mut child = command.spawn().map_err(|e| CliError::io("cannot start a server", &e))?;
+    let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    for line in lines.map_while(Result::ok) {
+        if let Some(address) = line.strip_prefix("ready ") {
+            return Ok(address.to_owned());
+        }
+    }
+    let _ = child.wait();
+    let last = std::fs::read_to_string(&log).unwrap_or_default();
+    let last = last.lines().next_back().unwrap_or("it said nothing").to_owned();
+    Err(CliError::failed(format!("the server did not become ready: {last}"))
+        .help(format!("its log is {}", log.display())))
+}
