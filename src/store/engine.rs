@@ -102,6 +102,8 @@ pub struct Loaded {
     pub oldest: Oldest,
     /// Whether something may be missing.
     pub tail: Tail,
+    /// Where all this was read from, for messages.
+    pub place: PathBuf,
 }
 
 /// One live object.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
+    path::Path,
     sync::Arc,
 };
 
@@ -24,12 +24,12 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn load(revision: Rev, objects: Vec<LoadedObject>) -> Result<Self, OpenError> {
+    pub(super) fn load(revision: Rev, place: &Path, objects: Vec<LoadedObject>) -> Result<Self, OpenError> {
         let mut index = Self { revision, kinds: BTreeMap::new(), uids: HashMap::new(), owners: BTreeSet::new() };
         for LoadedObject { key, revision, body } in objects {
             let stored = StoredObject::new(key.clone(), revision, &body).map_err(|e| OpenError::Corrupt {
-                file: PathBuf::from(key.to_string()),
-                detail: format!("the object cannot be read: {e}"),
+                file: place.to_owned(),
+                detail: format!("`{key}` cannot be read: {e}"),
             })?;
             index.put(&Arc::new(stored));
         }

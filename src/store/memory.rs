@@ -198,6 +198,7 @@ impl Image {
             reserved: self.reserved,
             oldest: self.oldest,
             tail: if self.clean || self.boot == boot { Tail::Whole } else { Tail::Doubtful },
+            place: "memory".into(),
         }
     }
 

@@ -115,10 +115,11 @@ impl Store {
             }
         };
         let oldest = Oldest { main: oldest.main.max(FIRST), short: oldest.short.max(FIRST) };
+        let index = Index::load(revision, &loaded.place, loaded.objects)?;
+        // The first thing that is written: everything could be read.
         let reserved = Rev(revision.0 + limits.block);
         engine.reserve(reserved, oldest).await.map_err(OpenError::Engine)?;
 
-        let index = Index::load(revision, loaded.objects)?;
         let core = Arc::new(Core {
             engine,
             hub: Mutex::new(Hub::new(revision, &limits)),

@@ -40,6 +40,8 @@ pub(super) struct Writer {
     newest: Rev,
     reserved: Rev,
     compaction: Compaction,
+    /// Up to where rows were removed.
+    removed: Bounds,
 }
 
 /// Where the removal of old rows stands.
@@ -60,12 +62,20 @@ struct Accepted {
 /// The commits that are to be done, and the answers to the others.
 type Judged = (Vec<(Accepted, Reply)>, Vec<(Reply, Answer)>);
 
-/// What a group has written so far: for each key its new revision, or `None` if it is gone.
-type Overlay = HashMap<Key, Option<Rev>>;
+/// What a group has written so far; `None` for what is gone.
+type Overlay = HashMap<Key, Option<Arc<StoredObject>>>;
+
+/// A commit on its way to the disk.
+struct Pending {
+    revision: Rev,
+    objects: Vec<Arc<StoredObject>>,
+    deleted: Vec<bool>,
+    reply: Reply,
+}
 
 impl Writer {
     pub(super) fn new(core: Arc<Core>, clock: SharedClock, newest: Rev, reserved: Rev) -> Self {
-        Self { core, clock, newest, reserved, compaction: Compaction::Waiting }
+        Self { core, clock, newest, reserved, compaction: Compaction::Waiting, removed: Bounds::default() }
     }
 
     /// Serves the queue until the store is closed or dropped.
@@ -147,9 +157,9 @@ impl Writer {
         let (accepted, mut answers) = self.judge(commits);
         if !accepted.is_empty() {
             let durability = accepted.iter().map(|(a, _)| a.durability).max().unwrap_or_default();
-            let txns = accepted.iter().map(|(a, _)| a.txn.clone()).collect();
+            let (txns, pending) = accepted.into_iter().map(depart).unzip();
             let written = self.core.engine.commit(Group { txns, durability }).await;
-            self.conclude(accepted, durability, written, &mut answers);
+            self.conclude(pending, durability, written, &mut answers);
         }
         for (reply, answer) in answers {
             // Whoever does not listen any more has still been served.
@@ -175,15 +185,12 @@ impl Writer {
         let (mut accepted, mut answers) = (Vec::new(), Vec::new());
         let core = self.core.clone();
         let index = core.index();
-        // Deleting what the same group has just made needs the object itself.
-        let mut fresh: HashMap<Key, Arc<StoredObject>> = HashMap::new();
         for (commit, reply) in commits {
-            match accept(commit, self.newest.next(), &index, &overlay, &fresh) {
+            match accept(commit, self.newest.next(), &index, &overlay) {
                 Ok(done) => {
                     self.newest = self.newest.next();
                     for (row, object) in done.txn.rows.iter().zip(&done.objects) {
-                        overlay.insert(row.key.clone(), (!row.deleted).then_some(done.txn.revision));
-                        fresh.insert(row.key.clone(), object.clone());
+                        overlay.insert(row.key.clone(), (!row.deleted).then(|| object.clone()));
                     }
                     accepted.push((done, reply));
                 }
@@ -200,7 +207,7 @@ impl Writer {
 
     fn conclude(
         &mut self,
-        accepted: Vec<(Accepted, Reply)>,
+        pending: Vec<Pending>,
         durability: Durability,
         written: Result<(), EngineError>,
         answers: &mut Vec<(Reply, Answer)>,
@@ -208,34 +215,33 @@ impl Writer {
         let counters = &self.core.counters;
         if let Err(error) = written {
             counters.failures.add();
-            tracing::error!(%error, commits = accepted.len(), "cannot write");
+            tracing::error!(%error, commits = pending.len(), "cannot write");
             let refusal = CommitError::Unwritable(error.to_string());
-            answers.extend(accepted.into_iter().map(|(_, reply)| (reply, Err(refusal.clone()))));
+            answers.extend(pending.into_iter().map(|commit| (commit.reply, Err(refusal.clone()))));
             return;
         }
         counters.groups.add();
         if durability == Durability::Durable {
             counters.synced.add();
         }
-        let mut done = Vec::with_capacity(accepted.len());
-        for (Accepted { txn, objects, .. }, reply) in accepted {
+        self.publish(&pending);
+        for Pending { revision, objects, reply, .. } in pending {
             counters.commits.add();
-            let deleted: Vec<bool> = txn.rows.iter().map(|row| row.deleted).collect();
-            answers.push((reply, Ok(Committed { revision: txn.revision, objects: objects.clone() })));
-            done.push((txn.revision, objects, deleted));
+            answers.push((reply, Ok(Committed { revision, objects })));
         }
-        self.publish(done);
     }
 
     /// Shows a written group to readers, all of it at once, and then to watchers.
-    fn publish(&self, done: Vec<(Rev, Vec<Arc<StoredObject>>, Vec<bool>)>) {
+    fn publish(&self, done: &[Pending]) {
         let mut hub = self.core.hub();
         let mut batches: Vec<(&'static KindInfo, Batch)> = Vec::new();
         {
             let mut index = self.core.index.write().expect("nobody panics while holding the index");
-            for (revision, objects, deleted) in done {
+            for Pending { revision, objects, deleted, .. } in done {
+                let revision = *revision;
                 let mut by_kind: BTreeMap<&'static KindInfo, Batch> = BTreeMap::new();
-                for (new, deleted) in objects.into_iter().zip(deleted) {
+                for (new, &deleted) in objects.iter().zip(deleted) {
+                    let new = new.clone();
                     let old = if deleted { index.remove(&new.key) } else { index.put(&new) };
                     let kind = new.key.kind;
                     let batch = by_kind.entry(kind).or_insert_with(|| Batch { revision, changes: Vec::new() });
@@ -270,7 +276,9 @@ impl Writer {
             let Oldest { main, short } = bounds.oldest;
             *oldest = Oldest { main: oldest.main.max(main), short: oldest.short.max(short) };
         }
-        self.compaction = Compaction::Removing(bounds);
+        if bounds != self.removed {
+            self.compaction = Compaction::Removing(bounds);
+        }
         Ok(())
     }
 
@@ -278,23 +286,25 @@ impl Writer {
         let more = self.core.engine.compact(bounds, self.core.limits.compact_rows).await?;
         if !more {
             self.compaction = Compaction::Waiting;
+            self.removed = bounds;
         }
         Ok(())
     }
 }
 
-fn accept(
-    commit: Commit,
-    revision: Rev,
-    index: &Index,
-    overlay: &Overlay,
-    fresh: &HashMap<Key, Arc<StoredObject>>,
-) -> Result<Accepted, CommitError> {
+fn depart((accepted, reply): (Accepted, Reply)) -> (Txn, Pending) {
+    let Accepted { txn, objects, .. } = accepted;
+    let deleted = txn.rows.iter().map(|row| row.deleted).collect();
+    let pending = Pending { revision: txn.revision, objects, deleted, reply };
+    (txn, pending)
+}
+
+fn accept(commit: Commit, revision: Rev, index: &Index, overlay: &Overlay) -> Result<Accepted, CommitError> {
     let mut rows = Vec::with_capacity(commit.writes.len());
     let mut objects = Vec::with_capacity(commit.writes.len());
     for write in commit.writes {
         let current = match overlay.get(&write.key) {
-            Some(revision) => revision.and_then(|_| fresh.get(&write.key)),
+            Some(written) => written.as_ref(),
             None => index.get(&write.key),
         };
         let (row, object) = row(write, revision, current)?;

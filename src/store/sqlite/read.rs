@@ -37,7 +37,7 @@ impl Sqlite {
             writing.seq = Seq { main: row.get(1), short: row.get(2), history: row.get(3) };
         }
         let tail = if whole { Tail::Whole } else { Tail::Doubtful };
-        Ok(Loaded { objects, last, reserved: revision(meta.get(0)), oldest, tail })
+        Ok(Loaded { objects, last, reserved: revision(meta.get(0)), oldest, tail, place: self.file.clone() })
     }
 
     /// After a power loss: whether the disk kept its word.

@@ -127,6 +127,23 @@ async fn a_damaged_database_is_named_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn an_object_that_cannot_be_read_is_named_before_anything_is_written() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    create(&store, "web").await;
+    let copy = killed(&dir);
+    let engine = engine(copy.path(), "boot-1").await.unwrap();
+    sqlx::query("UPDATE object SET body = CAST('{\"metadata\":{\"name\":7}}' AS BLOB)")
+        .execute(engine.writing.lock().await.connection())
+        .await
+        .unwrap();
+    let engine = Arc::new(engine);
+    let refused = Store::open(Box::new(Shared(engine.clone())), clock(), Limits::default()).await.unwrap_err();
+    assert!(matches!(&refused, OpenError::Corrupt { detail, .. } if detail.contains("default/web")), "{refused}");
+    assert_eq!(engine.load().await.unwrap().reserved, Rev(1 + Limits::default().block));
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_release_is_refused() {
     let dir = TempDir::new().unwrap();
     let engine = engine(dir.path(), "boot-1").await.unwrap();

@@ -118,7 +118,7 @@ impl Writing {
         let connection = self.ready(engine, mode).await?;
         let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *connection).await?;
         if free > FREE_PAGES {
-            sqlx::query("PRAGMA incremental_vacuum(256)").execute(&mut *connection).await?;
+            sqlx::query("PRAGMA incremental_vacuum(2048)").execute(&mut *connection).await?;
             self.wal += 1;
         }
         if self.wal > 0 {
