@@ -21,7 +21,7 @@ pub const OWNER: &str = "appm.dev/owner";
 /// The label that every Instance and Revision of an App carries: the App's name.
 pub const APP_LABEL: &str = "appm.dev/app";
 
-/// An application.
+/// A long-running process with so many replicas, rolled out as a Deployment is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct App {
     /// What is wanted.

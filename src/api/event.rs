@@ -198,7 +198,7 @@ fn lift(event: &Value) -> Value {
 }
 
 fn regarding_schema(generator: &mut SchemaGenerator) -> Schema {
-    <Object<RegardingEvent>>::json_schema(generator)
+    super::object::object_schema::<RegardingEvent>(generator)
 }
 
 impl Kind for Event {

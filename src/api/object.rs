@@ -334,7 +334,16 @@ pub fn at<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
 
 /// A kind's `schema` function.
 pub fn schema_of<K: Kind>(generator: &mut SchemaGenerator) -> Schema {
-    <Object<K>>::json_schema(generator)
+    object_schema::<K>(generator)
+}
+
+/// The schema of an object with the fields of `T`, described by `T`'s own words.
+pub(super) fn object_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = <Object<T>>::json_schema(generator);
+    if let Some(description) = T::json_schema(generator).get("description").cloned() {
+        schema.insert("description".into(), description);
+    }
+    schema
 }
 
 /// A kind's `decode` function.
