@@ -134,7 +134,10 @@ async fn kubectl_waits_by_list_and_by_streamed_list() {
     let path = format!("{APPS}/web/status");
     // Waiting and becoming ready overlap, and `kubectl wait` sees it whichever comes first.
     for streamed in ["false", "true"] {
-        let (args, env) = (["wait", "--for=condition=Ready", "app/web", "--timeout=30s"], [("KUBE_FEATURE_WatchListClient", streamed)]);
+        let (args, env) = (
+            ["wait", "--for=condition=Ready", "app/web", "--timeout=30s"],
+            [("KUBE_FEATURE_WatchListClient", streamed)],
+        );
         let waiting = kubectl.run_as(&args, "", &env);
         let ready = kubectl.api.patch(&path, "application/merge-patch+json", STATUS);
         let ((fine, text), reply) = tokio::join!(waiting, ready);
@@ -170,7 +173,8 @@ async fn kubectl_watches_a_table() {
     kubectl.api.made("first").await;
     let mut child = kubectl.command(&["get", "apps", "-w"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = async || tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap().unwrap();
+    let mut next =
+        async || tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap().unwrap();
     assert!(next().await.starts_with("NAME"));
     assert!(next().await.starts_with("first "));
     kubectl.api.made("second").await;
