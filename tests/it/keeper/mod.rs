@@ -12,7 +12,6 @@ use std::{
 
 use appm::{
     drivers::{Attempt, Driver, DriverEvent, End, Ended, LogLimits, Start, StartKey, Started, process::ProcessDriver},
-    keeper,
     logger::{
         Stream,
         read::{Attempts, Line, Query, Reader, logs_dir},

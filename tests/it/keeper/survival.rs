@@ -36,7 +36,7 @@ async fn after_the_keeper_is_killed_its_processes_are_adopted_and_their_codes_ar
 
 #[tokio::test]
 async fn a_keeper_replaces_itself_and_keeps_children_and_codes() {
-    let mut bench = Bench::new().await;
+    let bench = Bench::new().await;
     let (coded, killed) = (key("coded", 1), key("killed", 1));
     let first = bench.run(script(&coded, "echo before; read -r _ < /proc/self/fd/0 || :; while [ ! -e go ]; do sleep 0.02; done; echo after; exit 42")).await;
     bench.run(command(&killed, &["sleep", "1000"])).await;
