@@ -655,7 +655,9 @@ impl Pump {
 
     fn is_drained(&self) -> bool {
         let busy = |slot: &Slot| {
-            slot.memory.started().is_some()
+            // While an end waits to be acknowledged, the keeper does not end.
+            slot.memory.unacknowledged.range(..=slot.memory.durable_exit).next().is_some()
+                || slot.memory.started().is_some()
                 || matches!(slot.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing)
         };
         self.observed && self.writer.is_idle() && !self.slots.values().any(busy)

@@ -45,6 +45,8 @@ pub(super) struct Link {
     running: Running,
     next_id: u64,
     was_open: bool,
+    /// The keeper has agreed to end: nobody needs another one.
+    has_quit: bool,
 }
 
 /// What waits for an answer.
@@ -52,6 +54,7 @@ pub(super) struct Link {
 struct Pending {
     answer: oneshot::Sender<Answer>,
     started: Option<StartKey>,
+    quits: bool,
 }
 
 /// Frames, read as they come.
@@ -94,7 +97,7 @@ impl Link {
         events: mpsc::UnboundedSender<DriverEvent>,
         running: Running,
     ) -> Self {
-        Self { data_dir, exe, events, running, next_id: 0, was_open: false }
+        Self { data_dir, exe, events, running, next_id: 0, was_open: false, has_quit: false }
     }
 
     /// Serves jobs until there are no more; reconnects as often as needed.
@@ -102,7 +105,7 @@ impl Link {
         let mut open = first;
         loop {
             // What was under way when the connection broke is dropped with the table: its waiters learn of it.
-            if self.serve(&mut open, &mut jobs).await.is_ok() {
+            if self.serve(&mut open, &mut jobs).await.is_ok() || self.has_quit {
                 return;
             }
             loop {
@@ -141,7 +144,8 @@ impl Link {
                             Request::Start(start) => Some(start.key.clone()),
                             _ => None,
                         };
-                        pending.insert(self.next_id, Pending { answer, started });
+                        let quits = matches!(request, Request::Quit);
+                        pending.insert(self.next_id, Pending { answer, started, quits });
                         protocol::put(&mut out, &Call { id: self.next_id, request });
                     }
                 }
@@ -157,11 +161,12 @@ impl Link {
         }
     }
 
-    fn answered(&self, pending: &mut HashMap<u64, Pending>, id: u64, answer: Answer) {
+    fn answered(&mut self, pending: &mut HashMap<u64, Pending>, id: u64, answer: Answer) {
         let Some(waiting) = pending.remove(&id) else { return };
         if let (Some(key), Answer::Started(started)) = (waiting.started, &answer) {
             self.note(key, started.clone());
         }
+        self.has_quit |= waiting.quits && matches!(answer, Answer::Done);
         // Nobody waits any more: the caller was cancelled.
         let _ = waiting.answer.send(answer);
     }

@@ -39,8 +39,9 @@ fn sleepers(world: &World) -> Vec<u32> {
     world.processes().iter().filter(|p| p.words.first().is_some_and(|w| w == "sleep")).map(|p| p.pid).collect()
 }
 
-fn all_sleepers_end(world: &World) {
-    wait_for("the Apps to end", || match sleepers(world) {
+/// Apps, keeper, logger: nothing stays.
+fn everything_ends(world: &World) {
+    wait_for("everything to end", || match world.processes() {
         none if none.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),
     });
@@ -89,7 +90,7 @@ fn up_in_the_background_returns_when_all_is_ready_and_can_be_repeated() {
     ok(&world, &["wait", "app/sleeper", "--for=condition=Ready"]);
     assert_eq!(sleepers(&world), pids, "and the next server finds them");
     ok(&world, &["server", "stop", "--apps"]);
-    all_sleepers_end(&world);
+    everything_ends(&world);
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn up_in_a_pipe_says_what_happens_in_lines_and_leaves_the_apps_running() {
     assert!(up.wait().unwrap().success());
     assert_eq!(sleepers(&world).len(), 1);
     ok(&world, &["server", "stop", "--apps"]);
-    all_sleepers_end(&world);
+    everything_ends(&world);
 }
 
 #[test]
@@ -118,5 +119,5 @@ fn ctrl_c_on_a_terminal_asks_what_becomes_of_the_apps() {
     signal(up.id(), Signal::SIGINT);
     keys.write_all(b"what?\nstop\n").unwrap();
     assert!(up.wait().unwrap().success());
-    all_sleepers_end(&world);
+    everything_ends(&world);
 }
