@@ -131,7 +131,8 @@ impl Machine {
         self.lock().starts.clone()
     }
 
-    /// How each attempt that ended did end, since the machine was made; what ended with the power is not among them.
+    /// How each attempt that ended did end, since the machine was made; what ended with the power, or was forgotten with it,
+    /// is not among them.
     pub fn ends(&self) -> BTreeMap<StartKey, End> {
         self.lock().ends.clone()
     }
@@ -150,7 +151,8 @@ impl Machine {
         state.lease += 1;
         state.events = None;
         if forgotten {
-            state.records.clear();
+            let records = std::mem::take(&mut state.records);
+            state.ends.retain(|key, _| !records.contains_key(key));
         }
         for record in state.records.values_mut() {
             if let Attempt::Running(Started { start_time, .. }) = record.attempt {
