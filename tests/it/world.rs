@@ -20,7 +20,10 @@ use appm::{
     auth::Identity,
     client::{Query, SharedClient, WatchEvent},
     clock::{Clock, SharedClock, Virtual},
-    controllers::app::{self, Ports},
+    controllers::{
+        app::{self, Ports},
+        gc,
+    },
     drivers::{
         End, StartKey,
         sim::{Faults, Machine},
@@ -188,7 +191,7 @@ impl World {
             tokio::spawn(app),
             tokio::spawn(agent.run(signals)),
             tokio::spawn(recorder.run(shutdown.clone())),
-            tokio::spawn(collect(local("gc"), store.clone(), clock, shutdown.clone())),
+            tokio::spawn(gc::run(local("gc"), clock, watch::channel(false).0, shutdown.clone())),
         ];
         self.daemon = Some(Daemon { store, client, shutdown, tasks });
     }
@@ -513,23 +516,6 @@ impl World {
             self.turn(1).await;
         }
         told
-    }
-}
-
-/// Deletes what has lost its owner, and again what came meanwhile.
-async fn collect(client: SharedClient, store: Arc<Store>, clock: SharedClock, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        for kind in [Instance::INFO, Revision::INFO] {
-            for object in store.list(kind, None).items {
-                let owner = object.meta().controller().map(|owner| owner.uid.clone());
-                if object.meta().is_deleting() || owner.is_none_or(|uid| store.find_uid(&uid).is_some()) {
-                    continue;
-                }
-                let delete = Operation::new(OperationVerb::Delete, object.value());
-                let _ = client.transact(Transaction::new("appm-gc", vec![delete])).await;
-            }
-        }
-        clock.sleep_until(clock.now() + SignedDuration::from_millis(500)).await;
     }
 }
 
