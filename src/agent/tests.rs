@@ -251,6 +251,16 @@ fn a_report_that_comes_twice_or_early_counts_once() {
 }
 
 #[test]
+fn an_observation_older_than_the_report_of_an_end_revives_nothing() {
+    let runs = instance(json!({}));
+    let mut memory = memory(1, Phase::Starting);
+    memory.ended(Some(&runs), 1, &ended(End::Code(3), start(), after(1)), after(1));
+    let once = memory.clone();
+    memory.confirm_running(1, &started(start()));
+    assert_eq!(memory, once);
+}
+
+#[test]
 fn a_refused_start_uses_up_its_attempt_and_backs_off_from_the_first_time() {
     let runs = instance(json!({}));
     let mut memory = memory(1, Phase::Starting);

@@ -192,6 +192,8 @@ impl Drop for World {
             let tail: Vec<_> = said.lines().rev().take(40).collect();
             eprintln!("the server said last:");
             tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+            eprintln!("these processes were left:");
+            self.processes().iter().for_each(|p| eprintln!("  {} {:?}", p.pid, p.words));
         }
         if let Some(mut server) = self.server.take() {
             drop(server.kill());

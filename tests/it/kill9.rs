@@ -270,7 +270,9 @@ fn audit_instance(world: &World, nature: Nature, instance: &Seen, ends: &BTreeMa
         assert_eq!((attempts, number(&status["restarts"])), (1, 0), "{name} was restarted: {status}");
     }
     if nature == Nature::Crashing {
-        assert_eq!(number(&status["restarts"]), attempts - 1, "each attempt of {name} after the first is a restart");
+        // A restart that was decided, and not begun because of the suspension, counts.
+        let restarts = number(&status["restarts"]);
+        assert!((attempts - 1..=attempts).contains(&restarts), "{name} has {attempts} attempts, {restarts} restarts");
     }
     for attempt in 1..=attempts {
         let last = attempt == attempts;
@@ -301,7 +303,6 @@ fn ends(world: &World) -> BTreeMap<(String, u64), u64> {
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn killing_the_server_and_the_logger_at_random_moments_loses_nothing_and_restarts_nothing() {
     let (kills, seed) = (setting("APPM_PROOF_KILLS", 20), setting("APPM_PROOF_SEED", 20_261_121));
     eprintln!("kill9: seed {seed}, {kills} kills");
@@ -371,7 +372,6 @@ fn one_log_over_the_api_is_the_file(world: &World, editor: &Editor, all: &[Seen]
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn killing_the_keeper_leaves_its_processes_running_and_says_that_their_exits_are_lost() {
     let mut world = World::new();
     world.start();
@@ -406,7 +406,6 @@ fn killing_the_keeper_leaves_its_processes_running_and_says_that_their_exits_are
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn terminating_the_server_leaves_apps_running_and_the_next_one_finds_them() {
     let mut world = World::new();
     world.start();
@@ -426,7 +425,6 @@ fn terminating_the_server_leaves_apps_running_and_the_next_one_finds_them() {
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn stopping_the_server_with_its_apps_ends_everything() {
     let mut world = World::new();
     world.start();

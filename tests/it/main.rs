@@ -14,4 +14,3 @@ mod keeper;
 mod kill9;
 mod manifests;
 mod powerloss;
-mod world;

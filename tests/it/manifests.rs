@@ -11,7 +11,6 @@ fn appm(world: &World, args: &[&str]) -> String {
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn every_manifest_is_accepted() {
     let mut world = World::new();
     world.start();
@@ -21,7 +20,6 @@ fn every_manifest_is_accepted() {
 }
 
 #[test]
-#[ignore = "until the daemon is composed"]
 fn the_quickstart_runs_and_applies_a_second_time_without_a_change() {
     let mut world = World::new();
     world.start();

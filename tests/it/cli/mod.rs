@@ -2,7 +2,6 @@
 
 mod apply;
 mod objects;
-mod up;
 
 use std::{path::Path, process::Stdio};
 
