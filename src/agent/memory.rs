@@ -40,6 +40,8 @@ pub struct Memory {
     pub phase: Phase,
     /// How the last attempt that ended did end.
     pub last_exit: Option<Exit>,
+    /// Exits since the last status that was shown. The next statuses tell of each, one after another.
+    pub untold: Vec<Exit>,
     /// Attempts whose end the driver keeps until it is acknowledged.
     pub unacknowledged: BTreeSet<u32>,
     /// Restarts by policy, ever.
@@ -162,6 +164,7 @@ impl Memory {
             durable_exit: exit,
             phase: if fresh { Self::start_at(now) } else { Phase::Unknown },
             last_exit: status.last_exit.clone(),
+            untold: Vec::new(),
             unacknowledged: BTreeSet::new(),
             restarts: status.restarts,
             consecutive: status.consecutive_restarts,
@@ -364,8 +367,35 @@ impl Memory {
                 self.judged(instance, &exit, refused, message, now, &mut notes)
             }
         };
+        self.untold.push(exit.clone());
         self.last_exit = Some(exit);
         notes
+    }
+
+    /// The statuses to show now, in order: one for each exit that a later one has overtaken, and how things stand.
+    /// None while there is nothing new that is certain.
+    pub fn tell(
+        &mut self,
+        instance: &Object<Instance>,
+        before: &InstanceStatus,
+        address: &str,
+        now: Timestamp,
+    ) -> Vec<InstanceStatus> {
+        let Some(status) = self.status(instance, before, address, now) else { return Vec::new() };
+        let last = self.exit_attempt();
+        let overtaken = std::mem::take(&mut self.untold).into_iter().filter(|exit| exit.attempt != last);
+        let waiting = Waiting { reason: "Starting".to_owned(), message: String::new() };
+        let between = overtaken.map(|exit| InstanceStatus {
+            attempt: exit.attempt,
+            state: InstanceState { waiting: Some(waiting.clone()), ..InstanceState::default() },
+            last_exit: Some(exit),
+            next_start_time: None,
+            usage: None,
+            ..status.clone()
+        });
+        let mut told: Vec<InstanceStatus> = between.collect();
+        told.push(status);
+        told
     }
 
     /// What an exit that nobody asked for leads to.

@@ -28,7 +28,9 @@ use crate::{
     api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, StoredObject, Uid},
     client::SharedClient,
     clock::SharedClock,
-    drivers::{Attempt, DriverEvent, LogLimits, SharedDriver, Start, StartError, StartKey, Started, Unreachable},
+    drivers::{
+        Attempt, DriverEvent, Ended, LogLimits, SharedDriver, Start, StartError, StartKey, Started, Unreachable,
+    },
     policy::backoff,
     runtime::{Cache, Caches, Delta, Next, Reporter, WorkQueue, follow},
 };
@@ -124,6 +126,10 @@ struct Slot {
     /// When the driver was last asked or heard of, in steps of the pump.
     touched: u64,
     limits: Option<LogLimits>,
+    /// The attempt whose start the driver has yet to answer. Until then its end is not judged: an end that is judged is
+    /// acknowledged, and a driver that has forgotten a key would start it again if the call came late.
+    calling: Option<u32>,
+    early_end: Option<Ended>,
 }
 
 /// Something that took time is over.
@@ -152,6 +158,7 @@ struct Pump {
     /// Set once the driver has told what it knows.
     observed: bool,
     observing: bool,
+    observe_next: bool,
     observe_again: Option<Timestamp>,
     draining: bool,
 }
@@ -171,6 +178,7 @@ impl Pump {
             step: 0,
             observed: false,
             observing: false,
+            observe_next: false,
             observe_again: None,
             draining: false,
         }
@@ -247,7 +255,16 @@ impl Pump {
             self.observe();
         }
         let shown = instance.status.clone();
-        let slot = Slot { key, instance: Some(instance), memory, shown, touched: 0, limits: None };
+        let slot = Slot {
+            key,
+            instance: Some(instance),
+            memory,
+            shown,
+            touched: 0,
+            limits: None,
+            calling: None,
+            early_end: None,
+        };
         self.slots.insert(uid, slot);
     }
 
@@ -255,10 +272,12 @@ impl Pump {
         match event {
             DriverEvent::Resync => self.observe(),
             DriverEvent::Ended(key, ended) => {
-                self.with(&key.uid, |slot, now| slot.memory.ended(slot.instance.as_deref(), key.attempt, &ended, now));
-                // An attempt that this daemon has not heard of yet: the observation that tells of it may be on its way,
+                self.with(&key.uid, |slot, now| slot.reported(key.attempt, ended, now));
+                // An attempt that this agent has not heard of yet: the observation that tells of it may be on its way,
                 // and older than this report.
-                if self.slots.get(&key.uid).is_some_and(|slot| slot.memory.exit_attempt() < key.attempt) {
+                let unheard =
+                    |slot: &Slot| slot.memory.exit_attempt() < key.attempt && slot.calling != Some(key.attempt);
+                if self.slots.get(&key.uid).is_some_and(unheard) {
                     self.observe();
                 }
             }
@@ -275,6 +294,7 @@ impl Pump {
         while let Some(uid) = self.due.pop_due(now) {
             self.due.done(&uid, Next::Rest);
             self.settle(&uid);
+            self.acknowledge(&uid);
         }
         for uid in self.samples.due(now) {
             self.sample(&uid, now);
@@ -307,8 +327,13 @@ impl Pump {
                 });
             }
             Finished::Acknowledge(key, result) => {
-                if let (Ok(()), Some(slot)) = (result, self.slots.get_mut(&key.uid)) {
-                    slot.memory.unacknowledged.remove(&key.attempt);
+                let again = self.now() + DRIVER_RETRY;
+                match (result, self.slots.get_mut(&key.uid)) {
+                    (Ok(()), Some(slot)) => {
+                        slot.memory.unacknowledged.remove(&key.attempt);
+                    }
+                    (Err(_), Some(_)) => self.due.add(key.uid, again),
+                    (_, None) => {}
                 }
             }
             Finished::Remove(uid) => {
@@ -326,6 +351,9 @@ impl Pump {
     fn start_answered(&mut self, key: &StartKey, result: Result<Started, StartError>) {
         let attempt = key.attempt;
         let now = self.now();
+        let Some(slot) = self.slots.get_mut(&key.uid) else { return };
+        slot.calling = None;
+        let early_end = slot.early_end.take();
         match result {
             Ok(started) => {
                 self.samples.started(&key.uid, now);
@@ -346,10 +374,16 @@ impl Pump {
                 self.observe();
             }
         }
+        if let Some(ended) = early_end {
+            self.with(&key.uid, |slot, now| slot.memory.ended(slot.instance.as_deref(), attempt, &ended, now));
+        }
     }
 
     fn observation(&mut self, step: u64, result: Result<BTreeMap<StartKey, Attempt>, Unreachable>) {
         self.observing = false;
+        if std::mem::take(&mut self.observe_next) {
+            self.observe();
+        }
         let Ok(seen) = result else {
             self.observe_again = Some(self.now() + DRIVER_RETRY);
             return;
@@ -377,6 +411,8 @@ impl Pump {
                 shown: InstanceStatus::default(),
                 touched: self.step,
                 limits: None,
+                calling: None,
+                early_end: None,
             };
             self.slots.insert(uid.clone(), slot);
             self.settle(&uid);
@@ -441,6 +477,7 @@ impl Pump {
                 }
                 memory.restarted_at = instance.spec.restarted_at.clone();
                 slot.touched = self.step;
+                slot.calling = Some(attempt);
                 slot.limits = Some(log_limits(&instance.spec));
                 let config = &self.agent.config;
                 let account = (config.account)(instance.spec.process.user.as_deref());
@@ -508,19 +545,18 @@ impl Pump {
                 Finished::Other
             }));
         }
-        let Some(status) = slot.memory.status(instance, &slot.shown, &self.agent.config.address, now) else { return };
-        if status == slot.shown {
-            return;
+        for status in slot.memory.tell(instance, &slot.shown, &self.agent.config.address, now) {
+            if status == slot.shown {
+                continue;
+            }
+            let durability = match records(&status) == records(&slot.shown) {
+                true => Durability::Relaxed,
+                false => Durability::Durable,
+            };
+            slot.shown = status.clone();
+            let what = What::Status(Box::new(status));
+            self.writer.push(Entry { key: slot.key.clone(), uid: uid.clone(), what, durability });
         }
-        let records =
-            |s: &InstanceStatus| (s.attempt, s.last_exit.as_ref().map(|e| e.attempt), s.state.exited.is_some());
-        let durability = match records(&status) == records(&slot.shown) {
-            true => Durability::Relaxed,
-            false => Durability::Durable,
-        };
-        slot.shown = status.clone();
-        let what = What::Status(Box::new(status));
-        self.writer.push(Entry { key: slot.key.clone(), uid: uid.clone(), what, durability });
     }
 
     fn sample(&mut self, uid: &Uid, now: Timestamp) {
@@ -542,7 +578,7 @@ impl Pump {
         self.observe_again = None;
         if self.observing {
             // What this one sees may be older than what we were just told: look once more after it.
-            self.observe_again = Some(self.now());
+            self.observe_next = true;
             return;
         }
         self.observing = true;
@@ -622,9 +658,9 @@ impl Pump {
 
     fn is_drained(&self) -> bool {
         let busy = |slot: &Slot| {
-            slot.memory.started().is_some()
-                // The keeper does not end while it keeps an exit.
-                || slot.instance.is_some() && !slot.memory.unacknowledged.is_empty()
+            // While an end waits to be acknowledged, the keeper does not end.
+            slot.memory.unacknowledged.range(..=slot.memory.durable_exit).next().is_some()
+                || slot.memory.started().is_some()
                 || matches!(slot.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing)
         };
         self.observed && self.writer.is_idle() && !self.slots.values().any(busy)
@@ -647,6 +683,19 @@ impl Pump {
 }
 
 impl Slot {
+    /// The driver reports an end. It waits if the start has yet to be answered, and says nothing of an Instance whose
+    /// history has yet to be observed.
+    fn reported(&mut self, attempt: u32, ended: Ended, now: Timestamp) -> Vec<Note> {
+        if self.calling == Some(attempt) {
+            self.early_end = Some(ended);
+            return Vec::new();
+        }
+        if self.memory.phase == Phase::Unknown {
+            return Vec::new();
+        }
+        self.memory.ended(self.instance.as_deref(), attempt, &ended, now)
+    }
+
     /// What the driver saw of this Instance when step `step` was over.
     fn observed(&mut self, attempts: &BTreeMap<u32, Attempt>, step: u64, now: Timestamp) -> Vec<Note> {
         let instance = self.instance.clone();
@@ -675,6 +724,11 @@ impl Slot {
         memory.unacknowledged.extend(ended.map(|(n, _)| *n));
         notes
     }
+}
+
+/// What of a status must not be lost: which attempts there were, and how they ended.
+fn records(status: &InstanceStatus) -> (u32, Option<u32>, bool) {
+    (status.attempt, status.last_exit.as_ref().map(|exit| exit.attempt), status.state.exited.is_some())
 }
 
 /// Asks until the driver gives an answer that means something. Asking again is safe: a key is never started twice.

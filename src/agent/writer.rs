@@ -107,6 +107,8 @@ impl Writer {
 
     /// Puts an entry that could not be written back at the head of its line.
     pub(super) fn put_back(&mut self, entry: Entry) {
+        // The store may not have that exit after all: nothing may take its place.
+        self.issued.remove(&entry.uid);
         let line = self.pending.entry(entry.uid.clone()).or_default();
         let says_more = line.front().is_some_and(|next| exit_of(&next.what) == exit_of(&entry.what));
         match line.front_mut().filter(|_| says_more) {
@@ -212,6 +214,17 @@ mod tests {
         assert_eq!(shown(&writer.take()), [(2, Durability::Durable)]);
         writer.in_flight = false;
         assert_eq!(shown(&writer.take()), [(3, Durability::Durable)]);
+    }
+
+    #[test]
+    fn an_exit_that_could_not_be_written_is_not_merged_away() {
+        let mut writer = Writer::default();
+        writer.push(entry(2, 2, Durability::Durable));
+        let batch = writer.take();
+        writer.in_flight = false;
+        batch.into_iter().for_each(|e| writer.put_back(e));
+        writer.push(entry(3, 3, Durability::Durable));
+        assert_eq!(shown(&writer.take()), [(2, Durability::Durable)]);
     }
 
     #[test]

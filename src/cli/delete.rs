@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::api::{GoDuration, Operation, OperationVerb, Preconditions, PropagationPolicy, Served, Transaction, Uid};
 
 use super::{
-    context::{Context, Selection, name_of, namespace_of},
+    context::{Context, Selection, Where, name_of, namespace_of},
     error::{CliError, Exit},
     manifests,
     output::{self, Format, OutputArgs, without_managed_fields},
@@ -116,8 +116,7 @@ struct Doomed {
 }
 
 async fn named(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
-    let mut doomed = Vec::new();
-    let mut absent = Vec::new();
+    let mut found = (Vec::new(), Vec::new());
     for Target { served, names } in resources::targets(&args.words)? {
         let listed = !args.selection.is_empty() || args.all;
         if names.is_empty() && !listed {
@@ -129,13 +128,12 @@ async fn named(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec
         }
         if listed {
             let (_, items) = context.list(served, context.place(false), &args.selection).await?;
-            doomed.extend(items.into_iter().map(|object| Doomed { served, object }));
+            found.0.extend(items.into_iter().map(|object| Doomed { served, object }));
         }
-        for name in names {
-            look(context, served, context.namespace(), &name, &mut doomed, &mut absent).await?;
-        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        look(context, served, context.namespace(), &names, &mut found).await?;
     }
-    Ok((doomed, absent))
+    Ok(found)
 }
 
 async fn declared(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
@@ -145,27 +143,43 @@ async fn declared(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, 
         error.details = super::diagnostics::render(manifests.faults, &manifests.files, &context.screen);
         return Err(error);
     }
-    let mut doomed = Vec::new();
-    let mut absent = Vec::new();
+    let mut found = (Vec::new(), Vec::new());
     // Backwards: a namespace after what is in it.
-    for object in manifests.objects.iter().rev() {
-        look(context, object.served, &object.namespace, &object.name, &mut doomed, &mut absent).await?;
+    let backwards: Vec<_> = manifests.objects.iter().rev().collect();
+    for same in backwards.chunk_by(|a, b| a.served.kind == b.served.kind && a.namespace == b.namespace) {
+        let names: Vec<&str> = same.iter().map(|o| o.name.as_str()).collect();
+        look(context, same[0].served, &same[0].namespace, &names, &mut found).await?;
     }
-    Ok((doomed, absent))
+    Ok(found)
 }
 
+/// Above so many names of one kind, one list is cheaper than a question for each.
+const FEW: usize = 5;
+
+/// Looks which of these names are there, in the order given.
 async fn look(
     context: &Context,
     served: Served,
     namespace: &str,
-    name: &str,
-    doomed: &mut Vec<Doomed>,
-    absent: &mut Vec<CliError>,
+    names: &[&str],
+    found: &mut (Vec<Doomed>, Vec<CliError>),
 ) -> Result<(), CliError> {
-    match context.get(served, namespace, name).await {
-        Ok(object) => doomed.push(Doomed { served, object }),
-        Err(error) if error.exit == Exit::NotFound => absent.push(error),
-        Err(error) => return Err(error),
+    let mut listed = BTreeMap::new();
+    if names.len() > FEW {
+        let place = if namespace.is_empty() { Where::Everywhere } else { Where::Namespace(namespace) };
+        let (_, items) = context.list(served, place, &Selection::default()).await?;
+        listed.extend(items.into_iter().map(|object| (name_of(&object), object)));
+    }
+    for name in names {
+        if let Some(object) = listed.remove(*name) {
+            found.0.push(Doomed { served, object });
+            continue;
+        }
+        match context.get(served, namespace, name).await {
+            Ok(object) => found.0.push(Doomed { served, object }),
+            Err(error) if error.exit == Exit::NotFound => found.1.push(error),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

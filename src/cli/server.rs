@@ -14,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::OwnedFd,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 use tokio::{
     net::UnixStream,
@@ -24,10 +24,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     api::GoDuration,
+    client::http::{Endpoint, Request, RequestError},
     daemon::{self, Apps, DataDir, Running, Settings},
 };
 
 use super::{
+    context::Context,
     error::{CliError, Exit},
     screen,
     settings::{self, Global},
@@ -171,25 +173,19 @@ fn chain(error: &dyn std::error::Error) -> String {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    /// What `server stop --apps` sends.
-    with_apps: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            with_apps: signal(SignalKind::user_defined2())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) -> Apps {
         tokio::select! {
-            _ = self.terminate.recv() => Apps::Leave,
-            _ = self.interrupt.recv() => Apps::Leave,
-            _ = self.with_apps.recv() => Apps::Stop,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
+        Apps::Leave
     }
 }
 
@@ -224,20 +220,22 @@ async fn server_process(data_dir: &Path) -> Option<Pid> {
 }
 
 async fn stop_server(args: &StopArgs, global: &Global) -> Result<(), CliError> {
-    let data_dir = global.data_dir();
-    let process = match server_process(&data_dir).await {
-        Some(pid) => pidfd_open(pid, PidfdFlags::empty()).ok(),
-        None => None,
-    };
-    let Some(process) = process else {
-        if args.apps {
-            return stop_orphans(&data_dir, global).await;
+    let context = Context::new(global)?;
+    let process = match context.client.endpoint() {
+        Endpoint::Unix(_) => {
+            server_process(&global.data_dir()).await.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
         }
-        let socket = data_dir.join("appm.sock");
-        return Err(CliError::new(Exit::NoServer, format!("no appm server answers at {}", socket.display())));
+        Endpoint::Https(_) => None,
     };
-    let signal = if args.apps { Signal::USR2 } else { Signal::TERM };
-    pidfd_send_signal(&process, signal).map_err(|e| CliError::io("cannot signal the server", &e.into()))?;
+    let path = if args.apps { "/stop?apps=true" } else { "/stop" };
+    match context.client.call(Request::post(path, &serde_json::Value::Null)).await {
+        Err(RequestError::Unreachable { .. }) if args.apps && global.kubeconfig.is_none() => {
+            return stop_orphans(&global.data_dir(), global).await;
+        }
+        answer => answer?,
+    };
+    // From afar nobody can see when it has ended.
+    let Some(process) = process else { return Ok(screen::line("the server was asked to stop")?) };
     let limit = Some(args.timeout.0).filter(|t| !t.is_zero());
     let ended = tokio::task::spawn_blocking(move || ends_within(&process, limit)).await;
     match ended.map_err(|e| CliError::failed(e.to_string()))? {
@@ -254,6 +252,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         let message = format!("nothing of appm runs in {}", data_dir.display());
         return Err(CliError::new(Exit::NoServer, message));
     }
+    log_to_file(data_dir)?;
     let options = ServerOptions { listen: SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0), node_name: None };
     let mut running = start(&options, global).await?;
     running.ready().await;

@@ -7,6 +7,7 @@
 //! - what cannot be known is said to be lost, never made up.
 
 pub mod process;
+pub mod sim;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

@@ -81,7 +81,7 @@ impl ProcessDriver {
         Ok(Self { jobs, events, running, meter: Meter::default(), data_dir: data_dir.to_owned() })
     }
 
-    /// Asks the keeper to end. Refused while anything runs or waits to be acknowledged.
+    /// Asks the keeper to end. Refused while anything runs or waits to be acknowledged. Afterwards this driver is of no use.
     pub async fn quit(&self) -> Result<(), Unreachable> {
         self.done(Request::Quit).await
     }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// A logger that lived shorter than this is not started again at once.
-const SHORT_LIFE: SignedDuration = SignedDuration::from_millis(500);
+const SHORT_LIFE: SignedDuration = SignedDuration::from_millis(100);
 
 /// A logger that runs.
 #[derive(Debug)]

@@ -188,8 +188,10 @@ impl Caches {
     pub fn written(&self, done: &[Done]) {
         for Done { outcome, object } in done {
             let Some(cache) = self.0.get(object.key.kind) else { continue };
-            let waits = object.meta().is_deleting() && !object.meta().finalizers.is_empty();
-            cache.written(object, *outcome == crate::api::Outcome::Deleted && !waits);
+            // Deleting waits for finalizers; taking the last one off deletes, whatever the operation was called.
+            let (deleting, bare) = (object.meta().is_deleting(), object.meta().finalizers.is_empty());
+            let gone = bare && (deleting || *outcome == crate::api::Outcome::Deleted);
+            cache.written(object, gone);
         }
     }
 }

@@ -14,3 +14,4 @@ mod keeper;
 mod kill9;
 mod manifests;
 mod powerloss;
+mod world;

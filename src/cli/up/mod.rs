@@ -208,7 +208,6 @@ impl<'a> Show<'a> {
         frame.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let listen = |kind| signal(kind).map_err(|e| CliError::io("cannot listen for signals", &e));
         let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        let mut with_apps = listen(SignalKind::user_defined2())?;
         let (mut stale, mut painted_second) = (true, 0);
         loop {
             if self.until_ready && self.board.all_ready() {
@@ -246,7 +245,6 @@ impl<'a> Show<'a> {
                     };
                 }
                 _ = terminate.recv() => return Ok(Apps::Leave),
-                _ = with_apps.recv(), if owned => return Ok(Apps::Stop),
                 apps = stop_requested(&mut running) => return Ok(apps),
             }
         }

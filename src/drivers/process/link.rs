@@ -45,6 +45,8 @@ pub(super) struct Link {
     running: Running,
     next_id: u64,
     was_open: bool,
+    /// The keeper has agreed to end: nobody needs another one.
+    has_quit: bool,
 }
 
 /// What waits for an answer.
@@ -52,7 +54,6 @@ pub(super) struct Link {
 struct Pending {
     answer: oneshot::Sender<Answer>,
     started: Option<StartKey>,
-    /// It asks the keeper to end.
     quits: bool,
 }
 
@@ -96,7 +97,7 @@ impl Link {
         events: mpsc::UnboundedSender<DriverEvent>,
         running: Running,
     ) -> Self {
-        Self { data_dir, exe, events, running, next_id: 0, was_open: false }
+        Self { data_dir, exe, events, running, next_id: 0, was_open: false, has_quit: false }
     }
 
     /// Serves jobs until there are no more; reconnects as often as needed.
@@ -104,7 +105,7 @@ impl Link {
         let mut open = first;
         loop {
             // What was under way when the connection broke is dropped with the table: its waiters learn of it.
-            if self.serve(&mut open, &mut jobs).await.is_ok() {
+            if self.serve(&mut open, &mut jobs).await.is_ok() || self.has_quit {
                 return;
             }
             loop {
@@ -127,7 +128,7 @@ impl Link {
         }
     }
 
-    /// Ok when there are no more jobs, or the keeper ends as asked; an error when the connection broke.
+    /// Ok when there are no more jobs; an error when the connection broke.
     async fn serve(&mut self, open: &mut Open, jobs: &mut mpsc::UnboundedReceiver<Job>) -> io::Result<()> {
         let mut pending: HashMap<u64, Pending> = HashMap::new();
         let (mut batch, mut out) = (Vec::new(), Vec::new());
@@ -153,27 +154,21 @@ impl Link {
                     out.drain(..written?);
                 }
                 message = open.frames.next() => match message? {
-                    Message::Answer { id, answer } => {
-                        if self.answered(&mut pending, id, answer) {
-                            return Ok(());
-                        }
-                    }
+                    Message::Answer { id, answer } => self.answered(&mut pending, id, answer),
                     Message::Ended { key, ended } => report(&self.events, &self.running, key, ended),
                 },
             }
         }
     }
 
-    /// True if the keeper ends because we asked it to: it must not be started again.
-    fn answered(&self, pending: &mut HashMap<u64, Pending>, id: u64, answer: Answer) -> bool {
-        let Some(waiting) = pending.remove(&id) else { return false };
-        let ends = waiting.quits && matches!(answer, Answer::Done);
+    fn answered(&mut self, pending: &mut HashMap<u64, Pending>, id: u64, answer: Answer) {
+        let Some(waiting) = pending.remove(&id) else { return };
         if let (Some(key), Answer::Started(started)) = (waiting.started, &answer) {
             self.note(key, started.clone());
         }
+        self.has_quit |= waiting.quits && matches!(answer, Answer::Done);
         // Nobody waits any more: the caller was cancelled.
         let _ = waiting.answer.send(answer);
-        ends
     }
 
     fn note(&self, key: StartKey, started: Started) {

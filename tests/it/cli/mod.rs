@@ -2,6 +2,7 @@
 
 mod apply;
 mod objects;
+mod up;
 
 use std::{path::Path, process::Stdio};
 

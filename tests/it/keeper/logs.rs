@@ -77,6 +77,8 @@ async fn output_is_whole_however_often_keeper_and_logger_are_killed_by_turns() {
         bench.run(script(key, &text)).await;
     }
     for turn in 0..12 {
+        // One of the two must hold the FIFOs at any time: bytes that nobody holds end with the process that wrote them.
+        wait_for("the logger to hold all FIFOs", || bench.fifos_without_logger());
         let logger = bench.logger_pid();
         if turn % 3 == 0 {
             signal(bench.keeper_pid(), Signal::SIGKILL);
@@ -85,7 +87,6 @@ async fn output_is_whole_however_often_keeper_and_logger_are_killed_by_turns() {
             signal(logger, Signal::SIGKILL);
         }
         wait_for("another logger", || if super::runs(logger) { Err("it runs".to_owned()) } else { Ok(()) });
-        bench.logger_pid();
     }
     for (n, key) in keys.iter().enumerate() {
         bench.end_of(key).await;

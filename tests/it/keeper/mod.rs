@@ -12,7 +12,6 @@ use std::{
 
 use appm::{
     drivers::{Attempt, Driver, DriverEvent, End, Ended, LogLimits, Start, StartKey, Started, process::ProcessDriver},
-    keeper,
     logger::{
         Stream,
         read::{Attempts, Line, Query, Reader, logs_dir},
@@ -61,6 +60,17 @@ impl Bench {
 
     pub(super) fn logger_pid(&self) -> i32 {
         wait_for("a logger", || self.processes("logger").into_iter().next().ok_or("none".to_owned()))
+    }
+
+    /// An error names the FIFOs that the logger has not open (yet).
+    pub(super) fn fifos_without_logger(&self) -> Result<(), String> {
+        let root = fs::canonicalize(self.path()).unwrap();
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.logger_pid())).map_err(|e| e.to_string())?;
+        let open: Vec<_> = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+        let attempts = fs::read_dir(root.join("instances")).unwrap().map(|uid| uid.unwrap().path().join("1"));
+        let fifos = attempts.flat_map(|dir| ["out.fifo", "err.fifo"].map(|name| dir.join(name)));
+        let lacking: Vec<_> = fifos.filter(|fifo| fifo.exists() && !open.contains(fifo)).collect();
+        if lacking.is_empty() { Ok(()) } else { Err(format!("{lacking:?}")) }
     }
 
     /// Processes of this data directory by role: their working directory is the data directory.

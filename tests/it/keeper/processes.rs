@@ -202,7 +202,10 @@ async fn a_removed_instance_leaves_nothing() {
     bench.driver.acknowledge(&own).await.unwrap();
     bench.driver.remove(&own.uid).await.unwrap();
     assert!(!bench.path().join(format!("instances/{}", own.uid)).exists());
+    let keeper = bench.keeper_pid();
     bench.driver.quit().await.unwrap();
+    wait_for("the keeper's end", || if runs(keeper) { Err("it runs".to_owned()) } else { Ok(()) });
+    assert!(bench.driver.observe().await.is_err(), "it is not started again");
 }
 
 /// Printed, not judged: `cargo test -- --nocapture a_thousand`.
