@@ -2,6 +2,10 @@
 
 use std::{ffi::OsStr, process::ExitCode};
 
+/// Objects are many small pieces of JSON: with the C library's allocator two fifths of a burst's time went into it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The keeper and the logger fork and must have one thread: they are told apart before anything else happens.
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{Time, Uid};
@@ -61,9 +61,14 @@ pub struct ObjectMeta {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub finalizers: Vec<String>,
-    /// Which manager owns which fields.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Which manager owns which fields. Typed readers never see it: admission alone judges it, on the JSON, and as
+    /// values it would weigh more than all the rest of the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "left_out")]
     pub managed_fields: Vec<ManagedFieldsEntry>,
+}
+
+fn left_out<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ManagedFieldsEntry>, D::Error> {
+    IgnoredAny::deserialize(from).map(|_| Vec::new())
 }
 
 fn is_zero(n: &i64) -> bool {

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, Weak},
 };
 
 use bytes::Bytes;
@@ -89,7 +89,9 @@ pub struct StoredObject {
     /// The whole JSON, `resourceVersion` included: ready to send.
     pub json: Bytes,
     meta: ObjectMeta,
-    typed: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+    /// Shared as long as anybody holds it: at rest nobody does, and a thousand decoded objects would weigh more than
+    /// all their JSON.
+    typed: Mutex<Weak<dyn Any + Send + Sync>>,
 }
 
 impl StoredObject {
@@ -103,10 +105,8 @@ impl StoredObject {
             metadata: ObjectMeta,
         }
         let json = body.at(revision);
-        let Envelope { mut metadata } = serde_json::from_slice(&json)?;
-        // Only admission reads these, and it reads them from the JSON.
-        metadata.managed_fields = Vec::new();
-        Ok(Self { key, revision, json, meta: metadata, typed: OnceLock::new() })
+        let Envelope { metadata } = serde_json::from_slice(&json)?;
+        Ok(Self { key, revision, json, meta: metadata, typed: Mutex::new(Weak::<()>::new()) })
     }
 
     /// The metadata, without `managedFields`.
@@ -125,10 +125,16 @@ impl StoredObject {
         Body { json: json.into(), splice }
     }
 
-    /// The typed value, decoded once; `None` if it cannot be decoded as `K` (written by another version of appm, say).
+    /// The typed value, decoded once for all who hold it at the same time; `None` if it cannot be decoded as `K` (written
+    /// by another version of appm, say).
     pub fn typed<K: Kind>(&self) -> Option<Arc<Object<K>>> {
-        let decode = || (self.key.kind.decode)(&self.json).ok().map(Arc::from);
-        self.typed.get_or_init(decode).clone()?.downcast().ok()
+        let mut shared = self.typed.lock().expect("nobody panics while decoding");
+        if let Some(typed) = shared.upgrade() {
+            return typed.downcast().ok();
+        }
+        let typed: Arc<dyn Any + Send + Sync> = Arc::from((self.key.kind.decode)(&self.json).ok()?);
+        *shared = Arc::downgrade(&typed);
+        typed.downcast().ok()
     }
 
     /// The JSON tree, parsed anew.
