@@ -190,6 +190,8 @@ fn become_user(prepared: &Prepared) {
             libc::write(fd, c"0".as_ptr().cast(), 1);
             libc::close(fd);
         }
+        // Our allocator switches huge pages off for us; that is inherited, and not for others to bear.
+        libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
         libc::umask(prepared.umask);
         check(libc::chdir(prepared.own_dir.as_ptr()), Stage::OwnDir);
         if prepared.nice != 0 {
