@@ -150,6 +150,8 @@ impl Machine {
         let mut state = self.lock();
         state.lease += 1;
         state.events = None;
+        // A deletion that was not durable is forgotten by the store: the instance may live again, with new numbers.
+        state.removed.clear();
         if forgotten {
             let records = std::mem::take(&mut state.records);
             state.ends.retain(|key, _| !records.contains_key(key));

@@ -51,6 +51,8 @@ struct Wanted {
     recreate: bool,
     policy: &'static str,
     with_port: bool,
+    /// It is restarted without any pause.
+    eager: bool,
 }
 
 impl Wanted {
@@ -59,6 +61,7 @@ impl Wanted {
         if self.restarted > 0 {
             annotations["appm.dev/restartedAt"] = json!(format!("restart-{}", self.restarted));
         }
+        let backoff = if self.eager { json!({"initial": "0s", "max": "0s"}) } else { json!({}) };
         let ports = if self.with_port { json!([{"name": "http"}]) } else { json!([]) };
         json!({
             "apiVersion": "appm.dev/v1", "kind": "App",
@@ -66,6 +69,7 @@ impl Wanted {
             "spec": {
                 "replicas": self.replicas, "suspend": self.suspend, "restartPolicy": self.policy, "ports": ports,
                 "strategy": {"type": if self.recreate { "Recreate" } else { "RollingUpdate" }},
+                "restart": {"backoff": backoff},
                 "process": {"command": ["run", format!("v{}", self.command)]},
                 "terminationGracePeriodSeconds": 5,
             },
@@ -227,7 +231,7 @@ impl World {
             self.start_daemon().await;
             self.check_acknowledged();
         }
-        match self.roll(20) {
+        match self.roll(21) {
             0..=7 => self.edit().await,
             8..=11 => self.crash(),
             12..=15 => {
@@ -248,6 +252,7 @@ impl World {
                 self.kill_daemon().await;
                 self.power_loss();
             }
+            19 => self.storm().await,
             _ => {
                 self.note("the disk fails");
                 self.disk.fail_next(1 + self.roll(3) as u32);
@@ -256,6 +261,25 @@ impl World {
         let turns = self.roll(TURNS as u64) as usize;
         self.turn(turns).await;
         self.audit_always();
+    }
+
+    /// Everything that runs ends, and ends again as soon as it is back, while the disk takes little; then the power fails.
+    /// Between what happened and what is recorded there is never more than now.
+    async fn storm(&mut self) {
+        self.note("a storm");
+        self.disk.fail_next([0, 3, 1000][self.roll(3) as usize]);
+        for _ in 0..3 {
+            for process in self.machine.running() {
+                self.machine.end(&process.key, End::Code(1));
+            }
+            let turns = self.roll(12) as usize;
+            self.turn(turns).await;
+            self.clock.advance(SignedDuration::from_millis(self.roll(1500) as i64));
+            self.turn(turns).await;
+        }
+        self.kill_daemon().await;
+        self.disk.fail_next(0);
+        self.power_loss();
     }
 
     async fn edit(&mut self) {
@@ -281,6 +305,7 @@ impl World {
                 recreate: self.roll(4) == 0,
                 policy: ["Always", "Always", "OnFailure", "Never"][self.roll(4) as usize],
                 with_port: self.roll(2) == 0,
+                eager: self.roll(2) == 0,
             }),
         };
         self.request(&name, wanted).await;
