@@ -50,8 +50,6 @@ use nix::sys::{
 };
 use rustix::fs::{FlockOperation, flock};
 
-pub use proc::boot_id;
-
 use self::{
     ledger::Ledger,
     prepare::Inherited,
@@ -59,7 +57,7 @@ use self::{
     pump::Pump,
     serve::{Keeper, Outcome, complain},
 };
-use crate::clock::{Clock, System};
+use crate::clock::{Clock, System, boot_id};
 
 /// The keeper's directory in the data directory.
 pub const DIR: &str = "keeper";

@@ -1,9 +1,6 @@
 //! What the keeper reads from /proc: who a process is, and which boot this is.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-};
+use std::{fs, io};
 
 use crate::drivers::StartKey;
 
@@ -35,13 +32,6 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// True if this very process still runs (a zombie does not).
 pub(super) fn runs(pid: i32, ticks: u64) -> bool {
     pid > 0 && stat(pid).is_some_and(|stat| stat.ticks == ticks && !matches!(stat.state, 'Z' | 'X'))
-}
-
-/// The kernel's name for the time since it was booted. Read by plain open(2) and read(2).
-pub fn boot_id() -> io::Result<String> {
-    let mut buffer = [0; 64];
-    let length = File::open("/proc/sys/kernel/random/boot_id")?.read(&mut buffer)?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
 }
 
 /// All process ids there are.
