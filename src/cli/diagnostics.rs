@@ -8,6 +8,9 @@ use crate::policy::manifest::Place;
 
 use super::screen::{self, Screen};
 
+/// Characters of a source line that are shown at most.
+const EXCERPT: usize = 160;
+
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Diagnostic {
@@ -38,15 +41,25 @@ fn render_one(one: &Diagnostic, file: &SourceFile, screen: &Screen) -> String {
     let path = if one.path.is_empty() { String::new() } else { format!("{}: ", screen::harmless(&one.path)) };
     let headline = format!("{at} {path}{}", screen::harmless(&one.message));
     let Some(source) = file.text.lines().nth(one.place.line.saturating_sub(1)) else { return headline };
-    let before: String = source.chars().take(one.place.column.saturating_sub(1)).collect();
+    let (shown, before) = excerpt(source.trim_end(), one.place.column.saturating_sub(1));
     let number = one.place.line.to_string();
-    let indent = " ".repeat(screen::harmless(&before).width());
+    let indent = " ".repeat(before.width());
     let (bar, caret) = (screen.paint(screen::DIM, "|"), screen.paint(screen::BAD, "^"));
     format!(
-        "{headline}\n  {number} {bar} {}\n  {} {bar} {indent}{caret}",
-        screen::harmless(source.trim_end()),
+        "{headline}\n  {number} {bar} {shown}\n  {} {bar} {indent}{caret}",
         " ".repeat(number.len())
     )
+}
+
+/// The part of a line around a column (counted from 0) that is worth showing, and what of it stands before the column.
+fn excerpt(line: &str, column: usize) -> (String, String) {
+    let skipped = if column < EXCERPT { 0 } else { column - EXCERPT / 2 };
+    let mut rest = line.chars().skip(skipped);
+    let part: Vec<char> = rest.by_ref().take(EXCERPT).collect();
+    let (start, end) = (if skipped > 0 { "…" } else { "" }, if rest.next().is_some() { "…" } else { "" });
+    let text = |part: &[char]| screen::harmless(&part.iter().collect::<String>());
+    let before = &part[..part.len().min(column - skipped)];
+    (format!("{start}{}{end}", text(&part)), format!("{start}{}", text(before)))
 }
 
 #[cfg(test)]
@@ -71,5 +84,16 @@ mod tests {
           2 |   ünï: {replicas: two}
             |                   ^
         ");
+    }
+
+    #[test]
+    fn of_an_endless_line_only_what_is_near_the_mistake_is_shown() {
+        let (shown, before) = excerpt(&format!("{}!{}", "x".repeat(1000), "y".repeat(1_000_000)), 1000);
+        assert_eq!(shown, format!("…{}!{}…", "x".repeat(80), "y".repeat(79)));
+        assert_eq!(before, format!("…{}", "x".repeat(80)));
+        assert_eq!(excerpt("short", 2), ("short".to_owned(), "sh".to_owned()));
+        assert_eq!(excerpt("short", 9), ("short".to_owned(), "short".to_owned()));
+        let (_, before) = excerpt("short", 9000);
+        assert_eq!(before, "…", "a place beyond the line");
     }
 }
