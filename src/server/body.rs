@@ -18,27 +18,51 @@ pub(super) const OBJECT_LIMIT: usize = 3 * 1024 * 1024;
 pub(super) const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
 /// How long a client may take to send a body.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the rest of a body that is too large is waited for.
+const SWALLOWING: Duration = Duration::from_secs(5);
 
 /// Reads a whole body.
 ///
 /// # Errors
 /// 413 if it is longer than `limit`, 400 if the client breaks off, 504 if it dawdles.
-pub(super) async fn read<B>(body: B, limit: usize) -> Result<Bytes, Status>
+pub(super) async fn read<B>(mut body: B, limit: usize) -> Result<Bytes, Status>
 where
-    B: hyper::body::Body<Data = Bytes>,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let too_large =
         || Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"));
     if body.size_hint().lower() > limit as u64 {
+        swallow(&mut body).await;
         return Err(too_large());
     }
-    match tokio::time::timeout(PATIENCE, Limited::new(body, limit).collect()).await {
+    match tokio::time::timeout(PATIENCE, Limited::new(&mut body, limit).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => {
+            swallow(&mut body).await;
+            Err(too_large())
+        }
         Ok(Err(_)) => Err(Status::bad_request("the request's body broke off")),
         Err(_) => Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
     }
+}
+
+/// Takes in what a client still sends, within bounds: many read no answer before they have sent everything, and take a
+/// connection that is cut off under their hands for a failure of the network.
+async fn swallow<B>(body: &mut B)
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await
+            && taken < TRANSACTION_LIMIT
+        {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whoever dawdles is cut off.
+    let _ = tokio::time::timeout(SWALLOWING, rest).await;
 }
 
 /// A parsed body.
@@ -196,5 +220,17 @@ mod tests {
     async fn a_body_beyond_the_limit_is_refused() {
         let body = http_body_util::Full::new(Bytes::from(vec![b' '; 11]));
         assert_eq!(read(body, 10).await.expect_err("too long").reason, Reason::RequestEntityTooLarge);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_limit_is_taken_in_before_the_refusal() {
+        let mut left = 20;
+        let frames = futures::stream::poll_fn(|_| {
+            left -= 1;
+            let frame = hyper::body::Frame::data(Bytes::from_static(b"x"));
+            std::task::Poll::Ready((left > 0).then_some(Ok::<_, std::io::Error>(frame)))
+        });
+        let refused = read(http_body_util::StreamBody::new(frames), 3).await.expect_err("too long");
+        assert_eq!((refused.reason, left), (Reason::RequestEntityTooLarge, 0));
     }
 }
