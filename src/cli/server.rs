@@ -158,9 +158,13 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         node_name: options.node_name.clone(),
         exe,
     };
-    daemon::start(settings)
-        .await
-        .map_err(|error| CliError::failed(format!("cannot start the server: {}", chain(&error))))
+    daemon::start(settings).await.map_err(|error| {
+        let failed = CliError::failed(format!("cannot start the server: {}", chain(&error)));
+        if error.is_address_taken() {
+            return failed.help("choose another port with --listen 127.0.0.1:PORT; port 0 takes any that is free");
+        }
+        failed
+    })
 }
 
 /// An error and what caused it.

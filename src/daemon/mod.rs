@@ -59,6 +59,14 @@ pub enum StartError {
     Boot(#[source] std::io::Error),
 }
 
+impl StartError {
+    /// Whether somebody else listens where the API was to be served.
+    pub fn is_address_taken(&self) -> bool {
+        let Self::Server(server::StartError::Listen { source, .. }) = self else { return false };
+        source.kind() == std::io::ErrorKind::AddrInUse
+    }
+}
+
 /// What a stop does with the Apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apps {
@@ -87,7 +95,7 @@ pub struct Running {
 /// Opens the store, starts everything and serves the API. Not yet ready then: see [`Running::ready`].
 ///
 /// # Errors
-/// See [`StartError`]; nothing of it is left running then, except a keeper.
+/// See [`StartError`]; nothing of it is left running then, not even a keeper that was not there before.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     // A second call finds the provider installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -98,7 +106,6 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let store = Store::open(Box::new(engine), clock.clone(), Limits::default()).await?;
     let admission = Admission::new(store.clone(), clock.clone());
     make_default_namespace(&local(&admission, "bootstrap")).await.map_err(StartError::Bootstrap)?;
-    let driver = Arc::new(ProcessDriver::connect(&data_dir, settings.exe).await?);
 
     let mut facts = NodeFacts::of_this_machine(boot_id);
     if let Some(name) = settings.node_name {
@@ -113,8 +120,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         readiness: readiness.clone(),
         stop: stopper(stop),
     };
-    let config = ServerConfig { data_dir, listen: settings.listen, hostname: facts.name.clone() };
+    let config = ServerConfig { data_dir: data_dir.clone(), listen: settings.listen, hostname: facts.name.clone() };
+    // Before the keeper: a port that is taken leaves no keeper behind.
     let server = server::start(config, foundation).await?;
+    let driver = match ProcessDriver::connect(&data_dir, settings.exe).await {
+        Ok(driver) => Arc::new(driver),
+        Err(error) => {
+            server.stop().await;
+            return Err(error.into());
+        }
+    };
     let mut parts = Parts {
         admission,
         clock,

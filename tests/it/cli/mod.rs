@@ -90,3 +90,14 @@ async fn a_wrong_command_line_is_exit_code_2() {
     assert!(run(folder.path(), &["--help"], "").await.ok().contains("appm up"));
     assert!(run(folder.path(), &["exit-codes"], "").await.ok().contains("124"));
 }
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_and_leaves_no_keeper_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = run(folder.path(), &["server", "--listen", &address], "").await.fails(1);
+    assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+    assert!(said.contains("--listen"), "{said}");
+    assert!(!folder.path().join("keeper").exists(), "{said}");
+}
