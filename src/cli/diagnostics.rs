@@ -45,10 +45,7 @@ fn render_one(one: &Diagnostic, file: &SourceFile, screen: &Screen) -> String {
     let number = one.place.line.to_string();
     let indent = " ".repeat(before.width());
     let (bar, caret) = (screen.paint(screen::DIM, "|"), screen.paint(screen::BAD, "^"));
-    format!(
-        "{headline}\n  {number} {bar} {shown}\n  {} {bar} {indent}{caret}",
-        " ".repeat(number.len())
-    )
+    format!("{headline}\n  {number} {bar} {shown}\n  {} {bar} {indent}{caret}", " ".repeat(number.len()))
 }
 
 /// The part of a line around a column (counted from 0) that is worth showing, and what of it stands before the column.
