@@ -115,10 +115,9 @@ impl World {
 
     fn settle(&mut self) {
         for _ in 0..60 {
-            let moved = self.pass();
+            // The agent first: a pass that waits for an instance to be ready does nothing, and is not rest.
             self.agent();
-            if moved == 0 {
-                self.pass();
+            if self.pass() == 0 {
                 return;
             }
         }
