@@ -6,7 +6,7 @@ use futures::stream;
 
 use super::{Admission, Caller};
 use crate::{
-    api::{Body, Cause, Key, KindInfo, Reason, Rev, Served, Status, StoredObject},
+    api::{Cause, Key, KindInfo, Reason, Rev, Served, Status, StoredObject},
     auth::{self, Attributes},
     client::{ChangeType, Listing, Query, WatchEvent, WatchStream},
     policy::selector::{FieldSelector, LabelSelector},
@@ -62,8 +62,7 @@ impl Filter {
 
 /// An old state at the revision at which it was left.
 fn at(old: &StoredObject, revision: Rev) -> Arc<StoredObject> {
-    let body = Body::new(old.value());
-    Arc::new(StoredObject::new(old.key.clone(), revision, &body).expect("it was stored before"))
+    Arc::new(StoredObject::new(old.key.clone(), revision, &old.body()).expect("it was stored before"))
 }
 
 /// The changes of one commit that a watcher sees.

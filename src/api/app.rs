@@ -111,10 +111,10 @@ fn one() -> i32 {
 fn ten() -> i32 {
     10
 }
-fn thirty() -> i64 {
+pub(super) fn thirty() -> i64 {
     30
 }
-fn sigterm() -> String {
+pub(super) fn sigterm() -> String {
     "SIGTERM".to_owned()
 }
 

@@ -53,10 +53,10 @@ pub struct InstanceSpec {
     #[serde(default)]
     pub restart: Restart,
     /// Live: seconds between the stop signal and SIGKILL.
-    #[serde(default = "thirty")]
+    #[serde(default = "super::app::thirty")]
     pub termination_grace_period_seconds: i64,
     /// Live: the signal that asks it to end.
-    #[serde(default = "sigterm")]
+    #[serde(default = "super::app::sigterm")]
     pub stop_signal: String,
     /// Live: how much output is kept.
     #[serde(default)]
@@ -67,13 +67,6 @@ pub struct InstanceSpec {
     /// Live: the App's `appm.dev/restartedAt`; a change restarts the process in place.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub restarted_at: String,
-}
-
-fn thirty() -> i64 {
-    30
-}
-fn sigterm() -> String {
-    "SIGTERM".to_owned()
 }
 
 /// Fields of the spec that may change while the instance lives.
