@@ -1,4 +1,4 @@
-//! Which Apps a command works on: by name, by label, or all.
+//! Which Apps a command works on: by name, by label, or all; and how it says what it did to one.
 
 use clap::Args;
 use serde_json::Value;
@@ -8,7 +8,9 @@ use crate::api::App;
 use super::{
     context::{Context, Selection, name_of, served},
     error::CliError,
-    resources,
+    output::{self, Format, without_managed_fields},
+    resources::{self, qualified},
+    screen,
 };
 
 /// Names of Apps, `-l`, or `--all`.
@@ -48,5 +50,13 @@ impl AppChoice {
     /// Their names.
     pub(super) async fn names(&self, context: &Context) -> Result<Vec<String>, CliError> {
         Ok(self.apps(context).await?.iter().map(name_of).collect())
+    }
+}
+
+/// Says in the form that was asked for what was done to an App: a line such as `app.appm.dev/web restarted`, or the App.
+pub(super) fn done(format: &Format, name: &str, word: &str, app: Value) -> Result<(), CliError> {
+    match format {
+        Format::Table | Format::Wide => Ok(screen::line(format_args!("{} {word}", qualified(served::<App>(), name)))?),
+        format => output::objects(format, vec![without_managed_fields(app)], false),
     }
 }

@@ -6,12 +6,10 @@ use serde_json::json;
 use crate::api::{App, MicroTime, RESTARTED_AT};
 
 use super::{
-    choice::AppChoice,
+    choice::{self, AppChoice},
     context::{Context, served},
     error::CliError,
-    output::{self, Format, OutputArgs, without_managed_fields},
-    resources::qualified,
-    screen,
+    output::OutputArgs,
 };
 
 /// Restart Apps: in place, one instance after another
@@ -35,12 +33,7 @@ pub(super) async fn run(args: RestartArgs, context: &Context) -> Result<(), CliE
     for name in args.choice.names(context).await? {
         let patch = json!({"metadata": {"annotations": {RESTARTED_AT: now}}});
         let app = context.patch(served::<App>(), context.namespace(), &name, "", &patch).await?;
-        match &args.output.output {
-            Format::Table | Format::Wide => {
-                screen::line(format_args!("{} restarted", qualified(served::<App>(), &name)))?
-            }
-            format => output::objects(format, vec![without_managed_fields(app)], false)?,
-        }
+        choice::done(&args.output.output, &name, "restarted", app)?;
     }
     Ok(())
 }

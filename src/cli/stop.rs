@@ -6,12 +6,10 @@ use serde_json::json;
 use crate::api::App;
 
 use super::{
-    choice::AppChoice,
+    choice::{self, AppChoice},
     context::{Context, served},
     error::CliError,
-    output::{self, Format, OutputArgs, without_managed_fields},
-    resources::qualified,
-    screen,
+    output::OutputArgs,
 };
 
 /// What `stop` and `start` are given.
@@ -35,10 +33,7 @@ pub(super) async fn run(args: SuspendArgs, context: &Context, suspend: bool) -> 
     for name in args.choice.names(context).await? {
         let patch = json!({"spec": {"suspend": suspend}});
         let app = context.patch(served::<App>(), context.namespace(), &name, "", &patch).await?;
-        match &args.output.output {
-            Format::Table | Format::Wide => screen::line(format_args!("{} {word}", qualified(served::<App>(), &name)))?,
-            format => output::objects(format, vec![without_managed_fields(app)], false)?,
-        }
+        choice::done(&args.output.output, &name, word, app)?;
     }
     Ok(())
 }
