@@ -44,14 +44,18 @@ impl NodeFacts {
         };
         let pretty = |line: &str| line.strip_prefix("PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned());
         let memory = |line: &str| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+        let machine_id = read("/etc/machine-id").trim().to_owned();
         let info = NodeInfo {
-            machine_id: read("/etc/machine-id").trim().to_owned(),
+            system_uuid: machine_id.clone(),
+            machine_id,
             boot_id,
             kernel_version: text(nix::sys::utsname::UtsName::release),
             os_image: read("/etc/os-release").lines().find_map(pretty).unwrap_or_default(),
             operating_system: std::env::consts::OS.to_owned(),
             architecture: architecture(std::env::consts::ARCH).to_owned(),
             kubelet_version: format!("v{}", env!("CARGO_PKG_VERSION")),
+            container_runtime_version: format!("appm://{}", env!("CARGO_PKG_VERSION")),
+            kube_proxy_version: String::new(),
         };
         let mut capacity = BTreeMap::new();
         if let Ok(cores) = std::thread::available_parallelism() {

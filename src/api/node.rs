@@ -51,6 +51,9 @@ pub struct NodeInfo {
     /// `/etc/machine-id`.
     #[serde(default, rename = "machineID")]
     pub machine_id: String,
+    /// The same again: what a firmware calls the machine is root's to read.
+    #[serde(default, rename = "systemUUID")]
+    pub system_uuid: String,
     /// Changes at every boot; attempts of an earlier boot cannot be running any more.
     #[serde(default, rename = "bootID")]
     pub boot_id: String,
@@ -69,6 +72,12 @@ pub struct NodeInfo {
     /// The agent's version.
     #[serde(default)]
     pub kubelet_version: String,
+    /// `appm://` and the agent's version: what runs the processes.
+    #[serde(default)]
+    pub container_runtime_version: String,
+    /// Empty. Kubernetes' schema requires it, and typed clients refuse a Node without it.
+    #[serde(default)]
+    pub kube_proxy_version: String,
 }
 
 impl Kind for Node {
