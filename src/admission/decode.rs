@@ -34,6 +34,7 @@ impl Context<'_> {
             Some(lift) => lift(&body),
             None => body,
         };
+        (step.kind().normalize)(&mut object);
         object["apiVersion"] = json!(step.kind().api_version());
         object["kind"] = json!(step.kind().kind);
         Ok(Decoded { object, unknown, warnings })

@@ -82,7 +82,10 @@ fn unreadable(kind: &KindInfo, object: &Value) -> Option<Violation> {
     let json = serde_json::to_vec(object).expect("a JSON value can be written");
     let error = (kind.decode)(&json).err()?;
     let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default().to_owned();
+    let text = match kind.sealed {
+        true => "a field has a value of a wrong type".to_owned(),
+        false => text.split(" at line ").next().unwrap_or_default().to_owned(),
+    };
     Some(Violation::new(FieldPath::root(), Problem::Invalid, text))
 }
 

@@ -200,10 +200,13 @@ impl Context<'_> {
         let mut managers = Managers::default();
         let api_version = kind.api_version();
         let writer = self.writer(step, &api_version);
+        metadata::of(&mut object).insert("name".to_owned(), json!(&*key.name));
         if operation == "Apply" {
             let nothing = json!({});
             managers.apply(&form.shape, &nothing, &object, false, writer).expect("nobody else owns anything");
+            (kind.defaults)(&mut object);
         } else {
+            (kind.defaults)(&mut object);
             managers.update(&form.shape, &json!({}), &object, writer);
         }
         if kind == Namespace::INFO {
@@ -258,6 +261,7 @@ impl Context<'_> {
             }
         };
         metadata::keep(&mut new, &live);
+        (key.kind.defaults)(&mut new);
         let mut managers = Managers::after_write(&new, &live);
         let api_version = key.kind.api_version();
         managers.update(&form::stored(key.kind).shape, &live, &new, self.writer(step, &api_version));
@@ -298,6 +302,7 @@ impl Context<'_> {
             .apply(&form.shape, &live, &applied, force, writer)
             .map_err(|conflicts| conflict_status(&key, &conflicts))?;
         metadata::keep(&mut new, &live);
+        (key.kind.defaults)(&mut new);
         self.replace(&key, &live, new, managers, decoded, plan)
     }
 

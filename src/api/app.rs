@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     ChangeLog, Column, Condition, FieldPath, GoDuration, Kind, KindInfo, Problem, Quantity, Scope, Subresource, Verbs,
-    Violation, at, check_label_name, decode_as, schema_of,
+    Violation, as_written, at, check_label_name, decode_as, schema_of,
 };
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.
@@ -619,6 +619,8 @@ impl Kind for App {
         ],
         views: &[],
         schema: schema_of::<App>,
+        normalize: as_written,
+        defaults: as_written,
         check,
         decode: decode_as::<App>,
     };

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, Kind, KindInfo, MicroTime, Object, ObjectMeta, Scope, Time, Verbs, View, at, decode_as,
-    no_check, schema_of,
+    ChangeLog, Column, Kind, KindInfo, MicroTime, Object, ObjectMeta, Scope, Time, Verbs, View, as_written, at,
+    decode_as, no_check, schema_of,
 };
 
 /// Kubernetes' core `v1` Event.
@@ -280,6 +280,8 @@ impl Kind for Event {
             schema: regarding_schema,
         }],
         schema: schema_of::<Event>,
+        normalize: as_written,
+        defaults: as_written,
         check: no_check,
         decode: decode_as::<Event>,
     };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     ChangeLog, Column, Condition, EnvVar, FieldPath, Kind, KindInfo, Logs, Port, Problem, Process, Restart,
-    RestartPolicy, Scope, Subresource, Time, Verbs, Violation, at, decode_as, schema_of,
+    RestartPolicy, Scope, Subresource, Time, Verbs, Violation, as_written, at, decode_as, schema_of,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -338,6 +338,8 @@ impl Kind for Instance {
         ],
         views: &[],
         schema: schema_of::<Instance>,
+        normalize: as_written,
+        defaults: as_written,
         check,
         decode: decode_as::<Instance>,
     };

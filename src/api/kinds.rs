@@ -1,6 +1,6 @@
 //! The list of kinds: one word each.
 
-use super::{App, Event, Instance, Kind, KindInfo, Namespace, Node, Revision, Served};
+use super::{App, ConfigMap, Event, Instance, Kind, KindInfo, Lease, Namespace, Node, Revision, Secret, Served};
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
@@ -9,7 +9,7 @@ macro_rules! kinds {
     };
 }
 
-kinds![App, Instance, Revision, Node, Namespace, Event];
+kinds![App, Instance, Revision, Node, Namespace, ConfigMap, Secret, Lease, Event];
 
 /// The kind of a stored form, by group and CamelCase name.
 pub fn find_kind(group: &str, kind: &str) -> Option<&'static KindInfo> {

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeLog, Column, Kind, KindInfo, Scope, Subresource, Verbs, at, check_label_name, decode_as, schema_of};
+use super::{
+    ChangeLog, Column, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, check_label_name, decode_as,
+    schema_of,
+};
 
 /// A room for names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +61,8 @@ impl Kind for Namespace {
         }],
         views: &[],
         schema: schema_of::<Namespace>,
+        normalize: as_written,
+        defaults: as_written,
         check: |new, _| check_label_name(new).into_iter().collect(),
         decode: decode_as::<Namespace>,
     };

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, at, decode_as, no_check, schema_of,
+    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, decode_as, no_check,
+    schema_of,
 };
 
 /// A machine.
@@ -133,6 +134,8 @@ impl Kind for Node {
         ],
         views: &[],
         schema: schema_of::<Node>,
+        normalize: as_written,
+        defaults: as_written,
         check: no_check,
         decode: decode_as::<Node>,
     };

@@ -163,6 +163,12 @@ pub struct KindInfo {
     pub views: &'static [View],
     /// The JSON Schema of the stored form.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Brings what clients may write in several ways into the one way in which it is stored (a Secret's `stringData`,
+    /// times). Called on every body, in the stored form, before it is merged; adds nothing that the client did not say.
+    pub normalize: fn(&mut Value),
+    /// Puts in the defaults that are stored, where Kubernetes stores them (a Secret's `type`). Called on the whole object
+    /// before it is judged. An applied object does not own them.
+    pub defaults: fn(&mut Value),
     /// What the schema cannot say: rules between fields, and against the old object. Called with schema-valid JSON.
     pub check: fn(new: &Value, old: Option<&Value>) -> Vec<Violation>,
     /// Decodes the stored form into an `Object` of this kind, leniently.
@@ -350,6 +356,9 @@ pub(super) fn object_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> S
 pub fn decode_as<K: Kind>(json: &[u8]) -> serde_json::Result<Box<dyn std::any::Any + Send + Sync>> {
     Ok(Box::new(Object::<K>::from_slice(json)?))
 }
+
+/// A `normalize` or `defaults` for kinds that need none.
+pub fn as_written(_: &mut Value) {}
 
 /// A `check` that finds nothing, for kinds whose schema says everything.
 pub fn no_check(_: &Value, _: Option<&Value>) -> Vec<Violation> {

@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, at, decode_as, schema_of};
+use super::{
+    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, as_written, at, decode_as,
+    schema_of,
+};
 
 /// The undefaulted `revision` fields of an App's spec. Immutable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +62,8 @@ impl Kind for Revision {
         ],
         views: &[],
         schema: schema_of::<Revision>,
+        normalize: as_written,
+        defaults: as_written,
         check,
         decode: decode_as::<Revision>,
     };

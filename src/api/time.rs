@@ -24,6 +24,17 @@ macro_rules! time_type {
             }
         }
 
+        impl $name {
+            /// Writes the time in this type's own form, as Kubernetes does with whatever a client wrote. What is no time
+            /// stays as it is: it is refused later.
+            pub fn rewrite(value: &mut serde_json::Value) {
+                let read = value.as_str().and_then(|text| text.parse().ok());
+                if let Some(at) = read.map(Self) {
+                    *value = at.to_string().into();
+                }
+            }
+        }
+
         impl From<Timestamp> for $name {
             fn from(at: Timestamp) -> Self {
                 Self(at)
@@ -65,3 +76,25 @@ time_type!(
     /// RFC 3339 in UTC with microseconds, Kubernetes' `metav1.MicroTime`.
     MicroTime, "%Y-%m-%dT%H:%M:%S.%6fZ", "RFC 3339 time in UTC, microseconds"
 );
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_are_rewritten_as_kubernetes_writes_them() {
+        for (written, time, micro) in [
+            ("2026-01-02T03:04:05.123456Z", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123456Z"),
+            ("2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000Z"),
+            ("2026-01-02T04:04:05.1+01:00", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.100000Z"),
+            ("yesterday", "yesterday", "yesterday"),
+        ] {
+            let (mut as_time, mut as_micro) = (json!(written), json!(written));
+            Time::rewrite(&mut as_time);
+            MicroTime::rewrite(&mut as_micro);
+            assert_eq!((as_time, as_micro), (json!(time), json!(micro)), "{written}");
+        }
+    }
+}

@@ -29,6 +29,11 @@ impl FieldPath {
         if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
     }
 
+    /// An entry of a map below this path, as Kubernetes prints it: always in brackets.
+    pub fn key(&self, name: &str) -> Self {
+        Self(format!("{}[{name}]", self.0))
+    }
+
     /// An item below this path.
     pub fn index(&self, at: usize) -> Self {
         Self(format!("{}[{at}]", self.0))
@@ -80,6 +85,8 @@ pub enum Problem {
     Forbidden,
     /// A value that must be unique is there twice.
     Duplicate,
+    /// A value, or several together, have too many bytes.
+    TooLong,
     /// No such field.
     Unknown,
 }
@@ -93,6 +100,7 @@ impl Problem {
             Problem::NotSupported => "FieldValueNotSupported",
             Problem::Forbidden => "FieldValueForbidden",
             Problem::Duplicate => "FieldValueDuplicate",
+            Problem::TooLong => "FieldValueTooLong",
             Problem::Unknown => "FieldUnknown",
         }
     }
@@ -104,6 +112,7 @@ impl Problem {
             Problem::NotSupported => "Unsupported value",
             Problem::Forbidden => "Forbidden",
             Problem::Duplicate => "Duplicate value",
+            Problem::TooLong => "Too long",
             Problem::Unknown => "Unknown field",
         }
     }
