@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::{
-    FieldValidation,
+    FieldValidation, Patch,
     form::{self, Form},
     metadata,
-    operation::{Context, Refusal, Step},
+    operation::{Action, Context, Refusal, Step},
     scale,
 };
-use crate::api::{GROUP, Status, Subresource, Violation};
+use crate::api::{GROUP, Problem, Status, Subresource, Violation};
 
 /// A body in its stored form, as far as it could be understood.
 pub(super) struct Decoded {
@@ -27,6 +27,9 @@ impl Context<'_> {
     pub(super) fn decode(&self, step: &Step, mut body: Value, live: Option<&Value>) -> Result<Decoded, Refusal> {
         check_type(step, &mut body)?;
         check_names(step, &mut body)?;
+        if step.subresource == Some(Subresource::Scale) {
+            return Ok(Decoded { object: body, unknown: Vec::new(), warnings: Vec::new() });
+        }
         let form = form::of(step.served);
         form.shape.drop_nulls(&mut body);
         let (unknown, warnings) = self.screen(form, step, &mut body, live);
@@ -40,7 +43,7 @@ impl Context<'_> {
         Ok(Decoded { object, unknown, warnings })
     }
 
-    /// Unknown fields, unless the live object has them already: a newer appm wrote those.
+    /// Fields that the body has twice, and unknown ones, unless the live object has them already: a newer appm wrote those.
     fn screen(
         &self,
         form: &Form,
@@ -50,29 +53,20 @@ impl Context<'_> {
     ) -> (Vec<Violation>, Vec<String>) {
         let mut pruned = body.clone();
         let mut unknown = form.shape.take_unknown(&mut pruned);
-        if unknown.is_empty() {
-            return (unknown, Vec::new());
-        }
-        if let Some(live) = live {
+        if let Some(live) = live.filter(|_| !unknown.is_empty()) {
             let there = form.shape.take_unknown(&mut shown(step, live).into_owned());
             unknown.retain(|v| there.iter().all(|t| t.path != v.path));
         }
+        if !unknown.is_empty() {
+            *body = pruned;
+        }
+        let repeated = self.repeated.iter().map(|path| Violation::new(path.clone(), Problem::Repeated, ""));
+        let found: Vec<Violation> = repeated.chain(unknown).collect();
         let default = if step.kind().group == GROUP { FieldValidation::Strict } else { FieldValidation::Warn };
         match self.field_validation.unwrap_or(default) {
-            _ if unknown.is_empty() => (unknown, Vec::new()),
-            FieldValidation::Strict => {
-                *body = pruned;
-                (unknown, Vec::new())
-            }
-            FieldValidation::Warn => {
-                *body = pruned;
-                let warnings = unknown.iter().map(|v| format!("unknown field \"{}\"", v.path)).collect();
-                (Vec::new(), warnings)
-            }
-            FieldValidation::Ignore => {
-                *body = pruned;
-                (Vec::new(), Vec::new())
-            }
+            FieldValidation::Strict => (found, Vec::new()),
+            FieldValidation::Warn => (Vec::new(), found.iter().filter_map(Violation::undecodable).collect()),
+            FieldValidation::Ignore => (Vec::new(), Vec::new()),
         }
     }
 }
@@ -86,7 +80,7 @@ pub(super) fn shown<'v>(step: &Step, live: &'v Value) -> Cow<'v, Value> {
     }
 }
 
-/// `apiVersion` and `kind` must be those of the URL; where they are missing they are filled in.
+/// `apiVersion` and `kind` must be those of the URL; where they are missing they are filled in, but for an apply.
 fn check_type(step: &Step, body: &mut Value) -> Result<(), Status> {
     if !body.is_object() {
         return Err(Status::bad_request("the body must be an object"));
@@ -94,9 +88,17 @@ fn check_type(step: &Step, body: &mut Value) -> Result<(), Status> {
     if !matches!(body.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
         return Err(Status::bad_request("metadata must be an object"));
     }
-    let wanted = step.served.api_version();
-    for (field, wanted) in [("apiVersion", wanted.as_str()), ("kind", step.served.name())] {
+    let (version, kind) = match step.subresource {
+        Some(Subresource::Scale) => (scale::API_VERSION.to_owned(), scale::KIND),
+        _ => (step.served.api_version(), step.served.name()),
+    };
+    let applied = matches!(step.action, Action::Patch(Patch::Apply { .. }));
+    for (field, wanted) in [("apiVersion", version.as_str()), ("kind", kind)] {
         match &body[field] {
+            // What is applied says what it is, as in Kubernetes: its fields are understood by it.
+            Value::Null if applied => {
+                return Err(Status::bad_request(format!("{field} must be set in an apply patch (expected {wanted})")));
+            }
             Value::Null => body[field] = json!(wanted),
             Value::String(given) if given == wanted => {}
             given => {
@@ -112,14 +114,14 @@ fn check_type(step: &Step, body: &mut Value) -> Result<(), Status> {
 
 /// Name and namespace must be those of the URL; where they are missing they are filled in.
 fn check_names(step: &Step, body: &mut Value) -> Result<(), Status> {
-    let mismatch = |what: &str| {
-        Status::bad_request(format!("the {what} of the provided object does not match the {what} sent on the request"))
-    };
+    let mismatch = "the namespace of the provided object does not match the namespace sent on the request";
     let metadata = metadata::of(body);
+    // Kubernetes wrote it once, and old manifests have it still.
+    metadata.shift_remove("selfLink");
     match metadata.get("namespace").and_then(Value::as_str).unwrap_or_default() {
         "" => {}
         given if given == step.namespace => {}
-        _ => return Err(mismatch("namespace")),
+        _ => return Err(Status::bad_request(mismatch)),
     }
     match metadata.get("name").and_then(Value::as_str).unwrap_or_default() {
         "" if !step.name.is_empty() => {
@@ -127,7 +129,12 @@ fn check_names(step: &Step, body: &mut Value) -> Result<(), Status> {
         }
         "" => {}
         given if step.name.is_empty() || given == step.name => {}
-        _ => return Err(mismatch("name")),
+        given => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({})",
+                step.name
+            )));
+        }
     }
     Ok(())
 }

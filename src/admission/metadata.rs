@@ -99,6 +99,21 @@ pub(super) fn keep(object: &mut Value, live: &Value) {
     }
 }
 
+/// What a written object says of the server's times that is not so. Nothing said is right; uid and resourceVersion are
+/// preconditions, and judged elsewhere.
+pub(super) fn rewritten(object: &Value, live: &Value) -> Vec<Violation> {
+    let instant = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let at = FieldPath::of("metadata");
+    ["creationTimestamp", "deletionTimestamp"]
+        .into_iter()
+        .filter(|name| {
+            let (said, is) = (&object["metadata"][*name], &live["metadata"][*name]);
+            !said.is_null() && (instant(said).is_none() || instant(said) != instant(is))
+        })
+        .map(|name| Violation::new(at.field(name), Problem::Invalid, "field is immutable"))
+        .collect()
+}
+
 /// Whose an object is: its maker's, or, where a part of appm makes it for another object, that object's owner's.
 pub(super) fn owner_of(object: &Value, caller: &Caller, store: &Store) -> String {
     let references = object["metadata"]["ownerReferences"].as_array();

@@ -34,7 +34,7 @@ pub use local::LocalClient;
 pub use read::{Seen, Watching};
 
 use crate::{
-    api::{Durability, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},
+    api::{Durability, FieldPath, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},
     auth::Identity,
     clock::SharedClock,
     store::Store,
@@ -88,12 +88,15 @@ pub enum FieldValidation {
 }
 
 /// How a write is done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
     /// Check everything and answer as if it was done, but store nothing.
     pub dry_run: bool,
     /// Default: strict for `appm.dev`, a warning for Kubernetes' own kinds.
     pub field_validation: Option<FieldValidation>,
+    /// The fields that the body's text has twice: the reader has taken the last, and what is said of it is a matter of
+    /// field validation.
+    pub repeated: Vec<FieldPath>,
     /// When the write counts as done.
     pub durability: Durability,
 }

@@ -26,6 +26,13 @@ use crate::{
     store::Store,
 };
 
+/// How much of a `generateName` is taken, as in Kubernetes: what is made of it is at most 63 characters long.
+const PREFIX_MAX: usize = 58;
+/// Violations of one object that are told: whoever sends a million mistakes does not read them.
+const MOST_VIOLATIONS: usize = 100;
+/// How often another name is tried when the one that was made is taken, as in Kubernetes.
+const NAME_ATTEMPTS: usize = 8;
+
 /// One change of one object.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
@@ -43,7 +50,11 @@ pub(super) struct Step {
 #[derive(Clone, Debug)]
 pub(super) enum Action {
     Create(Value),
-    Update(Value),
+    Update {
+        body: Value,
+        /// True if the body must name the revision that it replaces.
+        versioned: bool,
+    },
     Patch(Patch),
     Delete(DeleteOptions),
 }
@@ -79,6 +90,8 @@ pub(super) struct Context<'a> {
     pub(super) clock: &'a dyn Clock,
     pub(super) caller: &'a Caller,
     pub(super) field_validation: Option<FieldValidation>,
+    /// Fields that the body's text has twice.
+    pub(super) repeated: &'a [FieldPath],
     /// RFC 3339.
     pub(super) now: String,
 }
@@ -105,7 +118,7 @@ impl Step {
     pub(super) fn authorize(&self, caller: &Caller) -> Result<(), Status> {
         let verb = match &self.action {
             Action::Create(_) => "create",
-            Action::Update(_) => "update",
+            Action::Update { .. } => "update",
             Action::Patch(_) => "patch",
             Action::Delete(_) => "delete",
         };
@@ -140,10 +153,10 @@ impl Context<'_> {
         }
         match &step.action {
             Action::Create(body) => self.create(step, body, plan),
-            Action::Update(body) => self.update(step, body.clone(), plan),
+            Action::Update { body, versioned } => self.update(step, body.clone(), *versioned, plan),
             Action::Patch(Patch::Json(patch)) => {
                 let patched = self.patched(step, plan, |target| json_patch::apply(target, patch))?;
-                self.update(step, patched, plan)
+                self.update(step, patched, false, plan)
             }
             Action::Patch(Patch::Merge(patch)) => {
                 if !patch.is_object() {
@@ -153,7 +166,7 @@ impl Context<'_> {
                     merge_patch(target, patch);
                     Ok(())
                 })?;
-                self.update(step, patched, plan)
+                self.update(step, patched, false, plan)
             }
             Action::Patch(Patch::Apply { object, force }) => self.apply(step, object, *force, plan),
             Action::Delete(options) => self.delete(step, options, plan),
@@ -161,17 +174,21 @@ impl Context<'_> {
     }
 
     fn create(&self, step: &Step, body: &Value, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
-        if !metadata::text(body, "resourceVersion").is_empty() {
+        if !matches!(metadata::text(body, "resourceVersion"), "" | "0") {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created").into());
         }
         let decoded = self.decode(step, body.clone(), None)?;
         let (name, prefix) = (metadata::text(&decoded.object, "name"), metadata::text(&decoded.object, "generateName"));
-        let name = match (name, prefix) {
-            ("", "") => String::new(),
-            ("", prefix) => format!("{prefix}{}", name_suffix(self.clock)),
-            (name, _) => name.to_owned(),
+        let key = |name: &str| Key::new(step.kind(), &step.namespace, name);
+        let key = match (name, prefix) {
+            ("", "") => key(""),
+            ("", prefix) => {
+                let prefix: String = prefix.chars().take(PREFIX_MAX).collect();
+                let mut made = (0..NAME_ATTEMPTS).map(|_| key(&format!("{prefix}{}", name_suffix(self.clock))));
+                made.find(|key| plan.live(key).is_none()).ok_or_else(|| no_name_left(step, &prefix))?
+            }
+            (name, _) => key(name),
         };
-        let key = Key::new(step.kind(), &step.namespace, &name);
         self.insert(step, &key, decoded, plan, "Update")
     }
 
@@ -235,6 +252,7 @@ impl Context<'_> {
         let mut target = shown(step, live).into_owned();
         patch(&mut target).map_err(|error| match error {
             json_patch::PatchError::Malformed(_) => Status::bad_request(error.to_string()),
+            json_patch::PatchError::TooLong(_) => Status::too_large(error.to_string()),
             error => {
                 let violation = Violation::new(FieldPath::of("patch"), Problem::Invalid, error.to_string());
                 Status::invalid(key.kind, &key.name, &[violation])
@@ -244,20 +262,20 @@ impl Context<'_> {
     }
 
     /// Replaces the part of an object that the step's subresource stands for.
-    fn update(&self, step: &Step, body: Value, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
+    fn update(&self, step: &Step, body: Value, versioned: bool, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
         let key = step.key();
         let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?.clone();
         expect(&key, &live, &step.preconditions)?;
         expect_body(&key, &live, &body)?;
-        let (mut new, decoded) = match step.subresource {
-            Some(Subresource::Scale) => {
-                let new = scale::lift(&live, &body);
-                (new, Decoded { object: Value::Null, unknown: Vec::new(), warnings: Vec::new() })
-            }
-            subresource => {
-                let mut decoded = self.decode(step, body, Some(&live))?;
-                let body = decoded.object.take();
-                (put_part(&live, body, key.kind, subresource), decoded)
+        let mut decoded = self.decode(step, body, Some(&live))?;
+        let body = decoded.object.take();
+        decoded.unknown.extend(version_violation(&body).filter(|_| versioned));
+        let mut new = match step.subresource {
+            Some(Subresource::Scale) => scale::lift(&live, &body),
+            Some(part) => put_part(&live, body, key.kind, Some(part)),
+            None => {
+                decoded.unknown.extend(metadata::rewritten(&body, &live));
+                put_part(&live, body, key.kind, None)
             }
         };
         metadata::keep(&mut new, &live);
@@ -285,7 +303,10 @@ impl Context<'_> {
         };
         expect(&key, &live, &step.preconditions)?;
         expect_body(&key, &live, &decoded.object)?;
-        let mut applied = decoded.object.take();
+        let mut applied = match step.subresource {
+            Some(Subresource::Scale) => scale::applied(decoded.object.take()),
+            _ => decoded.object.take(),
+        };
         metadata::strip(&mut applied);
         metadata::of(&mut applied).insert("name".to_owned(), json!(&*key.name));
         match step.subresource {
@@ -483,8 +504,25 @@ fn may_vanish(key: &Key, object: &Value) -> bool {
 fn refuse(key: &Key, violations: Vec<Violation>) -> Result<(), Refusal> {
     match violations.is_empty() {
         true => Ok(()),
-        false => Err(Refusal::Invalid(key.kind, key.name.to_string(), violations)),
+        false => {
+            let told = violations.into_iter().take(MOST_VIOLATIONS).collect();
+            Err(Refusal::Invalid(key.kind, key.name.to_string(), told))
+        }
     }
+}
+
+fn no_name_left(step: &Step, prefix: &str) -> Status {
+    let key = Key::new(step.kind(), &step.namespace, prefix);
+    let message =
+        format!("{}, the server was not able to generate a unique name for the object", Status::already_exists(&key));
+    Status { message, ..Status::already_exists(&key) }
+}
+
+/// What an update lacks that must say which revision it replaces.
+fn version_violation(body: &Value) -> Option<Violation> {
+    let at = FieldPath::of("metadata.resourceVersion");
+    matches!(metadata::text(body, "resourceVersion"), "" | "0")
+        .then(|| Violation::new(at, Problem::Invalid, "0x0: must be specified for an update"))
 }
 
 /// A new object must have a name or a prefix for one.

@@ -6,11 +6,11 @@ use futures::stream;
 
 use super::{Admission, Caller};
 use crate::{
-    api::{Cause, Key, KindInfo, Reason, Rev, Served, Status, StoredObject},
+    api::{Key, KindInfo, Reason, Rev, Served, Status, StoredObject},
     auth::{self, Attributes},
     client::{ChangeType, Listing, Query, WatchEvent, WatchStream},
     policy::selector::{FieldSelector, LabelSelector},
-    store::{Change, Watch, WatchError},
+    store::{Change, Snapshot, Watch, WatchError},
 };
 
 /// Which objects a caller sees.
@@ -31,6 +31,14 @@ impl Filter {
 
     fn selects_all(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    fn listing(&self, snapshot: Snapshot) -> Listing {
+        let Snapshot { revision, mut items } = snapshot;
+        if !self.selects_all() {
+            items.retain(|object| self.sees(object));
+        }
+        Listing { revision, items }
     }
 
     fn sees(&self, object: &StoredObject) -> bool {
@@ -123,14 +131,7 @@ fn watch_status(error: WatchError) -> Status {
         WatchError::Expired { asked, oldest } => Status::expired(asked, oldest),
         WatchError::TooSlow => Status::new(Reason::Expired, "the watcher was too slow"),
         WatchError::Closed => Status::new(Reason::ServiceUnavailable, "the server is shutting down"),
-        WatchError::Future { asked, current } => {
-            let message = format!("Too large resource version: {asked}, current: {current}");
-            let mut status = Status::new(Reason::Timeout, message.clone());
-            status.details.retry_after_seconds = Some(1);
-            let reason = "ResourceVersionTooLarge".to_owned();
-            status.details.causes = vec![Cause { reason, message, field: String::new() }];
-            status
-        }
+        WatchError::Future { asked, current } => Status::too_large_version(asked, current),
     }
 }
 
@@ -157,9 +158,45 @@ impl Admission {
     /// # Errors
     /// `BadRequest` for a selector that cannot be read, `Forbidden`.
     pub fn list(&self, caller: &Caller, kind: &'static KindInfo, query: &Query) -> Result<Listing, Status> {
+        self.may_list(caller, kind, query)?;
+        let filter = Filter::parse(kind, query)?;
+        Ok(filter.listing(self.inner.store.list(kind, filter.namespace.as_deref())))
+    }
+
+    /// Every object that the query selected at a revision; `None` if that is too long ago.
+    ///
+    /// # Errors
+    /// As [`Admission::list`].
+    pub fn list_at(
+        &self,
+        caller: &Caller,
+        kind: &'static KindInfo,
+        query: &Query,
+        at: Rev,
+    ) -> Result<Option<Listing>, Status> {
+        self.may_list(caller, kind, query)?;
+        let filter = Filter::parse(kind, query)?;
+        let snapshot = self.inner.store.list_at(kind, filter.namespace.as_deref(), at);
+        Ok(snapshot.map(|snapshot| filter.listing(snapshot)))
+    }
+
+    /// Whether a caller may list what a query selects.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub fn may_list(&self, caller: &Caller, kind: &'static KindInfo, query: &Query) -> Result<(), Status> {
+        self.authorize_query(caller, "list", kind, query)
+    }
+
+    fn authorize_query(
+        &self,
+        caller: &Caller,
+        verb: &str,
+        kind: &'static KindInfo,
+        query: &Query,
+    ) -> Result<(), Status> {
         let served = Served { kind, view: None };
-        self.authorize_kind(caller, served, "list", query.namespace.as_deref().unwrap_or_default())?;
-        self.select(kind, query)
+        self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())
     }
 
     /// Every change after `from` of what the query selects.
@@ -173,8 +210,7 @@ impl Admission {
         query: &Query,
         from: Rev,
     ) -> Result<Watching, Status> {
-        let served = Served { kind, view: None };
-        self.authorize_kind(caller, served, "watch", query.namespace.as_deref().unwrap_or_default())?;
+        self.authorize_query(caller, "watch", kind, query)?;
         let filter = Filter::parse(kind, query)?;
         let watch = self.inner.store.watch(kind, from).await.map_err(watch_status)?;
         Ok(Watching { watch, filter })
@@ -190,23 +226,11 @@ impl Admission {
         kind: &'static KindInfo,
         query: &Query,
     ) -> Result<(Listing, Watching), Status> {
-        let served = Served { kind, view: None };
-        self.authorize_kind(caller, served, "watch", query.namespace.as_deref().unwrap_or_default())?;
+        self.authorize_query(caller, "watch", kind, query)?;
         let filter = Filter::parse(kind, query)?;
         let (snapshot, watch) = self.inner.store.list_and_watch(kind);
         let items = snapshot.items.into_iter().filter(|object| filter.sees(object)).collect();
         Ok((Listing { revision: snapshot.revision, items }, Watching { watch, filter }))
-    }
-
-    /// Objects by query, for whoever is authorized already.
-    pub(super) fn select(&self, kind: &'static KindInfo, query: &Query) -> Result<Listing, Status> {
-        let filter = Filter::parse(kind, query)?;
-        let snapshot = self.inner.store.list(kind, filter.namespace.as_deref());
-        let mut items = snapshot.items;
-        if !filter.selects_all() {
-            items.retain(|object| filter.sees(object));
-        }
-        Ok(Listing { revision: snapshot.revision, items })
     }
 
     pub(super) fn authorize_kind(

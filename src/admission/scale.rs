@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use crate::api::at;
 
+/// What a Scale says that it is.
+pub(super) const API_VERSION: &str = "autoscaling/v1";
+pub(super) const KIND: &str = "Scale";
+
 /// The Scale of an object.
 pub fn project(object: &Value) -> Value {
     let metadata = &object["metadata"];
@@ -17,7 +21,7 @@ pub fn project(object: &Value) -> Value {
     let wanted = at(object, &["spec", "replicas"]).as_i64().unwrap_or(1);
     let there = at(object, &["status", "replicas"]).as_i64().unwrap_or(0);
     let mut scale = json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": shown,
+        "kind": KIND, "apiVersion": API_VERSION, "metadata": shown,
         "spec": {"replicas": wanted}, "status": {"replicas": there},
     });
     if let Some(selector) = at(object, &["status", "selector"]).as_str().filter(|s| !s.is_empty()) {
@@ -34,4 +38,16 @@ pub(super) fn lift(object: &Value, scale: &Value) -> Value {
         replicas => replicas.clone(),
     };
     new
+}
+
+/// The part of an object that an applied Scale speaks of.
+pub(super) fn applied(mut scale: Value) -> Value {
+    let replicas = scale["spec"]["replicas"].take();
+    if let Value::Object(map) = &mut scale {
+        map.retain(|field, _| matches!(field.as_str(), "metadata"));
+    }
+    if !replicas.is_null() {
+        scale["spec"] = json!({"replicas": replicas});
+    }
+    scale
 }

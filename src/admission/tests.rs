@@ -151,7 +151,7 @@ async fn all_violations_are_reported_at_once() {
         "spec": {"replica": 2, "replicas": -1, "process": {"command": ["a"], "script": "b"}},
     });
     let error = world.create("app", body).await.expect_err("refused");
-    assert_eq!(error.reason, Reason::Invalid);
+    assert_eq!(error.reason, Reason::BadRequest);
     assert_eq!(
         fields(&error.details.causes),
         [
@@ -164,7 +164,11 @@ async fn all_violations_are_reported_at_once() {
             "spec.process.script",
         ]
     );
-    assert!(error.message.contains("did you mean `replicas`?"), "{error}");
+    assert!(
+        error.message.contains("unknown field \"spec.replica\"; and App.appm.dev \"Web_1\" is invalid: ["),
+        "{error}"
+    );
+    assert!(error.details.causes[1].message.contains("did you mean `replicas`?"), "{error}");
 }
 
 #[tokio::test]
@@ -216,7 +220,9 @@ async fn generation_counts_changes_of_what_is_wanted() {
     assert_eq!(generation(&world), Some(2));
     assert_eq!(world.app("web")["spec"]["replicas"], 2);
     assert_eq!(world.app("web")["status"]["replicas"], 2);
-    world.update("app", "web", app("web", sleeper())).await.expect("replaced");
+    let mut replacement = app("web", sleeper());
+    replacement["metadata"]["resourceVersion"] = world.app("web")["metadata"]["resourceVersion"].clone();
+    world.update("app", "web", replacement).await.expect("replaced");
     assert_eq!(world.app("web")["status"]["replicas"], 2, "the main resource leaves the status alone");
 }
 
@@ -347,7 +353,7 @@ async fn unknown_fields_of_kubernetes_kinds_are_dropped_with_a_warning() {
     let strict = WriteOptions { field_validation: Some(FieldValidation::Strict), ..WriteOptions::default() };
     let body = json!({"metadata": {"name": "hall"}, "spec": {"finalisers": []}});
     let error = world.admission.create(&world.caller, served("ns"), "", body, &strict).await.expect_err("strict");
-    assert_eq!(error.reason, Reason::Invalid);
+    assert_eq!(error.reason, Reason::BadRequest);
 }
 
 #[tokio::test]
@@ -529,10 +535,17 @@ async fn a_collection_is_deleted_by_selector() {
     let query =
         Query { namespace: Some("default".to_owned()), label_selector: "tier=front".to_owned(), ..Query::default() };
     let (delete, options) = (DeleteOptions::default(), WriteOptions::default());
-    let gone = world.admission.delete_collection(&world.caller, served("app"), &query, &delete, &options).await;
-    assert_eq!(gone.expect("deleted").len(), 2);
+    let listed = world.admission.list(&world.caller, served("app").kind, &query).expect("listed");
+    // What somebody else has deleted meanwhile is passed over.
+    world.create("app", app("d", sleeper())).await.expect("made");
+    world.delete("app", "c").await.expect("deleted");
+    let gone = world
+        .admission
+        .delete_collection(&world.caller, served("app"), "default", &listed.items, &delete, &options)
+        .await;
+    assert_eq!(gone.expect("deleted").len(), 1);
     let left = world.admission.list(&world.caller, served("app").kind, &Query::default()).expect("listed");
-    assert_eq!(left.items.iter().map(|o| o.key.name.to_string()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(left.items.iter().map(|o| o.key.name.to_string()).collect::<Vec<_>>(), ["b", "d"]);
 }
 
 #[tokio::test]

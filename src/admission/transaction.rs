@@ -13,11 +13,13 @@ use crate::{
         Subresource, Time, Transaction, find_kind, kinds,
     },
     client::Done,
-    store::{Commit, CommitError, Provenance},
+    store::{Commit, CommitError, Provenance, Write},
 };
 
 /// How often a plan is made anew because something that it stood on has changed.
 const ATTEMPTS: usize = 100;
+/// Largest object, a little less than a request may carry: whoever reads one must be able to send it back.
+const LARGEST_OBJECT: usize = (3 << 20) - 4096;
 /// How many steps are planned before others get their turn.
 const STRIDE: usize = 16;
 
@@ -47,8 +49,11 @@ impl Admission {
         if !transaction.reason.is_empty() {
             caller.reason = transaction.reason;
         }
-        let options =
-            WriteOptions { dry_run: transaction.dry_run, field_validation: None, durability: transaction.durability };
+        let options = WriteOptions {
+            dry_run: transaction.dry_run,
+            durability: transaction.durability,
+            ..WriteOptions::default()
+        };
         let steps: Vec<Parsed> = transaction.operations.into_iter().map(step_of).collect();
         let done = self.run(&caller, &steps, &options, join).await?;
         Ok(done.into_iter().map(|d| Done { outcome: d.outcome, object: d.object }).collect())
@@ -78,8 +83,9 @@ impl Admission {
         for _ in 0..ATTEMPTS {
             let mut plan = Plan::new(&self.inner.store);
             let planned = self.plan(caller, steps, options, &mut plan).await.map_err(join)?;
-            let writes = if options.dry_run { Vec::new() } else { plan.writes() };
-            if writes.is_empty() {
+            let writes = plan.writes();
+            writes.iter().try_for_each(check_size)?;
+            if writes.is_empty() || options.dry_run {
                 let revision = self.inner.store.revision();
                 return Ok(planned.into_iter().map(|p| finish(p, &BTreeMap::new(), &plan, revision)).collect());
             }
@@ -99,9 +105,7 @@ impl Admission {
                 Err(error) => return Err(store_status(&error)),
             }
         }
-        let mut busy = Status::new(Reason::TooManyRequests, "the objects change too fast; try again later");
-        busy.details.retry_after_seconds = Some(1);
-        Err(busy)
+        Err(Status::busy("the objects change too fast; try again later"))
     }
 
     /// Keeps namespaces in place while something is made in them.
@@ -133,6 +137,7 @@ impl Admission {
             clock: &*self.inner.clock,
             caller,
             field_validation: options.field_validation,
+            repeated: &options.repeated,
             now: Time(self.inner.clock.now()).to_string(),
         };
         let (mut planned, mut refused) = (Vec::with_capacity(steps.len()), Vec::new());
@@ -176,15 +181,22 @@ fn provenance(caller: &Caller) -> Provenance {
     }
 }
 
+/// Patches and applies add to what is there, so that a bound on requests alone bounds no object.
+fn check_size(write: &Write) -> Result<(), Status> {
+    let size = write.body.as_ref().map_or(0, |body| body.json().len());
+    if size <= LARGEST_OBJECT {
+        return Ok(());
+    }
+    let Key { kind, name, .. } = &write.key;
+    let message = format!("{} \"{name}\" would be {size} bytes long: limit is {LARGEST_OBJECT}", kind.qualified());
+    Err(Status::too_large(message))
+}
+
 /// What a client is told of the store's troubles; the cause goes to the log.
 fn store_status(error: &CommitError) -> Status {
     match error {
-        CommitError::TooLarge { .. } => Status::new(Reason::RequestEntityTooLarge, error.to_string()),
-        CommitError::Overloaded => {
-            let mut status = Status::new(Reason::TooManyRequests, "too many writes are waiting; try again later");
-            status.details.retry_after_seconds = Some(1);
-            status
-        }
+        CommitError::TooLarge { .. } => Status::too_large(error.to_string()),
+        CommitError::Overloaded => Status::busy("too many writes are waiting; try again later"),
         CommitError::Closed => Status::new(Reason::ServiceUnavailable, "the server is shutting down"),
         CommitError::Unwritable(_) | CommitError::Conflict(_) => {
             tracing::error!(%error, "a write was not stored");
@@ -196,6 +208,9 @@ fn store_status(error: &CommitError) -> Status {
 /// The answer to a request for one object.
 pub(super) fn only(mut refused: Vec<(usize, Refusal)>) -> Status {
     match refused.swap_remove(0).1 {
+        Refusal::Invalid(kind, name, violations) if violations.iter().any(|v| v.undecodable().is_some()) => {
+            Status::undecodable(kind, &name, &violations)
+        }
         Refusal::Invalid(kind, name, violations) => Status::invalid(kind, &name, &violations),
         Refusal::Status(status) => status,
     }
@@ -273,7 +288,7 @@ fn step_of(operation: Operation) -> Parsed {
     let action = match verb {
         OperationVerb::Create => Action::Create(object),
         OperationVerb::Apply => Action::Patch(Patch::Apply { object, force }),
-        OperationVerb::Update | OperationVerb::Status => Action::Update(object),
+        OperationVerb::Update | OperationVerb::Status => Action::Update { body: object, versioned: false },
         OperationVerb::Delete => Action::Delete(DeleteOptions {
             propagation_policy: Some(propagation_policy),
             grace_period_seconds,

@@ -1,5 +1,7 @@
 //! The API's verbs on one object, in the words of its URL.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{
@@ -7,10 +9,7 @@ use super::{
     operation::{Action, Step},
     transaction::{StepDone, only},
 };
-use crate::{
-    api::{Preconditions, Served, Status},
-    client::Query,
-};
+use crate::api::{Preconditions, Reason, Served, Status, StoredObject, Subresource};
 
 impl From<StepDone> for Written {
     fn from(done: StepDone) -> Self {
@@ -52,7 +51,7 @@ impl Admission {
     }
 
     /// Replaces an object, or the part that the target's subresource stands for. A `resourceVersion` in the body is a
-    /// precondition.
+    /// precondition; it may be left out only where [`Served::updates_unconditionally`].
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Invalid` with all violations, …
@@ -63,7 +62,8 @@ impl Admission {
         body: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        Ok(self.run_one(caller, step(target, Action::Update(body)), options).await?.into())
+        let versioned = target.subresource != Some(Subresource::Scale) && !target.served.updates_unconditionally();
+        Ok(self.run_one(caller, step(target, Action::Update { body, versioned }), options).await?.into())
     }
 
     /// Patches an object or a part of it. [`Patch::Apply`] makes the object if it is not there.
@@ -96,7 +96,8 @@ impl Admission {
         Ok((done.into(), gone))
     }
 
-    /// Deletes every object that the query selects, in transactions as large as the store takes.
+    /// Deletes objects that were listed, in transactions as large as the store takes. Those that others have deleted
+    /// meanwhile are passed over.
     ///
     /// # Errors
     /// What [`Admission::delete`] says of the first that cannot be deleted; those before it are then deleted.
@@ -104,26 +105,50 @@ impl Admission {
         &self,
         caller: &Caller,
         served: Served,
-        query: &Query,
+        namespace: &str,
+        objects: &[Arc<StoredObject>],
         delete: &DeleteOptions,
         options: &WriteOptions,
     ) -> Result<Vec<Written>, Status> {
-        self.authorize_kind(caller, served, "deletecollection", query.namespace.as_deref().unwrap_or_default())?;
-        let listing = self.select(served.kind, query)?;
-        let mut written = Vec::with_capacity(listing.items.len());
-        for chunk in listing.items.chunks(self.store().largest().max(1)) {
-            let steps: Vec<_> = chunk
-                .iter()
-                .map(|object| {
-                    let key = &object.key;
-                    let target = Target { served, namespace: &key.namespace, name: &key.name, subresource: None };
-                    let mut delete = delete.clone();
-                    delete.preconditions.uid = object.meta().uid.clone();
-                    Ok(step(&target, Action::Delete(delete)))
-                })
-                .collect();
-            written.extend(self.run(caller, &steps, options, only).await?.into_iter().map(Written::from));
+        self.authorize_kind(caller, served, "deletecollection", namespace)?;
+        let mut written = Vec::with_capacity(objects.len());
+        for chunk in objects.chunks(self.store().largest().max(1)) {
+            written.extend(self.delete_chunk(caller, served, chunk, delete, options).await?);
         }
         Ok(written)
     }
+
+    async fn delete_chunk(
+        &self,
+        caller: &Caller,
+        served: Served,
+        objects: &[Arc<StoredObject>],
+        delete: &DeleteOptions,
+        options: &WriteOptions,
+    ) -> Result<Vec<Written>, Status> {
+        let mut before = usize::MAX;
+        loop {
+            let there = objects.iter().filter(|object| self.is_there(object));
+            let steps: Vec<_> = there.map(|object| Ok(delete_step(served, object, delete))).collect();
+            match self.run(caller, &steps, options, only).await {
+                // Somebody else was faster; without those that are gone it is another transaction.
+                Err(status) if (status.is(Reason::NotFound) || status.is(Reason::Conflict)) && steps.len() < before => {
+                    before = steps.len();
+                }
+                done => return Ok(done?.into_iter().map(Written::from).collect()),
+            }
+        }
+    }
+
+    fn is_there(&self, object: &StoredObject) -> bool {
+        self.store().get(&object.key).is_some_and(|now| now.meta().uid == object.meta().uid)
+    }
+}
+
+/// A deletion of just this object, not of one that was made in its place.
+fn delete_step(served: Served, object: &StoredObject, delete: &DeleteOptions) -> Step {
+    let key = &object.key;
+    let target = Target { served, namespace: &key.namespace, name: &key.name, subresource: None };
+    let this = Preconditions { uid: object.meta().uid.clone(), ..Preconditions::default() };
+    Step { preconditions: this, ..step(&target, Action::Delete(delete.clone())) }
 }

@@ -312,6 +312,12 @@ impl Served {
         api_version(self.group(), self.version())
     }
 
+    /// True if an update need not name the `resourceVersion` that it replaces: so it is in Kubernetes for its own
+    /// kinds but Lease, and not for custom resources.
+    pub fn updates_unconditionally(&self) -> bool {
+        !matches!(self.group(), super::GROUP | "coordination.k8s.io")
+    }
+
     /// The JSON Schema of this form.
     pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
         self.view.map_or(self.kind.schema, |v| v.schema)(generator)

@@ -102,6 +102,8 @@ pub struct Status {
     pub message: String,
     /// About what.
     pub details: Box<StatusDetails>,
+    /// For a page of a list that is gone (410): the token with which to go on with the rest as it is now.
+    pub go_on: Option<Box<str>>,
 }
 
 impl std::error::Error for Status {}
@@ -115,7 +117,7 @@ impl fmt::Display for Status {
 impl Status {
     /// A failure with nothing more to say than a sentence.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), details: Box::default() }
+        Self { reason, message: message.into(), details: Box::default(), go_on: None }
     }
 
     fn about(reason: Reason, kind: &KindInfo, name: &str, message: String) -> Self {
@@ -125,7 +127,7 @@ impl Status {
             kind: kind.plural.to_owned(),
             ..StatusDetails::default()
         };
-        Self { reason, message, details: Box::new(details) }
+        Self { reason, message, details: Box::new(details), go_on: None }
     }
 
     /// 400: the request cannot be understood.
@@ -181,6 +183,61 @@ impl Status {
         status
     }
 
+    /// 400 for a body with fields that strict decoding refuses, in Kubernetes' words; whatever else is wrong with the
+    /// object comes after them. Every violation is a cause.
+    pub fn undecodable(kind: &KindInfo, name: &str, violations: &[Violation]) -> Self {
+        let refused: Vec<String> = violations.iter().filter_map(Violation::undecodable).collect();
+        let mut message = format!(
+            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
+            kind.kind,
+            kind.version,
+            kind.kind,
+            refused.join(", ")
+        );
+        let others: Vec<Violation> = violations.iter().filter(|v| v.undecodable().is_none()).cloned().collect();
+        if !others.is_empty() {
+            message = format!("{message}; and {}", Self::invalid(kind, name, &others).message);
+        }
+        let mut status = Self::about(Reason::BadRequest, kind, name, message);
+        status.details.causes = violations.iter().map(Cause::from).collect();
+        status
+    }
+
+    /// 422 for an option of a request (a parameter, or a field of `DeleteOptions`), in Kubernetes' words.
+    pub fn invalid_option(options: &str, violation: &Violation) -> Self {
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {violation}");
+        let mut status = Self::new(Reason::Invalid, message);
+        status.details.group = "meta.k8s.io".to_owned();
+        status.details.kind = options.to_owned();
+        status.details.causes = vec![Cause::from(violation)];
+        status
+    }
+
+    /// 504 for a revision that the server has not come to yet, in the words that clients know.
+    pub fn too_large_version(asked: Rev, current: Rev) -> Self {
+        let message = format!("Too large resource version: {asked}, current: {current}");
+        let mut status = Self::new(Reason::Timeout, message);
+        status.details.retry_after_seconds = Some(1);
+        status.details.causes = vec![Cause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        }];
+        status
+    }
+
+    /// 429: try again in a second.
+    pub fn busy(message: impl Into<String>) -> Self {
+        let mut status = Self::new(Reason::TooManyRequests, message);
+        status.details.retry_after_seconds = Some(1);
+        status
+    }
+
+    /// 413
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(Reason::RequestEntityTooLarge, message)
+    }
+
     /// 410: the history that was asked for is gone.
     pub fn expired(asked: Rev, oldest: Rev) -> Self {
         Self::new(Reason::Expired, format!("too old resource version: {asked} ({oldest})"))
@@ -198,8 +255,9 @@ impl Status {
 
     /// The body as it goes over the wire.
     pub fn to_json(&self) -> Value {
+        let metadata = self.go_on.as_ref().map_or_else(|| json!({}), |token| json!({"continue": token}));
         json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
             "message": self.message, "reason": self.reason, "details": self.details, "code": self.reason.code(),
         })
     }
@@ -213,6 +271,7 @@ impl Status {
             reason: reason.unwrap_or(Reason::Unknown),
             message: message.unwrap_or_else(|| format!("the server answered {code}")),
             details: Box::new(details),
+            go_on: body["metadata"]["continue"].as_str().map(Into::into),
         }
     }
 }

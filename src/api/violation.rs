@@ -89,6 +89,8 @@ pub enum Problem {
     TooLong,
     /// No such field.
     Unknown,
+    /// A field that the text has twice.
+    Repeated,
 }
 
 impl Problem {
@@ -99,7 +101,7 @@ impl Problem {
             Problem::Invalid => "FieldValueInvalid",
             Problem::NotSupported => "FieldValueNotSupported",
             Problem::Forbidden => "FieldValueForbidden",
-            Problem::Duplicate => "FieldValueDuplicate",
+            Problem::Duplicate | Problem::Repeated => "FieldValueDuplicate",
             Problem::TooLong => "FieldValueTooLong",
             Problem::Unknown => "FieldUnknown",
         }
@@ -114,6 +116,7 @@ impl Problem {
             Problem::Duplicate => "Duplicate value",
             Problem::TooLong => "Too long",
             Problem::Unknown => "Unknown field",
+            Problem::Repeated => "Duplicate field",
         }
     }
 }
@@ -139,6 +142,15 @@ impl Violation {
     pub fn under(mut self, prefix: &FieldPath) -> Self {
         self.path = prefix.join(&self.path);
         self
+    }
+
+    /// What strict decoding says of a field that it cannot take: `unknown field "spec.x"`; `None` for everything else.
+    pub fn undecodable(&self) -> Option<String> {
+        match self.problem {
+            Problem::Unknown => Some(format!("unknown field \"{}\"", self.path)),
+            Problem::Repeated => Some(format!("duplicate field \"{}\"", self.path)),
+            _ => None,
+        }
     }
 
     /// The sentence without the path, as Kubernetes puts it into a cause.

@@ -25,6 +25,23 @@ pub enum PatchError {
         /// The path.
         path: String,
     },
+    /// There are too many operations.
+    #[error("the allowed maximum operations in a JSON patch is {MAX_STEPS}, got {0}")]
+    TooLong(usize),
+    /// The copies add up to too much.
+    #[error("operation {at}: the patch copies more than {MAX_COPIED} bytes")]
+    CopiesTooMuch {
+        /// Which operation, from 0.
+        at: usize,
+    },
+    /// The value would be nested too deeply.
+    #[error("operation {at}: nested too deeply at `{path}`")]
+    TooDeep {
+        /// Which operation, from 0.
+        at: usize,
+        /// The path.
+        path: String,
+    },
     /// A value would be moved into itself.
     #[error("operation {at}: `{path}` cannot be moved into itself")]
     IntoItself {
@@ -68,6 +85,12 @@ enum Step {
 
 /// Longest patch, as in Kubernetes.
 const MAX_STEPS: usize = 10_000;
+/// Most bytes of text, and of what stands around it, that the copies of one patch may make: copying doubles what is
+/// there, so thirty operations would fill the memory. As in Kubernetes.
+const MAX_COPIED: usize = 3 << 20;
+/// Deepest nesting of what an operation makes. Copies of copies would go deeper than any recursion over them can, and JSON
+/// parsers, the store's among them, read no more than 128 levels.
+pub const MAX_DEPTH: usize = 100;
 
 /// Applies a patch.
 ///
@@ -76,17 +99,19 @@ const MAX_STEPS: usize = 10_000;
 pub fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let steps = Vec::<Step>::deserialize(patch).map_err(|e| PatchError::Malformed(e.to_string()))?;
     if steps.len() > MAX_STEPS {
-        return Err(PatchError::Malformed(format!("more than {MAX_STEPS} operations")));
+        return Err(PatchError::TooLong(steps.len()));
     }
-    steps.into_iter().enumerate().try_for_each(|(at, step)| do_step(target, step, at))
+    let mut copied = 0;
+    steps.into_iter().enumerate().try_for_each(|(at, step)| do_step(target, step, at, &mut copied))
 }
 
-fn do_step(target: &mut Value, step: Step, at: usize) -> Result<(), PatchError> {
+fn do_step(target: &mut Value, step: Step, at: usize, copied: &mut usize) -> Result<(), PatchError> {
     let nowhere = |path: &str| PatchError::NoSuchPath { at, path: path.to_owned() };
     match step {
-        Step::Add { path, value } => add(target, &path, value).ok_or_else(|| nowhere(&path)),
+        Step::Add { path, value } => put(target, path, value, at),
         Step::Remove { path } => remove(target, &path).map(drop).ok_or_else(|| nowhere(&path)),
         Step::Replace { path, value } => {
+            shallow(&path, &value, at)?;
             *target.pointer_mut(&path).ok_or_else(|| nowhere(&path))? = value;
             Ok(())
         }
@@ -96,16 +121,53 @@ fn do_step(target: &mut Value, step: Step, at: usize) -> Result<(), PatchError> 
         }
         Step::Move { from, path } => {
             let value = remove(target, &from).ok_or_else(|| nowhere(&from))?;
-            add(target, &path, value).ok_or_else(|| nowhere(&path))
+            put(target, path, value, at)
         }
         Step::Copy { from, path } => {
-            let value = target.pointer(&from).cloned().ok_or_else(|| nowhere(&from))?;
-            add(target, &path, value).ok_or_else(|| nowhere(&path))
+            let source = target.pointer(&from).ok_or_else(|| nowhere(&from))?;
+            *copied += size(source);
+            if *copied > MAX_COPIED {
+                return Err(PatchError::CopiesTooMuch { at });
+            }
+            let value = source.clone();
+            put(target, path, value, at)
         }
         Step::Test { path, value } => match target.pointer(&path).unwrap_or(&Value::Null) == &value {
             true => Ok(()),
             false => Err(PatchError::TestFailed { at, path }),
         },
+    }
+}
+
+fn put(target: &mut Value, path: String, value: Value, at: usize) -> Result<(), PatchError> {
+    shallow(&path, &value, at)?;
+    add(target, &path, value).ok_or(PatchError::NoSuchPath { at, path })
+}
+
+/// What a value takes as text, roughly.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 8 + items.iter().map(size).sum::<usize>(),
+        Value::Object(fields) => 8 + fields.iter().map(|(name, value)| 8 + name.len() + size(value)).sum::<usize>(),
+        Value::String(text) => 8 + text.len(),
+        _ => 8,
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Whether a value at that path stays within the depth.
+fn shallow(path: &str, value: &Value, at: usize) -> Result<(), PatchError> {
+    let below = path.bytes().filter(|byte| *byte == b'/').count();
+    match below + depth(value) > MAX_DEPTH {
+        true => Err(PatchError::TooDeep { at, path: path.to_owned() }),
+        false => Ok(()),
     }
 }
 
@@ -213,5 +275,18 @@ mod tests {
             assert_eq!(apply(&mut target, &patch).expect_err("refused").to_string(), message);
         }
         assert!(matches!(apply(&mut json!({}), &json!({"op": "add"})), Err(PatchError::Malformed(_))));
+    }
+
+    #[test]
+    fn copies_of_copies_are_bounded() {
+        let doubling = |at: usize| json!({"op": "copy", "from": "/a", "path": format!("/a/{at}")});
+        let patch: Vec<Value> = (0..60).map(doubling).collect();
+        let refused = apply(&mut json!({"a": {"text": "x"}}), &patch.into()).expect_err("refused");
+        assert!(matches!(refused, PatchError::CopiesTooMuch { .. }), "{refused}");
+        let nesting = json!({"op": "copy", "from": "/a", "path": "/a/a"});
+        let refused = apply(&mut json!({"a": {}}), &vec![nesting; 5_000].into()).expect_err("refused");
+        assert!(matches!(refused, PatchError::CopiesTooMuch { .. } | PatchError::TooDeep { .. }), "{refused}");
+        let steps = vec![json!({"op": "test", "path": "/x", "value": null}); MAX_STEPS + 1];
+        assert_eq!(apply(&mut json!({}), &steps.into()), Err(PatchError::TooLong(MAX_STEPS + 1)));
     }
 }

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use crate::api::{FieldPath, Problem, Violation};
 
+/// Unknown fields that are told.
+const MOST_TOLD: usize = 100;
+/// Longer names are nobody's slip of the pen.
+const LONGEST_SLIP: usize = 64;
+
 /// How one value is merged.
 #[derive(Debug)]
 pub enum Shape {
@@ -82,7 +87,7 @@ impl Shape {
         }
     }
 
-    /// Takes out every field that the schema does not know, and says which.
+    /// Takes out every field that the schema does not know, and says which; the first hundred of them.
     pub fn take_unknown(&self, value: &mut Value) -> Vec<Violation> {
         let mut found = Vec::new();
         self.unknown(value, &FieldPath::root(), &mut found);
@@ -95,6 +100,7 @@ impl Shape {
                 let known = fields.get(name).or(others.as_ref());
                 match known {
                     Some(shape) => shape.unknown(value, &at.field(name), found),
+                    None if found.len() >= MOST_TOLD => {}
                     None => found.push(Violation::new(at.field(name), Problem::Unknown, meant(name, fields.keys()))),
                 }
                 known.is_some()
@@ -179,6 +185,9 @@ impl ListMerge {
 
 /// "did you mean `replicas`?", if one of the names is close.
 fn meant<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    if name.len() > LONGEST_SLIP {
+        return String::new();
+    }
     let lower = name.to_ascii_lowercase();
     let score = |candidate: &str| match candidate.to_ascii_lowercase() {
         same if same == lower => 2.0,

@@ -21,6 +21,8 @@ pub(super) enum Shape {
 pub(super) enum Encoding {
     /// `application/json`
     Json,
+    /// `application/json` with line breaks, for people.
+    Pretty,
     /// `application/yaml`
     Yaml,
 }

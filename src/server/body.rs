@@ -10,7 +10,10 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::api::{FieldPath, Reason, Status};
+use crate::{
+    api::{FieldPath, Reason, Status},
+    policy::json_patch::MAX_DEPTH,
+};
 
 /// The largest body of a request about one object, as in kube-apiserver.
 pub(super) const OBJECT_LIMIT: usize = 3 * 1024 * 1024;
@@ -30,8 +33,7 @@ where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let too_large =
-        || Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"));
+    let too_large = || Status::too_large(format!("Request entity too large: limit is {limit}"));
     if body.size_hint().lower() > limit as u64 {
         swallow(&mut body).await;
         return Err(too_large());
@@ -83,49 +85,124 @@ pub(super) enum Syntax {
     Yaml,
 }
 
-/// Parses a body. Nesting is bounded (128 levels), and so is what YAML aliases may expand to.
+/// Most values in a body about one object; a transaction may have ten times as many. A value takes 20 to 100 bytes of
+/// memory where it takes two in the text, so the text's length alone would bound nothing.
+const MOST_VALUES: usize = 250_000;
+/// A text counts as one value more for every so many bytes: YAML's aliases repeat long ones in few.
+const TEXT_AS_VALUE: usize = 64;
+/// Doubled keys that are told.
+const MOST_REPEATED: usize = 100;
+
+/// Parses a body of at most `limit` bytes. Nesting is bounded (100 levels, 64 in YAML), and so are the number of values and
+/// what YAML's aliases may expand to.
 ///
 /// # Errors
-/// 400 with the place of the mistake.
-pub(super) fn parse(bytes: &[u8], syntax: Syntax) -> Result<Parsed, Status> {
-    match (parse_json(bytes), syntax) {
+/// 400 with the place of the mistake, 413 for too many values.
+pub(super) fn parse(bytes: &[u8], syntax: Syntax, limit: usize) -> Result<Parsed, Status> {
+    let most = MOST_VALUES * limit.div_ceil(OBJECT_LIMIT).min(10);
+    match (parse_json(bytes, most), syntax) {
         (Ok(parsed), _) => Ok(parsed),
-        (Err(e), Syntax::Json) => Err(Status::bad_request(format!("the body is not valid JSON: {e}"))),
-        (Err(_), Syntax::Yaml) => parse_yaml(bytes),
+        (Err(Failure::TooMany), _) => Err(too_many(most)),
+        (Err(Failure::Syntax(e)), Syntax::Json) => Err(Status::bad_request(format!("the body is not valid JSON: {e}"))),
+        (Err(_), Syntax::Yaml) => parse_yaml(bytes, most),
     }
 }
 
-fn parse_json(bytes: &[u8]) -> serde_json::Result<Parsed> {
-    let mut duplicates = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Checked { path: FieldPath::root(), duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(Parsed { value, duplicates })
+enum Failure {
+    TooMany,
+    Syntax(String),
 }
 
-fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
+fn too_many(most: usize) -> Status {
+    Status::too_large(format!("Request entity too large: the body has more than {most} values"))
+}
+
+fn parse_json(bytes: &[u8], most: usize) -> Result<Parsed, Failure> {
+    let mut notes = Notes { repeated: Vec::new(), left: most };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = Checked { at: &Trail::Root, depth: 0, notes: &mut notes }.deserialize(&mut deserializer);
+    match read.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok(Parsed { value, duplicates: notes.repeated }),
+        Err(_) if notes.left == 0 => Err(Failure::TooMany),
+        Err(e) => Err(Failure::Syntax(e.to_string())),
+    }
+}
+
+fn parse_yaml(bytes: &[u8], most: usize) -> Result<Parsed, Status> {
     let refused = |e: String| Status::bad_request(format!("the body is not valid YAML: {e}"));
     let text = std::str::from_utf8(bytes).map_err(|e| refused(e.to_string()))?;
-    let options = serde_saphyr::options! { strict_booleans: true };
-    let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|e| refused(e.to_string()))?;
-    if depth(&value) > 128 {
-        return Err(refused("nested too deeply".to_owned()));
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        // What is wrong may stand beside a secret.
+        with_snippet: false,
+        // They are noted here, as in JSON.
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        budget: serde_saphyr::budget! { max_nodes: most, max_events: 4 * most },
+    };
+    let mut notes = Notes { repeated: Vec::new(), left: most };
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+        Checked { at: &Trail::Root, depth: 0, notes: &mut notes }.deserialize(deserializer)
+    });
+    match read {
+        Ok(value) => Ok(Parsed { value, duplicates: notes.repeated }),
+        Err(_) if notes.left == 0 => Err(too_many(most)),
+        Err(e) => Err(refused(e.to_string())),
     }
-    Ok(Parsed { value, duplicates: Vec::new() })
 }
 
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
+/// What is noted while a body is read.
+struct Notes {
+    /// Keys that an object has twice, which serde_json forgets.
+    repeated: Vec<FieldPath>,
+    /// How many values may still come.
+    left: usize,
+}
+
+/// Where the reader is. The path is written out only where something is to be said of it: to do so for each value would
+/// copy a long key as often as it has children.
+enum Trail<'a> {
+    Root,
+    Field(&'a Trail<'a>, &'a str),
+    Item(&'a Trail<'a>, usize),
+}
+
+impl Trail<'_> {
+    fn path(&self) -> FieldPath {
+        match self {
+            Trail::Root => FieldPath::root(),
+            Trail::Field(above, name) => above.path().field(name),
+            Trail::Item(above, at) => above.path().index(*at),
+        }
     }
 }
 
-/// Builds a `Value` and notes the keys that an object has twice, which serde_json forgets.
+/// Builds a `Value`, and takes notes.
 struct Checked<'a> {
-    path: FieldPath,
-    duplicates: &'a mut Vec<FieldPath>,
+    at: &'a Trail<'a>,
+    depth: usize,
+    notes: &'a mut Notes,
+}
+
+impl Checked<'_> {
+    fn count<E: Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.notes.left = self.notes.left.saturating_sub(1 + bytes / TEXT_AS_VALUE);
+        if self.notes.left == 0 { Err(E::custom("too many values")) } else { Ok(()) }
+    }
+
+    fn container<E: Error>(&mut self) -> Result<(), E> {
+        self.count(0)?;
+        if self.depth < MAX_DEPTH { Ok(()) } else { Err(E::custom("nested too deeply")) }
+    }
+
+    fn scalar<E: Error>(mut self, value: impl Into<Value>) -> Result<Value, E> {
+        self.count(0)?;
+        Ok(value.into())
+    }
+
+    fn text<E: Error>(mut self, text: String) -> Result<Value, E> {
+        self.count(text.len())?;
+        Ok(text.into())
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Checked<'_> {
@@ -143,45 +220,58 @@ impl<'de> Visitor<'de> for Checked<'_> {
         f.write_str("JSON")
     }
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+        self.scalar(())
+    }
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        self.scalar(())
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
     fn visit_bool<E: Error>(self, v: bool) -> Result<Value, E> {
-        Ok(v.into())
+        self.scalar(v)
     }
     fn visit_i64<E: Error>(self, v: i64) -> Result<Value, E> {
-        Ok(v.into())
+        self.scalar(v)
     }
     fn visit_u64<E: Error>(self, v: u64) -> Result<Value, E> {
-        Ok(v.into())
+        self.scalar(v)
     }
     fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
-        Ok(v.into())
+        self.scalar(v)
     }
     fn visit_str<E: Error>(self, v: &str) -> Result<Value, E> {
-        Ok(v.into())
+        self.text(v.to_owned())
     }
     fn visit_string<E: Error>(self, v: String) -> Result<Value, E> {
-        Ok(v.into())
+        self.text(v)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        self.container()?;
         let mut all = Vec::new();
-        while let Some(item) =
-            items.next_element_seed(Checked { path: self.path.index(all.len()), duplicates: self.duplicates })?
-        {
+        while let Some(item) = items.next_element_seed(Checked {
+            at: &Trail::Item(self.at, all.len()),
+            depth: self.depth + 1,
+            notes: self.notes,
+        })? {
             all.push(item);
         }
         Ok(all.into())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<Value, A::Error> {
+        self.container()?;
         let mut all = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            let path = self.path.field(&name);
-            if all.contains_key(&name) && !self.duplicates.contains(&path) {
-                self.duplicates.push(path.clone());
+            let trail = Trail::Field(self.at, &name);
+            if all.contains_key(&name) && self.notes.repeated.len() < MOST_REPEATED {
+                let path = trail.path();
+                if !self.notes.repeated.contains(&path) {
+                    self.notes.repeated.push(path);
+                }
             }
-            let value = fields.next_value_seed(Checked { path, duplicates: self.duplicates })?;
+            let value = fields.next_value_seed(Checked { at: &trail, depth: self.depth + 1, notes: self.notes })?;
             all.insert(name, value);
         }
         Ok(Value::Object(all))
@@ -196,7 +286,8 @@ mod tests {
 
     #[test]
     fn duplicate_keys_are_noted_with_their_path() {
-        let parsed = parse(br#"{"spec":{"a":1,"b":[{"x":1,"x":2}],"a":3}}"#, Syntax::Json).expect("valid");
+        let parsed =
+            parse(br#"{"spec":{"a":1,"b":[{"x":1,"x":2}],"a":3}}"#, Syntax::Json, OBJECT_LIMIT).expect("valid");
         assert_eq!(parsed.value, json!({"spec": {"a": 3, "b": [{"x": 2}]}}));
         let paths: Vec<_> = parsed.duplicates.iter().map(FieldPath::as_str).collect();
         assert_eq!(paths, ["spec.b[0].x", "spec.a"]);
@@ -205,15 +296,28 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         let deep = "[".repeat(100_000);
-        assert!(parse(deep.as_bytes(), Syntax::Json).is_err());
-        assert!(parse(deep.as_bytes(), Syntax::Yaml).is_err());
+        assert!(parse(deep.as_bytes(), Syntax::Json, OBJECT_LIMIT).is_err());
+        assert!(parse(deep.as_bytes(), Syntax::Yaml, OBJECT_LIMIT).is_err());
     }
 
     #[test]
     fn yaml_is_read_with_its_words_as_words() {
-        let parsed = parse(b"metadata:\n  labels: {on: yes}\n  n: 3\n", Syntax::Yaml).expect("valid");
+        let parsed = parse(b"metadata:\n  labels: {on: yes}\n  n: 3\n", Syntax::Yaml, OBJECT_LIMIT).expect("valid");
         assert_eq!(parsed.value, json!({"metadata": {"labels": {"on": "yes"}, "n": 3}}));
-        assert!(parse(b"a: 1\na: 2\n", Syntax::Yaml).is_err());
+        let twice = parse(b"spec: {a: 1, a: 2}\n", Syntax::Yaml, OBJECT_LIMIT).expect("read as JSON would be");
+        assert_eq!((twice.value, twice.duplicates), (json!({"spec": {"a": 2}}), vec![FieldPath::of("spec.a")]));
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        let reason = |text: &str, syntax| parse(text.as_bytes(), syntax, OBJECT_LIMIT).expect_err("too many").reason;
+        let list = format!("[{}0]", "0,".repeat(MOST_VALUES));
+        assert_eq!(reason(&list, Syntax::Json), Reason::RequestEntityTooLarge);
+        // Nine times nine aliases of nine aliases … expand to 9⁹ texts.
+        let lines: Vec<String> =
+            (1..9).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(","))).collect();
+        let laughs = format!("a0: &a0 [lol,lol,lol]\n{}", lines.concat());
+        assert!(parse(laughs.as_bytes(), Syntax::Yaml, OBJECT_LIMIT).is_err());
     }
 
     #[tokio::test]

@@ -2,19 +2,21 @@
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, body::Incoming, header};
-use serde_json::Value;
 
 use super::{
-    accept::{self, Form, MediaType},
+    accept::{self, Encoding, Form, MediaType},
     body::{self, OBJECT_LIMIT, Parsed, Syntax},
     protobuf,
     query::Params,
 };
 use crate::{
     admission::{Caller, FieldValidation, WriteOptions},
-    api::{Durability, GROUP, Reason, Served, Status},
+    api::{Durability, FieldPath, Problem, Reason, Status, Violation},
     auth::Identity,
 };
+
+/// Longest name of a field manager, as in Kubernetes.
+const MANAGER_MAX: usize = 128;
 
 /// A request.
 pub(super) struct Call {
@@ -43,7 +45,9 @@ impl Call {
     /// # Errors
     /// 406 when nothing fits.
     pub(super) fn form(&self) -> Result<Form, Status> {
-        accept::negotiate(self.header(header::ACCEPT))
+        let form = accept::negotiate(self.header(header::ACCEPT))?;
+        let pretty = form.encoding == Encoding::Json && matches!(self.params.get("pretty"), "true" | "1");
+        Ok(if pretty { Form { encoding: Encoding::Pretty, ..form } } else { form })
     }
 
     /// Who asks, in admission's terms. The field manager is the parameter, or else the program's name.
@@ -56,7 +60,7 @@ impl Call {
             }
             named => named,
         };
-        let manager = manager.chars().filter(|c| !c.is_control()).take(128).collect();
+        let manager = manager.chars().filter(|c| !c.is_control()).take(MANAGER_MAX).collect();
         Caller {
             who: self.who.clone(),
             manager,
@@ -66,42 +70,38 @@ impl Call {
         }
     }
 
-    fn field_validation(&self) -> Result<Option<FieldValidation>, Status> {
+    fn field_validation(&self, options: &str) -> Result<Option<FieldValidation>, Status> {
         match self.params.get("fieldValidation") {
             "" => Ok(None),
             "Strict" => Ok(Some(FieldValidation::Strict)),
             "Warn" => Ok(Some(FieldValidation::Warn)),
             "Ignore" => Ok(Some(FieldValidation::Ignore)),
-            other => Err(Status::new(
-                Reason::Invalid,
-                format!(
-                    "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Warn\", \"Strict\""
-                ),
-            )),
+            other => Err(unsupported_value(options, "fieldValidation", other, &["Ignore", "Warn", "Strict"])),
         }
     }
 
     /// The options of a write. Whoever comes over the wire is always durable.
     ///
     /// # Errors
-    /// 422 for values that do not exist.
-    pub(super) fn write_options(&self) -> Result<WriteOptions, Status> {
+    /// 422 for values that do not exist, in the name of `options` (`CreateOptions` …).
+    pub(super) fn write_options(&self, options: &str) -> Result<WriteOptions, Status> {
+        check_manager(options, self.params.get("fieldManager"))?;
         Ok(WriteOptions {
-            dry_run: self.params.dry_run()?,
-            field_validation: self.field_validation()?,
+            dry_run: self.params.dry_run(options)?,
+            field_validation: self.field_validation(options)?,
             durability: Durability::Durable,
+            ..WriteOptions::default()
         })
     }
 
+    /// A patch says in its content type what kind of patch it is; everything else is JSON, YAML or protobuf.
     fn written(&self) -> Result<Written, Status> {
-        match MediaType::parse(self.header(header::CONTENT_TYPE)).name {
-            "" | "application/json" => Ok(Written::Text(Syntax::Json)),
-            "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
-                Ok(Written::Text(Syntax::Yaml))
-            }
-            "application/merge-patch+json" | "application/json-patch+json" => Ok(Written::Text(Syntax::Json)),
-            "application/vnd.kubernetes.protobuf" => Ok(Written::Protobuf),
-            other => Err(unsupported(other)),
+        match (MediaType::parse(self.header(header::CONTENT_TYPE)).name, self.method == Method::PATCH) {
+            ("application/apply-patch+yaml", true) => Ok(Written::Text(Syntax::Yaml)),
+            (_, true) | ("" | "application/json", _) => Ok(Written::Text(Syntax::Json)),
+            ("application/yaml" | "application/x-yaml" | "text/yaml", _) => Ok(Written::Text(Syntax::Yaml)),
+            ("application/vnd.kubernetes.protobuf", _) => Ok(Written::Protobuf),
+            (other, _) => Err(unsupported(other)),
         }
     }
 
@@ -124,7 +124,7 @@ impl Call {
             return Ok(None);
         }
         match written? {
-            Written::Text(syntax) => body::parse(&bytes, syntax).map(Some),
+            Written::Text(syntax) => body::parse(&bytes, syntax, limit).map(Some),
             Written::Protobuf => match protobuf::decode(&bytes) {
                 Some(value) => Ok(Some(Parsed { value, duplicates: Vec::new() })),
                 None => Err(unsupported("application/vnd.kubernetes.protobuf")),
@@ -132,24 +132,44 @@ impl Call {
         }
     }
 
-    /// The object in the body, and what is to be said about keys that are there twice.
+    /// The value in the body, and the fields that its text has twice.
     ///
     /// # Errors
-    /// 400 for an empty body, or for doubled keys under strict field validation; 413; 415.
-    pub(super) async fn object(&mut self, served: Served) -> Result<(Value, Vec<String>), Status> {
-        let Some(Parsed { value, duplicates }) = self.parsed(OBJECT_LIMIT).await? else {
-            return Err(Status::bad_request("the request needs a body"));
-        };
-        let default = if served.group() == GROUP { FieldValidation::Strict } else { FieldValidation::Warn };
-        let found: Vec<String> = duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
-        match self.field_validation()?.unwrap_or(default) {
-            FieldValidation::Strict if !found.is_empty() => {
-                Err(Status::bad_request(format!("strict decoding error: {}", found.join(", "))))
-            }
-            FieldValidation::Ignore => Ok((value, Vec::new())),
-            _ => Ok((value, found)),
-        }
+    /// 400 for an empty body; 413; 415.
+    pub(super) async fn object(&mut self) -> Result<Parsed, Status> {
+        let parsed = self.parsed(OBJECT_LIMIT).await?;
+        parsed.ok_or_else(|| Status::bad_request("the request needs a body"))
     }
+}
+
+/// Kubernetes' bounds for the name of a manager that was given in so many words.
+fn check_manager(options: &str, name: &str) -> Result<(), Status> {
+    let at = FieldPath::of("fieldManager");
+    let why = match name {
+        long if long.len() > MANAGER_MAX => format!("may not be longer than {MANAGER_MAX} bytes"),
+        odd if odd.chars().any(char::is_control) => "should only contain printable characters".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Status::invalid_option(options, &Violation::new(at, Problem::Invalid, why)))
+}
+
+/// Whether stages of a dry run ask for one: there is only `All`.
+///
+/// # Errors
+/// 422 for any other.
+pub(super) fn dry_run<'a>(options: &str, stages: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
+    let stages: Vec<&str> = stages.collect();
+    match stages.iter().find(|stage| **stage != "All") {
+        Some(other) => Err(unsupported_value(options, "dryRun", other, &["All"])),
+        None => Ok(!stages.is_empty()),
+    }
+}
+
+/// 422 for a parameter whose values are known.
+pub(super) fn unsupported_value(options: &str, field: &str, given: &str, known: &[&str]) -> Status {
+    let known: Vec<String> = known.iter().map(|word| format!("\"{word}\"")).collect();
+    let message = format!("\"{given}\": supported values: {}", known.join(", "));
+    Status::invalid_option(options, &Violation::new(FieldPath::of(field), Problem::NotSupported, message))
 }
 
 fn unsupported(content_type: &str) -> Status {

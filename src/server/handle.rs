@@ -7,6 +7,7 @@ use hyper::{Method, Request, body::Incoming, header};
 
 use super::{
     call::Call,
+    delete,
     documents::{self, not_allowed},
     logs,
     metrics::RequestLabels,
@@ -36,6 +37,7 @@ pub(super) enum Peer {
 pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
+    let uri = request.uri().clone();
     let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
     let attempt = AssertUnwindSafe(route(&state, peer, request, &request_id, &mut labels)).catch_unwind().await;
     let outcome = attempt.unwrap_or_else(|_| {
@@ -44,7 +46,11 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incom
     });
     let mut answer = outcome.unwrap_or_else(|status| {
         tracing::debug!(request_id, reason = ?status.reason, message = status.message, "request refused");
-        respond::failure(&status)
+        let mut answer = respond::failure(&status);
+        if status.is(Reason::MethodNotAllowed) {
+            respond::header(&mut answer, "allow", &methods(uri.path()));
+        }
+        answer
     });
     for name in ["x-request-id", "audit-id"] {
         respond::header(&mut answer, name, &request_id);
@@ -122,9 +128,51 @@ fn authenticate(state: &State, peer: Peer, headers: &hyper::HeaderMap) -> Result
     }
 }
 
+/// The methods that make sense on a path.
+fn methods(path: &str) -> String {
+    let words: &[&str] = match path::parse(&decode(path, false)) {
+        Some(Target::Document("stop")) => &["create"],
+        Some(Target::Resource(resource)) => match resource.served() {
+            None => &["create"],
+            Some(_) if resource.watched || resource.subresource == "log" => &["get"],
+            Some(served) => {
+                let (one, there) = (!resource.name.is_empty(), served.verbs().words());
+                let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
+                let of = |words: &'static [&'static str]| words.iter().copied().filter(|word| there.contains(word));
+                return spelt(match (one, resource.subresource) {
+                    (true, "") => of(&["get", "update", "patch", "delete"]),
+                    (true, _) => of(&["get", "update", "patch"]),
+                    (false, _) if everywhere => of(&["list"]),
+                    (false, _) => of(&["list", "create", "deletecollection"]),
+                });
+            }
+        },
+        _ => &["get"],
+    };
+    spelt(words.iter().copied())
+}
+
+/// Verbs as methods.
+fn spelt(verbs: impl Iterator<Item = &'static str>) -> String {
+    let methods: Vec<&str> = verbs
+        .map(|verb| match verb {
+            "create" => "POST",
+            "update" => "PUT",
+            "patch" => "PATCH",
+            "delete" | "deletecollection" => "DELETE",
+            _ => "GET, HEAD",
+        })
+        .collect();
+    methods.join(", ")
+}
+
 /// What a request does, in the words of authorization.
 fn verb(call: &Call, resource: &Resource<'_>) -> Result<&'static str, Status> {
     let one = !resource.name.is_empty();
+    if resource.watched {
+        let reads = matches!(call.method, Method::GET | Method::HEAD);
+        return if reads && resource.subresource.is_empty() { Ok("watch") } else { Err(not_allowed()) };
+    }
     Ok(match (&call.method, one) {
         (&Method::GET | &Method::HEAD, true) => "get",
         (&Method::GET | &Method::HEAD, false) if call.params.flag("watch")? => "watch",
@@ -213,8 +261,8 @@ async fn whole(
         "create" => write::create(state, &mut call, target).await,
         "update" => write::update(state, &mut call, target).await,
         "patch" => write::patch(state, &mut call, target).await,
-        "delete" => write::delete(state, &mut call, target).await,
-        _ => write::delete_collection(state, &mut call, served, resource).await,
+        "delete" => delete::one(state, &mut call, target).await,
+        _ => delete::collection(state, &mut call, served, resource).await,
     }
 }
 

@@ -14,6 +14,7 @@
 mod accept;
 mod body;
 mod call;
+mod delete;
 mod discovery;
 mod documents;
 mod files;

@@ -1,11 +1,13 @@
-//! Paging: every page of a list is cut from the same snapshot, which is held until its last page was asked for, or for a few
-//! minutes.
+//! Paging: every page of a list is cut from the same snapshot.
 //!
-//! The token names the snapshot and the place in it. A snapshot shares its objects with the store, so holding one costs only what
-//! has changed since.
+//! The token names the snapshot's revision and the object after which to go on. The snapshot itself is held for a few minutes;
+//! one shares its objects with the store, so holding it costs only what has changed since. One that is not held any more may
+//! still be rebuilt from the recent changes; where it cannot, the answer is 410 with a token that goes on with the list as it
+//! is then, as in Kubernetes.
 
 use std::{
-    collections::VecDeque,
+    collections::{VecDeque, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,9 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{KindInfo, Reason, Status, StoredObject},
+    api::{KindInfo, Reason, Rev, Status, StoredObject},
     client::{Listing, Query},
-    clock::Clock,
 };
 
 const MOST: usize = 64;
@@ -24,15 +25,26 @@ const KEPT: SignedDuration = SignedDuration::from_mins(5);
 
 /// What `continue` holds.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Token {
-    /// The snapshot's revision, for people who look inside.
+    /// The snapshot's revision; 0 is the newest.
     rv: u64,
-    id: u64,
-    next: usize,
+    /// Which list this is: of which kind, with which selectors.
+    of: u64,
+    /// The last object that was shown.
+    ns: String,
+    name: String,
+}
+
+/// Where a list goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// In which snapshot; 0 is the newest.
+    pub revision: Rev,
+    after: (String, String),
 }
 
 struct Held {
-    id: u64,
     until: Timestamp,
     kind: &'static KindInfo,
     query: Query,
@@ -61,76 +73,100 @@ impl Page {
     }
 }
 
+/// The place that a token names.
+///
+/// # Errors
+/// 400 for something else than a token of this very list.
+pub(super) fn place(token: &str, kind: &'static KindInfo, query: &Query) -> Result<Place, Status> {
+    let read = |text: &str| serde_json::from_slice::<Token>(&URL_SAFE_NO_PAD.decode(text).ok()?).ok();
+    match read(token) {
+        None => Err(Status::bad_request("continue key is not valid")),
+        Some(token) if token.of != fingerprint(kind, query) => {
+            Err(Status::bad_request("continue key is not valid: it was given for another list"))
+        }
+        Some(token) => Ok(Place { revision: Rev(token.rv), after: (token.ns, token.name) }),
+    }
+}
+
+/// 410: the snapshot of a place is gone; with the token to go on without it.
+pub(super) fn expired(place: Place, kind: &'static KindInfo, query: &Query) -> Status {
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                   list without the continue parameter, or use the continue token in this response to retrieve the \
+                   remainder of the results. Continuing with the provided token results in an inconsistent list: objects \
+                   that were created, modified, or deleted between the time the first chunk was returned and now may show \
+                   up in the list.";
+    let mut status = Status::new(Reason::Expired, message);
+    status.go_on = Some(write(Rev(0), kind, query, place.after).into());
+    status
+}
+
 /// The snapshots that are held.
 #[derive(Default)]
 pub(super) struct Pages(Mutex<VecDeque<Held>>);
 
 impl Pages {
-    /// The first page of a snapshot.
-    pub(super) fn first(
+    /// A page of a snapshot: its beginning, or what comes after a place. If more is to come, the snapshot is held.
+    pub(super) fn cut(
         &self,
-        listing: Listing,
-        limit: Option<usize>,
-        kind: &'static KindInfo,
-        query: &Query,
-        clock: &dyn Clock,
-    ) -> Page {
-        let (listing, all) = (Arc::new(listing.clone()), listing.items.len());
-        let end = limit.map_or(all, |limit| limit.min(all));
-        let next = (end < all).then(|| {
-            let id = clock.random();
-            let until = clock.now() + KEPT;
-            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            held.push_back(Held { id, until, kind, query: query.clone(), listing: listing.clone() });
-            while held.len() > MOST {
-                held.pop_front();
-            }
-            token(&listing, id, end)
-        });
-        Page { listing, range: 0..end, next }
-    }
-
-    /// The page that a token names.
-    ///
-    /// # Errors
-    /// 400 for something else than a token of this very list, 410 when its snapshot is gone.
-    pub(super) fn next(
-        &self,
-        token_text: &str,
+        listing: Arc<Listing>,
+        place: Option<&Place>,
         limit: Option<usize>,
         kind: &'static KindInfo,
         query: &Query,
         now: Timestamp,
-    ) -> Result<Page, Status> {
-        let invalid = || Status::bad_request("continue key is not valid");
-        let Token { id, next: start, .. } = URL_SAFE_NO_PAD
-            .decode(token_text)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or_else(invalid)?;
+    ) -> Page {
+        let (start, all) = (place.map_or(0, |place| place.start(&listing)), listing.items.len());
+        let end = limit.map_or(all, |limit| all.min(start.saturating_add(limit)));
+        let next = (end < all).then(|| {
+            self.hold(&listing, kind, query, now);
+            let last = &listing.items[end - 1].key;
+            write(listing.revision, kind, query, (last.namespace.to_string(), last.name.to_string()))
+        });
+        Page { listing, range: start..end, next }
+    }
+
+    /// The snapshot of a place, if it is held.
+    pub(super) fn held(
+        &self,
+        revision: Rev,
+        kind: &'static KindInfo,
+        query: &Query,
+        now: Timestamp,
+    ) -> Option<Arc<Listing>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|h| h.until > now);
-        let gone = || {
-            let message = "The provided continue parameter is too old to display a consistent list result. \
-                           You must start a new list without the continue parameter.";
-            Status::new(Reason::Expired, message)
-        };
-        let at = held.iter().position(|h| h.id == id).ok_or_else(gone)?;
-        if held[at].kind != kind || held[at].query != *query || start > held[at].listing.items.len() {
-            return Err(invalid());
+        let same = |h: &&Held| h.listing.revision == revision && h.kind == kind && h.query == *query;
+        held.iter().find(same).map(|h| h.listing.clone())
+    }
+
+    fn hold(&self, listing: &Arc<Listing>, kind: &'static KindInfo, query: &Query, now: Timestamp) {
+        if self.held(listing.revision, kind, query, now).is_some() {
+            return;
         }
-        let listing = held[at].listing.clone();
-        let all = listing.items.len();
-        let end = limit.map_or(all, |limit| all.min(start.saturating_add(limit)));
-        // The snapshot stays until its time is over: a client that missed this answer asks again.
-        let next = (end < all).then(|| token(&listing, id, end));
-        Ok(Page { listing, range: start..end, next })
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.push_back(Held { until: now + KEPT, kind, query: query.clone(), listing: listing.clone() });
+        while held.len() > MOST {
+            held.pop_front();
+        }
     }
 }
 
-fn token(listing: &Listing, id: u64, next: usize) -> String {
-    let token = Token { rv: listing.revision.0, id, next };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("numbers can be written"))
+impl Place {
+    fn start(&self, listing: &Listing) -> usize {
+        let after = (self.after.0.as_str(), self.after.1.as_str());
+        listing.items.partition_point(|object| (&*object.key.namespace, &*object.key.name) <= after)
+    }
+}
+
+fn fingerprint(kind: &KindInfo, query: &Query) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (kind, &query.namespace, &query.label_selector, &query.field_selector).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn write(revision: Rev, kind: &KindInfo, query: &Query, (ns, name): (String, String)) -> String {
+    let token = Token { rv: revision.0, of: fingerprint(kind, query), ns, name };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("numbers and texts can be written"))
 }
 
 #[cfg(test)]
@@ -140,7 +176,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{App, Body, Key, Kind, Node, Rev},
-        clock::System,
+        clock::{Clock, System},
     };
 
     fn listing(count: usize) -> Listing {
@@ -155,26 +191,33 @@ mod tests {
     #[test]
     fn all_pages_are_of_one_snapshot() {
         let (pages, query, now) = (Pages::default(), Query::default(), System.now());
-        let first = pages.first(listing(5), Some(2), App::INFO, &query, &System);
+        let at = |token: &str| place(token, App::INFO, &query).expect("a place");
+        let held = |at: &Place, now| pages.held(at.revision, App::INFO, &query, now);
+        let page = |listing, at: Option<&Place>, limit| pages.cut(listing, at, limit, App::INFO, &query, now);
+
+        let first = page(Arc::new(listing(5)), None, Some(2));
         assert_eq!((first.items().len(), first.remaining()), (2, 3));
         let token = first.next.expect("more");
-        let second = pages.next(&token, Some(2), App::INFO, &query, now).expect("page");
-        let last = pages.next(&second.next.expect("more"), None, App::INFO, &query, now).expect("page");
+        let second = page(held(&at(&token), now).expect("held"), Some(&at(&token)), Some(2));
+        let place_2 = at(&second.next.expect("more"));
+        let last = page(held(&place_2, now).expect("held"), Some(&place_2), None);
         assert_eq!((&*last.items()[0].key.name, &last.next, last.listing.revision), ("a4", &None, Rev(9)));
 
         let other = Query { label_selector: "a=b".into(), ..Query::default() };
-        let reason = |r: Result<Page, Status>| r.err().map(|s| s.reason);
-        assert_eq!(reason(pages.next(&token, None, App::INFO, &other, now)), Some(Reason::BadRequest));
-        assert_eq!(reason(pages.next(&token, None, Node::INFO, &query, now)), Some(Reason::BadRequest));
-        assert_eq!(reason(pages.next("x", None, App::INFO, &query, now)), Some(Reason::BadRequest));
-        let later = now + SignedDuration::from_hours(1);
-        assert_eq!(reason(pages.next(&token, None, App::INFO, &query, later)), Some(Reason::Expired));
+        for wrong in
+            [place(&token, App::INFO, &other), place(&token, Node::INFO, &query), place("x", App::INFO, &query)]
+        {
+            assert_eq!(wrong.expect_err("not of this list").reason, Reason::BadRequest);
+        }
+        assert!(held(&at(&token), now + SignedDuration::from_hours(1)).is_none());
+        let gone = expired(at(&token), App::INFO, &query);
+        assert_eq!(at(&gone.go_on.expect("a token")), Place { revision: Rev(0), ..at(&token) });
     }
 
     #[test]
     fn what_fits_on_one_page_is_not_held() {
         let pages = Pages::default();
-        let page = pages.first(listing(2), Some(2), App::INFO, &Query::default(), &System);
+        let page = pages.cut(Arc::new(listing(2)), None, Some(2), App::INFO, &Query::default(), System.now());
         assert!(page.next.is_none() && pages.0.lock().expect("lock").is_empty());
     }
 }

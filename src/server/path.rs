@@ -27,6 +27,8 @@ pub(super) struct Resource<'a> {
     pub name: &'a str,
     /// Subresource; empty for the object itself.
     pub subresource: &'a str,
+    /// True for the older paths that ask for a watch: `/apis/GROUP/VERSION/watch/…`.
+    pub watched: bool,
 }
 
 impl Resource<'_> {
@@ -60,6 +62,10 @@ pub(super) fn parse(path: &str) -> Option<Target<'_>> {
     if rest.iter().any(|step| step.is_empty()) {
         return None;
     }
+    let (watched, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
     let (namespace, plural, name, subresource) = match *rest {
         ["namespaces", name, part] if group.is_empty() && NAMESPACE_PARTS.contains(&part) => {
             ("", "namespaces", name, part)
@@ -73,7 +79,7 @@ pub(super) fn parse(path: &str) -> Option<Target<'_>> {
         [plural, name, part] => ("", plural, name, part),
         _ => return None,
     };
-    Some(Target::Resource(Resource { group, version, namespace, plural, name, subresource }))
+    Some(Target::Resource(Resource { group, version, namespace, plural, name, subresource, watched }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::api::{Reason, Rev, Status};
+use crate::api::{Rev, Status};
 
 /// The parameters, in the order of the URL; the first of a name counts, as in Kubernetes.
 #[derive(Clone, Debug, Default)]
@@ -72,16 +72,10 @@ impl Params {
     /// `dryRun`: `All` or nothing.
     ///
     /// # Errors
-    /// 422 for any other stage.
-    pub(super) fn dry_run(&self) -> Result<bool, Status> {
-        match self.get("dryRun") {
-            "" => Ok(false),
-            "All" => Ok(true),
-            other => Err(Status::new(
-                Reason::Invalid,
-                format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
-            )),
-        }
+    /// 422 for any other stage, in the name of `options`.
+    pub(super) fn dry_run(&self, options: &str) -> Result<bool, Status> {
+        let stages = self.0.iter().filter(|(name, _)| name == "dryRun").map(|(_, stage)| stage.as_str());
+        super::call::dry_run(options, stages.filter(|stage| !stage.is_empty()))
     }
 }
 

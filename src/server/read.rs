@@ -8,16 +8,15 @@ use serde_json::json;
 
 use super::{
     accept::{Encoding, Form, Shape},
-    call::Call,
-    pages::Page,
+    call::{Call, unsupported_value},
+    pages::{self, Page},
     path::Resource,
     respond::{self, Answer},
     state::State,
     table::{self, IncludeObject},
 };
 use crate::{
-    api::{Cause, Key, Reason, Rev, Served, Status, StoredObject},
-    auth::{Attributes, authorize},
+    api::{FieldPath, Key, Problem, Rev, Served, Status, StoredObject, Violation},
     client::Query,
 };
 
@@ -74,10 +73,15 @@ fn table_text(served: Served, metadata: &str, rows: &str) -> String {
 
 /// The objects that the parameters select.
 pub(super) fn selection(call: &Call, resource: &Resource<'_>) -> Query {
+    let mut field_selector = call.params.get("fieldSelector").to_owned();
+    if resource.watched && !resource.name.is_empty() {
+        let others = if field_selector.is_empty() { "" } else { "," };
+        field_selector = format!("metadata.name={}{others}{field_selector}", resource.name);
+    }
     Query {
         namespace: (!resource.namespace.is_empty()).then(|| resource.namespace.to_owned()),
         label_selector: call.params.get("labelSelector").to_owned(),
-        field_selector: call.params.get("fieldSelector").to_owned(),
+        field_selector,
     }
 }
 
@@ -88,25 +92,28 @@ enum AsOf {
 }
 
 fn as_of(call: &Call) -> Result<AsOf, Status> {
-    let refused =
-        |message: &str| Err(Status::new(Reason::Invalid, format!("resourceVersionMatch: Forbidden: {message}")));
+    let at = FieldPath::of("resourceVersionMatch");
+    let refused = |message: &str| {
+        Err(Status::invalid_option(LIST_OPTIONS, &Violation::new(at.clone(), Problem::Forbidden, message)))
+    };
     let version = call.params.resource_version()?;
     let paging = !call.params.get("continue").is_empty();
     match (call.params.get("resourceVersionMatch"), version) {
+        ("", Some(version)) if paging && version != Rev(0) => {
+            Err(Status::bad_request("specifying resource version is not allowed when using continue"))
+        }
         ("", version) => Ok(AsOf::AtLeast(version.unwrap_or_default())),
         (_, _) if paging => refused("resourceVersionMatch is forbidden when continue is provided"),
         (_, None) => refused("resourceVersionMatch is forbidden unless resourceVersion is provided"),
         ("NotOlderThan", Some(version)) => Ok(AsOf::AtLeast(version)),
         ("Exact", Some(Rev(0))) => refused("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""),
         ("Exact", Some(version)) => Ok(AsOf::Exactly(version)),
-        (other, _) => Err(Status::new(
-            Reason::Invalid,
-            format!(
-                "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
-            ),
-        )),
+        (other, _) => Err(unsupported_value(LIST_OPTIONS, "resourceVersionMatch", other, &["Exact", "NotOlderThan"])),
     }
 }
+
+/// The options of reading collections, as Kubernetes calls them.
+pub(super) const LIST_OPTIONS: &str = "ListOptions";
 
 /// Waits until the store is at `at_least`.
 ///
@@ -118,18 +125,8 @@ pub(super) async fn caught_up(state: &State, at_least: Rev) -> Result<(), Status
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, reached).await.map_err(|_| {
-        let current = state.store.revision();
-        let mut status =
-            Status::new(Reason::Timeout, format!("Too large resource version: {at_least}, current: {current}"));
-        status.details.retry_after_seconds = Some(1);
-        status.details.causes = vec![Cause {
-            reason: "ResourceVersionTooLarge".to_owned(),
-            message: "Too large resource version".to_owned(),
-            field: String::new(),
-        }];
-        status
-    })
+    let waited = tokio::time::timeout(PATIENCE, reached).await;
+    waited.map_err(|_| Status::too_large_version(at_least, state.store.revision()))
 }
 
 /// The objects of a collection, or one page of them.
@@ -139,38 +136,44 @@ pub(super) async fn list(
     served: Served,
     resource: &Resource<'_>,
 ) -> Result<Answer, Status> {
-    let (form, as_of, query) = (call.form()?, as_of(call)?, selection(call, resource));
-    let limit = call.params.number("limit")?.filter(|n| *n > 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    let page = match call.params.get("continue") {
-        "" => {
-            let (AsOf::AtLeast(version) | AsOf::Exactly(version)) = as_of;
-            caught_up(state, version).await?;
-            let listing = state.admission.list(&call.caller(), served.kind, &query)?;
-            if let AsOf::Exactly(version) = as_of
-                && version != listing.revision
-            {
-                return Err(Status::expired(version, listing.revision));
-            }
-            state.pages.first(listing, limit, served.kind, &query, &*state.clock)
-        }
-        token => {
-            // Whoever may not list any more gets no further page either.
-            may_list(call, resource)?;
-            state.pages.next(token, limit, served.kind, &query, state.clock.now())?
-        }
-    };
-    shown(state, call, served, &page, &query, form)
+    let form = call.form()?;
+    let page = page(state, call, served, resource).await?;
+    shown(state, call, served, &page, &selection(call, resource), form)
 }
 
-fn may_list(call: &Call, resource: &Resource<'_>) -> Result<(), Status> {
-    let what = Attributes {
-        verb: "list",
-        group: resource.group,
-        resource: resource.plural,
-        namespace: resource.namespace,
-        ..Attributes::default()
+/// The part of a collection that the parameters ask for.
+pub(super) async fn page(state: &State, call: &Call, served: Served, resource: &Resource<'_>) -> Result<Page, Status> {
+    let (as_of, query, caller, kind) = (as_of(call)?, selection(call, resource), call.caller(), served.kind);
+    let limit = call.params.number("limit")?.filter(|n| *n > 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let (place, now) = (call.params.get("continue"), state.clock.now());
+    if !place.is_empty() {
+        let place = pages::place(place, kind, &query)?;
+        // Whoever may not list any more gets no further page either.
+        state.admission.may_list(&caller, kind, &query)?;
+        let listing = match place.revision {
+            Rev(0) => Some(Arc::new(state.admission.list(&caller, kind, &query)?)),
+            revision => match state.pages.held(revision, kind, &query, now) {
+                Some(held) => Some(held),
+                None => state.admission.list_at(&caller, kind, &query, revision)?.map(Arc::new),
+            },
+        };
+        return match listing {
+            Some(listing) => Ok(state.pages.cut(listing, Some(&place), limit, kind, &query, now)),
+            None => Err(pages::expired(place, kind, &query)),
+        };
+    }
+    let listing = match as_of {
+        AsOf::AtLeast(version) => {
+            caught_up(state, version).await?;
+            state.admission.list(&caller, kind, &query)?
+        }
+        AsOf::Exactly(version) => {
+            caught_up(state, version).await?;
+            let then = state.admission.list_at(&caller, kind, &query, version)?;
+            then.ok_or_else(|| Status::expired(version, state.store.revision()))?
+        }
     };
-    authorize(&call.who, &what)
+    Ok(state.pages.cut(Arc::new(listing), None, limit, kind, &query, now))
 }
 
 fn list_metadata(page: &Page, query: &Query) -> String {

@@ -60,10 +60,15 @@ pub(super) fn ok(value: &Value) -> Answer {
 
 /// JSON text in the encoding that was asked for.
 pub(super) fn encoded(code: StatusCode, json: Bytes, encoding: Encoding) -> Result<Answer, Status> {
+    let value = || serde_json::from_slice(&json).map_err(|_| Status::internal("the answer is not JSON"));
     match encoding {
         Encoding::Json => Ok(whole(code, "application/json", json)),
+        Encoding::Pretty => {
+            let value: Value = value()?;
+            Ok(whole(code, "application/json", format!("{value:#}\n")))
+        }
         Encoding::Yaml => {
-            let value: Value = serde_json::from_slice(&json).map_err(|_| Status::internal("the answer is not JSON"))?;
+            let value: Value = value()?;
             let yaml = serde_saphyr::to_string(&value)
                 .map_err(|_| Status::internal("the answer cannot be written as YAML"))?;
             Ok(whole(code, "application/yaml", yaml))

@@ -32,7 +32,7 @@ async fn read(call: &mut Call) -> Result<Transaction, Status> {
     }
     let mut transaction: Transaction = serde_path_to_error::deserialize(value)
         .map_err(|e| Status::bad_request(format!("the body is not a Transaction: {}: {}", e.path(), e.inner())))?;
-    transaction.dry_run |= call.params.dry_run()?;
+    transaction.dry_run |= call.params.dry_run("Transaction")?;
     transaction.durability = Durability::Durable;
     if transaction.field_manager.is_empty() {
         transaction.field_manager = call.caller().manager;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     admission::{Seen, Watching},
-    api::{Reason, Rev, Served, Status, StoredObject},
+    api::{FieldPath, Problem, Reason, Rev, Served, Status, StoredObject, Violation},
     client::ChangeType,
 };
 
@@ -45,13 +45,14 @@ enum Start {
 
 fn start(call: &Call) -> Result<Start, Status> {
     let version = call.params.resource_version()?;
-    let invalid = |message: &str| Err(Status::new(Reason::Invalid, message));
+    let refused = |message: &str| {
+        let at = FieldPath::of("resourceVersionMatch");
+        Err(Status::invalid_option(read::LIST_OPTIONS, &Violation::new(at, Problem::Forbidden, message)))
+    };
     let matching = call.params.get("resourceVersionMatch");
     if !call.params.has("sendInitialEvents") {
         if !matching.is_empty() {
-            return invalid(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            );
+            return refused("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
         }
         return Ok(match version {
             None | Some(Rev(0)) => Start::Everything { marked: false, at_least: Rev(0) },
@@ -59,9 +60,7 @@ fn start(call: &Call) -> Result<Start, Status> {
         });
     }
     if matching != "NotOlderThan" {
-        return invalid(
-            "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        );
+        return refused("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
     let at_least = version.unwrap_or_default();
     Ok(match (call.params.flag("sendInitialEvents")?, at_least) {
@@ -79,7 +78,7 @@ pub(super) async fn watch(
     resource: &Resource<'_>,
 ) -> Result<Answer, Status> {
     let form = call.form()?;
-    if form.encoding != Encoding::Json {
+    if form.encoding == Encoding::Yaml {
         return Err(Status::new(Reason::NotAcceptable, "watches are served as application/json only"));
     }
     let (start, query, caller) = (start(call)?, read::selection(call, resource), call.caller());

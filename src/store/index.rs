@@ -8,7 +8,7 @@ use std::{
 
 use imbl::OrdMap;
 
-use super::{LoadedObject, OpenError};
+use super::{Change, LoadedObject, OpenError};
 use crate::api::{Key, KindInfo, Rev, StoredObject, Uid};
 
 /// The objects of one kind by namespace and name. Cloning it is taking a snapshot.
@@ -100,6 +100,16 @@ impl Index {
             self.owners.remove(&(owner.uid.clone(), Some(old.key.clone())));
         }
     }
+}
+
+/// Takes a change back.
+pub(super) fn undo(objects: &mut Objects, change: &Change) {
+    let key = &change.new.key;
+    let place = (key.namespace.clone(), key.name.clone());
+    match &change.old {
+        Some(old) => objects.insert(place, old.clone()),
+        None => objects.remove(&place),
+    };
 }
 
 /// The objects of a snapshot in one namespace, or all of them; sorted by namespace and name.

@@ -150,6 +150,19 @@ impl Store {
         Snapshot { revision, items: index::select(&objects, namespace) }
     }
 
+    /// The objects of a kind as they were at a revision, as far as the recent changes in memory reach back; `None` beyond
+    /// that, and for a revision that is still to come.
+    pub fn list_at(&self, kind: &'static KindInfo, namespace: Option<&str>, at: Rev) -> Option<Snapshot> {
+        let hub = self.core.hub();
+        let (revision, mut objects) = self.core.index().objects(kind);
+        let since = hub.since(kind, at)?;
+        drop(hub);
+        for change in since.iter().rev().flat_map(|batch| batch.changes.iter().rev()) {
+            index::undo(&mut objects, change);
+        }
+        (at <= revision).then(|| Snapshot { revision: at, items: index::select(&objects, namespace) })
+    }
+
     /// The keys of all objects that name `owner` in their owner references, sorted.
     pub fn dependents(&self, owner: &Uid) -> Vec<Key> {
         self.core.index().dependents(owner)

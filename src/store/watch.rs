@@ -93,6 +93,14 @@ impl Hub {
         (alive.count(), self.cut_off)
     }
 
+    /// The changes of a kind after a revision, if they are all in memory.
+    pub(super) fn since(&self, kind: &'static KindInfo, from: Rev) -> Option<VecDeque<Arc<Batch>>> {
+        match kind.log {
+            ChangeLog::Main => self.main.after(kind, from),
+            ChangeLog::Short => self.short.after(kind, from),
+        }
+    }
+
     fn ring(&mut self, log: ChangeLog) -> &mut Ring {
         match log {
             ChangeLog::Main => &mut self.main,
@@ -164,7 +172,7 @@ impl Watch {
             return Err(WatchError::Expired { asked: from, oldest });
         }
         let mut watch = Self::live(core, &mut hub, kind);
-        match hub.ring(kind.log).after(kind, from) {
+        match hub.since(kind, from) {
             Some(recent) => watch.ready = recent,
             None => watch.on_disk = Some((from, current)),
         }

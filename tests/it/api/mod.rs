@@ -1,5 +1,6 @@
 //! The API over its own wire: a real server on a random port and a socket, over a store in memory.
 
+mod conformance;
 mod documents;
 mod generated;
 mod kubectl;
@@ -82,8 +83,15 @@ fn fake_logs() -> server::LogSource {
 
 impl Api {
     pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server whose store has other limits.
+    pub(crate) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits::default();
+        change(&mut limits);
         let clock: SharedClock = Arc::new(System);
-        let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.unwrap();
+        let store = Store::open(Memory::new().engine(), clock.clone(), limits).await.unwrap();
         let admission = Admission::new(store, clock.clone());
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         let served = Namespace::INFO.served().next().unwrap();

@@ -74,64 +74,6 @@ async fn bodies_are_read_whatever_they_call_themselves() {
 }
 
 #[tokio::test]
-async fn doubled_and_unknown_fields_are_errors_or_warnings() {
-    let api = Api::start().await;
-    let doubled = r#"{"apiVersion":"appm.dev/v1","kind":"App","metadata":{"name":"a"},"spec":{"replicas":1,"replicas":2,"process":{"command":["true"]}}}"#;
-    let refused = api.send(Method::POST, APPS, &[], doubled).await.expect(400).json();
-    assert_eq!(refused["message"], "strict decoding error: duplicate field \"spec.replicas\"");
-    let warned = api.send(Method::POST, &format!("{APPS}?fieldValidation=Warn"), &[], doubled).await.expect(201);
-    assert_eq!(warned.headers["warning"], "299 - \"duplicate field \\\"spec.replicas\\\"\"");
-    let mut odd = app("b");
-    odd["spec"]["replcas"] = json!(1);
-    let refused = api.post(APPS, &odd).await;
-    assert!((400..500).contains(&refused.code), "{}", refused.text());
-    assert!(refused.text().contains("replicas"), "{}", refused.text());
-    let warned = api.post(&format!("{APPS}?fieldValidation=Warn"), &odd).await.expect(201);
-    assert!(warned.headers["warning"].to_str().unwrap().contains("replcas"));
-}
-
-#[tokio::test]
-async fn every_page_of_a_list_is_of_the_same_snapshot() {
-    let api = Api::start().await;
-    for at in 0..5 {
-        api.made(&format!("a{at}")).await;
-    }
-    let first = api.get(&format!("{APPS}?limit=2")).await.expect(200).json();
-    assert_eq!(first["metadata"]["remainingItemCount"], 3);
-    api.made("a00").await;
-    let token = first["metadata"]["continue"].as_str().unwrap();
-    let rest = api.get(&format!("{APPS}?continue={token}")).await.expect(200).json();
-    let names: Vec<_> = rest["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].clone()).collect();
-    assert_eq!(names, ["a2", "a3", "a4"]);
-    assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
-    assert_eq!(rest["metadata"].get("continue"), None);
-    assert_eq!(rest["kind"], "AppList");
-    assert_eq!(rest["items"][0]["kind"], "App");
-    api.get(&format!("{APPS}?continue=nonsense")).await.expect(400);
-}
-
-#[tokio::test]
-async fn lists_are_selected_and_of_the_revision_that_was_asked_for() {
-    let api = Api::start().await;
-    let made = api.made("web").await;
-    let count = |reply: Value| reply["items"].as_array().unwrap().len();
-    assert_eq!(count(api.get(&format!("{APPS}?labelSelector=team%3Da")).await.expect(200).json()), 1);
-    assert_eq!(count(api.get(&format!("{APPS}?labelSelector=team+notin+(a)")).await.expect(200).json()), 0);
-    assert_eq!(count(api.get(&format!("{APPS}?fieldSelector=metadata.name%3Dweb")).await.expect(200).json()), 1);
-    assert_eq!(count(api.get("/apis/appm.dev/v1/apps").await.expect(200).json()), 1);
-    assert_eq!(count(api.get("/apis/appm.dev/v1/namespaces/other/apps").await.expect(200).json()), 0);
-    api.get(&format!("{APPS}?labelSelector=%3D%3D")).await.expect(400);
-    api.get(&format!("{APPS}?fieldSelector=spec.x%3D1")).await.expect(400);
-
-    let version = made["metadata"]["resourceVersion"].as_str().unwrap();
-    api.get(&format!("{APPS}?resourceVersion={version}")).await.expect(200);
-    api.get(&format!("{APPS}?resourceVersion={version}&resourceVersionMatch=Exact")).await.expect(200);
-    api.get(&format!("{APPS}?resourceVersion=1&resourceVersionMatch=Exact")).await.expect(410);
-    api.get(&format!("{APPS}?resourceVersionMatch=Exact")).await.expect(422);
-    api.get(&format!("{APPS}?resourceVersion=abc")).await.expect(400);
-}
-
-#[tokio::test]
 async fn a_list_can_be_a_table_or_metadata_or_yaml() {
     let api = Api::start().await;
     api.made("web").await;
@@ -147,58 +89,6 @@ async fn a_list_can_be_a_table_or_metadata_or_yaml() {
     let yaml = api.send(Method::GET, &format!("{APPS}/web"), &[("accept", "application/yaml")], "").await.expect(200);
     assert!(yaml.text().contains("kind: App\n"), "{}", yaml.text());
     api.send(Method::GET, APPS, &[("accept", "text/html")], "").await.expect(406);
-}
-
-#[tokio::test]
-async fn status_and_scale_are_parts_of_their_own() {
-    let api = Api::start().await;
-    api.made("web").await;
-    let web = format!("{APPS}/web");
-    let status = r#"{"status":{"readyReplicas":1,"replicas":2},"spec":{"replicas":9}}"#;
-    let after = api.patch(&format!("{web}/status"), MERGE, status).await.expect(200).json();
-    assert_eq!((&after["status"]["readyReplicas"], &after["spec"]["replicas"]), (&json!(1), &json!(2)));
-    assert_eq!(after["metadata"]["generation"], 1);
-
-    let scale = api.get(&format!("{web}/scale")).await.expect(200).json();
-    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
-    let scaled = api.patch(&format!("{web}/scale"), MERGE, r#"{"spec":{"replicas":7}}"#).await.expect(200).json();
-    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(7)));
-    assert_eq!(api.get(&web).await.expect(200).json()["spec"]["replicas"], 7);
-    let mut put = scaled.clone();
-    put["spec"]["replicas"] = json!(1);
-    // kubectl sends this one without a content type.
-    api.send(Method::PUT, &format!("{web}/scale"), &[], put.to_string()).await.expect(200);
-    assert_eq!(api.get(&web).await.expect(200).json()["spec"]["replicas"], 1);
-}
-
-#[tokio::test]
-async fn a_collection_is_deleted_by_selector() {
-    let api = Api::start().await;
-    api.made("a").await;
-    api.made("b").await;
-    let mut other = app("c");
-    other["metadata"]["labels"] = json!({"team": "b"});
-    api.post(APPS, &other).await.expect(201);
-    let deleted = api.send(Method::DELETE, &format!("{APPS}?labelSelector=team%3Da"), &[], "").await.expect(200).json();
-    assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
-    assert_eq!(api.get(APPS).await.expect(200).json()["items"].as_array().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn delete_keeps_to_its_preconditions_and_dry_run() {
-    let api = Api::start().await;
-    let made = api.made("web").await;
-    let web = format!("{APPS}/web");
-    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "other"}});
-    api.send(Method::DELETE, &web, &[], options.to_string()).await.expect(409);
-    api.send(Method::DELETE, &format!("{web}?dryRun=All"), &[], "").await.expect(200);
-    assert_eq!(api.get(&web).await.expect(200).json(), made);
-    let held = r#"{"metadata":{"finalizers":["example.com/hold"]}}"#;
-    api.patch(&web, MERGE, held).await.expect(200);
-    let waiting = api.send(Method::DELETE, &web, &[], "").await.expect(200).json();
-    assert!(waiting["metadata"]["deletionTimestamp"].is_string(), "{waiting}");
-    api.patch(&web, MERGE, r#"{"metadata":{"finalizers":null}}"#).await.expect(200);
-    api.get(&web).await.expect(404);
 }
 
 #[tokio::test]
