@@ -111,7 +111,7 @@ pub(super) async fn run(args: AddArgs, context: &Context) -> Result<(), CliError
     manifests.add("<flags>".into(), output::yaml(&manifest), context.global.namespace.as_deref());
     let results = apply::apply(context, &manifests, &Options::default()).await?;
     match &args.output.output {
-        Format::Table | Format::Wide => apply::report(context, &manifests, &results, false),
+        Format::Table | Format::Wide => apply::report(context, &manifests, &results, &Options::default()),
         format => {
             let objects = results.into_iter().map(|r| without_managed_fields(r.object)).collect();
             output::objects(format, objects, false)

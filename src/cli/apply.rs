@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::api::{OperationResult, OperationVerb, Outcome, Reason, Status, Transaction};
+use crate::api::{Operation, OperationResult, OperationVerb, Outcome, Reason, Status, Transaction};
 
 use super::{
     context::Context,
@@ -13,6 +13,7 @@ use super::{
     error::{CliError, Exit},
     manifests::{self, Manifests},
     output::{self, Format, OutputArgs, without_managed_fields},
+    prune::{self, PruneArgs},
     resources::qualified,
     screen,
 };
@@ -25,6 +26,8 @@ pub(super) enum DryRun {
     None,
     /// Let the server check everything, and store nothing.
     Server,
+    /// Do not even ask the server.
+    Client,
 }
 
 /// Declare objects by manifests: all of them or none
@@ -35,12 +38,13 @@ Examples:
   appm apply -f manifests/ -R             a directory and all below it
   generate | appm apply -f -              from stdin
   appm apply -f web.yaml --dry-run=server check everything, change nothing
+  appm apply -f manifests/ --prune --all  and delete what was applied before and is declared no more
 
 Every file is read, and every mistake is reported at once, with file, line, column and field.
 If there is any, nothing is changed and the exit code is 4.")]
 pub(super) struct ApplyArgs {
     /// File, directory, or - for stdin; may be given several times
-    #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    #[arg(short, long = "filename", value_name = "PATH", required_unless_present = "kustomize", num_args = 1..)]
     filename: Vec<PathBuf>,
     /// Look into subdirectories too
     #[arg(short = 'R', long)]
@@ -54,20 +58,47 @@ pub(super) struct ApplyArgs {
     /// Take fields that other managers own
     #[arg(long)]
     force_conflicts: bool,
+    #[command(flatten)]
+    prune: PruneArgs,
     /// Accepted for kubectl's sake: apply is always done by the server
     #[arg(long, hide = true)]
     server_side: bool,
+    /// Accepted for kubectl's sake: unknown fields are always refused
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    validate: Option<String>,
+    /// There for the sake of an answer
+    #[arg(short = 'k', long, hide = true, value_name = "DIR")]
+    kustomize: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(super) async fn run(args: ApplyArgs, context: &Context) -> Result<(), CliError> {
+    if let Some(folder) = &args.kustomize {
+        let error = CliError::usage("kustomizations are not understood here");
+        return Err(
+            error.help(format!("let kustomize print them: kustomize build {} | appm apply -f -", folder.display()))
+        );
+    }
+    if let Some(level) = args.validate.as_deref().filter(|level| matches!(*level, "false" | "ignore" | "warn")) {
+        screen::remark(format_args!("--validate={level} has no effect: unknown fields are always refused"));
+    }
     let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
-    let options =
-        Options { dry_run: args.dry_run == DryRun::Server, force: args.force_conflicts, manager: args.field_manager };
+    if args.dry_run == DryRun::Client {
+        let objects = manifests.sound(context, "nothing was applied")?.objects.into_iter().map(|o| o.value).collect();
+        let format = if args.output.output.is_table() { &Format::Name } else { &args.output.output };
+        return output::objects(format, objects, false);
+    }
+    let mut options = Options {
+        dry_run: args.dry_run == DryRun::Server,
+        force: args.force_conflicts,
+        manager: args.field_manager,
+        ..Options::default()
+    };
+    options.pruned = prune::operations(&args.prune, context, &manifests, &options.manager).await?;
     let results = apply(context, &manifests, &options).await?;
     match &args.output.output {
-        Format::Table | Format::Wide => report(context, &manifests, &results, options.dry_run),
+        Format::Table | Format::Wide => report(context, &manifests, &results, &options),
         format => {
             let objects: Vec<Value> = results.into_iter().map(|r| without_managed_fields(r.object)).collect();
             output::objects(format, objects, false)
@@ -81,11 +112,27 @@ pub(super) struct Options {
     pub(super) dry_run: bool,
     pub(super) force: bool,
     pub(super) manager: String,
+    /// Apply, Create or Update.
+    pub(super) verb: OperationVerb,
+    /// Deletions of what is declared no more.
+    pub(super) pruned: Vec<Operation>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dry_run: false, force: false, manager: "appm".to_owned() }
+        let verb = OperationVerb::Apply;
+        Self { dry_run: false, force: false, manager: "appm".to_owned(), verb, pruned: Vec::new() }
+    }
+}
+
+impl Options {
+    /// What was not done when something is wrong.
+    fn nothing(&self) -> &'static str {
+        match self.verb {
+            OperationVerb::Create => "nothing was created",
+            OperationVerb::Update => "nothing was replaced",
+            _ => "nothing was applied",
+        }
     }
 }
 
@@ -101,12 +148,17 @@ pub(super) async fn apply(
     if manifests.objects.is_empty() && manifests.faults.is_empty() {
         return Err(CliError::new(Exit::InvalidInput, "the manifests declare nothing"));
     }
-    let operations = manifests.operations(OperationVerb::Apply, options.force);
+    let mut operations = manifests.operations(options.verb, options.force);
+    operations.extend(options.pruned.iter().cloned());
     let mut transaction = Transaction::new(&options.manager, operations);
     // With faults of our own, the server is only asked what else is wrong.
     transaction.dry_run = options.dry_run || !manifests.faults.is_empty();
     if manifests.faults.is_empty() {
-        return context.transact(&transaction).await?.map(|r| r.results).map_err(|s| refused(context, manifests, s));
+        return context
+            .transact(&transaction)
+            .await?
+            .map(|r| r.results)
+            .map_err(|s| refused(context, manifests, options, s));
     }
     let mut all = manifests.faults.clone();
     if !manifests.objects.is_empty()
@@ -115,14 +167,14 @@ pub(super) async fn apply(
     {
         all.extend(manifests.locate(&status).0);
     }
-    Err(invalid(context, manifests, all, Vec::new()))
+    Err(invalid(context, manifests, options, all, Vec::new()))
 }
 
 /// The error for what the server refused.
-fn refused(context: &Context, manifests: &Manifests, status: Status) -> CliError {
+fn refused(context: &Context, manifests: &Manifests, options: &Options, status: Status) -> CliError {
     let (placed, rest) = manifests.locate(&status);
     if status.is(Reason::Invalid) && !(placed.is_empty() && rest.is_empty()) {
-        return invalid(context, manifests, placed, rest);
+        return invalid(context, manifests, options, placed, rest);
     }
     let conflicts = status.details.causes.iter().any(|c| c.reason == "FieldManagerConflict");
     if status.is(Reason::Conflict) && conflicts {
@@ -140,6 +192,7 @@ fn refused(context: &Context, manifests: &Manifests, status: Status) -> CliError
 fn invalid(
     context: &Context,
     manifests: &Manifests,
+    options: &Options,
     placed: Vec<diagnostics::Diagnostic>,
     rest: Vec<String>,
 ) -> CliError {
@@ -147,7 +200,7 @@ fn invalid(
     details.extend(rest);
     let count = details.len();
     let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
-    let mut error = CliError::new(Exit::InvalidInput, format!("{mistakes}; nothing was applied"));
+    let mut error = CliError::new(Exit::InvalidInput, format!("{mistakes}; {}", options.nothing()));
     error.details = details;
     error
 }
@@ -157,13 +210,22 @@ pub(super) fn report(
     context: &Context,
     manifests: &Manifests,
     results: &[OperationResult],
-    dry_run: bool,
+    options: &Options,
 ) -> Result<(), CliError> {
-    for (object, result) in manifests.objects.iter().zip(results) {
-        let word = outcome_word(result.outcome);
-        let dry = if dry_run { " (dry run)" } else { "" };
+    let dry = if options.dry_run { " (dry run)" } else { "" };
+    let say = |name: String, word: &str| {
         let word = context.screen.paint(screen::judge(word), word);
-        screen::line(format_args!("{} {word}{dry}", qualified(object.served, &object.name)))?;
+        screen::line(format_args!("{name} {word}{dry}"))
+    };
+    for (object, result) in manifests.objects.iter().zip(results) {
+        let word = match (options.verb, result.outcome) {
+            (OperationVerb::Update, Outcome::Configured) => "replaced",
+            (_, outcome) => outcome_word(outcome),
+        };
+        say(qualified(object.served, &object.name), word)?;
+    }
+    for pruned in &options.pruned {
+        say(output::name_line(&pruned.object), "pruned")?;
     }
     Ok(())
 }

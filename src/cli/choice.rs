@@ -17,7 +17,7 @@ use super::{
 #[derive(Args, Debug)]
 pub(super) struct AppChoice {
     /// Names of Apps: `web`, `app/web`
-    #[arg(value_name = "APP")]
+    #[arg(value_name = "APP", add = super::complete::apps())]
     words: Vec<String>,
     #[command(flatten)]
     selection: Selection,

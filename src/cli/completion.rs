@@ -1,9 +1,13 @@
-//! `appm completion`: what a shell needs to complete appm's command lines.
+//! `appm completion`: what a shell needs to complete appm's command lines; see `complete` for what it is then told.
 
 use clap::{Args, CommandFactory, ValueEnum};
-use clap_complete::{Shell, generate};
+use clap_complete::env::{CompleteEnv, Shells};
 
-use super::{error::CliError, screen};
+use super::{
+    complete,
+    error::{CliError, Exit},
+    screen,
+};
 
 /// The shells.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -11,16 +15,22 @@ pub(super) enum KnownShell {
     Bash,
     Zsh,
     Fish,
+    Elvish,
+    Powershell,
 }
 
-/// Print completions for a shell
+/// Print completions for a shell: commands, flags, and names of objects that are there
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   source <(appm completion bash)                                        this shell
   appm completion bash > ~/.local/share/bash-completion/completions/appm
   appm completion zsh > \"${fpath[1]}/_appm\"
-  appm completion fish > ~/.config/fish/completions/appm.fish")]
+  appm completion fish > ~/.config/fish/completions/appm.fish
+  appm completion elvish >> ~/.config/elvish/rc.elv
+  appm completion powershell >> $PROFILE
+
+Names are asked of the server of --data-dir or --kubeconfig while you type.")]
 pub(super) struct CompletionArgs {
     /// The shell
     #[arg(value_enum)]
@@ -28,13 +38,30 @@ pub(super) struct CompletionArgs {
 }
 
 pub(super) fn run(args: &CompletionArgs) -> Result<(), CliError> {
-    let shell = match args.shell {
-        KnownShell::Bash => Shell::Bash,
-        KnownShell::Zsh => Shell::Zsh,
-        KnownShell::Fish => Shell::Fish,
+    let name = match args.shell {
+        KnownShell::Bash => "bash",
+        KnownShell::Zsh => "zsh",
+        KnownShell::Fish => "fish",
+        KnownShell::Elvish => "elvish",
+        KnownShell::Powershell => "powershell",
     };
-    let mut text = Vec::new();
-    generate(shell, &mut super::Cli::command(), "appm", &mut text);
-    screen::print(String::from_utf8_lossy(&text))?;
+    let shells = Shells::builtins();
+    let shell = shells.completer(name).expect("all of these shells are built in");
+    let mut script = Vec::new();
+    shell
+        .write_registration(complete::VARIABLE, "appm", "appm", "appm", &mut script)
+        .map_err(|e| CliError::io("cannot write the script", &e))?;
+    screen::bytes(&script)?;
     Ok(())
+}
+
+/// Answers a shell that wants candidates. Gives `None` if this is no such call.
+pub(super) fn answer() -> Option<Exit> {
+    let asked = CompleteEnv::with_factory(super::Cli::command).var(complete::VARIABLE);
+    match asked.try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref()) {
+        Ok(false) => None,
+        Ok(true) => Some(Exit::Ok),
+        // A word about it would end up in the line that is being written.
+        Err(_) => Some(Exit::Failed),
+    }
 }

@@ -92,10 +92,15 @@ impl Context {
     /// Calls the server, and passes its warnings on.
     pub(super) async fn call(&self, request: Request) -> Result<Answer, CliError> {
         let answer = self.client.call(request).await?;
+        Ok(self.heard(answer))
+    }
+
+    /// Passes the server's warnings on.
+    pub(super) fn heard(&self, answer: Answer) -> Answer {
         for warning in &answer.warnings {
             screen::remark(format_args!("{} {warning}", self.screen.paint(screen::WARN, "warning:")));
         }
-        Ok(answer)
+        answer
     }
 
     /// The path of a list, with what selects in it.
@@ -145,7 +150,7 @@ impl Context {
         selection: &Selection,
         from: Rev,
         accept: &'static str,
-    ) -> Result<BoxStream<'static, Result<(String, Value), CliError>>, CliError> {
+    ) -> Result<BoxStream<'static, Result<(String, Value), RequestError>>, RequestError> {
         use futures::StreamExt;
         let more = [("watch", "true".to_owned()), ("resourceVersion", from.to_string())];
         let request = Request::get(self.list_path(served, place, selection, &more)).accept(accept);
@@ -155,7 +160,7 @@ impl Context {
             let mut event: Value = serde_json::from_slice(&line).map_err(|e| RequestError::Broken(Box::new(e)))?;
             let (change, object) = (event["type"].as_str().unwrap_or_default().to_owned(), event["object"].take());
             match change.as_str() {
-                "ERROR" => Err(CliError::from(Status::from_json(&object, 500))),
+                "ERROR" => Err(RequestError::Refused(Status::from_json(&object, 500))),
                 _ => Ok((change, object)),
             }
         };

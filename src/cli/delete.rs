@@ -14,7 +14,7 @@ use crate::api::{GoDuration, Operation, OperationVerb, Preconditions, Propagatio
 use super::{
     context::{Context, Selection, Where, name_of, namespace_of},
     error::{CliError, Exit},
-    manifests,
+    manifests::{self, Manifests},
     output::{self, Format, OutputArgs, without_managed_fields},
     resources::{self, Target, qualified},
     screen, wait,
@@ -43,7 +43,7 @@ Examples:
   appm delete apps --all --wait=false")]
 pub(super) struct DeleteArgs {
     /// `app web`, `app/web`, or `apps` with -l or --all
-    #[arg(value_name = "RESOURCE", required_unless_present = "filename")]
+    #[arg(value_name = "RESOURCE", required_unless_present = "filename", add = super::complete::resources())]
     words: Vec<String>,
     /// What these manifests declare; may be given several times
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
@@ -59,6 +59,9 @@ pub(super) struct DeleteArgs {
     /// Return when the objects are gone
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     wait: bool,
+    /// The same as --wait=false
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
     /// How long to wait; 0: as long as it takes
     #[arg(long, value_name = "DURATION", default_value = "0")]
     timeout: GoDuration,
@@ -69,13 +72,27 @@ pub(super) struct DeleteArgs {
     #[arg(long, value_name = "SECONDS")]
     grace_period: Option<i64>,
     /// The same as --grace-period=0
-    #[arg(long, conflicts_with = "grace_period")]
+    #[arg(long, conflicts_with_all = ["grace_period", "now"])]
     force: bool,
+    /// The same as --grace-period=1
+    #[arg(long, conflicts_with = "grace_period")]
+    now: bool,
+    /// Let the server check everything, and delete nothing
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server", default_value = "none", hide_default_value = true, value_parser = dry_run)]
+    dry_run: bool,
     /// An object that is not there is no failure
     #[arg(long)]
     ignore_not_found: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+fn dry_run(text: &str) -> Result<bool, String> {
+    match text {
+        "none" => Ok(false),
+        "server" | "client" => Ok(true),
+        _ => Err("expected none, server or client".to_owned()),
+    }
 }
 
 pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<(), CliError> {
@@ -89,15 +106,24 @@ pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<(), CliEr
     }
     let operations: Vec<Operation> = doomed.iter().map(|d| operation(&args, d)).collect();
     if !operations.is_empty() {
-        let transaction = Transaction::new("appm", operations);
+        let mut transaction = Transaction::new("appm", operations);
+        transaction.dry_run = args.dry_run;
         context.transact(&transaction).await?.map_err(CliError::from)?;
     }
     for one in doomed.iter().filter(|_| matches!(args.output.output, Format::Table | Format::Wide)) {
         let word = context.screen.paint(screen::judge("deleted"), "deleted");
-        screen::line(format_args!("{} {word}", qualified(one.served, &name_of(&one.object))))?;
+        let dry = if args.dry_run { " (dry run)" } else { "" };
+        screen::line(format_args!("{} {word}{dry}", qualified(one.served, &name_of(&one.object))))?;
     }
-    if args.wait {
-        await_gone(&args, context, &doomed).await?;
+    if args.wait && !args.no_wait && !args.dry_run {
+        let waiting = await_gone(context, &doomed);
+        match args.timeout.0 {
+            Duration::ZERO => waiting.await?,
+            limit => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
+                let error = CliError::new(Exit::Timeout, format!("not gone after {}", args.timeout));
+                Err(error.help("a finalizer may hold it: `appm get NAME -o jsonpath={.metadata.finalizers}`"))
+            })?,
+        }
     }
     if !matches!(args.output.output, Format::Table | Format::Wide) {
         let objects = doomed.into_iter().map(|d| without_managed_fields(d.object)).collect();
@@ -117,7 +143,14 @@ struct Doomed {
 
 async fn named(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
     let mut found = (Vec::new(), Vec::new());
-    for Target { served, names } in resources::targets(&args.words)? {
+    let targets = resources::targets(&args.words).map_err(|error| match args.words.as_slice() {
+        // What `scale web` understands may mean another kind's object here, and deleting is for good.
+        [word] if !word.contains('/') => {
+            error.help(format!("an App of that name is `app/{word}`: appm delete app/{word}"))
+        }
+        _ => error,
+    })?;
+    for Target { served, names } in targets {
         let listed = !args.selection.is_empty() || args.all;
         if names.is_empty() && !listed {
             let error = CliError::usage(format!("which {}?", served.plural()));
@@ -136,13 +169,24 @@ async fn named(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec
     Ok(found)
 }
 
-async fn declared(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
-    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
-    if !manifests.faults.is_empty() {
-        let mut error = CliError::new(Exit::InvalidInput, "the manifests cannot be understood; nothing was deleted");
-        error.details = super::diagnostics::render(manifests.faults, &manifests.files, &context.screen);
+/// Deletes what manifests declare, and returns when it is gone.
+pub(super) async fn gone(manifests: &Manifests, context: &Context) -> Result<(), CliError> {
+    let (doomed, absent) = there(manifests, context).await?;
+    if let Some(error) = absent.into_iter().next() {
         return Err(error);
     }
+    let operations = doomed.iter().map(|d| Operation::new(OperationVerb::Delete, itself(&d.object))).collect();
+    context.transact(&Transaction::new("appm", operations)).await?.map_err(CliError::from)?;
+    await_gone(context, &doomed).await
+}
+
+async fn declared(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
+    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
+    there(&manifests.sound(context, "nothing was deleted")?, context).await
+}
+
+/// What of this is there.
+async fn there(manifests: &Manifests, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
     let mut found = (Vec::new(), Vec::new());
     // Backwards: a namespace after what is in it.
     let backwards: Vec<_> = manifests.objects.iter().rev().collect();
@@ -188,14 +232,20 @@ fn uid_of(object: &Value) -> Uid {
     object["metadata"]["uid"].as_str().unwrap_or_default().into()
 }
 
-fn operation(args: &DeleteArgs, doomed: &Doomed) -> Operation {
-    let metadata = &doomed.object["metadata"];
+/// As much of an object as names it.
+pub(super) fn itself(object: &Value) -> Value {
+    let metadata = &object["metadata"];
     let mut named = json!({
-        "apiVersion": doomed.object["apiVersion"], "kind": doomed.object["kind"], "metadata": {"name": metadata["name"]},
+        "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": {"name": metadata["name"]},
     });
     if metadata["namespace"].is_string() {
         named["metadata"]["namespace"] = metadata["namespace"].clone();
     }
+    named
+}
+
+fn operation(args: &DeleteArgs, doomed: &Doomed) -> Operation {
+    let grace = if args.now { Some(1) } else { args.grace_period };
     Operation {
         preconditions: Preconditions { uid: Some(uid_of(&doomed.object)), resource_version: None },
         propagation_policy: match args.cascade {
@@ -203,12 +253,12 @@ fn operation(args: &DeleteArgs, doomed: &Doomed) -> Operation {
             Cascade::Foreground => PropagationPolicy::Foreground,
             Cascade::Orphan => PropagationPolicy::Orphan,
         },
-        grace_period_seconds: if args.force { Some(0) } else { args.grace_period },
-        ..Operation::new(OperationVerb::Delete, named)
+        grace_period_seconds: if args.force { Some(0) } else { grace },
+        ..Operation::new(OperationVerb::Delete, itself(&doomed.object))
     }
 }
 
-async fn await_gone(args: &DeleteArgs, context: &Context, doomed: &[Doomed]) -> Result<(), CliError> {
+async fn await_gone(context: &Context, doomed: &[Doomed]) -> Result<(), CliError> {
     /// Group, plural name, namespace.
     type Place<'a> = (&'a str, &'a str, String);
     let mut groups: BTreeMap<Place, (Served, BTreeMap<String, Uid>)> = BTreeMap::new();
@@ -220,16 +270,8 @@ async fn await_gone(args: &DeleteArgs, context: &Context, doomed: &[Doomed]) -> 
         };
         group.1.insert(name_of(&one.object), uid_of(&one.object));
     }
-    let waiting = async {
-        for ((_, _, namespace), (served, pending)) in groups {
-            wait::until_gone(context, served, &namespace, pending).await?;
-        }
-        Ok(())
-    };
-    match args.timeout.0 {
-        Duration::ZERO => waiting.await,
-        limit => tokio::time::timeout(limit, waiting)
-            .await
-            .unwrap_or_else(|_| Err(CliError::new(Exit::Timeout, format!("not gone after {}", args.timeout)))),
+    for ((_, _, namespace), (served, pending)) in groups {
+        wait::until_gone(context, served, &namespace, pending).await?;
     }
+    Ok(())
 }

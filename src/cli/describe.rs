@@ -28,7 +28,7 @@ Examples:
   appm describe apps -l tier=front")]
 pub(super) struct DescribeArgs {
     /// `app web`, `app/web`, `apps`, or the name of an App
-    #[arg(value_name = "RESOURCE", required = true)]
+    #[arg(value_name = "RESOURCE", required = true, add = super::complete::resources())]
     words: Vec<String>,
     #[command(flatten)]
     selection: Selection,

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt::Write as _, io, process::ExitCode};
 
 use crate::{
-    api::{Reason, Status},
+    api::{Cause, Reason, Status},
     client::http::RequestError,
 };
 
@@ -177,13 +177,27 @@ impl From<Status> for CliError {
             Reason::Timeout => Exit::Timeout,
             _ => Exit::Failed,
         };
-        let error = Self::new(exit, status.message);
+        // The causes say the same, one by one and with their fields.
+        let several = status.details.causes.len() > 1;
+        let cut = [" is invalid: ", "strict decoding error: "].into_iter().find_map(|sign| {
+            let (before, _) = status.message.split_once(sign).filter(|_| several)?;
+            Some(format!("{before}{}", sign.trim_end_matches(": ")))
+        });
+        let mut error = Self::new(exit, cut.unwrap_or_else(|| status.message.clone()));
+        let said = |cause: &&Cause| several || !status.message.contains(&cause.message);
+        error.details = status.details.causes.iter().filter(said).map(cause_line).collect();
         match status.reason {
             Reason::Unauthorized => error.help("use the socket of --data-dir, or a --kubeconfig with a valid token"),
             Reason::TooManyRequests => error.help("the server is busy; try again in a moment"),
             _ => error,
         }
     }
+}
+
+/// `  spec.replicas: Invalid value: …`
+fn cause_line(cause: &Cause) -> String {
+    let field = if cause.field.is_empty() { String::new() } else { format!("{}: ", cause.field) };
+    screen::harmless(&format!("  {field}{}", cause.message))
 }
 
 impl From<io::Error> for CliError {

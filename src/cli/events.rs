@@ -25,7 +25,7 @@ Examples:
   appm events -A --type Warning")]
 pub(super) struct EventsArgs {
     /// Only what happened to this object
-    #[arg(long = "for", value_name = "RESOURCE/NAME")]
+    #[arg(long = "for", value_name = "RESOURCE/NAME", add = super::complete::qualified_names())]
     about: Option<String>,
     /// Normal or Warning
     #[arg(long, value_name = "TYPE")]
@@ -62,6 +62,7 @@ pub(super) async fn run(args: EventsArgs, context: &Context) -> Result<(), CliEr
     };
     let place = context.place(args.all_namespaces);
     let (revision, items) = context.list(served::<Event>(), place, &Selection::default()).await?;
+    let start = follow::Start::of_list(revision, &items);
     let all = sorted(items, chosen);
     match &args.output.output {
         Format::Table | Format::Wide => {
@@ -76,8 +77,7 @@ pub(super) async fn run(args: EventsArgs, context: &Context) -> Result<(), CliEr
     if !args.watch {
         return Ok(());
     }
-    let changes =
-        follow::changes(context, served::<Event>(), place, Selection::default(), revision, "application/json");
+    let changes = follow::changes(context, served::<Event>(), place, Selection::default(), start, "application/json");
     futures::pin_mut!(changes);
     while let Some((change, event)) = changes.try_next().await? {
         if change == "DELETED" || !chosen(&event) {

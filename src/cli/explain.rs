@@ -22,7 +22,7 @@ Examples:
   appm explain app -o json              the JSON Schema")]
 pub(super) struct ExplainArgs {
     /// `app`, `app.spec.process`
-    #[arg(value_name = "RESOURCE[.FIELD]")]
+    #[arg(value_name = "RESOURCE[.FIELD]", add = super::complete::fields())]
     path: String,
     /// The fields below, too
     #[arg(long)]
@@ -68,6 +68,13 @@ pub(super) fn run(args: &ExplainArgs, screen: &Screen) -> Result<(), CliError> {
     }
     screen::print(text)?;
     Ok(())
+}
+
+/// The names of the fields below `app.spec`, for completion.
+pub(super) fn fields_at(root: &Value, path: &str) -> Vec<String> {
+    let schema = Schema { root };
+    let here = path.split('.').skip(1).try_fold(schema.resolve(root), |here, field| schema.field(here, field));
+    here.into_iter().flat_map(|here| schema.fields(here)).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// A schema with its definitions.

@@ -15,7 +15,7 @@ use futures::{
 use serde_json::Value;
 
 use crate::{
-    api::{APP_LABEL, App, GoDuration, Instance, Rev},
+    api::{APP_LABEL, App, GoDuration, Instance},
     client::http::{Request, RequestError},
 };
 
@@ -36,7 +36,7 @@ Examples:
   appm logs -l tier=front --timestamps")]
 pub(super) struct LogsArgs {
     /// Names of Apps or instances: `web`, `app/web`, `instance/web-6f9c-0`
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = super::complete::apps_and_instances())]
     words: Vec<String>,
     #[command(flatten)]
     options: LogOptions,
@@ -122,7 +122,7 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> Result<(), CliErro
 #[derive(Default)]
 struct Sources {
     instances: Vec<(String, String)>,
-    growing: Option<(String, Rev)>,
+    growing: Option<(String, follow::Start)>,
 }
 
 async fn sources(args: &LogsArgs, context: &Context) -> Result<Sources, CliError> {
@@ -168,7 +168,8 @@ async fn by_labels(context: &Context, selector: String) -> Result<Sources, CliEr
     let place = Where::Namespace(context.namespace());
     let (revision, items) = context.list(served::<Instance>(), place, &Selection::by_labels(&selector)).await?;
     let instances = items.iter().map(|i| (namespace_of(i), name_of(i))).collect();
-    Ok(Sources { instances, growing: Some((selector, revision)) })
+    let start = follow::Start::of_list(revision, &items);
+    Ok(Sources { instances, growing: Some((selector, start)) })
 }
 
 /// One instance's bytes, untouched.
@@ -224,14 +225,14 @@ async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Resul
     let mut waiting: VecDeque<(String, String)> = sources.instances.into();
     let mut outputs: SelectAll<BoxStream<'static, Output>> = SelectAll::new();
     let growing = sources.growing.is_some();
-    let (selector, revision) = sources.growing.unwrap_or_default();
+    let (selector, start) = sources.growing.unwrap_or_default();
     let place = Where::Namespace(context.namespace());
     let changes = follow::changes(
         context,
         served::<Instance>(),
         place,
         Selection::by_labels(selector),
-        revision,
+        start,
         "application/json",
     );
     futures::pin_mut!(changes);

@@ -15,7 +15,8 @@ use crate::{
 };
 
 use super::{
-    diagnostics::{Diagnostic, SourceFile},
+    context::Context,
+    diagnostics::{self, Diagnostic, SourceFile},
     error::{CliError, Exit, did_you_mean},
 };
 
@@ -131,6 +132,19 @@ impl Manifests {
                 seen.insert(key, object);
             }
         }
+    }
+
+    /// Everything could be read.
+    ///
+    /// # Errors
+    /// With every fault, where it is written, and what came of it.
+    pub(super) fn sound(self, context: &Context, outcome: &str) -> Result<Self, CliError> {
+        if self.faults.is_empty() {
+            return Ok(self);
+        }
+        let mut error = CliError::new(Exit::InvalidInput, format!("the manifests cannot be understood; {outcome}"));
+        error.details = diagnostics::render(self.faults, &self.files, &context.screen);
+        Err(error)
     }
 
     /// The objects as operations of a transaction.
@@ -259,7 +273,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{FieldPath, Problem, Violation},
-        cli::{diagnostics, screen::Screen},
+        cli::screen::Screen,
     };
 
     fn manifests(text: &str, namespace: Option<&str>) -> Manifests {

@@ -7,12 +7,18 @@ mod add;
 mod ages;
 mod api_resources;
 mod apply;
+mod change;
 mod choice;
+mod columns;
+mod complete;
 mod completion;
 mod context;
+mod create;
 mod delete;
 mod describe;
 mod diagnostics;
+mod diff;
+mod edit;
 mod error;
 mod events;
 mod explain;
@@ -20,10 +26,13 @@ mod follow;
 mod get;
 mod jsonpath;
 mod kubeconfig;
+mod label;
 mod logs;
 mod ls;
 mod manifests;
 mod output;
+mod patch;
+mod prune;
 mod resources;
 mod restart;
 mod scale;
@@ -88,6 +97,15 @@ enum Command {
     Start(stop::SuspendArgs),
     #[command(visible_alias = "rm")]
     Delete(delete::DeleteArgs),
+    Diff(diff::DiffArgs),
+    Create(create::CreateArgs),
+    Replace(create::ReplaceArgs),
+    Edit(edit::EditArgs),
+    Patch(patch::PatchArgs),
+    /// Set and remove labels
+    Label(label::LabelArgs),
+    /// Set and remove annotations
+    Annotate(label::LabelArgs),
     Wait(wait::WaitArgs),
     Explain(explain::ExplainArgs),
     ApiResources(api_resources::ApiResourcesArgs),
@@ -102,6 +120,9 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    if let Some(exit) = completion::answer() {
+        return exit.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -156,6 +177,13 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Stop(args) => stop::run(args, &context, true).await,
             Command::Start(args) => stop::run(args, &context, false).await,
             Command::Delete(args) => delete::run(args, &context).await,
+            Command::Diff(args) => diff::run(args, &context).await,
+            Command::Create(args) => create::run(args, &context).await,
+            Command::Replace(args) => create::replace(args, &context).await,
+            Command::Edit(args) => edit::run(args, &context).await,
+            Command::Patch(args) => patch::run(args, &context).await,
+            Command::Label(args) => label::run(args, &context, label::LABELS).await,
+            Command::Annotate(args) => label::run(args, &context, label::ANNOTATIONS).await,
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)

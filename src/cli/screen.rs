@@ -71,8 +71,7 @@ impl Screen {
         Self { colour, width: None }
     }
 
-    /// No colour, no width.
-    #[cfg(test)]
+    /// No colour, no width: what scripts read.
     pub(super) fn plain() -> Self {
         Self { colour: false, width: None }
     }
@@ -111,6 +110,16 @@ pub(super) fn print(text: impl Display) -> io::Result<()> {
 /// As [`print`].
 pub(super) fn line(text: impl Display) -> io::Result<()> {
     print(format_args!("{text}\n"))
+}
+
+/// Writes bytes to stdout as they are.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
 }
 
 /// Writes a remark to stderr; where that cannot be, nobody wants it.

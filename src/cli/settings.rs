@@ -49,6 +49,7 @@ pub(super) struct Global {
         global = true,
         help_heading = "Global options",
         value_name = "NAME",
+        add = super::complete::namespaces(),
         env = "APPM_NAMESPACE",
         hide_env_values = true
     )]
@@ -74,6 +75,16 @@ pub(super) fn environment(name: &str) -> Option<String> {
 }
 
 impl Global {
+    /// What is meant where no flag is given.
+    pub(super) fn from_environment() -> Self {
+        Self {
+            data_dir: environment("APPM_DATA_DIR").map(Into::into),
+            kubeconfig: environment("APPM_KUBECONFIG").map(Into::into),
+            namespace: environment("APPM_NAMESPACE"),
+            color: ColorChoice::Auto,
+        }
+    }
+
     /// The data directory that is meant.
     pub(super) fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(usual_data_dir)

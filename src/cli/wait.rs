@@ -31,7 +31,7 @@ Examples:
 The exit code is 124 when the time runs out.")]
 pub(super) struct WaitArgs {
     /// `app web`, `app/web`, or `apps` with -l or --all
-    #[arg(value_name = "RESOURCE", required = true)]
+    #[arg(value_name = "RESOURCE", required = true, add = super::complete::resources())]
     words: Vec<String>,
     /// condition=TYPE[=STATUS] | delete | create | jsonpath=PATH=VALUE
     #[arg(long = "for", value_name = "WHAT")]
@@ -173,7 +173,8 @@ async fn reach(
     if once {
         return Err(CliError::new(Exit::Timeout, format!("{} is not so", qualified(served, name))));
     }
-    let changes = follow::changes(context, served, place, only, revision, "application/json");
+    let start = follow::Start::of_list(revision, object.as_slice());
+    let changes = follow::changes(context, served, place, only, start, "application/json");
     futures::pin_mut!(changes);
     while let Some((change, object)) = changes.try_next().await? {
         match (change.as_str(), goal) {
@@ -205,7 +206,8 @@ pub(super) async fn until_gone(
     if pending.is_empty() {
         return Ok(());
     }
-    let changes = follow::changes(context, served, place, Selection::default(), revision, "application/json");
+    let start = follow::Start::of_list(revision, &items);
+    let changes = follow::changes(context, served, place, Selection::default(), start, "application/json");
     futures::pin_mut!(changes);
     while let Some((change, object)) = changes.try_next().await? {
         let name = name_of(&object);

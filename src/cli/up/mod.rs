@@ -191,9 +191,11 @@ impl<'a> Show<'a> {
     async fn run(mut self, mut running: Option<&mut Running>) -> Result<Apps, CliError> {
         let context = self.context;
         let owned = running.is_some();
-        let (apps_revision, apps) = context.list(served::<App>(), Where::Everywhere, &Selection::default()).await?;
+        let (revision, apps) = context.list(served::<App>(), Where::Everywhere, &Selection::default()).await?;
+        let apps_start = follow::Start::of_list(revision, &apps);
         let (revision, instances) =
             context.list(served::<Instance>(), Where::Everywhere, &Selection::default()).await?;
+        let start = follow::Start::of_list(revision, &instances);
         for app in apps {
             let told = self.board.app("ADDED", app);
             self.tell(told).await?;
@@ -202,8 +204,8 @@ impl<'a> Show<'a> {
             let told = self.board.instance("ADDED", instance);
             self.tell(told).await?;
         }
-        let mut app_changes = Box::pin(changes::<App>(context, apps_revision));
-        let mut instance_changes = Box::pin(changes::<Instance>(context, revision));
+        let mut app_changes = Box::pin(changes::<App>(context, apps_start));
+        let mut instance_changes = Box::pin(changes::<Instance>(context, start));
         let mut frame = tokio::time::interval(FRAME);
         frame.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let listen = |kind| signal(kind).map_err(|e| CliError::io("cannot listen for signals", &e));
@@ -316,7 +318,7 @@ impl<'a> Show<'a> {
 
 fn changes<K: Kind>(
     context: &Context,
-    from: crate::api::Rev,
+    from: follow::Start,
 ) -> impl Stream<Item = Result<(String, Value), CliError>> + Send + '_ {
     follow::changes(context, served::<K>(), Where::Everywhere, Selection::default(), from, "application/json")
 }

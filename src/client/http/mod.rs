@@ -126,7 +126,12 @@ impl Request {
 
     /// A JSON merge patch.
     pub fn merge_patch(path: impl Into<String>, patch: &Value) -> Self {
-        Self { content_type: MERGE_PATCH, ..Self::new(Method::PATCH, path, patch.to_string().into()) }
+        Self::patch(path, MERGE_PATCH, patch)
+    }
+
+    /// A patch in any dialect.
+    pub fn patch(path: impl Into<String>, content_type: &'static str, patch: &Value) -> Self {
+        Self { content_type, ..Self::new(Method::PATCH, path, patch.to_string().into()) }
     }
 
     /// A DELETE with options.

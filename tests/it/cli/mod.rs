@@ -1,6 +1,7 @@
 //! The command line: the real binary against a real server over its socket.
 
 mod apply;
+mod changes;
 mod objects;
 mod up;
 
@@ -49,23 +50,33 @@ pub(crate) async fn appm(api: &Api, line: &str) -> Said {
 
 /// The same, with a text on stdin.
 pub(crate) async fn appm_with(api: &Api, line: &str, stdin: &str) -> Said {
-    let words: Vec<&str> = line.split(' ').filter(|w| !w.is_empty()).collect();
-    run(api.dir.path(), &words, stdin).await
+    run(api.dir.path(), &words_of(line), stdin).await
+}
+
+/// The words of a line.
+pub(crate) fn words_of(line: &str) -> Vec<&str> {
+    line.split(' ').filter(|w| !w.is_empty()).collect()
+}
+
+/// `appm WORDS` with more in its environment.
+pub(crate) async fn run_with(api: &Api, words: &[&str], environment: &[(&str, &str)]) -> Said {
+    finish(command(api.dir.path(), words).envs(environment.iter().copied()), "").await
 }
 
 /// The binary with a data directory.
 pub(crate) async fn run(data_dir: &Path, words: &[&str], stdin: &str) -> Said {
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_appm"))
-        .args(words)
-        .env("APPM_DATA_DIR", data_dir)
-        .env_remove("APPM_KUBECONFIG")
-        .env_remove("APPM_NAMESPACE")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    finish(&mut command(data_dir, words), stdin).await
+}
+
+fn command(data_dir: &Path, words: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_appm"));
+    command.args(words).env("APPM_DATA_DIR", data_dir).env_remove("APPM_KUBECONFIG").env_remove("APPM_NAMESPACE");
+    command
+}
+
+async fn finish(command: &mut tokio::process::Command, stdin: &str) -> Said {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.kill_on_drop(true).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
     let output = child.wait_with_output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::{appm, appm_with};
 use crate::api::Api;
 
-async fn with_apps() -> Api {
+pub(super) async fn with_apps() -> Api {
     let api = Api::start().await;
     let app = |name: &str, tier: &str| {
         json!({"apiVersion": "appm.dev/v1", "kind": "App", "metadata": {"name": name, "labels": {"tier": tier}},
@@ -62,6 +62,23 @@ async fn objects_are_shown_in_every_form() {
     assert!(appm(&api, "get apps -A --show-labels --no-headers").await.ok().starts_with("default   db"));
     assert!(appm(&api, "get all").await.ok().contains("app.appm.dev/web"));
     assert!(appm(&api, "get ns,nodes").await.ok().contains("namespace/default"));
+    assert_eq!(
+        appm(&api, "get apps --sort-by=.spec.process.command[0] -o name").await.ok(),
+        appm(&api, "get apps -o name --chunk-size=1").await.ok()
+    );
+    let sorted = appm(&api, "get apps --sort-by=.metadata.labels.tier --no-headers -L tier").await.ok();
+    let last = |line: &str| line.split_whitespace().last().unwrap().to_owned();
+    assert_eq!(sorted.lines().map(last).collect::<Vec<_>>(), ["back", "front"], "{sorted}");
+    assert!(appm(&api, "get apps --sort-by=.metdata.name").await.fails(2).contains("did you mean `metadata`?"));
+    let columns = appm(&api, "get apps -o custom-columns=N:.metadata.name,R:.spec.replicas --no-headers").await.ok();
+    assert_eq!(columns, "db    <none>\nweb   <none>\n");
+    let range = "get apps -o jsonpath={range}{.items[*]}";
+    assert!(appm(&api, range).await.fails(2).contains("{range} wants a path"));
+    assert!(appm(&api, "get apps -o go-template={{.x}}").await.fails(2).contains("jsonpath"));
+    assert!(appm(&api, "get --raw /version").await.json()["gitVersion"].is_string());
+    let from_file = "{apiVersion: appm.dev/v1, kind: App, metadata: {name: web}}";
+    assert_eq!(appm_with(&api, "get -f - -o name", from_file).await.ok(), "app.appm.dev/web\n");
+    appm(&api, "get app web -A").await.fails(2);
     let nothing = appm(&api, "get instances").await;
     assert_eq!((nothing.out.as_str(), nothing.code), ("", 0));
     assert!(nothing.err.contains("nothing found in namespace `default`"));
