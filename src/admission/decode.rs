@@ -62,7 +62,9 @@ impl Context<'_> {
         }
         let repeated = self.repeated.iter().map(|path| Violation::new(path.clone(), Problem::Repeated, ""));
         let found: Vec<Violation> = repeated.chain(unknown).collect();
-        let default = if step.kind().group == GROUP { FieldValidation::Strict } else { FieldValidation::Warn };
+        // A status is written by programs, which Kubernetes has taught that what a schema does not know is dropped.
+        let by_hand = step.kind().group == GROUP && step.subresource != Some(Subresource::Status);
+        let default = if by_hand { FieldValidation::Strict } else { FieldValidation::Warn };
         match self.field_validation.unwrap_or(default) {
             FieldValidation::Strict => (found, Vec::new()),
             FieldValidation::Warn => (Vec::new(), found.iter().filter_map(Violation::undecodable).collect()),

@@ -92,7 +92,7 @@ pub enum FieldValidation {
 pub struct WriteOptions {
     /// Check everything and answer as if it was done, but store nothing.
     pub dry_run: bool,
-    /// Default: strict for `appm.dev`, a warning for Kubernetes' own kinds.
+    /// Default: strict for `appm.dev`, a warning for Kubernetes' own kinds and for a status.
     pub field_validation: Option<FieldValidation>,
     /// The fields that the body's text has twice: the reader has taken the last, and what is said of it is a matter of
     /// field validation.

@@ -357,6 +357,17 @@ async fn unknown_fields_of_kubernetes_kinds_are_dropped_with_a_warning() {
 }
 
 #[tokio::test]
+async fn unknown_fields_of_a_status_are_dropped_with_a_warning() {
+    let world = World::new().await;
+    world.create("app", app("web", sleeper())).await.expect("made");
+    let status = Target { subresource: Some(Subresource::Status), ..target("app", "web") };
+    let patch = Patch::Merge(json!({"status": {"progress": "half"}}));
+    let options = WriteOptions::default();
+    let written = world.admission.patch(&world.caller, &status, patch, &options).await.expect("written");
+    assert_eq!(written.warnings, ["unknown field \"status.progress\""]);
+}
+
+#[tokio::test]
 async fn a_dry_run_answers_and_stores_nothing() {
     let world = World::new().await;
     let before = world.revision();
