@@ -1,4 +1,4 @@
-"""Runs operator.py with kopf and acts as the user whom it serves, over the Unix socket and without any library."""
+"""Runs wishes.py with kopf and acts as the user whom it serves, over the Unix socket and without any library."""
 
 import http.client
 import json
@@ -65,7 +65,7 @@ def rest(path):
 log_path = os.path.join(os.environ["APPM_TMP"], "operator.log")
 log = open(log_path, "w", encoding="utf-8")
 operator = subprocess.Popen(
-    [sys.executable, "-m", "kopf", "run", "--namespace", "default", "--standalone", "operator.py"], stdout=log, stderr=log
+    [sys.executable, "-m", "kopf", "run", "--namespace", "default", "--standalone", "wishes.py"], stdout=log, stderr=log
 )
 said = lambda line: line in open(log_path, encoding="utf-8").read()
 try:

@@ -1,4 +1,4 @@
-"""An operator over ConfigMaps: `kopf run operator.py`. Each of its handlers leaves a mark that the test can see."""
+"""An operator over ConfigMaps: `kopf run wishes.py`. Each of its handlers leaves a mark that the test can see."""
 
 import kopf
 

@@ -1,0 +1,7 @@
+//! kube-rs against the server that `KUBECONFIG` names.
+
+mod controller;
+mod election;
+mod objects;
+mod watches;
+mod world;
