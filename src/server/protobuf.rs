@@ -1,6 +1,7 @@
 //! The little of protobuf's wire format that Kubernetes clients insist on: reading `k8s\0` request bodies of a few built-in kinds,
 //! and writing the OpenAPI 2 document. Two field types are enough: varints and length-delimited.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 /// Writes one message.
@@ -66,8 +67,8 @@ impl Message {
     }
 }
 
-/// The length-delimited fields of a message, by number; varints and fixed ones are skipped.
-struct Fields<'a>(Vec<(u64, &'a [u8])>);
+/// The fields of a message, by number: length-delimited ones, and those varints that are true. Fixed ones are skipped.
+struct Fields<'a>(Vec<(u64, &'a [u8])>, Vec<u64>);
 
 fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
@@ -84,12 +85,14 @@ fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
 
 impl<'a> Fields<'a> {
     fn read(mut bytes: &'a [u8]) -> Option<Self> {
-        let mut fields = Vec::new();
+        let (mut fields, mut flags) = (Vec::new(), Vec::new());
         while !bytes.is_empty() {
             let tag = read_varint(&mut bytes)?;
             let skip = match tag & 7 {
                 0 => {
-                    read_varint(&mut bytes)?;
+                    if read_varint(&mut bytes)? != 0 {
+                        flags.push(tag >> 3);
+                    }
                     continue;
                 }
                 1 => 8,
@@ -103,7 +106,7 @@ impl<'a> Fields<'a> {
             }
             bytes = rest;
         }
-        Some(Self(fields))
+        Some(Self(fields, flags))
     }
 
     fn bytes(&self, field: u64) -> &'a [u8] {
@@ -127,15 +130,30 @@ impl<'a> Fields<'a> {
         Some(())
     }
 
-    /// A `map<string, string>`.
-    fn map(&self, field: u64) -> Option<Map<String, Value>> {
-        let entries = self.0.iter().filter(|(n, _)| *n == field);
-        entries
-            .map(|(_, entry)| {
-                let entry = Fields::read(entry)?;
-                Some((entry.text(1)?.to_owned(), json!(entry.text(2)?)))
-            })
-            .collect()
+    /// Sets `out[name]` to a `map`, if it is not empty; `value` reads an entry's value.
+    fn put_map(
+        &self,
+        field: u64,
+        out: &mut Value,
+        name: &str,
+        value: impl Fn(&Fields<'_>) -> Option<Value>,
+    ) -> Option<()> {
+        let entries = self.0.iter().filter(|(n, _)| *n == field).map(|(_, entry)| {
+            let entry = Fields::read(entry)?;
+            Some((entry.text(1)?.to_owned(), value(&entry)?))
+        });
+        let map = entries.collect::<Option<Map<String, Value>>>()?;
+        if !map.is_empty() {
+            out[name] = map.into();
+        }
+        Some(())
+    }
+
+    /// Sets `out[name]` if a flag is.
+    fn put_flag(&self, field: u64, out: &mut Value, name: &str) {
+        if self.1.contains(&field) {
+            out[name] = json!(true);
+        }
     }
 }
 
@@ -148,6 +166,8 @@ pub(super) fn decode(body: &[u8]) -> Option<Value> {
     let mut object = json!({"apiVersion": api_version, "kind": kind});
     match (api_version, kind) {
         ("v1", "Namespace") => object["metadata"] = metadata(&raw.message(1)?)?,
+        ("v1", "ConfigMap") => config_map(&raw, &mut object)?,
+        ("v1", "Secret") => secret(&raw, &mut object)?,
         ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => object["spec"] = access(&raw.message(2)?)?,
         ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => {
             object["spec"] = json!({"namespace": raw.message(2)?.text(1)?});
@@ -163,13 +183,37 @@ fn metadata(meta: &Fields<'_>) -> Option<Value> {
     let mut out = json!({});
     meta.put(1, &mut out, "name")?;
     meta.put(2, &mut out, "generateName")?;
-    for (field, name) in [(11, "labels"), (12, "annotations")] {
-        let map = meta.map(field)?;
-        if !map.is_empty() {
-            out[name] = map.into();
-        }
-    }
+    meta.put(3, &mut out, "namespace")?;
+    meta.put_map(11, &mut out, "labels", text_value)?;
+    meta.put_map(12, &mut out, "annotations", text_value)?;
     Some(out)
+}
+
+/// The value of an entry of a `map<string, string>`.
+fn text_value(entry: &Fields<'_>) -> Option<Value> {
+    entry.text(2).map(|text| json!(text))
+}
+
+/// The value of an entry of a `map<string, bytes>`, as JSON has it.
+fn bytes_value(entry: &Fields<'_>) -> Option<Value> {
+    Some(json!(STANDARD.encode(entry.bytes(2))))
+}
+
+fn config_map(raw: &Fields<'_>, out: &mut Value) -> Option<()> {
+    out["metadata"] = metadata(&raw.message(1)?)?;
+    raw.put_map(2, out, "data", text_value)?;
+    raw.put_map(3, out, "binaryData", bytes_value)?;
+    raw.put_flag(4, out, "immutable");
+    Some(())
+}
+
+fn secret(raw: &Fields<'_>, out: &mut Value) -> Option<()> {
+    out["metadata"] = metadata(&raw.message(1)?)?;
+    raw.put_map(2, out, "data", bytes_value)?;
+    raw.put(3, out, "type")?;
+    raw.put_map(4, out, "stringData", text_value)?;
+    raw.put_flag(5, out, "immutable");
+    Some(())
 }
 
 fn access(spec: &Fields<'_>) -> Option<Value> {
@@ -233,6 +277,22 @@ mod tests {
         let expected =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "blue", "labels": {"team": "a"}}});
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn maps_and_secrets_are_read_with_their_bytes() {
+        let entry = |name: &str, value: &str| Message::new().text(1, name).text(2, value);
+        let meta = || Message::new().text(1, "door").text(3, "blue");
+        let map = Message::new().message(1, meta()).message(2, entry("a", "b")).message(3, entry("raw", "1234"));
+        let read = decode(&envelope("v1", "ConfigMap", map.flag(4, true))).expect("decoded");
+        let expected = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "door", "namespace": "blue"},
+            "data": {"a": "b"}, "binaryData": {"raw": "MTIzNA=="}, "immutable": true,
+        });
+        assert_eq!(read, expected);
+        let secret = Message::new().message(1, meta()).message(2, entry("key", "1234")).text(3, "Opaque");
+        let read = decode(&envelope("v1", "Secret", secret)).expect("decoded");
+        assert_eq!((&read["data"], &read["type"]), (&json!({"key": "MTIzNA=="}), &json!("Opaque")));
     }
 
     #[test]

@@ -113,8 +113,13 @@ impl Action {
 /// The object without some items of a list in its metadata.
 fn without(object: &StoredObject, list: &str, gone: impl Fn(&Value) -> bool) -> Operation {
     let mut value = object.value();
-    if let Some(Value::Array(items)) = value["metadata"].get_mut(list) {
+    let metadata = &mut value["metadata"];
+    if let Some(Value::Array(items)) = metadata.get_mut(list) {
         items.retain(|item| !gone(item));
+        // As Kubernetes shows it: a list of nothing is not there.
+        if items.is_empty() {
+            metadata[list] = Value::Null;
+        }
     }
     Operation::new(OperationVerb::Update, value)
 }
