@@ -91,7 +91,6 @@ class Knowing(Case):
         versions = self.ok("api-versions").split()
         self.assertTrue({"v1", "appm.dev/v1", "coordination.k8s.io/v1", "events.k8s.io/v1"} <= set(versions))
         self.says("+appm", "version")
-        self.says("https://127.0.0.1", "cluster-info")
 
     def test_explanations(self):
         self.says("replicas", "explain", "app.spec.replicas")
@@ -164,7 +163,9 @@ class Running(Case):
         self.assertIn("condition met", waiting.communicate(timeout=60)[0])
 
     def test_events(self):
-        wait_for("its events", lambda: "app/web" in self.ok("get", "events"))
-        self.says("Normal", "describe", "app", "web")
+        (instance, *_) = self.ok("get", "instances", "-o", "name").split()
+        name = instance.split("/")[1]
+        wait_for("its events", lambda: f"instance/{name}" in self.ok("get", "events"))
+        self.says("Started", "describe", "instance", name)
         if VERSION >= (1, 27):
-            self.says("App/web", "events", "--for", "app.appm.dev/web")
+            self.says(f"Instance/{name}", "events", "--for", instance)

@@ -57,8 +57,8 @@ class Case(unittest.TestCase):
     def run_it(self, *arguments, stdin="", **env):
         """Exit code, standard output, standard error."""
         if not isinstance(stdin, str):
-            stdin = "\n".join(json.dumps(document) for document in (stdin if isinstance(stdin, list) else [stdin]))
-            stdin = stdin.replace("\n", "\n---\n")
+            several = {"apiVersion": "v1", "kind": "List", "items": stdin}
+            stdin = json.dumps(several if isinstance(stdin, list) else stdin)
         done = subprocess.run(
             self.command(*arguments), input=stdin, capture_output=True, text=True, env=self.env(**env), timeout=PATIENCE * 2
         )
