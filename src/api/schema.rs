@@ -39,6 +39,8 @@ pub fn components() -> Map<String, Value> {
     }
     add::<super::Transaction>(&mut generator, &mut all, "Transaction");
     add::<super::TransactionResult>(&mut generator, &mut all, "TransactionResult");
+    add::<super::StatusDetails>(&mut generator, &mut all, "StatusDetails");
+    add::<super::Reason>(&mut generator, &mut all, "Reason");
     for (name, definition) in generator.take_definitions(true) {
         let mut definition = Schema::try_from(definition).expect("a definition is a schema");
         strict(&mut definition);
@@ -48,16 +50,17 @@ pub fn components() -> Map<String, Value> {
     all
 }
 
-/// The component's name: the kind, with its group for views, so that v1 and events.k8s.io Events stay apart.
+/// The component's name: the kind. A view that bears the name of another kind has its group and version before it
+/// (`EventsV1Event`).
 pub fn component_name(served: Served) -> String {
+    let taken = |name| kinds::KINDS.iter().any(|kind| kind.kind == name);
     match served.view {
-        None => served.name().to_owned(),
-        Some(_) => format!(
-            "{}.{}.{}",
-            served.name(),
-            served.version(),
-            if served.group().is_empty() { "core" } else { served.group() }
-        ),
+        Some(view) if taken(view.kind) => {
+            let upper = |word: &str| word[..1].to_uppercase() + &word[1..];
+            let group = view.group.split('.').next().filter(|g| !g.is_empty()).unwrap_or("core");
+            format!("{}{}{}", upper(group), upper(view.version), view.kind)
+        }
+        _ => served.name().to_owned(),
     }
 }
 

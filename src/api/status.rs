@@ -29,6 +29,7 @@ pub enum Reason {
     ServiceUnavailable,
     Timeout,
     #[serde(other)]
+    #[schemars(skip)]
     Unknown,
 }
 

@@ -86,9 +86,24 @@ pub(super) fn negotiate(header: &str) -> Result<Form, Status> {
     })
 }
 
+/// The content type of a watch: JSON documents one a line are called `application/json` by Kubernetes, and `application/jsonl` by
+/// everybody else. Whoever asks for the latter gets it, and so does who takes anything `under_its_own_path`.
+pub(super) fn lines(header: &str, under_its_own_path: bool) -> &'static str {
+    let default = if under_its_own_path { JSON_LINES } else { "application/json" };
+    let chosen = entries(header).find_map(|entry| match entry.name {
+        JSON_LINES => Some(JSON_LINES),
+        "application/json" => Some("application/json"),
+        "*/*" | "application/*" => Some(default),
+        _ => None,
+    });
+    chosen.unwrap_or(default)
+}
+
+const JSON_LINES: &str = "application/jsonl";
+
 fn form(entry: &MediaType<'_>) -> Option<Form> {
     let encoding = match entry.name {
-        "application/json" | "*/*" | "application/*" => Encoding::Json,
+        "application/json" | JSON_LINES | "*/*" | "application/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
         _ => return None,
     };
@@ -123,6 +138,8 @@ mod tests {
         ] {
             assert_eq!(negotiate(header), Ok(Form { shape, encoding }), "{header}");
         }
+        assert_eq!(lines("application/jsonl, application/json", false), "application/jsonl");
+        assert_eq!((lines("*/*", true), lines("", false)), ("application/jsonl", "application/json"));
         assert!(negotiate("text/html").is_err());
         assert!(negotiate("application/vnd.kubernetes.protobuf").is_err());
     }

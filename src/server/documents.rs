@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode, header};
 use serde_json::json;
 
 use super::{
-    accept,
+    accept, console,
     discovery::{self, Half},
     health, metrics,
     openapi::PROTOBUF,
@@ -21,8 +21,15 @@ pub(super) fn open(state: &State, path: &str, params: &Params) -> Option<Answer>
         "healthz" | "livez" => Some(health::live(path, verbose)),
         "readyz" => Some(health::ready(&state.readiness, verbose)),
         "version" => Some(respond::ok(&health::version())),
-        _ => None,
+        "openapi.json" => Some(document(state.documents.whole())),
+        "openapi-3.0.json" => Some(document(state.documents.whole_3_0())),
+        _ => console::file(path),
     }
+}
+
+/// What the program can do is no secret: anybody can read it in its source.
+fn document(text: bytes::Bytes) -> Answer {
+    respond::whole(StatusCode::OK, "application/json", text)
 }
 
 /// What only an authenticated client sees.
@@ -56,9 +63,12 @@ const PATHS: &[&str] = &[
     "/apis",
     "/apis/appm.dev",
     "/apis/appm.dev/v1",
+    "/docs",
     "/healthz",
     "/livez",
     "/metrics",
+    "/openapi-3.0.json",
+    "/openapi.json",
     "/openapi/v2",
     "/openapi/v3",
     "/readyz",

@@ -14,6 +14,7 @@
 mod accept;
 mod body;
 mod call;
+mod console;
 mod delete;
 mod discovery;
 mod documents;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::{
-    accept::{Encoding, Form, Shape},
+    accept::{self, Encoding, Form, Shape},
     call::Call,
     lines,
     path::Resource,
@@ -114,7 +114,8 @@ pub(super) async fn watch(
         let piece = session.next().await?;
         Some((Ok(piece), session))
     });
-    Ok(respond::streamed("application/json", pieces.boxed()))
+    let content_type = accept::lines(call.header(hyper::header::ACCEPT), resource.watched);
+    Ok(respond::streamed(content_type, pieces.boxed()))
 }
 
 fn lifetime(state: &State, call: &Call) -> Result<Instant, Status> {

@@ -99,7 +99,8 @@ impl PatchKind {
         match content_type {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
-            "application/apply-patch+yaml" => Ok(Self::Apply),
+            // Kubernetes has only `+yaml`; but many JSON encoders refuse to write a type that does not call itself JSON.
+            "application/apply-patch+yaml" | "application/apply-patch+json" => Ok(Self::Apply),
             other => Err(Status::new(
                 Reason::UnsupportedMediaType,
                 format!(

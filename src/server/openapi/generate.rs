@@ -1,4 +1,4 @@
-//! The committed files: `openapi/appm.json`, and `schemas/KIND.schema.json` for each kind.
+//! The committed files: `openapi/appm.json`, the same in 3.0, and `schemas/KIND.schema.json` for each kind.
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +29,7 @@ fn files() -> BTreeMap<PathBuf, String> {
     let mut all: BTreeMap<PathBuf, String> =
         kinds.map(|s| (format!("schemas/{}.schema.json", s.name()).into(), pretty(&schema::of(s)))).collect();
     all.insert("openapi/appm.json".into(), pretty(&super::document()));
+    all.insert("openapi/appm-3.0.json".into(), pretty(&super::document_3_0()));
     all
 }
 

@@ -1,4 +1,4 @@
-//! OpenAPI 3.0, group by group, for kubectl.
+//! OpenAPI 3.0: the whole document, and group by group for kubectl, which reads less.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,9 +28,9 @@ impl Groups {
     }
 }
 
-/// Cuts the 3.1 document up into groups, in 3.0.
+/// Cuts the 3.0 document up into groups.
 pub(super) fn groups(document: &Value) -> Groups {
-    let whole = downgrade(document);
+    let whole = for_kubectl(document);
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for (path, item) in whole["paths"].as_object().into_iter().flatten() {
         if let Some(group) = group_of(path) {
@@ -84,6 +84,27 @@ fn references(value: &Value) -> Vec<String> {
     }
 }
 
+/// The 3.0 document as kubectl reads it: it follows no references to parameters, asks for no refusals, and fetches all of it
+/// before its first write.
+pub(super) fn for_kubectl(document: &Value) -> Value {
+    let mut out = document.clone();
+    let items = out["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in items.flat_map(|item| item.as_object_mut().into_iter().flat_map(Map::values_mut)) {
+        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+            let described = parameter["$ref"].as_str().and_then(|r| document.pointer(r.trim_start_matches('#')));
+            if let Some(described) = described {
+                *parameter = described.clone();
+            }
+        }
+        let Some(Value::Object(responses)) = operation.get_mut("responses") else { continue };
+        responses.retain(|code, _| code.starts_with('2'));
+        for response in responses.values_mut().filter_map(Value::as_object_mut) {
+            response.shift_remove("headers");
+        }
+    }
+    out
+}
+
 /// The 3.1 document in 3.0: no type lists, no `const`, nothing beside a `$ref`.
 pub(super) fn downgrade(document: &Value) -> Value {
     let mut out = document.clone();
@@ -94,9 +115,10 @@ pub(super) fn downgrade(document: &Value) -> Value {
     for schema in out["components"]["schemas"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         *schema = schema_3_0(schema);
     }
-    for item in out["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        downgrade_nested(item);
+    for part in ["parameters", "responses", "headers"] {
+        downgrade_nested(&mut out["components"][part]);
     }
+    downgrade_nested(&mut out["paths"]);
     out
 }
 
@@ -163,6 +185,11 @@ fn schema_3_0(schema: &Value) -> Value {
                 out.insert(name.clone(), value.clone());
             }
         }
+    }
+    if let Some(Value::Array(examples)) = fields.get("examples")
+        && let Some(first) = examples.first()
+    {
+        out.insert("example".to_owned(), first.clone());
     }
     if let Some(only) = fields.get("const") {
         out.insert("enum".to_owned(), json!([only]));

@@ -1,0 +1,245 @@
+//! The operations that are not about stored objects: transactions, reviews, discovery, health, figures.
+
+use serde_json::{Value, json};
+use utoipa::openapi::{HttpMethod, path::PathItemBuilder};
+
+use super::{
+    answers,
+    objects::Path,
+    operation::{Described, JSON, Shape, form},
+};
+use crate::api::GROUP;
+
+const TRANSACTION: &str = "Transaction";
+const REVIEW: &str = "Review";
+const DISCOVERY: &str = "Discovery";
+const SERVER: &str = "Server";
+
+/// The tags.
+pub(super) fn tags() -> [Value; 4] {
+    [
+        (TRANSACTION, "Several changes in one revision: all of them or none."),
+        (REVIEW, "Who am I, and what may I do? Nothing is stored."),
+        (DISCOVERY, "What this server serves, and how it is described."),
+        (SERVER, "The server itself: health, version, figures."),
+    ]
+    .map(|(name, description)| json!({"name": name, "description": description}))
+}
+
+/// All of them.
+pub(super) fn all() -> Vec<Path> {
+    let mut all = vec![(format!("/apis/{GROUP}/v1/transactions"), post(transact()))];
+    all.extend(
+        REVIEWS.iter().map(|(group, plural, kind)| (format!("/apis/{group}/v1/{plural}"), post(review(group, kind)))),
+    );
+    all.extend(discovery().into_iter().chain(server()).map(|(path, operation)| (path.to_owned(), get(operation))));
+    all.push(("/stop".to_owned(), post(stop())));
+    all
+}
+
+fn get(operation: Described) -> PathItemBuilder {
+    PathItemBuilder::new().operation(HttpMethod::Get, operation.build())
+}
+
+fn post(operation: Described) -> PathItemBuilder {
+    PathItemBuilder::new().operation(HttpMethod::Post, operation.build())
+}
+
+fn transact() -> Described {
+    let sent = ["application/json", "application/yaml"].map(|form_of| form(form_of, Shape::of("Transaction")));
+    Described::new(TRANSACTION, "createTransaction", "Do several changes, all or nothing")
+        .description(
+            "The operations are done in order, in one revision, or not at all. The violations of all of them come back at \
+             once, each with `operations[i].object` before its field.",
+        )
+        .takes(&["fieldManager", "dryRun"])
+        .body("What to do.", &sent, true)
+        .answers(200, "What each operation did.", &[form(JSON, Shape::of("TransactionResult"))])
+        .refuses(answers::WRITE)
+}
+
+const REVIEWS: &[(&str, &str, &str)] = &[
+    ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
+];
+
+fn review(group: &str, kind: &str) -> Described {
+    let summary = match kind {
+        "SelfSubjectReview" => "Ask who I am",
+        "SelfSubjectAccessReview" => "Ask whether I may do something",
+        _ => "Ask for everything that I may do",
+    };
+    let forms = || ["application/json", "application/yaml"].map(|form_of| form(form_of, Shape::of(kind)));
+    Described::new(REVIEW, &format!("create{kind}"), summary)
+        .about("post", group, "v1", kind)
+        .body("The question.", &forms(), true)
+        .answers(201, "The question with its answer in `status`.", &forms())
+        .refuses(answers::REVIEW)
+}
+
+fn discovery() -> Vec<(&'static str, Described)> {
+    let operation = |id, summary| Described::new(DISCOVERY, id, summary);
+    let json = |shape| [form(JSON, Shape::of(shape))];
+    let aggregated = |shape| {
+        [
+            form(JSON, Shape::of(shape)),
+            form(
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                Shape::of("APIGroupDiscoveryList"),
+            ),
+        ]
+    };
+    vec![
+        (
+            "/",
+            operation("listPaths", "List the paths of documents")
+                .answers(200, "The paths.", &json("RootPaths"))
+                .refuses(answers::DOCUMENT),
+        ),
+        (
+            "/api",
+            operation("getCoreVersions", "List the versions of the core group")
+                .answers(
+                    200,
+                    "The versions; or all their resources, if that form is asked for.",
+                    &aggregated("APIVersions"),
+                )
+                .refuses(answers::DOCUMENT),
+        ),
+        (
+            "/api/v1",
+            operation("listCoreV1Resources", "List the resources of the core group")
+                .answers(200, "The resources.", &json("APIResourceList"))
+                .refuses(answers::DOCUMENT),
+        ),
+        (
+            "/apis",
+            operation("listGroups", "List the API groups")
+                .answers(
+                    200,
+                    "The groups; or all their resources, if that form is asked for.",
+                    &aggregated("APIGroupList"),
+                )
+                .refuses(answers::DOCUMENT),
+        ),
+        (
+            "/apis/{group}",
+            operation("readGroup", "Read an API group")
+                .takes(&["group"])
+                .answers(200, "The group with its versions.", &json("APIGroup"))
+                .refuses(answers::SOME_DOCUMENT),
+        ),
+        (
+            "/apis/{group}/{version}",
+            operation("listResources", "List the resources of a version of an API group")
+                .takes(&["group", "version"])
+                .answers(200, "The resources.", &json("APIResourceList"))
+                .refuses(answers::SOME_DOCUMENT),
+        ),
+        (
+            "/openapi/v2",
+            operation("getSwagger", "Read this API's description in Swagger 2, for older kubectl")
+                .answers(200, "The document.", &json("OpenAPIDocument"))
+                .refuses(answers::DOCUMENT),
+        ),
+        (
+            "/openapi/v3",
+            operation("listOpenAPIPaths", "List where the description of each group is, for kubectl")
+                .answers(200, "The paths.", &json("OpenAPIPaths"))
+                .refuses(answers::DOCUMENT),
+        ),
+        (
+            "/openapi/v3/api/v1",
+            operation("getCoreV1OpenAPI", "Read the description of the core group, for kubectl")
+                .answers_with(200, "The document, in OpenAPI 3.0.", &json("OpenAPIDocument"), &["ETag"])
+                .answers(304, "The document is the one that `If-None-Match` names.", &[])
+                .refuses(answers::SOME_DOCUMENT),
+        ),
+        (
+            "/openapi/v3/apis/{group}/{version}",
+            operation("getGroupOpenAPI", "Read the description of one group, for kubectl")
+                .takes(&["group", "version"])
+                .answers_with(200, "The document, in OpenAPI 3.0.", &json("OpenAPIDocument"), &["ETag"])
+                .answers(304, "The document is the one that `If-None-Match` names.", &[])
+                .refuses(answers::SOME_DOCUMENT),
+        ),
+        (
+            "/openapi.json",
+            operation("getOpenAPI", "Read this document").public().answers(
+                200,
+                "The document, in OpenAPI 3.1.",
+                &json("OpenAPIDocument"),
+            ),
+        ),
+        (
+            "/openapi-3.0.json",
+            operation("getOpenAPI30", "Read this document in OpenAPI 3.0, for generators that want it")
+                .public()
+                .answers(200, "The document, in OpenAPI 3.0.", &json("OpenAPIDocument")),
+        ),
+    ]
+}
+
+fn server() -> Vec<(&'static str, Described)> {
+    let operation = |id, summary| Described::new(SERVER, id, summary);
+    let text = || [form("text/plain", Shape::Text)];
+    vec![
+        (
+            "/docs",
+            operation("getConsole", "The API console, for browsers").public().answers(
+                200,
+                "A page that shows this document and tries it out.",
+                &[form("text/html", Shape::Text)],
+            ),
+        ),
+        (
+            "/healthz",
+            operation("getHealth", "Is the server alive?").public().takes(&["verbose"]).answers(200, "It is.", &text()),
+        ),
+        (
+            "/livez",
+            operation("getLiveness", "Is the server alive?").public().takes(&["verbose"]).answers(
+                200,
+                "It is.",
+                &text(),
+            ),
+        ),
+        (
+            "/readyz",
+            operation("getReadiness", "Is everything loaded, and was it reconciled once?")
+                .public()
+                .takes(&["verbose"])
+                .answers(200, "It is.", &text())
+                .answers(503, "Not yet.", &text()),
+        ),
+        (
+            "/version",
+            operation("getVersion", "Read the server's version").public().answers(
+                200,
+                "The version, in Kubernetes' shape.",
+                &[form(JSON, Shape::of("Version"))],
+            ),
+        ),
+        (
+            "/metrics",
+            operation("getMetrics", "Read the server's figures")
+                .answers(
+                    200,
+                    "Figures in OpenMetrics' text form.",
+                    &[form("application/openmetrics-text", Shape::Text)],
+                )
+                .refuses(answers::DOCUMENT),
+        ),
+    ]
+}
+
+fn stop() -> Described {
+    Described::new(SERVER, "stopServer", "Stop the server")
+        .description(
+            "Answered at once; the server ends when what it is doing is done. Apps go on running unless `apps` is set.",
+        )
+        .takes(&["apps"])
+        .answers(200, "It will stop.", &[form(JSON, Shape::of("Status"))])
+        .refuses(answers::STOP)
+}
