@@ -2,7 +2,7 @@
 //!
 //! The access review asks the very function that requests are decided by.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     api::Status,
@@ -22,7 +22,7 @@ pub(super) fn serves(group: &str, version: &str, plural: &str) -> bool {
 ///
 /// # Errors
 /// 400 for another kind than the URL's; 404 for a plural that [`serves`] denies.
-pub(super) fn answer(plural: &str, who: &Identity, mut body: Value) -> Result<Value, Status> {
+pub(super) fn answer(plural: &str, who: &Identity, body: Value) -> Result<Value, Status> {
     let (api_version, kind) = match plural {
         "selfsubjectreviews" => ("authentication.k8s.io/v1", "SelfSubjectReview"),
         "selfsubjectaccessreviews" => ("authorization.k8s.io/v1", "SelfSubjectAccessReview"),
@@ -38,14 +38,30 @@ pub(super) fn answer(plural: &str, who: &Identity, mut body: Value) -> Result<Va
         "SelfSubjectAccessReview" => access(who, &body["spec"]),
         _ => rules(who),
     };
-    body["apiVersion"] = json!(api_version);
-    body["kind"] = json!(kind);
-    if body.get("metadata").is_none_or(Value::is_null) {
-        body["metadata"] = json!({});
+    let mut answer = json!({"kind": kind, "apiVersion": api_version, "metadata": {}});
+    if body["spec"].is_object() {
+        answer["spec"] = asked(&body["spec"]);
     }
-    body["status"] = status;
-    Ok(body)
+    answer["status"] = status;
+    Ok(answer)
 }
+
+/// What was understood of the question: nothing else is said back.
+fn asked(spec: &Value) -> Value {
+    let texts = |value: &Value, names: &[&str]| -> Value {
+        let known = names.iter().filter(|name| value[**name].is_string());
+        known.map(|name| ((*name).to_owned(), value[*name].clone())).collect::<Map<String, Value>>().into()
+    };
+    let mut asked = texts(spec, &["namespace"]);
+    for (part, names) in [("resourceAttributes", RESOURCE), ("nonResourceAttributes", &["path", "verb"])] {
+        if spec[part].is_object() {
+            asked[part] = texts(&spec[part], names);
+        }
+    }
+    asked
+}
+
+const RESOURCE: &[&str] = &["namespace", "verb", "group", "version", "resource", "subresource", "name"];
 
 fn access(who: &Identity, spec: &Value) -> Value {
     let wanted = &spec["resourceAttributes"];
