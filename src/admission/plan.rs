@@ -90,6 +90,14 @@ impl<'a> Plan<'a> {
         self.order.iter().filter_map(write).collect()
     }
 
+    /// What the plan stands on beside what it writes: objects that are to stay as they were found.
+    pub(super) fn given<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> Vec<(Key, Expect)> {
+        let unchanged = keys.filter(|key| !self.drafts[*key].changed);
+        let found =
+            unchanged.filter_map(|key| Some((key.clone(), Expect::At(self.drafts[key].base.as_ref()?.revision))));
+        found.collect()
+    }
+
     /// The object as the plan leaves it, where the store has not written it: unchanged, or a dry run.
     pub(super) fn object(&self, key: &Key, revision: Rev) -> Arc<StoredObject> {
         let draft = &self.drafts[key];

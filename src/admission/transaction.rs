@@ -91,6 +91,7 @@ impl Admission {
             }
             let commit = Commit {
                 writes,
+                given: plan.given(planned.iter().map(|p| &p.key)),
                 durability: options.durability,
                 provenance: provenance(caller),
                 at: self.inner.clock.now(),

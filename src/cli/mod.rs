@@ -23,6 +23,8 @@ mod error;
 mod events;
 mod explain;
 mod follow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod get;
 mod jsonpath;
 mod kubeconfig;

@@ -303,19 +303,29 @@ fn field_test(kind: &KindInfo, term: &str) -> Result<FieldTest, InvalidSelector>
         let asked = term.split(['=', '!']).next().unwrap_or_default();
         return Err(InvalidSelector(format!("field label not supported: {asked}")));
     };
-    Ok(FieldTest { field, value: unescape(value.trim()), equal })
+    Ok(FieldTest { field, value: unescape(value.trim())?, equal })
 }
 
-fn unescape(text: &str) -> String {
+/// A value without its backslashes. Kubernetes, too, knows three escapes and takes no bare equal sign.
+fn unescape(text: &str) -> Result<String, InvalidSelector> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        match c {
-            '\\' => out.extend(chars.next()),
-            c => out.push(c),
+        match (c, c == '\\') {
+            (_, true) => match chars.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
+                other => {
+                    let other = other.map(String::from).unwrap_or_default();
+                    return Err(InvalidSelector(format!("invalid field selector: invalid escape sequence: \\{other}")));
+                }
+            },
+            ('=', _) => {
+                return Err(InvalidSelector("invalid field selector: unescaped character in value: =".to_owned()));
+            }
+            (c, _) => out.push(c),
         }
     }
-    out
+    Ok(out)
 }
 
 const EVENT_FIELDS: &[&str] = &[
@@ -487,5 +497,8 @@ mod tests {
     fn escaped_commas_and_equal_signs_are_literal() {
         let selector = FieldSelector::parse(App::INFO, r"metadata.name=a\,b\=c").expect("valid");
         assert_eq!(selector.name(), Some("a,b=c"));
+        for bad in [r"metadata.name=a\", r"metadata.name=a\b", "metadata.name=a=b"] {
+            assert!(FieldSelector::parse(App::INFO, bad).is_err(), "{bad}");
+        }
     }
 }

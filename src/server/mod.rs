@@ -19,6 +19,8 @@ mod delete;
 mod discovery;
 mod documents;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod health;
 mod kubeconfig;

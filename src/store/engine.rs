@@ -146,6 +146,8 @@ pub struct Row {
     pub key: Key,
     /// The object's uid.
     pub uid: Uid,
+    /// The revision at which the object stood before; 0 if there was none.
+    pub before: Rev,
     /// True if the object is gone; `body` is its last state then.
     pub deleted: bool,
     /// The body.
@@ -172,10 +174,23 @@ pub struct ChangeRow {
     pub revision: Rev,
     /// Of which object.
     pub key: Key,
+    /// What was there before.
+    pub before: Before,
     /// True for a deletion; `body` is the last state then.
     pub deleted: bool,
     /// The body after.
     pub body: Body,
+}
+
+/// What was there before a change.
+#[derive(Clone, Debug)]
+pub enum Before {
+    /// Nothing: the object is new.
+    Nothing,
+    /// The object, at that revision.
+    Object(Rev, Body),
+    /// The object, or nothing: the log reaches back too little.
+    Unknown,
 }
 
 /// The engine failed. The text is for the log and the operator.

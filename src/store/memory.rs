@@ -10,8 +10,8 @@ use imbl::OrdMap;
 use jiff::Timestamp;
 
 use super::{
-    Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest, OpenError,
-    Provenance, Remembered, Retention, Tail,
+    Before, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest,
+    OpenError, Provenance, Remembered, Retention, Tail,
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
 
@@ -213,16 +213,17 @@ impl Image {
                     }
                     Remembered::Deletion => self.history.insert(place, (row.key.clone(), row.uid.clone(), None)),
                 };
-                match row.deleted {
+                let old = match row.deleted {
                     true => self.objects.remove(&row.key),
                     false => self.objects.insert(row.key.clone(), (txn.revision, row.body.clone())),
                 };
+                let before = old.map_or(Before::Nothing, |(revision, body)| Before::Object(revision, body));
                 let log = match row.key.kind.log {
                     ChangeLog::Main => &mut self.main,
                     ChangeLog::Short => &mut self.short,
                 };
                 let (key, deleted, body) = (row.key, row.deleted, row.body);
-                log.insert(place, ChangeRow { revision: txn.revision, key, deleted, body });
+                log.insert(place, ChangeRow { revision: txn.revision, key, before, deleted, body });
             }
             self.txns.insert(txn.revision, (txn.at, txn.provenance));
         }

@@ -35,7 +35,8 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{mpsc, oneshot};
 
 pub use engine::{
-    Bounds, ChangeRow, Engine, EngineError, Group, Loaded, LoadedObject, Oldest, OpenError, Remembered, Row, Tail, Txn,
+    Before, Bounds, ChangeRow, Engine, EngineError, Group, Loaded, LoadedObject, Oldest, OpenError, Remembered, Row,
+    Tail, Txn,
 };
 pub use limits::{Limits, Retention};
 pub use memory::Memory;

@@ -48,6 +48,8 @@ pub struct Write {
 pub struct Commit {
     /// The writes, in order; keys are distinct.
     pub writes: Vec<Write>,
+    /// What must hold of objects that are not written.
+    pub given: Vec<(Key, Expect)>,
     /// When the commit counts as done.
     pub durability: Durability,
     /// Who and why.
@@ -99,8 +101,8 @@ pub struct Change {
     pub new: Arc<StoredObject>,
     /// True for a deletion.
     pub deleted: bool,
-    /// False if `old` could not be known (the change was read back from disk): a watcher with a selector must then
-    /// treat an object that does not match as one that has just left.
+    /// False if `old` could not be known (the change was read back from disk, and the one before it is gone from there):
+    /// a watcher with a selector must then treat an object that does not match as one that has just left.
     pub old_known: bool,
 }
 

@@ -34,7 +34,7 @@ pub(super) fn write(kind: &'static KindInfo, name: &str, expect: Expect, mark: O
 
 pub(super) fn commit(durability: Durability, writes: Vec<Write>) -> Commit {
     let provenance = Provenance { actor: "tester".to_owned(), ..Provenance::default() };
-    Commit { writes, durability, provenance, at: Timestamp::UNIX_EPOCH }
+    Commit { writes, given: Vec::new(), durability, provenance, at: Timestamp::UNIX_EPOCH }
 }
 
 pub(super) async fn create(store: &Store, name: &str) -> Rev {
@@ -327,6 +327,37 @@ async fn events_have_a_short_log_of_their_own_and_no_history() {
     assert!(store.history(&Key::of::<Event>("default", "e")).await.unwrap().is_empty());
     let mut watch = store.watch(Event::INFO, Rev(1)).await.unwrap();
     assert_eq!(step(&mut watch).await, "2 +e");
+}
+
+#[tokio::test]
+async fn a_commit_stands_on_objects_that_it_does_not_write() {
+    let store = open(&Memory::new()).await;
+    let lease = create(&store, "lease").await;
+    let held = |lease, name| Commit {
+        given: vec![(app("lease"), Expect::At(lease))],
+        ..commit(Durability::Durable, vec![write(App::INFO, name, Expect::Absent, Some("1"))])
+    };
+    store.commit(held(lease, "a")).await.expect("the lease is held");
+    let lost = update(&store, "lease", lease, "somebody else's").await;
+    assert_eq!(store.commit(held(lease, "b")).await.unwrap_err(), CommitError::Conflict(app("lease")));
+    store.commit(held(lost, "b")).await.expect("the lease is held");
+}
+
+#[tokio::test]
+async fn a_watch_that_reads_from_disk_knows_what_was_there_before() {
+    let limits = Limits { ring_bytes: 0, ..Limits::default() };
+    let store = Store::open(Memory::new().engine(), clock(), limits).await.expect("opens");
+    let made = create(&store, "web").await;
+    let updated = update(&store, "web", made, "2").await;
+    delete(&store, "web", updated).await;
+    let mut watch = store.watch(App::INFO, Rev(1)).await.expect("is kept");
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        let batch = watch.next().await.expect("goes on");
+        let change = &batch.changes[0];
+        before.push((change.old_known, change.old.as_ref().map(|old| old.revision)));
+    }
+    assert_eq!(before, [(true, None), (true, Some(made)), (true, Some(updated))]);
 }
 
 /// The promise of compaction, on any engine.

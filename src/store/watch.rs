@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Change, ChangeRow, Core, Limits, WatchError,
+    Batch, Before, Change, ChangeRow, Core, Limits, WatchError,
     ring::{Ring, weight},
 };
 use crate::api::{ChangeLog, KindInfo, Rev, StoredObject};
@@ -249,9 +249,14 @@ fn page(mut rows: Vec<ChangeRow>, limit: usize) -> Option<(VecDeque<Arc<Batch>>,
         rest = Some(rows.last()?.revision);
     }
     let mut batches: VecDeque<Batch> = VecDeque::new();
-    for ChangeRow { revision, key, deleted, body } in rows {
+    for ChangeRow { revision, key, before, deleted, body } in rows {
+        let old = match &before {
+            Before::Object(at, body) => StoredObject::new(key.clone(), *at, body).ok().map(Arc::new),
+            Before::Nothing | Before::Unknown => None,
+        };
+        let old_known = old.is_some() || matches!(before, Before::Nothing);
         let Ok(new) = StoredObject::new(key, revision, &body) else { continue };
-        let change = Change { old: None, new: Arc::new(new), deleted, old_known: false };
+        let change = Change { old, new: Arc::new(new), deleted, old_known };
         match batches.back_mut() {
             Some(batch) if batch.revision == revision => batch.changes.push(change),
             _ => batches.push_back(Batch { revision, changes: vec![change] }),

@@ -300,13 +300,17 @@ fn depart((accepted, reply): (Accepted, Reply)) -> (Txn, Pending) {
 }
 
 fn accept(commit: Commit, revision: Rev, index: &Index, overlay: &Overlay) -> Result<Accepted, CommitError> {
+    let current = |key: &Key| match overlay.get(key) {
+        Some(written) => written.as_ref(),
+        None => index.get(key),
+    };
+    if let Some((key, _)) = commit.given.iter().find(|(key, expect)| !holds(expect, current(key))) {
+        return Err(CommitError::Conflict(key.clone()));
+    }
     let mut rows = Vec::with_capacity(commit.writes.len());
     let mut objects = Vec::with_capacity(commit.writes.len());
     for write in commit.writes {
-        let current = match overlay.get(&write.key) {
-            Some(written) => written.as_ref(),
-            None => index.get(&write.key),
-        };
+        let current = current(&write.key);
         let (row, object) = row(write, revision, current)?;
         rows.push(row);
         objects.push(object);
@@ -315,18 +319,21 @@ fn accept(commit: Commit, revision: Rev, index: &Index, overlay: &Overlay) -> Re
     Ok(Accepted { txn, objects, durability: commit.durability })
 }
 
+fn holds(expect: &Expect, current: Option<&Arc<StoredObject>>) -> bool {
+    match expect {
+        Expect::Absent => current.is_none(),
+        Expect::At(expected) => current.is_some_and(|found| found.revision == *expected),
+    }
+}
+
 fn row(
     write: Write,
     revision: Rev,
     current: Option<&Arc<StoredObject>>,
 ) -> Result<(Row, Arc<StoredObject>), CommitError> {
     let Write { key, expect, body, status_only } = write;
-    let holds = match expect {
-        Expect::Absent => current.is_none(),
-        Expect::At(expected) => current.is_some_and(|found| found.revision == expected),
-    };
     let deleted = body.is_none();
-    let Some(body) = body.or_else(|| current.map(|last| last.body())).filter(|_| holds) else {
+    let Some(body) = body.or_else(|| current.map(|last| last.body())).filter(|_| holds(&expect, current)) else {
         return Err(CommitError::Conflict(key));
     };
     let unreadable = |e: serde_json::Error| CommitError::Unwritable(format!("`{key}` cannot be read back: {e}"));
@@ -338,5 +345,6 @@ fn row(
         (false, ChangeLog::Main) if status_only => Remembered::Nothing,
         (false, ChangeLog::Main) => Remembered::Version(without_status(&body)),
     };
-    Ok((Row { key, uid, deleted, body, remembered }, Arc::new(object)))
+    let before = current.map(|last| last.revision).unwrap_or_default();
+    Ok((Row { key, uid, before, deleted, body, remembered }, Arc::new(object)))
 }

@@ -269,7 +269,14 @@ impl Api {
         Ok(Answer { code, body })
     }
 
-    fn open(&self, method: &str, path: &str, media: &str, body: &[u8]) -> io::Result<(u16, Box<dyn BufRead + Send>)> {
+    /// One request: the code of the answer, and its body as it comes.
+    pub(crate) fn open(
+        &self,
+        method: &str,
+        path: &str,
+        media: &str,
+        body: &[u8],
+    ) -> io::Result<(u16, Box<dyn BufRead + Send>)> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");

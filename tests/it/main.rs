@@ -9,9 +9,11 @@
 
 mod api;
 mod cli;
+mod fuzz;
 mod harness;
 mod keeper;
 mod kill9;
 mod manifests;
+mod model;
 mod powerloss;
 mod world;

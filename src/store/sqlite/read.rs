@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{Body, ChangeLog, Key, KindInfo, Rev},
-    store::{ChangeRow, EngineError, HistoryEntry, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail},
+    store::{Before, ChangeRow, EngineError, HistoryEntry, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail},
 };
 
 impl Sqlite {
@@ -85,22 +85,34 @@ impl Sqlite {
         until: Rev,
         limit: usize,
     ) -> Result<Vec<ChangeRow>, EngineError> {
+        // The plus signs keep SQLite to the ids: it would build an index over the whole log otherwise.
         let sql = match kind.log {
             ChangeLog::Main => {
-                "SELECT id, namespace, name, deleted, body FROM change \
-                 WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT ?"
+                "SELECT c.id, c.namespace, c.name, c.deleted, c.body, c.before, b.body FROM change c LEFT JOIN change b \
+                 ON b.id >= c.before << 14 AND b.id < (c.before + 1) << 14 \
+                 AND +b.kind = c.kind AND +b.namespace = c.namespace AND +b.name = c.name \
+                 WHERE c.id >= ? AND c.id < ? AND c.kind = ? ORDER BY c.id LIMIT ?"
             }
             ChangeLog::Short => {
-                "SELECT id, namespace, name, deleted, body FROM change_short \
-                 WHERE id >= ? AND id < ? AND kind = ? ORDER BY id LIMIT ?"
+                "SELECT c.id, c.namespace, c.name, c.deleted, c.body, c.before, b.body FROM change_short c \
+                 LEFT JOIN change_short b ON b.id >= c.before << 14 AND b.id < (c.before + 1) << 14 \
+                 AND +b.kind = c.kind AND +b.namespace = c.namespace AND +b.name = c.name \
+                 WHERE c.id >= ? AND c.id < ? AND c.kind = ? ORDER BY c.id LIMIT ?"
             }
         };
         let query = sqlx::query(sql).bind(end_of(after)).bind(end_of(until)).bind(self.kind_name(kind));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read(query.bind(limit), |row| {
             let key = Key::new(kind, row.get(1), row.get(2));
-            let body = self.body(&key, row.get(4)).map_err(|e| EngineError(format!("`{key}`: {e}")))?;
-            Ok(ChangeRow { revision: revision_of(row.get(0)), key, deleted: row.get(3), body })
+            let read = |body: &[u8]| self.body(&key, body).map_err(|e| EngineError(format!("`{key}`: {e}")));
+            let (deleted, body) = (row.get(3), read(row.get(4))?);
+            let before = match (row.get::<Option<i64>, _>(5), row.get::<Option<&[u8]>, _>(6)) {
+                (Some(0), _) => Before::Nothing,
+                (Some(at), _) if deleted => Before::Object(revision(at), body.clone()),
+                (Some(at), Some(old)) => Before::Object(revision(at), read(old)?),
+                _ => Before::Unknown,
+            };
+            Ok(ChangeRow { revision: revision_of(row.get(0)), key, before, deleted, body })
         })
         .await
     }

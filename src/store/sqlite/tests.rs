@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     api::{App, Durability, Event, Instance, Kind, Namespace},
     store::{
-        CommitError, Expect, Memory, Store, Watch, Write,
+        Change, CommitError, Expect, Memory, Store, Watch, Write,
         tests::{app, clock, commit, create, names, old_changes_go_by_age_and_count, step, update, write},
     },
 };
@@ -339,7 +339,9 @@ async fn seen(store: &Store) -> Vec<String> {
         let mut watch: Watch = store.watch(kind, Rev(1)).await.expect("all is kept");
         loop {
             let batch = watch.next().await.expect("goes on");
-            let changes = batch.changes.iter().map(|c| format!("{:?} {} {:?}", c.new, c.deleted, c.new.json));
+            let old = |c: &Change| (c.old_known, c.old.as_ref().map(|old| (old.revision, old.json.clone())));
+            let changes =
+                batch.changes.iter().map(|c| format!("{:?} {} {:?} {:?}", c.new, c.deleted, c.new.json, old(c)));
             seen.push(format!("{} {}", batch.revision, changes.collect::<String>()));
             if batch.revision == end {
                 break;

@@ -249,7 +249,8 @@ impl<'g> Rows<'g> {
         for (table, rows) in [(&CHANGE, &self.main), (&CHANGE_SHORT, &self.short)] {
             insert(to, table, rows, |query, (id, row)| {
                 let query = bind_key(self.engine, query.bind(*id), &row.key);
-                query.bind(row.deleted).bind(self.engine.seal.seal(&row.key, row.body.json()))
+                let query = query.bind(row.deleted).bind(self.engine.seal.seal(&row.key, row.body.json()));
+                query.bind(number(row.before))
             })
             .await?;
         }
@@ -294,8 +295,8 @@ struct Insert {
 }
 
 const TXN: Insert = Insert { head: "INSERT INTO txn VALUES ", columns: 11, tail: "" };
-const CHANGE: Insert = Insert { head: "INSERT INTO change VALUES ", columns: 6, tail: "" };
-const CHANGE_SHORT: Insert = Insert { head: "INSERT INTO change_short VALUES ", columns: 6, tail: "" };
+const CHANGE: Insert = Insert { head: "INSERT INTO change VALUES ", columns: 7, tail: "" };
+const CHANGE_SHORT: Insert = Insert { head: "INSERT INTO change_short VALUES ", columns: 7, tail: "" };
 const HISTORY: Insert = Insert { head: "INSERT INTO history VALUES ", columns: 6, tail: "" };
 const OBJECT: Insert = Insert {
     head: "INSERT INTO object (kind, namespace, name, revision, body) VALUES ",

@@ -1,0 +1,258 @@
+//! What is fuzzed: everything that reads what somebody else wrote. Each target takes any bytes, and panics where a law
+//! is broken. `cargo fuzz` drives them for long runs, `tests/it/fuzz` for a moment in every `cargo test`.
+
+use std::sync::{Arc, OnceLock};
+
+use appm::{
+    admission::{Admission, Caller, Patch, Target, WriteOptions},
+    api::{App, Event, GoDuration, Instance, Kind, Namespace, Node, Outcome, Quantity, Served, schema},
+    auth::Identity,
+    cli, clock,
+    policy::{
+        fields::FieldSet,
+        json_patch, manifest,
+        merge::{compare, fields_of, merge, merge_patch},
+        selector::{FieldSelector, LabelSelector},
+        shape::Shape,
+    },
+    server,
+    store::{Limits, Memory, Store},
+};
+use serde_json::{Value, json};
+
+/// What takes any bytes.
+pub type Run = fn(&[u8]);
+
+/// All of them, by name, which is also their corpus' directory.
+pub const TARGETS: &[(&str, Run)] = &[
+    ("manifest", manifest),
+    ("body", body),
+    ("label_selector", label_selector),
+    ("field_selector", field_selector),
+    ("json_patch", json_patch),
+    ("merge_patch", merge_patches),
+    ("apply", apply),
+    ("managed_fields", managed_fields),
+    ("jsonpath", jsonpath),
+    ("protobuf", protobuf),
+    ("request_line", request_line),
+    ("quantity", quantity),
+    ("duration", duration),
+    ("admission", admission),
+];
+
+/// No input may grow beyond this.
+const MUCH: usize = 64 << 20;
+
+fn text(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}
+
+/// Several JSON values, one after another.
+fn values<const N: usize>(data: &[u8]) -> Option<[Value; N]> {
+    let stream = serde_json::Deserializer::from_slice(data).into_iter::<Value>();
+    stream.take(N).collect::<Result<Vec<_>, _>>().ok()?.try_into().ok()
+}
+
+/// Numbers that are not whole are read to within their last digit only.
+fn has_fraction(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(has_fraction),
+        Value::Object(fields) => fields.values().any(has_fraction),
+        _ => false,
+    }
+}
+
+/// The CLI's reader of YAML and JSON files. What it read, printed as JSON, reads the same.
+pub fn manifest(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    for document in manifest::read(text).documents {
+        let value = document.value();
+        let printed = value.to_string();
+        assert!(printed.len() < MUCH, "{} bytes became {}", data.len(), printed.len());
+        let again = manifest::read(&printed);
+        assert!(again.faults.is_empty(), "{printed}: {:?}", again.faults);
+        let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        if !is_list && !has_fraction(&value) {
+            assert_eq!(again.documents[0].value(), value);
+        }
+    }
+}
+
+/// The server's reader of bodies. The JSON that it takes is read as everybody reads it, and what was read reads back.
+pub fn body(data: &[u8]) {
+    let json = server::fuzzing::body(data, false);
+    let plain = serde_json::from_slice::<Value>(data).ok();
+    assert!(json.is_none() || json.as_ref().map(|(value, _)| value) == plain.as_ref());
+    if let Some((value, doubled)) = server::fuzzing::body(data, true) {
+        assert!(json.is_none_or(|read| read == (value.clone(), doubled)), "JSON is YAML, too");
+        let printed = value.to_string();
+        assert!(printed.len() < MUCH, "{} bytes became {}", data.len(), printed.len());
+        let again = server::fuzzing::body(printed.as_bytes(), true).expect("what was printed can be read");
+        assert!(again == (value.clone(), 0) || has_fraction(&value), "{printed}");
+    }
+}
+
+/// Requirements are joined by "and"; spaces around them say nothing.
+pub fn label_selector(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let Ok(selector) = LabelSelector::parse(text) else { return };
+    assert_eq!(LabelSelector::parse(&format!(" {text}\t")).as_ref(), Ok(&selector), "{text:?}");
+    let labels = [("app", "web"), ("tier", ""), ("n", "5"), ("x.y/z", "a_b")];
+    let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    if !selector.is_empty() {
+        let twice = LabelSelector::parse(&format!("{text},{text}")).expect("a list of what can be read");
+        assert_eq!(twice.matches(&labels), selector.matches(&labels), "{text:?}");
+    }
+}
+
+/// As for labels.
+pub fn field_selector(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    for kind in [App::INFO, Instance::INFO, Event::INFO, Node::INFO] {
+        let Ok(selector) = FieldSelector::parse(kind, text) else { continue };
+        assert_eq!(FieldSelector::parse(kind, &format!("{text},")).as_ref(), Ok(&selector), "{text:?}");
+    }
+}
+
+/// A patch gives the same again, and never much more than it was given; a replaced document is what replaced it.
+pub fn json_patch(data: &[u8]) {
+    let Some([target, patch]) = values(data) else { return };
+    let (mut once, mut again) = (target.clone(), target.clone());
+    let done = json_patch::apply(&mut once, &patch);
+    assert_eq!(json_patch::apply(&mut again, &patch), done);
+    assert_eq!(once, again);
+    assert!(once.to_string().len() < MUCH, "{} bytes became much", data.len());
+    let replace = json!([{"op": "replace", "path": "", "value": patch}, {"op": "test", "path": "", "value": patch}]);
+    json_patch::apply(&mut once, &replace).expect("the whole document can be replaced");
+    assert_eq!(once, patch);
+}
+
+/// Twice is once (RFC 7386), and a patch without nulls onto nothing is itself.
+pub fn merge_patches(data: &[u8]) {
+    let Some([mut target, patch]) = values(data) else { return };
+    merge_patch(&mut target, &patch);
+    let once = target.clone();
+    merge_patch(&mut target, &patch);
+    assert_eq!(target, once);
+    let mut copy = json!({});
+    if once.is_object() && !once.to_string().contains("null") {
+        merge_patch(&mut copy, &once);
+        assert_eq!(copy, once);
+    }
+}
+
+fn shape() -> &'static Shape {
+    static SHAPE: OnceLock<Arc<Shape>> = OnceLock::new();
+    SHAPE.get_or_init(|| Shape::compile(&schema::of(Served { kind: App::INFO, view: None })))
+}
+
+/// The merge of server-side apply: what was applied is there, and applying it again changes nothing.
+pub fn apply(data: &[u8]) {
+    let Some([mut live, mut applied]) = values(data) else { return };
+    let shape = shape();
+    for value in [&mut live, &mut applied] {
+        shape.drop_nulls(value);
+        shape.take_unknown(value);
+        if !value.is_object() || !shape.duplicates(value).is_empty() {
+            return;
+        }
+    }
+    let merged = merge(shape, &live, &applied);
+    assert_eq!(merge(shape, &merged, &applied), merged);
+    assert!(compare(shape, &merged, &merged).changed.is_empty());
+    let fields = fields_of(shape, &applied);
+    assert!(fields.difference(&fields_of(shape, &merged)).is_empty(), "something that was applied is not there");
+    assert_eq!(FieldSet::from_fields_v1(&fields.to_fields_v1()).as_ref(), Ok(&fields));
+}
+
+/// `fieldsV1` as clients send it reads back as it was written.
+pub fn managed_fields(data: &[u8]) {
+    let Some([fields]) = values(data) else { return };
+    let Ok(set) = FieldSet::from_fields_v1(&fields) else { return };
+    let written = set.to_fields_v1();
+    assert_eq!(FieldSet::from_fields_v1(&written).as_ref(), Ok(&set), "{written}");
+    assert!(set.difference(&set).is_empty());
+    assert_eq!(set.union(&set), set);
+    let _ = set.paths();
+}
+
+/// The CLI's `-o jsonpath`: a path on the first line, an object after it.
+pub fn jsonpath(data: &[u8]) {
+    let Some((path, object)) = text(data).and_then(|text| text.split_once('\n')) else { return };
+    let object = serde_json::from_str(object).unwrap_or_else(|_| json!({"a": [{"b": 1}, {"b": "x"}], "c.d": null}));
+    let _ = cli::fuzzing::jsonpath(path, &object);
+}
+
+/// Bodies in protobuf. What is read is an object.
+pub fn protobuf(data: &[u8]) {
+    for body in [data.to_vec(), [b"k8s\0", data].concat()] {
+        if let Some(object) = server::fuzzing::protobuf(&body) {
+            assert!(object["kind"].is_string(), "{object}");
+        }
+    }
+}
+
+/// The path, the query and the continue token of a request.
+pub fn request_line(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let (path, query) = text.split_once('?').unwrap_or((text, text));
+    server::fuzzing::request_line(path, query);
+}
+
+/// What can be read prints as it was written, and the values of sizes do not overflow.
+pub fn quantity(data: &[u8]) {
+    let Some(Ok(quantity)) = text(data).map(str::parse::<Quantity>) else { return };
+    let again: Quantity = quantity.to_string().parse().expect("its own text");
+    assert_eq!(again, quantity);
+    assert!(quantity.units() >= quantity.milli() / 1000);
+}
+
+/// What can be read prints as something that reads the same.
+pub fn duration(data: &[u8]) {
+    let Some(Ok(duration)) = text(data).map(str::parse::<GoDuration>) else { return };
+    assert_eq!(duration.to_string().parse(), Ok(duration), "{duration}");
+}
+
+/// Bodies and patches through admission itself. Whatever is accepted can be read back, and applied again changes nothing.
+pub fn admission(data: &[u8]) {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs nothing special")
+    });
+    let stream = serde_json::Deserializer::from_slice(data).into_iter::<Value>();
+    let bodies: Vec<Value> = stream.take(6).map_while(Result::ok).collect();
+    runtime.block_on(admit(bodies));
+}
+
+async fn admit(bodies: Vec<Value>) {
+    let clock: clock::SharedClock = Arc::new(clock::Virtual::new("2026-01-01T00:00:00Z".parse().expect("a time"), 1));
+    let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.expect("memory opens");
+    let admission = Admission::new(store, clock);
+    let caller = Caller::new(Identity::system("daemon"), "fuzz");
+    let options = WriteOptions::default();
+    let served = Served { kind: Namespace::INFO, view: None };
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    admission.create(&caller, served, "", namespace, &options).await.expect("a namespace");
+    let served = Served { kind: App::INFO, view: None };
+    let target = Target { served, namespace: "default", name: "a", subresource: None };
+    for (i, body) in bodies.into_iter().enumerate() {
+        let is_apply = i % 2 == 0 && !body.is_array();
+        let patch = match body {
+            body if body.is_array() => Patch::Json(body),
+            body if is_apply => Patch::Apply { object: body, force: true },
+            body => Patch::Merge(body),
+        };
+        let Ok(done) = admission.patch(&caller, &target, patch.clone(), &options).await else { continue };
+        let object = done.object.value();
+        assert!(done.object.typed::<App>().is_some(), "{object}");
+        for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+            assert!(FieldSet::from_fields_v1(&entry["fieldsV1"]).is_ok(), "{entry}");
+        }
+        if is_apply {
+            let again = admission.patch(&caller, &target, patch, &options).await.expect("what was accepted before");
+            assert_eq!(again.outcome, Outcome::Unchanged, "{object} became {}", again.object.value());
+        }
+    }
+}
