@@ -120,7 +120,7 @@ pub(super) fn owner_of(object: &Value, caller: &Caller, store: &Store) -> String
     let controller = references.into_iter().flatten().find(|r| r["controller"] == true);
     let uid = controller.and_then(|r| r["uid"].as_str()).filter(|_| caller.who.name.starts_with("system:appm:"));
     let above = uid.and_then(|uid| store.get(&store.find_uid(&uid.into())?));
-    let inherited = above.and_then(|object| object.meta().annotations.get(OWNER).cloned());
+    let inherited = above.and_then(|object| object.meta().annotations.get(OWNER).map(str::to_owned));
     inherited.unwrap_or_else(|| caller.who.name.clone())
 }
 

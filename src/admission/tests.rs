@@ -519,11 +519,11 @@ async fn a_watch_with_a_selector_sees_objects_come_and_go() {
             WatchEvent::Bookmark(revision) if revision == last => break,
             WatchEvent::Bookmark(_) => {}
             WatchEvent::Change(kind, object) => {
-                seen.push((kind, object.revision.0, object.meta().labels["tier"].clone()))
+                seen.push((kind, object.revision.0, object.meta().labels.get("tier").map(str::to_owned)))
             }
         }
     }
-    let front = || "front".to_owned();
+    let front = || Some("front".to_owned());
     let first = last.0 - 3;
     assert_eq!(
         seen,

@@ -78,7 +78,7 @@ fn ports(spec: &InstanceSpec) -> impl Iterator<Item = (String, String)> {
 
 fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> {
     let meta = &instance.metadata;
-    let app = meta.labels.get(APP_LABEL).cloned().unwrap_or_default();
+    let app = meta.labels.get(APP_LABEL).unwrap_or_default().to_owned();
     let facts = [
         ("INSTANCE_UID", instance.uid().to_string()),
         ("ATTEMPT", attempt.to_string()),

@@ -98,7 +98,7 @@ struct Row {
 fn rows(context: &Context, apps: &[Object<App>], instances: &[Object<Instance>]) -> Vec<Row> {
     let mut of_app: BTreeMap<(&str, &str), Vec<&Object<Instance>>> = BTreeMap::new();
     for instance in instances {
-        let app = instance.metadata.labels.get(APP_LABEL).map_or("", String::as_str);
+        let app = instance.metadata.labels.get(APP_LABEL).unwrap_or_default();
         of_app.entry((instance.metadata.namespace.as_str(), app)).or_default().push(instance);
     }
     let mut rows = Vec::new();
@@ -126,7 +126,7 @@ fn row(context: &Context, app: &Object<App>, instance: Option<&Object<Instance>>
         namespace: metadata.namespace.clone(),
         name: metadata.name.clone(),
         instance: None,
-        owner: metadata.annotations.get(crate::api::OWNER).cloned().unwrap_or_else(|| "-".to_owned()),
+        owner: metadata.annotations.get(crate::api::OWNER).unwrap_or("-").to_owned(),
         enabled: !app.spec.suspend,
         health: "-".to_owned(),
         pid: None,

@@ -1,9 +1,9 @@
 //! Label selectors and field selectors, in Kubernetes' grammar.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::label_names;
-use crate::api::{Event, Instance, InstanceState, Kind, KindInfo, StoredObject};
+use crate::api::{Event, Instance, InstanceState, Kind, KindInfo, StoredObject, TextMap};
 
 /// A selector that cannot be read. The text is for the client (400).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ enum Test {
 }
 
 impl Requirement {
-    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn holds(&self, labels: &TextMap) -> bool {
         let value = labels.get(&self.key);
         let number = || value.and_then(|v| v.parse::<i64>().ok());
         match &self.test {
@@ -72,7 +72,7 @@ impl LabelSelector {
     }
 
     /// True if labels meet every requirement.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &TextMap) -> bool {
         self.0.iter().all(|r| r.holds(labels))
     }
 }
@@ -414,8 +414,8 @@ mod tests {
     use super::*;
     use crate::api::{App, Body, Key, Rev};
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    fn labels(pairs: &[(&str, &str)]) -> TextMap {
+        pairs.iter().copied().collect()
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Board {
     /// Takes a change of an instance.
     pub(super) fn instance(&mut self, change: &str, object: Value) -> Vec<Happening> {
         let Ok(instance) = serde_json::from_value::<Object<Instance>>(object) else { return Vec::new() };
-        let app = instance.metadata.labels.get(APP_LABEL).cloned().unwrap_or_default();
+        let app = instance.metadata.labels.get(APP_LABEL).unwrap_or_default().to_owned();
         let id = (instance.metadata.namespace.clone(), instance.metadata.name.clone());
         if !self.shown(&id.0, &app) {
             return Vec::new();
@@ -112,7 +112,7 @@ impl Board {
         let mut rows: Vec<(bool, Vec<String>)> = Vec::new();
         let mut with_instances = BTreeSet::new();
         for ((namespace, _), instance) in &self.instances {
-            let app = instance.metadata.labels.get(APP_LABEL).cloned().unwrap_or_default();
+            let app = instance.metadata.labels.get(APP_LABEL).unwrap_or_default().to_owned();
             with_instances.insert((namespace.clone(), app.clone()));
             rows.push((calm(instance), instance_row(&app, instance, now)));
         }

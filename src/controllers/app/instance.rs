@@ -1,12 +1,10 @@
 //! What an Instance of an App looks like.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use crate::api::{
     AGENT_FINALIZER, APP_LABEL, App, AppSpec, Instance, InstanceSpec, InstanceStatus, Kind, Logs, Object, ObjectMeta,
-    OwnerReference, Port, RESTARTED_AT, Restart, RestartPolicy, instance_name,
+    OwnerReference, Port, RESTARTED_AT, Restart, RestartPolicy, TextMap, instance_name,
 };
 
 /// The fields that are applied to a running Instance in place.
@@ -62,13 +60,13 @@ impl Live {
 
 /// The value of the annotation that asks for a restart; empty if there is none.
 pub(super) fn restarted_at(app: &Object<App>) -> &str {
-    app.metadata.annotations.get(RESTARTED_AT).map_or("", String::as_str)
+    app.metadata.annotations.get(RESTARTED_AT).unwrap_or_default()
 }
 
 /// The labels of everything that belongs to the App.
-pub(super) fn labels(app: &Object<App>) -> BTreeMap<String, String> {
+pub(super) fn labels(app: &Object<App>) -> TextMap {
     let mut labels = app.metadata.labels.clone();
-    labels.insert(APP_LABEL.to_owned(), app.metadata.name.clone());
+    labels.insert(APP_LABEL, &app.metadata.name);
     labels
 }
 

@@ -1,12 +1,12 @@
 //! What a pass will do, in sentences that leave the executor no choice.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 
 use super::instance::Live;
 use crate::{
-    api::{AppStatus, Instance, Object, Revision},
+    api::{AppStatus, Instance, Object, Revision, TextMap},
     runtime::Requeue,
 };
 
@@ -48,7 +48,7 @@ pub enum Action {
         /// The fields as they should be.
         live: Box<Live>,
         /// The labels as they should be.
-        labels: BTreeMap<String, String>,
+        labels: TextMap,
         /// Why.
         because: &'static str,
     },

@@ -194,10 +194,7 @@ fn instances_are_complete_and_bear_owner_label_and_finalizer() {
     world.app["metadata"]["labels"] = json!({"tier": "front"});
     world.pass();
     let made = world.instance(0).clone();
-    assert_eq!(
-        made.metadata.labels,
-        [("appm.dev/app", "web"), ("tier", "front")].map(|(k, v)| (k.into(), v.into())).into()
-    );
+    assert_eq!(made.metadata.labels, [("appm.dev/app", "web"), ("tier", "front")].into_iter().collect());
     assert_eq!(made.metadata.finalizers, ["appm.dev/agent"]);
     assert_eq!(made.metadata.controller().map(|o| o.uid.as_str()), Some("app-uid"));
     assert_eq!(made.spec.ports.iter().map(|p| p.container_port).collect::<Vec<_>>(), [20000, 9000]);
