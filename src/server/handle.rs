@@ -39,7 +39,9 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incom
     let request_id = request_id(&state, &request);
     let uri = request.uri().clone();
     let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
-    let attempt = AssertUnwindSafe(route(&state, peer, request, &request_id, &mut labels)).catch_unwind().await;
+    // Boxed, so that a watch, whose answer is given by the place that this future has, does not hold it for hours.
+    let routed = Box::pin(route(&state, peer, request, &request_id, &mut labels));
+    let attempt = AssertUnwindSafe(routed).catch_unwind().await;
     let outcome = attempt.unwrap_or_else(|_| {
         tracing::error!(request_id, "a request panicked");
         Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))

@@ -40,10 +40,14 @@ async fn read(call: &mut Call) -> Result<Transaction, Status> {
     Ok(transaction)
 }
 
-fn answer(revision: Rev, done: &[Done]) -> String {
-    let results: Vec<String> = done
-        .iter()
-        .map(|d| format!(r#"{{"outcome":{},"object":{}}}"#, json!(d.outcome), String::from_utf8_lossy(&d.object.json)))
-        .collect();
-    format!(r#"{{"resourceVersion":"{revision}","results":[{}]}}"#, results.join(","))
+fn answer(revision: Rev, done: &[Done]) -> Vec<u8> {
+    let mut text = format!(r#"{{"resourceVersion":"{revision}","results":["#).into_bytes();
+    for (at, Done { outcome, object }) in done.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        text.extend_from_slice(format!(r#"{comma}{{"outcome":{},"object":"#, json!(outcome)).as_bytes());
+        text.extend_from_slice(&object.json);
+        text.push(b'}');
+    }
+    text.extend_from_slice(b"]}");
+    text
 }

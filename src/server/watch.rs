@@ -6,12 +6,13 @@
 //! A watch ends cleanly after `timeoutSeconds` (or half an hour to an hour, by chance, so that not all clients come back at once) and
 //! when the server stops; it ends with an `ERROR` line when its history is gone.
 
-use std::{sync::Arc, time::Duration, vec};
+use std::{pin::Pin, sync::Arc, time::Duration, vec};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     accept::{self, Encoding, Form, Shape},
@@ -107,7 +108,8 @@ pub(super) async fn watch(
         changes,
         told: from,
         bookmarks: call.params.flag("allowWatchBookmarks")?.then(bookmark_timer),
-        ends,
+        ends: Box::pin(tokio::time::sleep_until(ends)),
+        stopping: Box::pin(state.stopping.clone().cancelled_owned()),
         over: false,
     };
     let pieces = futures::stream::unfold(session, |mut session| async move {
@@ -161,7 +163,9 @@ struct Session {
     /// The revision of the last bookmark.
     told: Rev,
     bookmarks: Option<Interval>,
-    ends: Instant,
+    /// Both are kept from change to change: a timer and a place in a queue, made anew for each, cost more than the change.
+    ends: Pin<Box<Sleep>>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
 }
 
@@ -178,10 +182,9 @@ impl Session {
             return Some(piece);
         }
         while !self.over {
-            let ends = self.ends;
             tokio::select! {
                 biased;
-                () = self.state.stopping.cancelled() => self.over = true,
+                () = &mut self.stopping => self.over = true,
                 seen = self.changes.next() => match seen {
                     Ok(seen) if seen.events.is_empty() => {}
                     Ok(seen) => return Some(self.changed(&seen)),
@@ -195,7 +198,7 @@ impl Session {
                         return Some(piece);
                     }
                 }
-                () = tokio::time::sleep_until(ends) => {
+                () = &mut self.ends => {
                     self.over = true;
                     if self.bookmarks.is_some() {
                         return self.bookmark();
