@@ -51,14 +51,17 @@ impl Context<'_> {
         body: &mut Value,
         live: Option<&Value>,
     ) -> (Vec<Violation>, Vec<String>) {
-        let mut pruned = body.clone();
-        let mut unknown = form.shape.take_unknown(&mut pruned);
-        if let Some(live) = live.filter(|_| !unknown.is_empty()) {
-            let there = form.shape.take_unknown(&mut shown(step, live).into_owned());
-            unknown.retain(|v| there.iter().all(|t| t.path != v.path));
-        }
-        if !unknown.is_empty() {
-            *body = pruned;
+        let mut unknown = Vec::new();
+        if !form.shape.knows(body) {
+            let mut pruned = body.clone();
+            unknown = form.shape.take_unknown(&mut pruned);
+            if let Some(live) = live {
+                let there = form.shape.take_unknown(&mut shown(step, live).into_owned());
+                unknown.retain(|v| there.iter().all(|t| t.path != v.path));
+            }
+            if !unknown.is_empty() {
+                *body = pruned;
+            }
         }
         let repeated = self.repeated.iter().map(|path| Violation::new(path.clone(), Problem::Repeated, ""));
         let found: Vec<Violation> = repeated.chain(unknown).collect();

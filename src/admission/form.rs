@@ -29,7 +29,7 @@ static FORMS: LazyLock<Vec<(Served, OnceLock<Form>)>> =
 
 /// The form of what is served.
 pub(super) fn of(served: Served) -> &'static Form {
-    let same = |s: &Served| s.kind == served.kind && s.api_version() == served.api_version();
+    let same = |s: &Served| s.kind == served.kind && (s.group(), s.version()) == (served.group(), served.version());
     let (served, form) = FORMS.iter().find(|(s, _)| same(s)).expect("only what is served gets here");
     form.get_or_init(|| Form::compile(*served))
 }
@@ -55,10 +55,15 @@ impl Form {
     /// Everything that is wrong with an object in its stored form: types, values, duplicates, and the kind's own rules.
     pub(super) fn violations(&self, kind: &KindInfo, new: &Value, old: Option<&Value>) -> Vec<Violation> {
         let mut found = self.shape.duplicates(new);
-        let mut sound = true;
+        if found.is_empty() && self.validator.is_valid(new) {
+            found = (kind.check)(new, old);
+            if found.is_empty() {
+                found.extend(unreadable(kind, new));
+            }
+            return found;
+        }
         let mut repaired = None;
         for error in self.validator.iter_errors(new) {
-            sound = false;
             found.extend(explain(&error, kind));
             take_out(repaired.get_or_insert_with(|| new.clone()), error.instance_path().as_str());
         }
@@ -70,9 +75,6 @@ impl Form {
         let known: Vec<FieldPath> = found.iter().map(|v| v.path.clone()).collect();
         let rules = judged.map(|object| (kind.check)(object, old)).unwrap_or_default();
         found.extend(rules.into_iter().filter(|v| !known.contains(&v.path)));
-        if sound && found.is_empty() {
-            found.extend(unreadable(kind, new));
-        }
         found
     }
 }

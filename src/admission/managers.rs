@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::policy::{
     fields::{FieldSet, field},
-    merge::{compare, fields_of, merge, remove},
+    merge::{Difference, compare, fields_of, merge, remove},
     shape::Shape,
 };
 
@@ -115,11 +115,8 @@ impl Managers {
     pub(super) fn update(&mut self, shape: &Shape, live: &Value, new: &Value, writer: Writer<'_>) {
         let difference = compare(shape, live, new);
         let mine = id("Update", writer);
-        let lost = difference.changed.union(&difference.removed);
         let before = self.0.get(&mine).cloned();
-        for entry in self.0.values_mut() {
-            entry.fields = entry.fields.difference(&lost);
-        }
+        self.take_from_all(&difference);
         let mut fields = before.as_ref().map(|e| e.fields.difference(&difference.removed)).unwrap_or_default();
         fields.merge(ownable(difference.changed));
         self.set(mine, before, fields, writer.now);
@@ -143,14 +140,13 @@ impl Managers {
         let wanted = ownable(fields_of(shape, applied));
         let before = self.0.get(&mine).cloned();
         let merged = merge(shape, live, applied);
-        let mut kept = wanted.clone();
-        for (_, entry) in self.0.iter().filter(|(id, _)| **id != mine) {
-            kept.merge(entry.fields.clone());
-        }
-        let gone = before.as_ref().map(|e| e.fields.difference(&kept)).unwrap_or_default();
+        let mut gone = before.as_ref().map(|e| e.fields.difference(&wanted)).unwrap_or_default();
+        let others = || self.0.iter().filter(|(id, _)| **id != mine).map(|(_, entry)| &entry.fields);
+        others().for_each(|fields| gone.subtract(fields));
         let merged = if gone.is_empty() {
             merged
         } else {
+            let kept = others().fold(wanted.clone(), |kept, fields| kept.union(fields));
             remove(shape, &merged, &gone, &kept).expect("an object itself is never owned")
         };
         let difference = compare(shape, live, &merged);
@@ -158,13 +154,18 @@ impl Managers {
         if !force && !conflicts.is_empty() {
             return Err(conflicts);
         }
-        let lost = difference.changed.union(&difference.removed);
-        for entry in self.0.values_mut() {
-            entry.fields = entry.fields.difference(&lost);
-        }
+        self.take_from_all(&difference);
         self.set(mine, before, wanted, writer.now);
         self.drop_empty();
         Ok(merged)
+    }
+
+    /// What was changed or removed belongs to nobody any more.
+    fn take_from_all(&mut self, difference: &Difference) {
+        for entry in self.0.values_mut() {
+            entry.fields.subtract(&difference.changed);
+            entry.fields.subtract(&difference.removed);
+        }
     }
 
     /// Makes up an owner for an object that has none, so that an apply does not silently take everything.

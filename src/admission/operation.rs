@@ -203,7 +203,7 @@ impl Context<'_> {
     ) -> Result<Planned, Refusal> {
         let kind = key.kind;
         if kind.is_namespaced() {
-            namespace::admits(plan.live(&namespace::key(&key.namespace)), key)?;
+            namespace::admits(plan.live(&namespace::key(&key.namespace)).map(|live| &**live), key)?;
         }
         if plan.live(key).is_some() || plan.is_going(key) {
             return Err(Status::already_exists(key).into());
@@ -297,7 +297,7 @@ impl Context<'_> {
             return Err(Status::bad_request("metadata.managedFields must be nil").into());
         }
         let live = plan.live(&key).cloned();
-        let mut decoded = self.decode(step, body.clone(), live.as_ref())?;
+        let mut decoded = self.decode(step, body.clone(), live.as_deref())?;
         let Some(live) = live else {
             return self.apply_new(step, &key, decoded, plan);
         };
@@ -368,8 +368,8 @@ impl Context<'_> {
             violations.extend(found.into_iter().filter(touched));
         }
         refuse(key, violations)?;
-        let same_owners = Managers::of(live).is_some_and(|before| before.own_the_same(&managers));
-        if !wants && !about && !status && same_owners {
+        let same_owners = || Managers::of(live).is_some_and(|before| before.own_the_same(&managers));
+        if !wants && !about && !status && same_owners() {
             return Ok(done(Outcome::Unchanged, false));
         }
         if wants {
@@ -397,7 +397,7 @@ impl Context<'_> {
         if key.kind == Namespace::INFO {
             namespace::may_go(&key)?;
         }
-        let mut new = live.clone();
+        let mut new = (*live).clone();
         self.hold_for_dependents(&mut new, options.propagation_policy);
         let done = |gone| Planned { key: key.clone(), outcome: Outcome::Deleted, warnings: Vec::new(), gone };
         if may_vanish(&key, &new) {
@@ -415,7 +415,7 @@ impl Context<'_> {
         if key.kind == Namespace::INFO {
             namespace::terminating(&mut new);
         }
-        if new != live {
+        if new != *live {
             plan.put(&key, new, false);
         }
         Ok(done(false))

@@ -1,6 +1,6 @@
 //! The overlay: the store's state as the operations of one transaction see it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -12,14 +12,14 @@ use crate::{
 /// What one transaction has made of the store so far.
 pub(super) struct Plan<'a> {
     store: &'a Store,
-    drafts: BTreeMap<Key, Draft>,
+    drafts: HashMap<Key, Draft>,
     order: Vec<Key>,
 }
 
 /// One object in a plan.
 struct Draft {
     base: Option<Arc<StoredObject>>,
-    value: Option<Value>,
+    value: Option<Arc<Value>>,
     /// The last state of what is to be deleted.
     last: Option<Value>,
     changed: bool,
@@ -29,20 +29,22 @@ struct Draft {
 impl<'a> Plan<'a> {
     /// Nothing changed yet.
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, drafts: BTreeMap::new(), order: Vec::new() }
+        Self { store, drafts: HashMap::new(), order: Vec::new() }
     }
 
     fn draft(&mut self, key: &Key) -> &mut Draft {
         let store = self.store;
-        self.drafts.entry(key.clone()).or_insert_with(|| {
+        if !self.drafts.contains_key(key) {
             let base = store.get(key);
-            let value = base.as_ref().map(|b| b.value());
-            Draft { base, value, last: None, changed: false, status_only: true }
-        })
+            let value = base.as_ref().map(|b| Arc::new(b.value()));
+            let draft = Draft { base, value, last: None, changed: false, status_only: true };
+            self.drafts.insert(key.clone(), draft);
+        }
+        self.drafts.get_mut(key).expect("put in just above")
     }
 
     /// The object as it is now, with the `resourceVersion` that the store has.
-    pub(super) fn live(&mut self, key: &Key) -> Option<&Value> {
+    pub(super) fn live(&mut self, key: &Key) -> Option<&Arc<Value>> {
         self.draft(key).value.as_ref()
     }
 
@@ -55,7 +57,7 @@ impl<'a> Plan<'a> {
     pub(super) fn put(&mut self, key: &Key, value: Value, status_only: bool) {
         self.note(key);
         let draft = self.draft(key);
-        draft.value = Some(value);
+        draft.value = Some(Arc::new(value));
         draft.status_only &= status_only;
     }
 
@@ -84,7 +86,7 @@ impl<'a> Plan<'a> {
                 (None, Some(_)) => Expect::Absent,
                 (Some(base), _) => Expect::At(base.revision),
             };
-            let body = draft.value.clone().map(Body::new);
+            let body = draft.value.as_deref().map(Body::of);
             Some(Write { key: key.clone(), expect, body, status_only: draft.status_only })
         };
         self.order.iter().filter_map(write).collect()
@@ -102,11 +104,11 @@ impl<'a> Plan<'a> {
     pub(super) fn object(&self, key: &Key, revision: Rev) -> Arc<StoredObject> {
         let draft = &self.drafts[key];
         let at = draft.base.as_ref().map_or(revision, |base| base.revision);
-        match (draft.value.as_ref().or(draft.last.as_ref()), &draft.base) {
+        match (draft.value.as_deref().or(draft.last.as_ref()), &draft.base) {
             (_, Some(base)) if !draft.changed => base.clone(),
-            (Some(value), _) => Arc::new(
-                StoredObject::new(key.clone(), at, &Body::new(value.clone())).expect("validated metadata can be read"),
-            ),
+            (Some(value), _) => {
+                Arc::new(StoredObject::new(key.clone(), at, &Body::of(value)).expect("validated metadata can be read"))
+            }
             (None, _) => unreachable!("an operation succeeds only on an object that is or was there"),
         }
     }

@@ -1,6 +1,6 @@
 //! Ordered steps, all or nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Admission, Caller, DeleteOptions, Patch, WriteOptions, namespace,
@@ -87,7 +87,7 @@ impl Admission {
             writes.iter().try_for_each(check_size)?;
             if writes.is_empty() || options.dry_run {
                 let revision = self.inner.store.revision();
-                return Ok(planned.into_iter().map(|p| finish(p, &BTreeMap::new(), &plan, revision)).collect());
+                return Ok(planned.into_iter().map(|p| finish(p, &HashMap::new(), &plan, revision)).collect());
             }
             let commit = Commit {
                 writes,
@@ -166,7 +166,7 @@ enum Gate<'a> {
     Exclusive { _guard: tokio::sync::RwLockWriteGuard<'a, ()> },
 }
 
-fn finish(planned: Planned, written: &BTreeMap<&Key, &Arc<StoredObject>>, plan: &Plan<'_>, revision: Rev) -> StepDone {
+fn finish(planned: Planned, written: &HashMap<&Key, &Arc<StoredObject>>, plan: &Plan<'_>, revision: Rev) -> StepDone {
     let Planned { key, outcome, warnings, gone } = planned;
     let object = written.get(&key).map_or_else(|| plan.object(&key, revision), |object| Arc::clone(object));
     StepDone { object, outcome, warnings, gone }

@@ -191,6 +191,9 @@ impl PartialOrd for KindInfo {
 
 impl Ord for KindInfo {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        if std::ptr::eq(self, other) {
+            return std::cmp::Ordering::Equal;
+        }
         (self.group, self.kind).cmp(&(other.group, other.kind))
     }
 }

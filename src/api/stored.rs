@@ -24,26 +24,35 @@ pub struct Body {
 const OPENING: &str = r#""metadata":{"#;
 
 impl Body {
+    /// Serialises an object, dropping `metadata.resourceVersion`. See [`Body::of`].
+    ///
+    /// # Panics
+    /// As [`Body::of`].
+    pub fn new(object: Value) -> Self {
+        Self::of(&object)
+    }
+
     /// Serialises an object, dropping `metadata.resourceVersion`.
     ///
     /// # Panics
-    /// If `object` has no `metadata` object with at least one field (every stored object has name and uid).
-    pub fn new(mut object: Value) -> Self {
-        let map = object.as_object_mut().expect("an API object is a JSON object");
-        let version = map.shift_remove("apiVersion").unwrap_or_default();
-        let kind = map.shift_remove("kind").unwrap_or_default();
-        let mut metadata = map.shift_remove("metadata").unwrap_or_default();
-        if let Some(fields) = metadata.as_object_mut() {
-            fields.shift_remove("resourceVersion");
+    /// If `object` is no JSON object.
+    pub fn of(object: &Value) -> Self {
+        let map = object.as_object().expect("an API object is a JSON object");
+        let mut json =
+            format!(r#"{{"apiVersion":{},"kind":{},{OPENING}"#, object["apiVersion"], object["kind"]).into_bytes();
+        let splice = json.len();
+        let metadata = map.get("metadata").and_then(Value::as_object).into_iter().flatten();
+        write_fields(&mut json, metadata.filter(|(name, _)| *name != "resourceVersion"));
+        json.push(b'}');
+        let rest = map.iter().filter(|(name, _)| !["apiVersion", "kind", "metadata"].contains(&name.as_str()));
+        let before = json.len();
+        json.push(b',');
+        write_fields(&mut json, rest);
+        if json.len() == before + 1 {
+            json.pop();
         }
-        let rest = object.to_string();
-        let head = format!(r#"{{"apiVersion":{version},"kind":{kind},{OPENING}"#);
-        let metadata = metadata.to_string();
-        let tail = if rest == "{}" { "}" } else { &rest[1..] };
-        let comma = if rest == "{}" { "" } else { "," };
-        let splice = head.len();
-        let json = Bytes::from(format!("{head}{}{comma}{tail}", &metadata[1..]));
-        Self { json, splice }
+        json.push(b'}');
+        Self { json: json.into(), splice }
     }
 
     /// Takes JSON that [`Body::json`] gave out, back from disk.
@@ -72,6 +81,19 @@ impl Body {
         out.extend_from_slice(version.as_bytes());
         out.extend_from_slice(tail);
         out.into()
+    }
+}
+
+/// Fields as they stand in an object, without its braces.
+fn write_fields<'a>(json: &mut Vec<u8>, fields: impl Iterator<Item = (&'a String, &'a Value)>) {
+    let mut wrote = false;
+    for (name, value) in fields {
+        if std::mem::replace(&mut wrote, true) {
+            json.push(b',');
+        }
+        serde_json::to_writer(&mut *json, name).expect("memory takes everything");
+        json.push(b':');
+        serde_json::to_writer(&mut *json, value).expect("memory takes everything");
     }
 }
 

@@ -119,6 +119,19 @@ impl FieldSet {
         }
     }
 
+    /// Takes away every path of `other`.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        self.member &= !other.member;
+        for (element, theirs) in &other.below {
+            if let Some(mine) = self.below.get_mut(element) {
+                mine.subtract(theirs);
+                if mine.is_empty() {
+                    self.below.remove(element);
+                }
+            }
+        }
+    }
+
     /// The paths of either.
     pub fn union(&self, other: &FieldSet) -> FieldSet {
         let mut all = self.clone();
@@ -128,8 +141,9 @@ impl FieldSet {
 
     /// The paths of both.
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
-        let both = self.below.iter().filter_map(|(element, mine)| {
-            let shared = mine.intersection(other.below.get(element)?);
+        let (few, many) = if self.below.len() < other.below.len() { (self, other) } else { (other, self) };
+        let both = few.below.iter().filter_map(|(element, mine)| {
+            let shared = mine.intersection(many.below.get(element)?);
             (!shared.is_empty()).then(|| (element.clone(), shared))
         });
         Self { member: self.member && other.member, below: both.collect() }
@@ -137,14 +151,9 @@ impl FieldSet {
 
     /// The paths that are not in `other`.
     pub fn difference(&self, other: &FieldSet) -> FieldSet {
-        let left = self.below.iter().filter_map(|(element, mine)| {
-            let rest = match other.below.get(element) {
-                Some(theirs) => mine.difference(theirs),
-                None => mine.clone(),
-            };
-            (!rest.is_empty()).then(|| (element.clone(), rest))
-        });
-        Self { member: self.member && !other.member, below: left.collect() }
+        let mut left = self.clone();
+        left.subtract(other);
+        left
     }
 
     /// Every path, as Kubernetes prints it in conflicts: `.spec.env[name="A"].value`.

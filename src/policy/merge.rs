@@ -168,13 +168,13 @@ fn everything_in(shape: &Shape, value: &Value) -> FieldSet {
 pub fn merge(shape: &Shape, live: &Value, applied: &Value) -> Value {
     match (shape, live, applied) {
         (Shape::Object { atomic: false, .. } | Shape::Free, Value::Object(live), Value::Object(applied)) => {
-            let mut merged = live.clone();
-            for (name, value) in applied {
+            let kept = live.iter().map(|(name, live)| {
                 let below = shape.field(name).unwrap_or(&Shape::Free);
-                let value = live.get(name).map_or_else(|| value.clone(), |live| merge(below, live, value));
-                merged.insert(name.clone(), value);
-            }
-            Value::Object(merged)
+                (name, applied.get(name).map_or_else(|| live.clone(), |value| merge(below, live, value)))
+            });
+            let new = applied.iter().filter(|(name, _)| !live.contains_key(*name));
+            let new = new.map(|(name, value)| (name, value.clone()));
+            Value::Object(kept.chain(new).map(|(name, value)| (name.clone(), value)).collect())
         }
         (Shape::List { items, merged }, Value::Array(live), Value::Array(applied)) => {
             match (merged.elements(live), merged.elements(applied)) {

@@ -87,6 +87,18 @@ impl Shape {
         }
     }
 
+    /// True if the schema knows every field: mostly so, and asked without a copy.
+    pub fn knows(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Shape::Object { fields, others, .. }, Value::Object(map)) => map.iter().all(|(name, value)| {
+                let known = fields.get(name).or(others.as_ref());
+                known.is_some_and(|shape| shape.knows(value))
+            }),
+            (Shape::List { items, .. }, Value::Array(list)) => list.iter().all(|item| items.knows(item)),
+            _ => true,
+        }
+    }
+
     /// Takes out every field that the schema does not know, and says which; the first hundred of them.
     pub fn take_unknown(&self, value: &mut Value) -> Vec<Violation> {
         let mut found = Vec::new();
@@ -115,8 +127,23 @@ impl Shape {
     /// Every item of a keyed list or a set that is there twice.
     pub fn duplicates(&self, value: &Value) -> Vec<Violation> {
         let mut found = Vec::new();
-        self.twice(value, &FieldPath::root(), &mut found);
+        if self.repeats(value) {
+            self.twice(value, &FieldPath::root(), &mut found);
+        }
         found
+    }
+
+    /// True if anything is there twice: seldom so, and asked without writing down any path.
+    fn repeats(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Shape::Object { .. }, Value::Object(map)) => {
+                map.iter().any(|(name, value)| self.field(name).is_some_and(|shape| shape.repeats(value)))
+            }
+            (Shape::List { items, merged }, Value::Array(list)) => {
+                merged.repeats(list) || list.iter().any(|item| items.repeats(item))
+            }
+            _ => false,
+        }
     }
 
     fn twice(&self, value: &Value, at: &FieldPath, found: &mut Vec<Violation>) {
@@ -152,6 +179,14 @@ impl ListMerge {
             ListMerge::Set => Some(super::fields::valued(item)),
             ListMerge::Map(keys) => super::fields::keyed(item, keys),
         }
+    }
+
+    fn repeats(&self, list: &[Value]) -> bool {
+        if *self == ListMerge::Atomic || list.len() < 2 {
+            return false;
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        !list.iter().filter_map(|item| self.element(item)).all(|element| seen.insert(element))
     }
 
     /// The elements of every item, or `None` if the list cannot be merged item by item.
