@@ -142,8 +142,10 @@ class Running(Case):
         self.says("Node:", "describe", "pod", pod)
         self.says("Running", "get", "pod", pod, "-o", "wide")
         self.assertEqual(self.field(".status.phase", "pod", pod), "Running")
-        self.ok("delete", "pod", pod, "--wait=false")
-        self.ok("wait", "--for=delete", f"pod/{pod}", "--timeout=60s")
+        uid = self.field(".metadata.uid", "pod", pod)
+        # Another one takes its place under the same name, and `delete` waits for the one it meant.
+        self.says("deleted", "delete", "pod", pod, "--timeout=60s")
+        wait_for("another Pod", lambda: self.ok("get", "pod", pod, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}") not in ["", uid])
 
     def test_scaling_and_waiting(self):
         waiting = self.spawn("get", "app", "web", "-w", "-o", "jsonpath={.status.readyReplicas}{\"\\n\"}")
@@ -168,4 +170,4 @@ class Running(Case):
         wait_for("its events", lambda: f"instance/{name}" in self.ok("get", "events"))
         self.says("Started", "describe", "instance", name)
         if VERSION >= (1, 27):
-            self.says(f"Instance/{name}", "events", "--for", instance)
+            self.says(f"Instance/{name}", "events", "--for", f"instance/{name}")

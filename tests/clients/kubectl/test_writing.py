@@ -182,7 +182,7 @@ class Change(Case):
         self.assertEqual(metadata["labels"], {"team": "a", "everywhere": "yes"})
         self.assertEqual(metadata["annotations"]["note"], "hello")
         self.says("labeled", "label", "namespace", self.namespace, "purpose=test")
-        self.says("annotated", "annotate", "namespace", self.namespace, "purpose=test")
+        self.says("annotate", "annotate", "namespace", self.namespace, "purpose=test")
 
     def test_default_set_verbs_refuse_what_is_not_theirs(self):
         for verb in [["rollout", "status"], ["expose"]]:

@@ -3,6 +3,7 @@
 import base64
 import os
 import signal
+from datetime import datetime, timezone
 
 from kubernetes import client
 
@@ -60,6 +61,8 @@ class Core(Case):
             metadata=client.V1ObjectMeta(name="web.1"), reason="Tested", message="it was tested", type="Normal", count=2,
             involved_object=client.V1ObjectReference(kind="App", api_version="appm.dev/v1", name="web", namespace=self.namespace),
             source=client.V1EventSource(component="python"),
+            # Kubernetes' schema requires it in events.k8s.io, and this client reads no Event without it.
+            event_time=datetime.now(timezone.utc), reporting_component="test.appm.dev/python", reporting_instance="one", action="Testing",
         )
         self.core.create_namespaced_event(self.namespace, body)
         events = self.core.list_namespaced_event(self.namespace, field_selector="involvedObject.name=web,reason=Tested").items
@@ -110,17 +113,17 @@ class Processes(Case):
         self.assertEqual(first.metadata.owner_references[0].kind, "App")
         name = first.metadata.name
         said = lambda **how: self.core.read_namespaced_pod_log(name, self.namespace, **how)
-        self.assertEqual(wait_for("output", said), f"hello from {name}, attempt 0\n")
+        self.assertEqual(wait_for("output", said), f"hello from {name}, attempt 1\n")
         self.assertRegex(said(timestamps=True), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z hello")
         with self.refused(405):
             self.core.patch_namespaced_pod(name, self.namespace, {"metadata": {"labels": {"a": "b"}}})
 
         instances = self.custom.list_namespaced_custom_object(GROUP, VERSION, self.namespace, "instances")["items"]
-        pid = next(i["status"]["process"]["pid"] for i in instances if i["metadata"]["name"] == name)
+        pid = next(i["status"]["state"]["running"]["pid"] for i in instances if i["metadata"]["name"] == name)
         os.kill(pid, signal.SIGKILL)
-        again = f"hello from {name}, attempt 1\n"
+        again = f"hello from {name}, attempt 2\n"
         wait_for("the next attempt's output", lambda: said() == again)
-        self.assertEqual(said(previous=True), f"hello from {name}, attempt 0\n")
+        self.assertEqual(said(previous=True), f"hello from {name}, attempt 1\n")
         restarts = lambda: self.core.read_namespaced_pod(name, self.namespace).status.container_statuses[0].restart_count
         wait_for("a restart that was counted", lambda: restarts() == 1)
 
