@@ -22,7 +22,7 @@ use crate::{
 use super::{
     context::{Context, Selection, Where, instance_log_path, name_of, namespace_of, served},
     error::CliError,
-    follow, resources, screen,
+    follow, resources, screen, steady,
 };
 
 /// Show what processes print
@@ -65,7 +65,7 @@ pub(super) struct LogOptions {
     since: Option<GoDuration>,
     /// Begin each line with its time
     #[arg(long)]
-    timestamps: bool,
+    pub(super) timestamps: bool,
     /// stdout or stderr alone
     #[arg(long, value_name = "STREAM", value_parser = ["stdout", "stderr"])]
     stream: Option<String>,
@@ -75,6 +75,16 @@ impl LogOptions {
     /// The last lines of the present or the previous run.
     pub(super) fn last_lines(lines: u64, previous: bool) -> Self {
         Self { tail: Some(lines), previous, ..Self::default() }
+    }
+
+    /// The query of a follower: lines with their times, from `since` on if it has seen some already.
+    pub(super) fn resumed(&self, since: Option<String>) -> Vec<(&'static str, String)> {
+        let mut query = Self { timestamps: true, ..self.clone() }.query(true);
+        if let Some(since) = since {
+            query.retain(|(name, _)| !matches!(*name, "tailLines" | "sinceSeconds"));
+            query.push(("sinceTime", since));
+        }
+        query
     }
 
     fn query(&self, follow: bool) -> Vec<(&'static str, String)> {
@@ -174,7 +184,10 @@ async fn by_labels(context: &Context, selector: String) -> Result<Sources, CliEr
 
 /// One instance's bytes, untouched.
 async fn raw(context: &Context, namespace: &str, name: &str, args: &LogsArgs) -> Result<(), CliError> {
-    drain(open(context, namespace, name, &args.options, args.follow).await?).await
+    match args.follow {
+        true => drain(steady::follow(context, namespace, name, &args.options).await?).await,
+        false => drain(open(context, namespace, name, &args.options, false).await?).await,
+    }
 }
 
 /// Everything that an instance has printed, untouched.
@@ -188,7 +201,7 @@ pub(super) async fn copy(
     drain(open(context, namespace, name, options, false).await?).await
 }
 
-async fn drain(mut pieces: Pieces) -> Result<(), CliError> {
+async fn drain(mut pieces: BoxStream<'_, Result<Bytes, RequestError>>) -> Result<(), CliError> {
     while let Some(piece) = pieces.next().await {
         let mut out = io::stdout().lock();
         out.write_all(&piece?)?;
@@ -223,7 +236,7 @@ async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Resul
     let mut printer = Printer::new(context, &sources, args.prefix);
     let mut followed: BTreeSet<String> = BTreeSet::new();
     let mut waiting: VecDeque<(String, String)> = sources.instances.into();
-    let mut outputs: SelectAll<BoxStream<'static, Output>> = SelectAll::new();
+    let mut outputs: SelectAll<BoxStream<'_, Output>> = SelectAll::new();
     let growing = sources.growing.is_some();
     let (selector, start) = sources.growing.unwrap_or_default();
     let place = Where::Namespace(context.namespace());
@@ -239,7 +252,7 @@ async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Resul
     let mut options = args.options.clone();
     loop {
         while let Some((namespace, name)) = waiting.pop_front() {
-            match open(context, &namespace, &name, &options, true).await {
+            match steady::follow(context, &namespace, &name, &options).await {
                 Ok(pieces) => {
                     let index = printer.add(&name);
                     let end = futures::stream::once(async move { (index, None) });

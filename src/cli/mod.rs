@@ -7,6 +7,7 @@ mod add;
 mod ages;
 mod api_resources;
 mod apply;
+mod auth;
 mod change;
 mod choice;
 mod columns;
@@ -18,6 +19,7 @@ mod delete;
 mod describe;
 mod diagnostics;
 mod diff;
+mod doctor;
 mod edit;
 mod error;
 mod events;
@@ -41,6 +43,7 @@ mod scale;
 mod screen;
 mod server;
 mod settings;
+mod steady;
 mod stop;
 mod table;
 mod up;
@@ -111,6 +114,12 @@ enum Command {
     Wait(wait::WaitArgs),
     Explain(explain::ExplainArgs),
     ApiResources(api_resources::ApiResourcesArgs),
+    /// List the groups and versions of the API
+    ApiVersions,
+    Auth(auth::AuthArgs),
+    #[command(name = "whoami")]
+    WhoAmI(auth::WhoAmIArgs),
+    Doctor(doctor::DoctorArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Server(server::ServerArgs),
     Version(version::VersionArgs),
@@ -152,6 +161,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Completion(args) => completion::run(&args),
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
+        Command::ApiVersions => api_resources::versions(),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &global),
         Command::Server(args) => server::run(args, &global),
         Command::Up(args) => up::run(args, &global),
@@ -187,10 +197,14 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Label(args) => label::run(args, &context, label::LABELS).await,
             Command::Annotate(args) => label::run(args, &context, label::ANNOTATIONS).await,
             Command::Wait(args) => wait::run(args, &context).await,
+            Command::Auth(args) => auth::run(args, &context).await,
+            Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
+            Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)
             | Command::Explain(_)
             | Command::ApiResources(_)
+            | Command::ApiVersions
             | Command::Kubeconfig(_)
             | Command::Server(_)
             | Command::Up(_)
@@ -235,6 +249,17 @@ mod tests {
             "appm ls -a web -o",
             "appm scale app/web --replicas=3",
             "appm stop web",
+            "appm get apps --sort-by=.metadata.name -L tier --chunk-size=500 -o custom-columns=N:.metadata.name",
+            "appm patch app web --type=json -p []",
+            "appm label app web a=b c- --overwrite",
+            "appm annotate apps --all a=b",
+            "appm diff -R -f dir",
+            "appm edit app/web -o json",
+            "appm create secret generic s --from-literal=a=b --dry-run=client -o yaml",
+            "appm replace --force -f a.yaml",
+            "appm apply -f dir --prune -l a=b --prune-allowlist=appm.dev/v1/App",
+            "appm delete app web --now --no-wait",
+            "appm auth can-i create apps",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

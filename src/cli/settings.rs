@@ -118,7 +118,7 @@ fn usual_data_dir() -> PathBuf {
     base.unwrap_or_else(|| PathBuf::from(".")).join("appm")
 }
 
-fn read_kubeconfig(file: &Path) -> Result<HttpsEndpoint, CliError> {
+pub(super) fn read_kubeconfig(file: &Path) -> Result<HttpsEndpoint, CliError> {
     let text = fs::read_to_string(file).map_err(|e| CliError::io(&format!("cannot read {}", file.display()), &e))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     from_kubeconfig(&text, folder)

@@ -108,6 +108,36 @@ impl Goal {
         }
     }
 
+    /// What stands in the way, for whoever waited in vain.
+    fn state_of(&self, object: &Value) -> String {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match self {
+            Goal::Create => "is not there".to_owned(),
+            Goal::Delete if object["metadata"]["deletionTimestamp"].is_null() => {
+                "is there, and nobody deletes it".to_owned()
+            }
+            Goal::Delete => {
+                let held = &object["metadata"]["finalizers"];
+                let held = held.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
+                if held.is_empty() { "is going".to_owned() } else { format!("is going, and held by {held}") }
+            }
+            Goal::Path { path, .. } => {
+                let found: Vec<String> = path.find(object).into_iter().map(jsonpath::plain).collect();
+                if found.is_empty() { "has nothing there".to_owned() } else { format!("has {}", found.join(" ")) }
+            }
+            Goal::Condition { kind, .. } => {
+                let conditions = at(object, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
+                let named = |c: &&Value| c["type"].as_str().is_some_and(|t| t.eq_ignore_ascii_case(kind));
+                match conditions.iter().find(named) {
+                    None => format!("has no condition {kind}"),
+                    Some(c) => {
+                        format!("has {kind}={} ({}): {}", text(&c["status"]), text(&c["reason"]), text(&c["message"]))
+                    }
+                }
+            }
+        }
+    }
+
     fn done_word(&self) -> &'static str {
         match self {
             Goal::Delete => "gone",
@@ -119,6 +149,7 @@ impl Goal {
 
 pub(super) async fn run(args: WaitArgs, context: &Context) -> Result<(), CliError> {
     let mut waits = Vec::new();
+    let mut awaited = Vec::new();
     for Target { served, mut names } in resources::targets(&args.words)? {
         let listed = args.all || !args.selection.is_empty();
         if names.is_empty() && !listed {
@@ -128,6 +159,7 @@ pub(super) async fn run(args: WaitArgs, context: &Context) -> Result<(), CliErro
         if listed {
             names = context.list(served, context.place(false), &args.selection).await?.1.iter().map(name_of).collect();
         }
+        awaited.extend(names.iter().map(|name| (served, name.clone())));
         waits.extend(names.into_iter().map(|name| until(context, served, name, &args)));
     }
     let limit = args.timeout.0.max(std::time::Duration::from_millis(1));
@@ -135,7 +167,18 @@ pub(super) async fn run(args: WaitArgs, context: &Context) -> Result<(), CliErro
     let limit = if args.timeout.0.is_zero() { std::time::Duration::from_secs(10) } else { limit };
     match tokio::time::timeout(limit, try_join_all(waits)).await {
         Ok(done) => done.map(|_| ()),
-        Err(_) => Err(CliError::new(Exit::Timeout, format!("not so after {}", args.timeout))),
+        Err(_) => {
+            let mut error = CliError::new(Exit::Timeout, format!("not so after {}", args.timeout));
+            for (served, name) in awaited {
+                if let Ok(object) = context.get(served, context.namespace(), &name).await
+                    && !args.what.reached(&object)
+                {
+                    let line = format!("  {} {}", qualified(served, &name), args.what.state_of(&object));
+                    error.details.push(screen::harmless(&line));
+                }
+            }
+            Err(error)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod declared;
 mod objects;
 mod up;
 

@@ -136,7 +136,7 @@ async fn waiting_ends_with_the_goal_or_with_exit_code_124() {
         "app.appm.dev/web condition met\n"
     );
     let late = appm(&api, "wait app/web --for=condition=Ready --timeout=50ms").await.fails(124);
-    assert!(late.contains("50ms"), "{late}");
+    assert!(late.contains("50ms") && late.contains("app.appm.dev/web has no condition Ready"), "{late}");
     let (waited, scaled) = tokio::join!(
         appm(&api, "wait app web --for=jsonpath={.spec.replicas}=4 --timeout=30s"),
         appm(&api, "scale web --replicas=4"),
