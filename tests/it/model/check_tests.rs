@@ -45,7 +45,7 @@ fn edit(path: &str, value: &str) -> Change {
 }
 
 fn put(mark: &str, version: u64) -> Change {
-    Change::Put { fields: fields(mark, "red"), version: Some(version), uid: None, body: None }
+    Change::Put { fields: fields(mark, "red"), version: Some(version), uid: None, body: None, strict: true }
 }
 
 fn record(begin: u64, op: Op, answer: Option<(u16, Value)>) -> Record {

@@ -29,7 +29,7 @@ use crate::harness::{Dice, World, setting, wait_for};
 const CLIENTS: usize = 6;
 const WATCHERS: usize = 5;
 /// How many requests each client makes in a round.
-const OPERATIONS: u64 = 120;
+const OPERATIONS: u64 = 80;
 
 /// One run against a server of its own, which is killed so many times in the middle.
 fn round(seed: u64, kills: u64) {

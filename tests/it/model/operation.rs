@@ -314,11 +314,11 @@ impl Lot {
                 }
                 let State { mut fields, revision, uid, .. } = State::of(&body);
                 fields.retain(|path, _| !path.starts_with("status."));
-                Change::Put { fields, version: Some(revision), uid: Some(uid), body: Some(Sent(body)) }
+                Change::Put { fields, version: Some(revision), uid: Some(uid), body: Some(Sent(body)), strict: true }
             }
             _ => {
-                let version = self.version(key, 2);
-                Change::Put { fields: self.fields(&manager), version, uid: None, body: None }
+                let version = self.version(key, 1).filter(|_| !self.one_in(8));
+                Change::Put { fields: self.fields(&manager), version, uid: None, body: None, strict: true }
             }
         }
     }
@@ -375,7 +375,9 @@ impl Lot {
             let change = match self.dice.below(10) {
                 0..6 => self.apply(&key, &manager),
                 6 => Change::Create(self.fields(&manager)),
-                7 | 8 => Change::Put { fields: self.fields(&manager), version: None, uid: None, body: None },
+                7 | 8 => {
+                    Change::Put { fields: self.fields(&manager), version: None, uid: None, body: None, strict: false }
+                }
                 _ => self.delete(&key),
             };
             steps.push((key, change));

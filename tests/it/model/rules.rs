@@ -17,6 +17,8 @@ pub(super) enum Change {
         version: Option<u64>,
         uid: Option<String>,
         body: Option<Sent>,
+        /// True for a PUT, which must name the revision that it replaces; the update of a transaction need not.
+        strict: bool,
     },
     /// A merge patch or a JSON patch.
     Edit {
@@ -82,9 +84,12 @@ pub(super) fn outcome(live: Option<&State>, change: &Change, manager: &str) -> O
         (None, Change::Apply { fields, .. }) => made(fields, manager, "Apply"),
         (None, _) => Outcome::Refused("NotFound"),
         (Some(_), Change::Create(_)) => Outcome::Refused("AlreadyExists"),
-        (Some(live), Change::Put { fields, version, uid, .. }) => {
+        (Some(live), Change::Put { fields, version, uid, strict, .. }) => {
             if misses(live, version, uid) {
                 return CONFLICT;
+            }
+            if *strict && version.is_none() {
+                return Outcome::Refused("Invalid");
             }
             let mut fields = fields.clone();
             fields.retain(|path, _| !path.starts_with("status."));
