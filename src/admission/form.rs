@@ -17,6 +17,9 @@ use crate::{
     policy::shape::Shape,
 };
 
+/// Mistakes that are told, and looked behind: to repair each of a million would take for ever.
+const MOST_TOLD: usize = 100;
+
 /// The compiled form of one thing that is served.
 pub(super) struct Form {
     /// How it is merged.
@@ -63,7 +66,10 @@ impl Form {
             return found;
         }
         let mut repaired = None;
-        for error in self.validator.iter_errors(new) {
+        for (told, error) in self.validator.iter_errors(new).enumerate() {
+            if told >= MOST_TOLD {
+                return found;
+            }
             found.extend(explain(&error, kind));
             take_out(repaired.get_or_insert_with(|| new.clone()), error.instance_path().as_str());
         }

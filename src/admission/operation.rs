@@ -447,6 +447,7 @@ impl Context<'_> {
     /// Everything that is wrong with an object.
     fn judge(&self, form: &Form, kind: &KindInfo, new: &Value, live: Option<&Value>) -> Vec<Violation> {
         let mut found = metadata::violations(new, live);
+        found.truncate(MOST_VIOLATIONS);
         let schema = form.violations(kind, new, live);
         let known: Vec<FieldPath> = found.iter().map(|v| v.path.clone()).collect();
         found.extend(schema.into_iter().filter(|v| !known.contains(&v.path)));

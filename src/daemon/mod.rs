@@ -32,7 +32,7 @@ use crate::{
     controllers::{self, namespace::NamespaceController},
     drivers::process::{ConnectError, ProcessDriver},
     runtime::{self, EventRecorder},
-    server::{self, Foundation, Readiness, RunningServer, ServerConfig},
+    server::{self, Bounds, Foundation, Readiness, RunningServer, ServerConfig},
     store::{Limits, OpenError, Sqlite, Store},
 };
 
@@ -120,7 +120,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         readiness: readiness.clone(),
         stop: stopper(stop),
     };
-    let config = ServerConfig { data_dir: data_dir.clone(), listen: settings.listen, hostname: facts.name.clone() };
+    let config = ServerConfig {
+        data_dir: data_dir.clone(),
+        listen: settings.listen,
+        hostname: facts.name.clone(),
+        bounds: Bounds::default(),
+    };
     // Before the keeper: a port that is taken leaves no keeper behind.
     let server = server::start(config, foundation).await?;
     let driver = match ProcessDriver::connect(&data_dir, settings.exe).await {

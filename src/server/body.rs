@@ -2,14 +2,15 @@
 
 use std::{fmt, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use serde::{
     Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
+use super::bounds::{Taken, Turnstile};
 use crate::{
     api::{FieldPath, Reason, Status},
     policy::json_patch::MAX_DEPTH,
@@ -19,34 +20,52 @@ use crate::{
 pub(super) const OBJECT_LIMIT: usize = 3 * 1024 * 1024;
 /// The largest transaction.
 pub(super) const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
-/// How long a client may take to send a body.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the rest of a body that is too large is waited for.
 const SWALLOWING: Duration = Duration::from_secs(5);
 
-/// Reads a whole body.
+/// Reads a whole body, and takes room for it.
 ///
 /// # Errors
-/// 413 if it is longer than `limit`, 400 if the client breaks off, 504 if it dawdles.
-pub(super) async fn read<B>(mut body: B, limit: usize) -> Result<Bytes, Status>
+/// 413 if it is longer than `limit`, 429 if there is no room, 400 if the client breaks off, 504 if it dawdles.
+pub(super) async fn read<B>(mut body: B, limit: usize, turnstile: &Turnstile) -> Result<(Bytes, Taken), Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let patience = turnstile.bounds().body;
+    let read = match tokio::time::timeout(patience, take_in(&mut body, limit, turnstile)).await {
+        Ok(read) => read,
+        Err(_) => return Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
+    };
+    if read.as_ref().is_err_and(|e| matches!(e.reason, Reason::RequestEntityTooLarge | Reason::TooManyRequests)) {
+        swallow(&mut body).await;
+    }
+    read
+}
+
+async fn take_in<B>(body: &mut B, limit: usize, turnstile: &Turnstile) -> Result<(Bytes, Taken), Status>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let too_large = || Status::too_large(format!("Request entity too large: limit is {limit}"));
     if body.size_hint().lower() > limit as u64 {
-        swallow(&mut body).await;
         return Err(too_large());
     }
-    match tokio::time::timeout(PATIENCE, Limited::new(&mut body, limit).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => {
-            swallow(&mut body).await;
-            Err(too_large())
+    let (mut whole, mut taken) = (BytesMut::new(), Taken::default());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Status::bad_request("the request's body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(too_large());
         }
-        Ok(Err(_)) => Err(Status::bad_request("the request's body broke off")),
-        Err(_) => Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
+        turnstile.room(&mut taken, data.len())?;
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok((data, taken));
+        }
+        whole.extend_from_slice(&data);
     }
+    Ok((whole.freeze(), taken))
 }
 
 /// Takes in what a client still sends, within bounds: many read no answer before they have sent everything, and take a
@@ -85,9 +104,9 @@ pub(super) enum Syntax {
     Yaml,
 }
 
-/// Most values in a body about one object; a transaction may have ten times as many. A value takes 20 to 100 bytes of
+/// Most values and keys in a body about one object; a transaction may have ten times as many. A value takes 20 to 100 bytes of
 /// memory where it takes two in the text, so the text's length alone would bound nothing.
-const MOST_VALUES: usize = 250_000;
+pub(super) const MOST_VALUES: usize = 250_000;
 /// A text counts as one value more for every so many bytes: YAML's aliases repeat long ones in few.
 const TEXT_AS_VALUE: usize = 64;
 /// Doubled keys that are told.
@@ -264,6 +283,7 @@ impl<'de> Visitor<'de> for Checked<'_> {
         self.container()?;
         let mut all = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
+            self.count(name.len())?;
             let trail = Trail::Field(self.at, &name);
             if all.contains_key(&name) && self.notes.repeated.len() < MOST_REPEATED {
                 let path = trail.path();
@@ -283,6 +303,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::server::Bounds;
+
+    fn turnstile() -> Turnstile {
+        Turnstile::new(Bounds::default())
+    }
 
     #[test]
     fn duplicate_keys_are_noted_with_their_path() {
@@ -323,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_beyond_the_limit_is_refused() {
         let body = http_body_util::Full::new(Bytes::from(vec![b' '; 11]));
-        assert_eq!(read(body, 10).await.expect_err("too long").reason, Reason::RequestEntityTooLarge);
+        assert_eq!(read(body, 10, &turnstile()).await.expect_err("too long").reason, Reason::RequestEntityTooLarge);
     }
 
     #[tokio::test]
@@ -334,7 +359,7 @@ mod tests {
             let frame = hyper::body::Frame::data(Bytes::from_static(b"x"));
             std::task::Poll::Ready((left > 0).then_some(Ok::<_, std::io::Error>(frame)))
         });
-        let refused = read(http_body_util::StreamBody::new(frames), 3).await.expect_err("too long");
+        let refused = read(http_body_util::StreamBody::new(frames), 3, &turnstile()).await.expect_err("too long");
         assert_eq!((refused.reason, left), (Reason::RequestEntityTooLarge, 0));
     }
 }

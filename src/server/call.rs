@@ -1,13 +1,17 @@
 //! One request after the door: who asks, with which parameters, for which form, with which body.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, body::Incoming, header};
 
 use super::{
     accept::{self, Encoding, Form, MediaType},
     body::{self, OBJECT_LIMIT, Parsed, Syntax},
+    bounds::Taken,
     protobuf,
     query::Params,
+    state::State,
 };
 use crate::{
     admission::{Caller, FieldValidation, WriteOptions},
@@ -26,6 +30,10 @@ pub(super) struct Call {
     pub who: Identity,
     pub request_id: String,
     pub body: Incoming,
+    pub state: Arc<State>,
+    /// Room for the body, and a seat, once it is read.
+    #[allow(dead_code, reason = "held, not read")]
+    pub taken: [Taken; 2],
 }
 
 /// How a body says that it is written.
@@ -105,12 +113,14 @@ impl Call {
         }
     }
 
-    /// The bytes of the body.
+    /// The bytes of the body. From then on the request has a seat.
     ///
     /// # Errors
-    /// 413 if there are more than `limit`.
-    pub(super) async fn bytes(&mut self, limit: usize) -> Result<Bytes, Status> {
-        body::read(&mut self.body, limit).await
+    /// 413 if there are more than `limit`, 429 if there is no room.
+    async fn bytes(&mut self, limit: usize) -> Result<Bytes, Status> {
+        let (bytes, room) = body::read(&mut self.body, limit, &self.state.turnstile).await?;
+        self.taken = [room, self.state.turnstile.seat(bytes.len()).await?];
+        Ok(bytes)
     }
 
     /// The body, parsed; `None` if it is empty.

@@ -98,7 +98,16 @@ async fn route(
         Some(Target::Document(path)) => documents::answer(state, path, &head.method, &head.headers),
         Some(Target::Resource(resource)) => {
             let request_id = request_id.to_owned();
-            let call = Call { method: head.method, params, headers: head.headers, who, request_id, body };
+            let call = Call {
+                method: head.method,
+                params,
+                headers: head.headers,
+                who,
+                request_id,
+                body,
+                state: state.clone(),
+                taken: Default::default(),
+            };
             objects(state, call, &resource, labels).await
         }
     }
@@ -255,8 +264,13 @@ async fn whole(
     let target = write::target(served, resource, None);
     let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
     match verb {
-        "get" => read::get(state, &call, served, &resource.key(served)).await,
-        "list" => read::list(state, &call, served, resource).await,
+        "get" | "list" => {
+            let _seat = state.turnstile.seat(0).await?;
+            match verb {
+                "get" => read::get(state, &call, served, &resource.key(served)).await,
+                _ => read::list(state, &call, served, resource).await,
+            }
+        }
         "watch" => watch::watch(state, &call, served, resource).await,
         // What is made or deleted must be in a namespace.
         _ if everywhere => Err(not_allowed()),

@@ -13,7 +13,9 @@
 
 mod accept;
 mod body;
+mod bounds;
 mod call;
+mod connection;
 mod console;
 mod delete;
 mod discovery;
@@ -57,6 +59,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use bounds::Bounds;
 pub use health::Readiness;
 pub use logs::{LogPieces, LogQuery, LogSource, LogStream};
 pub use pki::PkiError;
@@ -72,6 +75,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The machine's name, for the certificate.
     pub hostname: String,
+    /// How much clients can take of memory and patience.
+    pub bounds: Bounds,
 }
 
 /// What the server stands on.
@@ -156,6 +161,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         pages: pages::Pages::default(),
         lines: lines::Lines::default(),
         documents: openapi::Documents::default(),
+        turnstile: bounds::Turnstile::new(config.bounds),
         stopping: stopping.clone(),
     });
     let doors = listen::Doors { tcp, unix, tls: pki.tls, owner };

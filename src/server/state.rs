@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Readiness, StopSink,
+    bounds::Turnstile,
     lines::Lines,
     logs::LogSource,
     metrics::{Census, Metrics},
@@ -37,6 +38,7 @@ pub(super) struct State {
     pub pages: Pages,
     pub lines: Lines,
     pub documents: Documents,
+    pub turnstile: Turnstile,
     /// Cancelled when the server stops: watches end.
     pub stopping: CancellationToken,
 }

@@ -1,10 +1,10 @@
 //! `POST /apis/appm.dev/v1/transactions`: several changes, all or nothing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     accept::Encoding,
-    body::{Parsed, TRANSACTION_LIMIT},
+    body::{MOST_VALUES, Parsed, TRANSACTION_LIMIT},
     call::Call,
     respond::{self, Answer},
     state::State,
@@ -30,6 +30,11 @@ async fn read(call: &mut Call) -> Result<Transaction, Status> {
     if let Some(path) = duplicates.first() {
         return Err(Status::bad_request(format!("strict decoding error: duplicate field \"{path}\"")));
     }
+    for operation in value["operations"].as_array().into_iter().flatten() {
+        if count(&operation["object"]) > MOST_VALUES {
+            return Err(Status::too_large(format!("an object of the transaction has more than {MOST_VALUES} values")));
+        }
+    }
     let mut transaction: Transaction = serde_path_to_error::deserialize(value)
         .map_err(|e| Status::bad_request(format!("the body is not a Transaction: {}: {}", e.path(), e.inner())))?;
     transaction.dry_run |= call.params.dry_run("Transaction")?;
@@ -38,6 +43,15 @@ async fn read(call: &mut Call) -> Result<Transaction, Status> {
         transaction.field_manager = call.caller().manager;
     }
     Ok(transaction)
+}
+
+/// The values and keys of a value.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(|value| 1 + count(value)).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 fn answer(revision: Rev, done: &[Done]) -> Vec<u8> {

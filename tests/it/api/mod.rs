@@ -14,7 +14,7 @@ use appm::{
     api::{Kind, Namespace},
     auth::Identity,
     clock::{SharedClock, System},
-    server::{self, Foundation, LogQuery, Readiness, RunningServer, ServerConfig},
+    server::{self, Bounds, Foundation, LogQuery, Readiness, RunningServer, ServerConfig},
     store::{Limits, Memory, Store},
 };
 use bytes::Bytes;
@@ -90,6 +90,11 @@ impl Api {
     pub(crate) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits::default();
         change(&mut limits);
+        Self::open(limits, Bounds::default()).await
+    }
+
+    /// A server with its limits.
+    pub(crate) async fn open(limits: Limits, bounds: Bounds) -> Self {
         let clock: SharedClock = Arc::new(System);
         let store = Store::open(Memory::new().engine(), clock.clone(), limits).await.unwrap();
         let admission = Admission::new(store, clock.clone());
@@ -103,6 +108,7 @@ impl Api {
             data_dir: dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             hostname: "test-host".to_owned(),
+            bounds,
         };
         let on =
             Foundation { admission, clock, logs: fake_logs(), readiness: readiness.clone(), stop: Arc::new(|_| {}) };
@@ -115,7 +121,7 @@ impl Api {
     }
 
     /// Sends a request over the socket; the answer's body is still to be read.
-    pub(crate) async fn open(
+    pub(crate) async fn request(
         &self,
         method: Method,
         path: &str,
@@ -139,7 +145,7 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
-        let (head, body) = self.open(method, path, headers, body).await.into_parts();
+        let (head, body) = self.request(method, path, headers, body).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Reply { code: head.status.as_u16(), headers: head.headers, body }
     }

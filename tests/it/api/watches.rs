@@ -17,7 +17,7 @@ struct Lines {
 
 impl Lines {
     async fn open(api: &Api, query: &str, accept: &str) -> Self {
-        let reply = api.open(Method::GET, &format!("{APPS}?watch=true&{query}"), &[("accept", accept)], "").await;
+        let reply = api.request(Method::GET, &format!("{APPS}?watch=true&{query}"), &[("accept", accept)], "").await;
         assert_eq!(reply.status(), 200);
         Self { body: reply.into_body(), rest: Vec::new() }
     }

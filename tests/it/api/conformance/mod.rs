@@ -2,6 +2,7 @@
 
 mod apply;
 mod deletes;
+mod hostile;
 mod http;
 mod lists;
 mod options;
