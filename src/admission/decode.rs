@@ -11,7 +11,7 @@ use super::{
     operation::{Action, Context, Refusal, Step},
     scale,
 };
-use crate::api::{GROUP, Problem, Status, Subresource, Violation};
+use crate::api::{Problem, Status, Subresource, Violation};
 
 /// A body in its stored form, as far as it could be understood.
 pub(super) struct Decoded {
@@ -66,7 +66,7 @@ impl Context<'_> {
         let repeated = self.repeated.iter().map(|path| Violation::new(path.clone(), Problem::Repeated, ""));
         let found: Vec<Violation> = repeated.chain(unknown).collect();
         // A status is written by programs, which Kubernetes has taught that what a schema does not know is dropped.
-        let by_hand = step.kind().group == GROUP && step.subresource != Some(Subresource::Status);
+        let by_hand = !step.kind().is_kubernetes_own() && step.subresource != Some(Subresource::Status);
         let default = if by_hand { FieldValidation::Strict } else { FieldValidation::Warn };
         match self.field_validation.unwrap_or(default) {
             FieldValidation::Strict => (found, Vec::new()),

@@ -121,6 +121,8 @@ pub enum Patch {
     Json(serde_json::Value),
     /// RFC 7386.
     Merge(serde_json::Value),
+    /// Kubernetes' strategic merge patch; for Kubernetes' own kinds only.
+    Strategic(serde_json::Value),
     /// Server-side apply.
     Apply {
         /// The fields that the caller wants.

@@ -33,8 +33,19 @@ pub(super) fn admits(namespace: Option<&Value>, object: &Key) -> Result<(), Stat
 
 /// What Kubernetes writes into a new namespace.
 pub(super) fn prepare(object: &mut Value) {
-    object["spec"] = json!({"finalizers": [FINALIZER]});
+    let asked = object["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let others = asked.into_iter().filter(|name| name != FINALIZER);
+    let finalizers: Vec<Value> = others.chain([json!(FINALIZER)]).collect();
+    object["spec"] = json!({"finalizers": finalizers});
     object["status"] = json!({"phase": "Active"});
+}
+
+/// What only `/finalize` changes.
+pub(super) fn keep_finalizers(object: &mut Value, live: &Value) {
+    match live.get("spec") {
+        Some(spec) => object["spec"] = spec.clone(),
+        None => drop(object.as_object_mut().and_then(|map| map.shift_remove("spec"))),
+    }
 }
 
 /// Marks a namespace that is going.

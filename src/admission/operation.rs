@@ -18,11 +18,11 @@ use super::{
 use crate::{
     api::{
         Cause, FOREGROUND_FINALIZER, FieldPath, Key, Kind, KindInfo, Namespace, ORPHAN_FINALIZER, Outcome,
-        Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, Violation,
+        Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, Violation, at,
     },
     auth::{self, Attributes},
     clock::{Clock, name_suffix},
-    policy::{json_patch, merge::merge_patch},
+    policy::{json_patch, merge::merge_patch, shape::Shape, strategic},
     store::Store,
 };
 
@@ -84,6 +84,32 @@ impl From<Status> for Refusal {
     }
 }
 
+/// Why a patch was not applied.
+enum Unpatched {
+    /// It makes no sense on any object.
+    Senseless(String),
+    /// It would make too much.
+    TooLong(String),
+    /// It does not fit this one.
+    Unfit(String),
+}
+
+impl From<json_patch::PatchError> for Unpatched {
+    fn from(error: json_patch::PatchError) -> Self {
+        match error {
+            json_patch::PatchError::Malformed(_) => Self::Senseless(error.to_string()),
+            json_patch::PatchError::TooLong(_) => Self::TooLong(error.to_string()),
+            error => Self::Unfit(error.to_string()),
+        }
+    }
+}
+
+impl From<strategic::StrategicError> for Unpatched {
+    fn from(error: strategic::StrategicError) -> Self {
+        Self::Senseless(error.to_string())
+    }
+}
+
 /// What every step of a transaction shares.
 pub(super) struct Context<'a> {
     pub(super) store: &'a Store,
@@ -111,6 +137,7 @@ impl Step {
             None => "",
             Some(Subresource::Status) => "status",
             Some(Subresource::Scale) => "scale",
+            Some(Subresource::Finalize) => "finalize",
         }
     }
 
@@ -155,7 +182,7 @@ impl Context<'_> {
             Action::Create(body) => self.create(step, body, plan),
             Action::Update { body, versioned } => self.update(step, body.clone(), *versioned, plan),
             Action::Patch(Patch::Json(patch)) => {
-                let patched = self.patched(step, plan, |target| json_patch::apply(target, patch))?;
+                let patched = self.patched(step, plan, |target| Ok(json_patch::apply(target, patch)?))?;
                 self.update(step, patched, false, plan)
             }
             Action::Patch(Patch::Merge(patch)) => {
@@ -166,6 +193,18 @@ impl Context<'_> {
                     merge_patch(target, patch);
                     Ok(())
                 })?;
+                self.update(step, patched, false, plan)
+            }
+            Action::Patch(Patch::Strategic(patch)) => {
+                if !step.kind().is_kubernetes_own() {
+                    let message = format!("{} has no strategic merge patch", step.kind().qualified());
+                    return Err(Status::new(Reason::UnsupportedMediaType, message).into());
+                }
+                let shape = match step.subresource {
+                    Some(Subresource::Scale) => &Shape::Free,
+                    _ => &*form::of(step.served).shape,
+                };
+                let patched = self.patched(step, plan, |target| Ok(strategic::apply(shape, target, patch)?))?;
                 self.update(step, patched, false, plan)
             }
             Action::Patch(Patch::Apply { object, force }) => self.apply(step, object, *force, plan),
@@ -234,6 +273,7 @@ impl Context<'_> {
         let mut violations = unknown;
         violations.extend(name_violation(&object));
         violations.extend(self.judge(form, kind, &object, None));
+        violations.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&object, None)));
         refuse(key, violations)?;
         object["metadata"]["managedFields"] = managers.to_value();
         plan.put(key, object, false);
@@ -245,16 +285,16 @@ impl Context<'_> {
         &self,
         step: &Step,
         plan: &mut Plan<'_>,
-        patch: impl FnOnce(&mut Value) -> Result<(), json_patch::PatchError>,
+        patch: impl FnOnce(&mut Value) -> Result<(), Unpatched>,
     ) -> Result<Value, Refusal> {
         let key = step.key();
         let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?;
         let mut target = shown(step, live).into_owned();
         patch(&mut target).map_err(|error| match error {
-            json_patch::PatchError::Malformed(_) => Status::bad_request(error.to_string()),
-            json_patch::PatchError::TooLong(_) => Status::too_large(error.to_string()),
-            error => {
-                let violation = Violation::new(FieldPath::of("patch"), Problem::Invalid, error.to_string());
+            Unpatched::Senseless(why) => Status::bad_request(why),
+            Unpatched::TooLong(why) => Status::too_large(why),
+            Unpatched::Unfit(why) => {
+                let violation = Violation::new(FieldPath::of("patch"), Problem::Invalid, why);
                 Status::invalid(key.kind, &key.name, &[violation])
             }
         })?;
@@ -283,6 +323,7 @@ impl Context<'_> {
         let mut managers = Managers::after_write(&new, &live);
         let api_version = key.kind.api_version();
         managers.update(&form::stored(key.kind).shape, &live, &new, self.writer(step, &api_version));
+        decoded.unknown.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&new, Some(&live))));
         self.replace(&key, &live, new, managers, decoded, plan)
     }
 
@@ -314,6 +355,9 @@ impl Context<'_> {
             _ if key.kind.has(Subresource::Status) => remove_field(&mut applied, "status"),
             _ => {}
         }
+        if key.kind.has(Subresource::Finalize) {
+            remove_field(&mut applied, "spec");
+        }
         let form = form::stored(key.kind);
         let api_version = key.kind.api_version();
         let writer = self.writer(step, &api_version);
@@ -324,6 +368,7 @@ impl Context<'_> {
             .map_err(|conflicts| conflict_status(&key, &conflicts))?;
         metadata::keep(&mut new, &live);
         (key.kind.defaults)(&mut new);
+        decoded.unknown.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&new, Some(&live))));
         self.replace(&key, &live, new, managers, decoded, plan)
     }
 
@@ -457,6 +502,11 @@ impl Context<'_> {
 
 /// The live object with the part that may be written through a subresource taken from `body`.
 fn put_part(live: &Value, mut body: Value, kind: &KindInfo, subresource: Option<Subresource>) -> Value {
+    if subresource == Some(Subresource::Finalize) {
+        let mut new = live.clone();
+        new["spec"]["finalizers"] = at(&body, &["spec", "finalizers"]).clone();
+        return new;
+    }
     if !kind.has(Subresource::Status) {
         return body;
     }
@@ -474,6 +524,9 @@ fn put_part(live: &Value, mut body: Value, kind: &KindInfo, subresource: Option<
     match status {
         Some(status) => new["status"] = status,
         None => remove_field(&mut new, "status"),
+    }
+    if kind.has(Subresource::Finalize) {
+        namespace::keep_finalizers(&mut new, live);
     }
     new
 }

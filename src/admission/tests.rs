@@ -398,15 +398,129 @@ async fn scaling_changes_replicas_and_nothing_else() {
 async fn views_are_written_in_their_own_words() {
     let world = World::new().await;
     let view = kinds::find_view("events.k8s.io", "v1", "events").expect("a view");
-    let body =
-        json!({"metadata": {"name": "e"}, "regarding": {"name": "web"}, "note": "n", "reason": "R", "type": "Normal"});
+    let time = "2026-01-01T00:00:00.000001Z";
+    let body = json!({
+        "metadata": {"name": "e"}, "regarding": {"name": "web"}, "note": "n", "reason": "R", "type": "Normal",
+        "eventTime": time, "reportingController": "example.com/c", "reportingInstance": "c-1", "action": "Run",
+    });
     let options = WriteOptions::default();
     let made = world.admission.create(&world.caller, view, "default", body, &options).await.expect("made");
     assert_eq!(made.object.value()["involvedObject"]["name"], "web");
     let target = Target { served: view, namespace: "default", name: "e", subresource: None };
     let patch = Patch::Merge(json!({"note": "other"}));
+    let refused = world.admission.patch(&world.caller, &target, patch, &options).await.expect_err("it is said");
+    assert_eq!(fields(&refused.details.causes), ["message"]);
+    let patch = Patch::Strategic(json!({"series": {"count": 2, "lastObservedTime": time}}));
     let patched = world.admission.patch(&world.caller, &target, patch, &options).await.expect("patched");
-    assert_eq!(patched.object.value()["message"], "other");
+    assert_eq!(patched.object.value()["series"], json!({"count": 2, "lastObservedTime": time}));
+}
+
+#[tokio::test]
+async fn secrets_keep_their_values_out_of_errors() {
+    let world = World::new().await;
+    let body = json!({
+        "metadata": {"name": "s"}, "type": "kubernetes.io/dockerconfigjson", "immutable": "hunter2",
+        "data": {".dockerconfigjson": "aHVudGVyMg==", "bad": "hunter2?", "odd": ["hunter2"]},
+        "stringData": {"number": {"a": "hunter2"}},
+    });
+    let refused = world.create("secret", body).await.expect_err("nothing in it is right");
+    assert!(!refused.to_json().to_string().contains("unter2"), "{refused:?}");
+    assert_eq!(
+        fields(&refused.details.causes),
+        ["immutable", "data.odd", "stringData.number", "data[bad]", "data[.dockerconfigjson]"]
+    );
+}
+
+#[tokio::test]
+async fn string_data_is_written_by_every_verb_and_never_shown() {
+    let world = World::new().await;
+    let key = Key::new(served("secret").kind, "default", "s");
+    let now = || world.admission.get(&world.caller, &key).expect("it is there").value();
+    let made =
+        world.create("secret", json!({"metadata": {"name": "s"}, "stringData": {"a": "1"}})).await.expect("made");
+    assert_eq!((&made["data"], &made["type"]), (&json!({"a": "MQ=="}), &json!("Opaque")));
+    let at_secret = target("secret", "s");
+    for (patch, expected) in [
+        (Patch::Merge(json!({"stringData": {"b": "2"}})), json!({"a": "MQ==", "b": "Mg=="})),
+        (Patch::Strategic(json!({"stringData": {"b": "3"}})), json!({"a": "MQ==", "b": "Mw=="})),
+        (
+            Patch::Json(json!([{"op": "add", "path": "/stringData", "value": {"c": ""}}])),
+            json!({"a": "MQ==", "b": "Mw==", "c": ""}),
+        ),
+    ] {
+        world.admission.patch(&world.caller, &at_secret, patch, &WriteOptions::default()).await.expect("patched");
+        assert_eq!((&now()["data"], now().get("stringData")), (&expected, None));
+    }
+    let body = json!({"metadata": {"name": "s"}, "data": {"a": "MQ=="}, "stringData": {"a": "2"}});
+    world.update("secret", "s", body).await.expect("updated");
+    assert_eq!(now()["data"], json!({"a": "Mg=="}));
+}
+
+#[tokio::test]
+async fn who_applies_string_data_owns_the_entry_and_nobody_the_default_type() {
+    let world = World::new().await;
+    let apply = |manager: &str, texts: Value, force: bool| {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": texts});
+        let caller = world.by(manager);
+        let world = &world;
+        async move {
+            let patch = Patch::Apply { object, force };
+            world.admission.patch(&caller, &target("secret", "s"), patch, &WriteOptions::default()).await
+        }
+    };
+    let made = apply("one", json!({"a": "1", "b": "1"}), false).await.expect("made").object.value();
+    assert_eq!(made["type"], "Opaque");
+    assert_eq!(made["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:data": {"f:a": {}, "f:b": {}}}));
+    let refused = apply("two", json!({"b": "2"}), false).await.expect_err("it is another's");
+    assert_eq!(fields(&refused.details.causes), [".data.b"]);
+    apply("two", json!({"c": "3"}), false).await.expect("its own");
+    let left = apply("one", json!({"a": "1"}), false).await.expect("applied").object.value();
+    assert_eq!(left["data"], json!({"a": "MQ==", "c": "Mw=="}));
+}
+
+#[tokio::test]
+async fn strategic_merge_patch_is_for_kubernetes_own_kinds() {
+    let world = World::new().await;
+    world.create("app", app("web", sleeper())).await.expect("made");
+    let refused = world.patch("web", Patch::Strategic(json!({}))).await.expect_err("refused");
+    assert_eq!(refused.reason, Reason::UnsupportedMediaType);
+    world.create("cm", json!({"metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}})).await.expect("made");
+    let reference = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u1"});
+    let patch = |body: Value| {
+        let world = &world;
+        async move {
+            let options = WriteOptions::default();
+            world.admission.patch(&world.caller, &target("cm", "c"), Patch::Strategic(body), &options).await
+        }
+    };
+    patch(json!({"data": {"a": null}, "metadata": {"ownerReferences": [reference]}})).await.expect("patched");
+    let other =
+        json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "m", "uid": "u2"}]}});
+    let object = patch(other).await.expect("patched").object.value();
+    assert_eq!(
+        (&object["data"], object["metadata"]["ownerReferences"].as_array().map(Vec::len)),
+        (&json!({"b": "2"}), Some(2))
+    );
+    let gone = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": "u1"}]}});
+    let object = patch(gone).await.expect("patched").object.value();
+    assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u2");
+    assert_eq!(patch(json!({"data": {"$patch": "burn"}})).await.expect_err("senseless").reason, Reason::BadRequest);
+}
+
+#[tokio::test]
+async fn a_namespace_has_its_name_as_a_label_and_only_finalize_changes_its_finalizers() {
+    let world = World::new().await;
+    let made = world.create("ns", json!({"metadata": {"name": "blue"}})).await.expect("made");
+    assert_eq!(made["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "blue"}));
+    let body = json!({"metadata": {"name": "blue", "labels": {"kubernetes.io/metadata.name": "red"}}, "spec": {}});
+    let same = world.update("ns", "blue", body).await.expect("updated").object.value();
+    assert_eq!((&same["metadata"]["labels"], &same["spec"]), (&made["metadata"]["labels"], &made["spec"]));
+    assert!(!world.delete("ns", "blue").await.expect("deleted"), "it is to be emptied first");
+    let finalize = Target { subresource: Some(Subresource::Finalize), ..target("ns", "blue") };
+    let body = json!({"metadata": {"name": "blue"}, "spec": {"finalizers": []}});
+    let done =
+        world.admission.update(&world.caller, &finalize, body, &WriteOptions::default()).await.expect("finalized");
+    assert_eq!(done.outcome, Outcome::Deleted);
 }
 
 #[tokio::test]

@@ -285,11 +285,17 @@ fn step_of(operation: Operation) -> Parsed {
     if name.is_empty() && verb != OperationVerb::Create {
         return Err(Status::bad_request("metadata.name is required"));
     }
-    let subresource = (verb == OperationVerb::Status).then_some(Subresource::Status);
+    let subresource = match verb {
+        OperationVerb::Status => Some(Subresource::Status),
+        OperationVerb::Finalize => Some(Subresource::Finalize),
+        _ => None,
+    };
     let action = match verb {
         OperationVerb::Create => Action::Create(object),
         OperationVerb::Apply => Action::Patch(Patch::Apply { object, force }),
-        OperationVerb::Update | OperationVerb::Status => Action::Update { body: object, versioned: false },
+        OperationVerb::Update | OperationVerb::Status | OperationVerb::Finalize => {
+            Action::Update { body: object, versioned: false }
+        }
         OperationVerb::Delete => Action::Delete(DeleteOptions {
             propagation_policy: Some(propagation_policy),
             grace_period_seconds,

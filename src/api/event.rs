@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, Kind, KindInfo, MicroTime, Object, ObjectMeta, Scope, Time, Verbs, View, as_written, at,
-    decode_as, no_check, schema_of,
+    ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Object, ObjectMeta, Problem, Scope, Time, Verbs, View,
+    Violation, as_written, at, decode_as, schema_of,
 };
 
 /// Kubernetes' core `v1` Event.
@@ -22,7 +22,6 @@ pub struct Event {
     pub reason: String,
     /// One sentence.
     #[serde(default)]
-    #[schemars(length(max = 4096))]
     pub message: String,
     /// Who says so.
     #[serde(default)]
@@ -201,6 +200,108 @@ fn regarding_schema(generator: &mut SchemaGenerator) -> Schema {
     super::object::object_schema::<RegardingEvent>(generator)
 }
 
+fn normalize(event: &mut Value) {
+    for name in ["firstTimestamp", "lastTimestamp"] {
+        event.get_mut(name).into_iter().for_each(Time::rewrite);
+    }
+    event.get_mut("eventTime").into_iter().for_each(MicroTime::rewrite);
+    event.pointer_mut("/series/lastObservedTime").into_iter().for_each(MicroTime::rewrite);
+}
+
+/// Kubernetes' own rules for both APIs: an event is in its object's namespace, and one with an `eventTime`, which is how the
+/// newer API tells them, says who did what.
+fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
+    let text = |path: &[&str]| at(new, path).as_str().unwrap_or_default();
+    let mut found = Vec::new();
+    let mut add = |path: &str, problem: Problem, message: &str| {
+        found.push(Violation::new(FieldPath::of(path), problem, message));
+    };
+    let (namespace, about) = (text(&["metadata", "namespace"]), text(&["involvedObject", "namespace"]));
+    let is_new = !new["eventTime"].is_null();
+    let elsewhere = match about {
+        "" => namespace != "default" && !(is_new && namespace == "kube-system"),
+        about => about != namespace && !is_new,
+    };
+    if elsewhere {
+        let message = format!("\"{about}\": does not match event.namespace");
+        add("involvedObject.namespace", Problem::Invalid, &message);
+    }
+    if is_new {
+        for (name, most) in
+            [("reportingComponent", 253 + 64), ("reportingInstance", 128), ("action", 128), ("reason", 128)]
+        {
+            match text(&[name]) {
+                "" => add(name, Problem::Required, ""),
+                long if long.len() > most => {
+                    add(name, Problem::Invalid, &format!("can have at most {most} characters"));
+                }
+                _ => {}
+            }
+        }
+        if text(&["message"]).len() > 1024 {
+            add("message", Problem::Invalid, "can have at most 1024 characters");
+        }
+    }
+    found
+}
+
+/// What `events.k8s.io/v1` asks for beyond that. Its fields have the stored form's names here, as in Kubernetes' errors.
+fn check_regarding(new: &Value, old: Option<&Value>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut add = |path: &str, problem: Problem, message: &str| {
+        found.push(Violation::new(FieldPath::of(path), problem, message));
+    };
+    if old.is_none_or(|old| old["series"] != new["series"]) && !new["series"].is_null() {
+        if new["series"]["count"].as_i64().unwrap_or(0) < 2 {
+            add("series.count", Problem::Invalid, "should be at least 2");
+        }
+        if new["series"]["lastObservedTime"].is_null() {
+            add("series.lastObservedTime", Problem::Required, "");
+        }
+    }
+    let Some(old) = old else {
+        if new["eventTime"].is_null() {
+            add("eventTime", Problem::Required, "");
+        }
+        if !matches!(new["type"].as_str(), Some("Normal" | "Warning")) {
+            add("type", Problem::Invalid, "must be \"Normal\" or \"Warning\"");
+        }
+        for name in ["firstTimestamp", "lastTimestamp", "count", "source"] {
+            let set = match &new[name] {
+                Value::Null => false,
+                Value::Number(number) => number.as_i64() != Some(0),
+                Value::Object(fields) => fields.values().any(|value| value != ""),
+                _ => true,
+            };
+            if set {
+                add(name, Problem::Invalid, "needs to be unset");
+            }
+        }
+        return found;
+    };
+    for name in FIXED.iter().filter(|name| old[**name] != new[**name]) {
+        add(name, Problem::Invalid, "field is immutable");
+    }
+    found
+}
+
+/// What an event says stays; only its series goes on.
+const FIXED: &[&str] = &[
+    "involvedObject",
+    "reason",
+    "message",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingComponent",
+    "reportingInstance",
+];
+
 impl Kind for Event {
     const INFO: &'static KindInfo = &KindInfo {
         group: "",
@@ -277,12 +378,13 @@ impl Kind for Event {
             verbs: Verbs::All,
             project,
             lift: Some(lift),
+            check: check_regarding,
             schema: regarding_schema,
         }],
         schema: schema_of::<Event>,
-        normalize: as_written,
+        normalize,
         defaults: as_written,
-        check: no_check,
+        check,
         decode: decode_as::<Event>,
     };
 }
@@ -304,5 +406,47 @@ mod tests {
         );
         assert_eq!(shown["apiVersion"], "events.k8s.io/v1");
         assert_eq!(lift(&shown), core);
+    }
+
+    fn all(found: Vec<Violation>) -> String {
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn an_event_is_in_its_objects_namespace() {
+        for (namespace, about, fits) in [("a", "a", true), ("a", "b", false), ("default", "", true), ("a", "", false)] {
+            let event = json!({"metadata": {"namespace": namespace}, "involvedObject": {"namespace": about}});
+            assert_eq!(check(&event, None).is_empty(), fits, "{namespace} {about}");
+        }
+    }
+
+    #[test]
+    fn the_newer_api_wants_to_know_who_did_what_and_keeps_it() {
+        let bare = json!({
+            "metadata": {"namespace": "default"}, "involvedObject": {}, "eventTime": "2026-01-01T00:00:00.000000Z",
+            "message": "x".repeat(1025),
+        });
+        insta::assert_snapshot!(all(check(&bare, None)), @"
+        reportingComponent: Required value
+        reportingInstance: Required value
+        action: Required value
+        reason: Required value
+        message: Invalid value: can have at most 1024 characters
+        ");
+        let old_fashioned = json!({"type": "Odd", "count": 1, "source": {"component": "x"}, "series": {"count": 1}});
+        insta::assert_snapshot!(all(check_regarding(&old_fashioned, None)), @r#"
+        series.count: Invalid value: should be at least 2
+        series.lastObservedTime: Required value
+        eventTime: Required value
+        type: Invalid value: must be "Normal" or "Warning"
+        count: Invalid value: needs to be unset
+        source: Invalid value: needs to be unset
+        "#);
+        let old = json!({"message": "a", "type": "Normal"});
+        let series = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:00.000000Z"});
+        let counted = json!({"message": "a", "type": "Normal", "series": series});
+        assert_eq!(all(check_regarding(&counted, Some(&old))), "");
+        let other = json!({"message": "b", "type": "Normal"});
+        assert_eq!(all(check_regarding(&other, Some(&old))), "message: Invalid value: field is immutable");
     }
 }

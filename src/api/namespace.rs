@@ -2,10 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{
-    ChangeLog, Column, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, check_label_name, decode_as,
-    schema_of,
+    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, check_label_name,
+    decode_as, schema_of,
 };
 
 /// A room for names.
@@ -33,6 +34,24 @@ pub struct NamespaceStatus {
     /// `Active` or `Terminating`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phase: String,
+    /// While it is emptied: what is left in it, and who still holds that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The label by which selectors can name a namespace. It is always there, as in Kubernetes.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+fn defaults(namespace: &mut Value) {
+    let metadata = &mut namespace["metadata"];
+    let name = metadata["name"].clone();
+    if metadata["labels"].is_null() {
+        metadata["labels"] = json!({});
+    }
+    if let (Value::Object(labels), false) = (&mut metadata["labels"], name == "") {
+        labels.insert(NAME_LABEL.to_owned(), name);
+    }
 }
 
 impl Kind for Namespace {
@@ -46,7 +65,7 @@ impl Kind for Namespace {
         categories: &[],
         scope: Scope::Cluster,
         verbs: Verbs::All,
-        subresources: &[Subresource::Status],
+        subresources: &[Subresource::Status, Subresource::Finalize],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[Column {
@@ -62,7 +81,7 @@ impl Kind for Namespace {
         views: &[],
         schema: schema_of::<Namespace>,
         normalize: as_written,
-        defaults: as_written,
+        defaults,
         check: |new, _| check_label_name(new).into_iter().collect(),
         decode: decode_as::<Namespace>,
     };

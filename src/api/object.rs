@@ -128,6 +128,8 @@ pub enum Subresource {
     Status,
     /// `/scale`: `autoscaling/v1` Scale.
     Scale,
+    /// `/finalize`: a Namespace's `spec.finalizers`, written by whoever has emptied it.
+    Finalize,
 }
 
 /// What a kind says of itself. One `const` in the kind's file.
@@ -218,6 +220,12 @@ impl KindInfo {
         }
     }
 
+    /// True for kinds that are Kubernetes' own: clients know them, and send them what they send to Kubernetes (strategic merge
+    /// patches, unknown fields, protobuf).
+    pub fn is_kubernetes_own(&self) -> bool {
+        self.group != super::GROUP
+    }
+
     /// True for namespaced kinds.
     pub fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
@@ -261,6 +269,8 @@ pub struct View {
     pub project: fn(&Value) -> Value,
     /// This form to the stored form, where clients may write.
     pub lift: Option<fn(&Value) -> Value>,
+    /// What is wrong with an object, in its stored form, that is written as this view, beyond the kind's own `check`.
+    pub check: fn(new: &Value, old: Option<&Value>) -> Vec<Violation>,
     /// The JSON Schema of this form.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
 }

@@ -27,6 +27,20 @@ pub fn of(served: Served) -> Value {
     schema.to_value()
 }
 
+/// Says of every list that is merged how strategic merge patches merge it, in the words that kubectl looks for.
+fn name_patches(schema: &mut Schema) {
+    RecursiveTransform(|schema: &mut Schema| {
+        let key = schema.get("x-kubernetes-list-map-keys").and_then(|keys| keys.get(0)).cloned();
+        if schema.get("x-kubernetes-list-type").is_some_and(|merged| merged == "map" || merged == "set") {
+            schema.insert("x-kubernetes-patch-strategy".into(), json!("merge"));
+        }
+        if let Some(key) = key {
+            schema.insert("x-kubernetes-patch-merge-key".into(), key);
+        }
+    })
+    .transform(schema);
+}
+
 /// Every component of the OpenAPI document, by name, references pointing into `#/components/schemas`.
 pub fn components() -> Map<String, Value> {
     let mut generator = component_generator();
@@ -34,6 +48,7 @@ pub fn components() -> Map<String, Value> {
     for served in kinds::served() {
         let mut schema = served.schema(&mut generator);
         strict(&mut schema);
+        name_patches(&mut schema);
         name_type(&mut schema, served);
         all.insert(component_name(served), schema.to_value());
     }
@@ -44,6 +59,7 @@ pub fn components() -> Map<String, Value> {
     for (name, definition) in generator.take_definitions(true) {
         let mut definition = Schema::try_from(definition).expect("a definition is a schema");
         strict(&mut definition);
+        name_patches(&mut definition);
         all.insert(name, definition.to_value());
     }
     all.sort_keys();

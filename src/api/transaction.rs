@@ -17,6 +17,8 @@ pub enum OperationVerb {
     Update,
     /// Replace the status only.
     Status,
+    /// Replace a Namespace's `spec.finalizers` only.
+    Finalize,
     /// Delete; the object may name nothing but itself.
     Delete,
 }

@@ -3,47 +3,75 @@
 //! Admission lets nothing new into such a namespace, so the work ends. What is in it is deleted like by anybody else:
 //! finalizers are waited for, and each object that goes brings the namespace's turn again.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::{BoxFuture, FutureExt};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::{
     api::{
-        ChangeLog, Durability, KINDS, Key, Kind, KindInfo, Namespace, Operation, OperationVerb, Reason, Status,
-        StoredObject,
+        ChangeLog, Condition, Durability, KINDS, Key, Kind, KindInfo, Namespace, Operation, OperationVerb, Reason,
+        Status, StoredObject, Time,
     },
     client::{Query, SharedClient},
+    clock::SharedClock,
     runtime::{Caches, Controller, Requeue, Watched, batch::Batch},
 };
 
 /// Most deletions in one transaction.
 const TOGETHER: usize = 256;
+/// When what is left is looked at again, where its kind is not watched because it changes all the time.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The controller. Run it with [`crate::runtime::run`].
 pub struct NamespaceController {
     client: SharedClient,
+    clock: SharedClock,
 }
 
 impl NamespaceController {
     /// A controller that acts through `client`.
-    pub fn new(client: SharedClient) -> Self {
-        Self { client }
+    pub fn new(client: SharedClient, clock: SharedClock) -> Self {
+        Self { client, clock }
     }
 
     /// Deletes until nothing is left, or nothing that is not waiting for somebody else. Ends, because nothing new comes in.
-    async fn empty(&self, namespace: &StoredObject, caches: &Caches) -> Result<(), Status> {
+    async fn empty(&self, namespace: &StoredObject, caches: &Caches) -> Result<Requeue, Status> {
         loop {
             let left = self.content(&namespace.key.name).await?;
             if left.is_empty() {
-                return self.release(namespace, caches).await;
+                self.release(namespace, caches).await?;
+                return Ok(Requeue::Rest);
             }
             let staying = left.iter().filter(|object| !object.meta().is_deleting());
             let groups: Vec<Vec<Operation>> = staying.map(|object| vec![delete(object)]).collect();
             if groups.is_empty() {
-                return Ok(());
+                self.tell(namespace, &left).await?;
+                let unwatched = left.iter().any(|object| object.key.kind.log == ChangeLog::Short);
+                return Ok(if unwatched { Requeue::At(self.clock.now() + LOOK_AGAIN) } else { Requeue::Rest });
             }
             self.delete_all(groups, caches).await?;
+        }
+    }
+
+    /// Says what is left, if that is not said yet.
+    async fn tell(&self, namespace: &StoredObject, left: &[Arc<StoredObject>]) -> Result<(), Status> {
+        let before = namespace.typed::<Namespace>().map(|n| n.status.conditions.clone()).unwrap_or_default();
+        let mut conditions = before.clone();
+        for condition in judge(left, Time(self.clock.now())) {
+            Condition::set(&mut conditions, condition);
+        }
+        if conditions == before {
+            return Ok(());
+        }
+        let mut value = namespace.value();
+        value["status"]["conditions"] = json!(conditions);
+        let batch = Batch { manager: "appm-namespace", reason: "something is left", durability: Durability::Relaxed };
+        // Not taken into the caches, which take an object that is deleted and has no finalizers in its metadata for gone.
+        match self.client.transact(batch.transaction(vec![Operation::new(OperationVerb::Status, value)])).await {
+            Err(status) if !status.is(Reason::NotFound) => Err(status),
+            _ => Ok(()),
         }
     }
 
@@ -76,7 +104,7 @@ impl NamespaceController {
         value["spec"]["finalizers"] = json!([]);
         let batch =
             Batch { manager: "appm-namespace", reason: "the namespace is empty", durability: Durability::Relaxed };
-        let transaction = batch.transaction(vec![Operation::new(OperationVerb::Update, value)]);
+        let transaction = batch.transaction(vec![Operation::new(OperationVerb::Finalize, value)]);
         match self.client.transact(transaction).await {
             Ok(done) => {
                 caches.written(&done);
@@ -86,6 +114,56 @@ impl NamespaceController {
             Err(status) => Err(status),
         }
     }
+}
+
+/// What Kubernetes says of a namespace that cannot go yet, in its own words.
+fn judge(left: &[Arc<StoredObject>], now: Time) -> Vec<Condition> {
+    let (mut kinds, mut finalizers) = (BTreeMap::new(), BTreeMap::new());
+    for object in left {
+        let kind = object.key.kind;
+        *kinds.entry(format!("{}.{}", kind.plural, kind.group)).or_insert(0) += 1;
+        for name in &object.meta().finalizers {
+            *finalizers.entry(name.clone()).or_insert(0) += 1;
+        }
+    }
+    let listed = |counts: &BTreeMap<String, i32>, word: &str| {
+        let each: Vec<String> =
+            counts.iter().map(|(what, n)| format!("{what} {word} {n} resource instances")).collect();
+        each.join(", ")
+    };
+    let condition = |kind: &str, status: bool, reason: &str, message: String| Condition {
+        kind: kind.to_owned(),
+        status: status.into(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: now,
+        observed_generation: None,
+    };
+    let fine = |kind, reason, message: &str| condition(kind, false, reason, message.to_owned());
+    let remaining = format!("Some resources are remaining: {}", listed(&kinds, "has"));
+    let held = format!("Some content in the namespace has finalizers remaining: {}", listed(&finalizers, "in"));
+    vec![
+        fine("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+        fine(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        fine(
+            "NamespaceDeletionContentFailure",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        condition("NamespaceContentRemaining", true, "SomeResourcesRemain", remaining),
+        match finalizers.is_empty() {
+            false => condition("NamespaceFinalizersRemaining", true, "SomeFinalizersRemain", held),
+            true => fine(
+                "NamespaceFinalizersRemaining",
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished",
+            ),
+        },
+    ]
 }
 
 fn namespaced() -> impl Iterator<Item = &'static KindInfo> {
@@ -125,10 +203,9 @@ impl Controller for NamespaceController {
     fn reconcile<'a>(&'a self, key: &'a Key, caches: &'a Caches) -> BoxFuture<'a, Result<Requeue, Status>> {
         async move {
             match caches.kind::<Namespace>().get(key) {
-                Some(namespace) if namespace.meta().is_deleting() => self.empty(&namespace, caches).await?,
-                _ => {}
+                Some(namespace) if namespace.meta().is_deleting() => self.empty(&namespace, caches).await,
+                _ => Ok(Requeue::Rest),
             }
-            Ok(Requeue::Rest)
         }
         .boxed()
     }

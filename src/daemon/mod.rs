@@ -198,7 +198,7 @@ impl Parts {
         });
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {
-            let controller = Arc::new(NamespaceController::new(client.clone()));
+            let controller = Arc::new(NamespaceController::new(client.clone(), clock.clone()));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

@@ -11,4 +11,5 @@ pub mod restart;
 pub mod rollout;
 pub mod selector;
 pub mod shape;
+pub mod strategic;
 pub mod template;

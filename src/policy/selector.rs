@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::label_names;
-use crate::api::{Event, Instance, InstanceState, Kind, KindInfo, StoredObject, TextMap};
+use crate::api::{Event, Instance, InstanceState, Kind, KindInfo, Namespace, Secret, StoredObject, TextMap};
 
 /// A selector that cannot be read. The text is for the client (400).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -350,6 +350,12 @@ fn canonical(kind: &KindInfo, label: &str) -> Option<String> {
     if kind == Instance::INFO {
         return matches!(label, "spec.nodeName" | "status.phase").then(|| label.to_owned());
     }
+    if kind == Secret::INFO {
+        return (label == "type").then(|| label.to_owned());
+    }
+    if kind == Namespace::INFO {
+        return (label == "status.phase").then(|| label.to_owned());
+    }
     if kind == Event::INFO {
         let stored = match label.strip_prefix("regarding.") {
             Some(rest) => format!("involvedObject.{rest}"),
@@ -372,6 +378,8 @@ fn value_of(object: &StoredObject, field: &str) -> Option<String> {
                 _ => phase(&instance.status.state).to_owned(),
             })
         }
+        _ if object.key.kind == Secret::INFO => Some(object.typed::<Secret>()?.kind.clone()),
+        _ if object.key.kind == Namespace::INFO => Some(object.typed::<Namespace>()?.status.phase.clone()),
         _ if object.key.kind == Event::INFO => event_field(&object.typed::<Event>()?.body, field),
         _ => None,
     }

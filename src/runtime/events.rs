@@ -1,32 +1,46 @@
 //! Events: what happened to objects, told to people.
 //!
 //! Recording never waits. One task writes what was recorded, many at a time and relaxed; the same event again only raises
-//! its count. An object keeps its newest [`PER_OBJECT`] events, and an event goes an hour after it happened last.
-//! Events are for reading: nothing in appm decides by them.
+//! its count. Events are for reading: nothing in appm decides by them.
+//!
+//! The same task sees what clients write, and keeps all of it within bounds: an event goes an hour after it happened last, an
+//! object keeps its newest [`PER_OBJECT`] events of ours and [`PER_OBJECT_OTHERS`] of others', and there are never more
+//! than [`TOTAL`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use futures::{StreamExt, stream::BoxStream};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, is_transient};
+use super::{
+    Delta,
+    batch::{Batch, is_transient},
+    follow,
+};
 use crate::{
     api::{
         Durability, Event, EventSeries, EventSource, Key, Kind, MicroTime, Object, ObjectMeta, ObjectReference,
-        Operation, OperationVerb, Time,
+        Operation, OperationVerb, StoredObject, Time,
     },
-    client::{Query, SharedClient, operation},
+    client::{ChangeType, Query, SharedClient, operation},
     clock::SharedClock,
     policy::backoff,
 };
 
-/// Distinct events that one object keeps.
+/// Distinct events of ours that one object keeps.
 const PER_OBJECT: usize = 24;
+/// Distinct events that one object keeps of those that clients write.
+const PER_OBJECT_OTHERS: usize = 500;
+/// Events in all.
+const TOTAL: usize = 10_000;
+/// Bytes of a message, as in Kubernetes.
+const LONGEST: usize = 1024;
 /// How long an event is kept after it happened last.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// How often expired events are looked for, while there are any events at all.
@@ -84,7 +98,9 @@ impl Reporter {
         at: Timestamp,
     ) {
         let (component, host) = (self.component, self.host.clone());
-        let record = Record { about, kind, reason: reason.to_owned(), message: message.into(), component, host, at };
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(LONGEST));
+        let record = Record { about, kind, reason: reason.to_owned(), message, component, host, at };
         // The recorder is gone only when the daemon stops.
         let _ = self.records.send(record);
     }
@@ -97,16 +113,26 @@ pub struct EventRecorder {
     sender: mpsc::UnboundedSender<Record>,
     records: mpsc::UnboundedReceiver<Record>,
     known: BTreeMap<Key, Known>,
-    by_object: BTreeMap<String, BTreeSet<Key>>,
+    by_object: BTreeMap<About, BTreeSet<(Timestamp, Key)>>,
+    by_time: BTreeSet<(Timestamp, Key)>,
     dirty: BTreeSet<Key>,
     dropped: BTreeSet<Key>,
+}
+
+/// Whose events count together: those about one object, ours and others' apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct About {
+    object: String,
+    ours: bool,
 }
 
 /// An event as it is, or should soon be, in the store.
 #[derive(Debug)]
 struct Known {
-    event: Event,
+    about: About,
     last: Timestamp,
+    /// Only ours is written again.
+    event: Option<Event>,
 }
 
 impl EventRecorder {
@@ -120,6 +146,7 @@ impl EventRecorder {
             records,
             known: BTreeMap::new(),
             by_object: BTreeMap::new(),
+            by_time: BTreeSet::new(),
             dirty: BTreeSet::new(),
             dropped: BTreeSet::new(),
         }
@@ -132,7 +159,10 @@ impl EventRecorder {
 
     /// Writes until `shutdown`, then writes what is left.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        self.load(&shutdown).await;
+        let mut stored = follow(self.client.clone(), self.clock.clone(), Event::INFO, Query::default());
+        if !self.load(&mut stored, &shutdown).await {
+            return;
+        }
         let mut sweep = self.clock.now() + SWEEP;
         let mut failures = 0;
         loop {
@@ -148,6 +178,7 @@ impl EventRecorder {
                     let gathered = self.clock.sleep_until(self.clock.now() + GATHER);
                     tokio::select! { () = shutdown.cancelled() => break, () = gathered => {} }
                 }
+                Some(delta) = stored.next() => self.learn(&delta),
                 () = tick => {}
             }
             self.take_all();
@@ -168,27 +199,75 @@ impl EventRecorder {
         self.flush().await;
     }
 
-    /// Learns the events of former daemons, to go on counting and to let them expire.
-    async fn load(&mut self, shutdown: &CancellationToken) {
-        for attempt in 0.. {
-            if let Ok(listing) = self.client.list(Event::INFO, &Query::default()).await {
-                for object in listing.items {
-                    if let Some(event) = object.typed::<Event>() {
-                        self.remember(object.key.clone(), event.body.clone());
-                    }
-                }
-                return;
+    /// Learns the events of former daemons, to go on counting and to let them expire. False at shutdown.
+    async fn load(&mut self, stored: &mut BoxStream<'static, Delta>, shutdown: &CancellationToken) -> bool {
+        tokio::select! {
+            () = shutdown.cancelled() => false,
+            first = stored.next() => {
+                first.iter().for_each(|delta| self.learn(delta));
+                true
             }
-            let wake = self.clock.now() + backoff::retry(attempt, self.clock.random());
-            tokio::select! { () = shutdown.cancelled() => return, () = self.clock.sleep_until(wake) => {} }
         }
     }
 
-    fn remember(&mut self, key: Key, event: Event) {
-        let last = event.series.as_ref().and_then(|s| s.last_observed_time).or(event.event_time).map(|t| t.0);
-        let last = last.or(event.last_timestamp.map(|t| t.0)).unwrap_or_else(|| self.clock.now());
-        self.by_object.entry(event.involved_object.uid.clone()).or_default().insert(key.clone());
-        self.known.insert(key, Known { event, last });
+    /// What is in the store, written by whomever.
+    fn learn(&mut self, delta: &Delta) {
+        match delta {
+            Delta::Replace(listing) => {
+                let there: BTreeSet<&Key> = listing.items.iter().map(|object| &object.key).collect();
+                let gone = self.known.keys().filter(|key| !there.contains(key) && !self.dirty.contains(key));
+                gone.cloned().collect::<Vec<_>>().iter().for_each(|key| self.forget(key));
+                listing.items.iter().for_each(|object| self.see(object, last_told(object)));
+            }
+            Delta::Change(ChangeType::Deleted, object) if !self.dirty.contains(&object.key) => {
+                self.forget(&object.key);
+            }
+            Delta::Change(ChangeType::Deleted, _) | Delta::Bookmark(_) => {}
+            Delta::Change(_, object) => self.see(object, None),
+        }
+    }
+
+    /// An event as it is in the store; it happened `last`, or just now. What clients say of the future is not believed.
+    fn see(&mut self, object: &StoredObject, last: Option<Timestamp>) {
+        let now = self.clock.now();
+        let last = last.unwrap_or(now).min(now);
+        match self.known.get(&object.key) {
+            // The echo of our own write.
+            Some(known) if known.about.ours => {}
+            Some(_) => self.again(&object.key, last),
+            None if self.dropped.contains(&object.key) => {}
+            None => {
+                if let Some(event) = object.typed::<Event>() {
+                    self.remember(object.key.clone(), &event.body, last);
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, key: Key, event: &Event, last: Timestamp) {
+        let about = about(event);
+        self.by_object.entry(about.clone()).or_default().insert((last, key.clone()));
+        self.by_time.insert((last, key.clone()));
+        let event = about.ours.then(|| event.clone());
+        self.known.insert(key, Known { about: about.clone(), last, event });
+        self.cap(&about);
+    }
+
+    /// A known event happened once more.
+    fn again(&mut self, key: &Key, at: Timestamp) {
+        let Some(known) = self.known.get_mut(key) else { return };
+        let before = known.last;
+        known.last = before.max(at);
+        if let Some(event) = &mut known.event {
+            count(event, known.last);
+        }
+        let place = (before, key.clone());
+        self.by_time.remove(&place);
+        self.by_time.insert((known.last, key.clone()));
+        if let Some(keys) = self.by_object.get_mut(&known.about) {
+            keys.remove(&place);
+            keys.insert((known.last, key.clone()));
+        }
     }
 
     fn take_all(&mut self) {
@@ -199,20 +278,25 @@ impl EventRecorder {
 
     fn take(&mut self, record: Record) {
         let key = key_of(&record);
-        match self.known.get_mut(&key) {
-            Some(known) => known.again(record.at),
-            None => self.remember(key.clone(), first(record)),
-        }
         self.dropped.remove(&key);
-        let uid = self.known[&key].event.involved_object.uid.clone();
-        self.dirty.insert(key);
-        self.cap(&uid);
+        self.dirty.insert(key.clone());
+        match self.known.get(&key).is_some_and(|known| known.about.ours) {
+            true => self.again(&key, record.at),
+            false => {
+                // Whoever else wrote something under that name is written over.
+                self.forget(&key);
+                let last = record.at;
+                self.remember(key, &first(record), last);
+            }
+        }
     }
 
-    fn cap(&mut self, uid: &str) {
-        let Some(keys) = self.by_object.get(uid).filter(|keys| keys.len() > PER_OBJECT) else { return };
-        let oldest = keys.iter().min_by_key(|key| self.known.get(key).map(|k| k.last)).cloned();
-        if let Some(key) = oldest {
+    /// Drops the oldest of what is too many.
+    fn cap(&mut self, about: &About) {
+        let most = if about.ours { PER_OBJECT } else { PER_OBJECT_OTHERS };
+        let oldest = self.by_object.get(about).filter(|keys| keys.len() > most).and_then(BTreeSet::first);
+        let oldest = oldest.or_else(|| self.by_time.first().filter(|_| self.by_time.len() > TOTAL));
+        if let Some((_, key)) = oldest.cloned() {
             self.drop_event(&key);
         }
     }
@@ -220,7 +304,7 @@ impl EventRecorder {
     fn expire(&mut self) {
         let now = self.clock.now();
         let old: Vec<Key> =
-            self.known.iter().filter(|(_, known)| known.last + KEPT <= now).map(|(key, _)| key.clone()).collect();
+            self.by_time.iter().take_while(|(last, _)| *last + KEPT <= now).map(|(_, key)| key.clone()).collect();
         for key in old {
             self.drop_event(&key);
         }
@@ -234,11 +318,12 @@ impl EventRecorder {
 
     fn forget(&mut self, key: &Key) {
         let Some(known) = self.known.remove(key) else { return };
-        let uid = &known.event.involved_object.uid;
-        if let Some(keys) = self.by_object.get_mut(uid) {
-            keys.remove(key);
+        let place = (known.last, key.clone());
+        self.by_time.remove(&place);
+        if let Some(keys) = self.by_object.get_mut(&known.about) {
+            keys.remove(&place);
             if keys.is_empty() {
-                self.by_object.remove(uid);
+                self.by_object.remove(&known.about);
             }
         }
     }
@@ -248,7 +333,7 @@ impl EventRecorder {
         while !self.dirty.is_empty() || !self.dropped.is_empty() {
             let written: Vec<Key> = self.dirty.iter().take(BATCH).cloned().collect();
             let deleted: Vec<Key> = self.dropped.iter().take(BATCH).cloned().collect();
-            let groups = written.iter().filter_map(|key| Some(vec![apply(key, &self.known.get(key)?.event)]));
+            let groups = written.iter().filter_map(|key| Some(vec![apply(key, self.known.get(key)?.event.as_ref()?)]));
             let groups = groups.chain(deleted.iter().map(|key| vec![delete(key)])).collect();
             let batch = Batch { manager: "appm-events", reason: "", durability: Durability::Relaxed };
             let results = batch.write(&*self.client, groups).await;
@@ -274,19 +359,38 @@ impl EventRecorder {
     }
 }
 
-impl Known {
-    fn again(&mut self, at: Timestamp) {
-        let event = &mut self.event;
-        self.last = self.last.max(at);
-        event.count = event.count.max(1) + 1;
-        event.last_timestamp = Some(Time(self.last));
-        event.series = Some(EventSeries { count: event.count, last_observed_time: Some(MicroTime(self.last)) });
-    }
+/// Counts an event that happened again, last at `last`.
+fn count(event: &mut Event, last: Timestamp) {
+    event.count = event.count.max(1) + 1;
+    event.last_timestamp = Some(Time(last));
+    event.series = Some(EventSeries { count: event.count, last_observed_time: Some(MicroTime(last)) });
+}
+
+/// Reporters of ours have names under this domain.
+const OURS: &str = "appm.dev/";
+
+fn about(event: &Event) -> About {
+    let object = &event.involved_object;
+    let name = match object.uid.as_str() {
+        "" => format!("{}/{}/{}", object.kind, object.namespace, object.name),
+        uid => uid.to_owned(),
+    };
+    About { object: name, ours: event.reporting_component.starts_with(OURS) }
+}
+
+/// When a stored event happened last, by its own account and not before it was made.
+fn last_told(object: &StoredObject) -> Option<Timestamp> {
+    let event = object.typed::<Event>()?;
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time);
+    let told = [series, event.event_time].into_iter().flatten().map(|t| t.0);
+    let made = [event.last_timestamp, object.meta().creation_timestamp].into_iter().flatten().map(|t| t.0);
+    told.chain(made).max()
 }
 
 fn first(record: Record) -> Event {
     Event {
         involved_object: record.about,
+        action: record.reason.clone(),
         reason: record.reason,
         message: record.message,
         source: EventSource { component: record.component.to_owned(), host: record.host.to_string() },
@@ -296,7 +400,6 @@ fn first(record: Record) -> Event {
         kind: record.kind.word().to_owned(),
         event_time: Some(MicroTime(record.at)),
         series: None,
-        action: String::new(),
         related: None,
         reporting_component: record.component.to_owned(),
         reporting_instance: record.host.to_string(),
@@ -327,3 +430,7 @@ fn apply(key: &Key, event: &Event) -> Operation {
 fn delete(key: &Key) -> Operation {
     operation(OperationVerb::Delete, &Object::new(metadata(key), Event::default()))
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -87,7 +87,9 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
         ..whole("scale")
     });
     let log = logs::serves(served).then(|| Entry { verbs: &["get"], ..whole("log") });
-    [log, scale, status].into_iter().flatten()
+    let finalize =
+        (writable && served.kind.has(Subresource::Finalize)).then(|| Entry { verbs: &["update"], ..whole("finalize") });
+    [finalize, log, scale, status].into_iter().flatten()
 }
 
 /// Every group but the core one, each with its versions; ours first.
@@ -275,7 +277,10 @@ mod tests {
     fn our_group_comes_first_and_the_core_group_has_its_own_place() {
         let list = group_list();
         let names: Vec<_> = list["groups"].as_array().expect("list").iter().map(|g| g["name"].clone()).collect();
-        assert_eq!(names, ["appm.dev", "authentication.k8s.io", "authorization.k8s.io", "events.k8s.io"]);
+        assert_eq!(
+            names,
+            ["appm.dev", "authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "events.k8s.io"]
+        );
         assert!(resource_list("", "v1").is_some());
         assert_eq!(resource_list("appm.dev", "v2"), None);
         assert_eq!(group("nope"), None);

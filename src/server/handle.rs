@@ -227,6 +227,9 @@ async fn objects(
         "scale" if served.view.is_none() && served.kind.has(Subresource::Scale) => {
             part(state, call, served, resource, verb, Subresource::Scale).await
         }
+        "finalize" if served.view.is_none() && served.kind.has(Subresource::Finalize) => {
+            part(state, call, served, resource, verb, Subresource::Finalize).await
+        }
         "log" if logs::serves(served) => output(state, &call, served, resource, verb).await,
         _ => Err(Status::no_route()),
     }
@@ -295,7 +298,7 @@ async fn part(
         ("get", Subresource::Status) => read::get(state, &call, served, &resource.key(served)).await,
         ("get", Subresource::Scale) => write::get_scale(state, &call, target, resource),
         ("update", _) => write::update(state, &mut call, target).await,
-        ("patch", _) => write::patch(state, &mut call, target).await,
+        ("patch", Subresource::Status | Subresource::Scale) => write::patch(state, &mut call, target).await,
         _ => Err(not_allowed()),
     }
 }

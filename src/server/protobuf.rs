@@ -1,8 +1,9 @@
-//! The little of protobuf's wire format that Kubernetes clients insist on: reading `k8s\0` request bodies of a few built-in kinds,
-//! and writing the OpenAPI 2 document. Two field types are enough: varints and length-delimited.
+//! The little of protobuf's wire format that Kubernetes clients insist on: reading `k8s\0` request bodies of Kubernetes' own
+//! kinds, and writing the OpenAPI 2 document. Two field types are enough: varints and length-delimited.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json};
+mod bodies;
+
+use serde_json::{Value, json};
 
 /// Writes one message.
 #[derive(Default)]
@@ -44,6 +45,14 @@ impl Message {
         self
     }
 
+    /// A whole number that is not negative, even zero.
+    #[cfg(test)]
+    fn number(mut self, field: u64, value: u64) -> Self {
+        self.varint(field << 3);
+        self.varint(value);
+        self
+    }
+
     /// A message in this one, even if it is empty.
     pub(super) fn message(mut self, field: u64, message: Message) -> Self {
         self.bytes(field, &message.0);
@@ -67,8 +76,15 @@ impl Message {
     }
 }
 
-/// The fields of a message, by number: length-delimited ones, and those varints that are true. Fixed ones are skipped.
-struct Fields<'a>(Vec<(u64, &'a [u8])>, Vec<u64>);
+/// A field of a message as it stands on the wire.
+#[derive(Clone, Copy, Debug)]
+enum Wire<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message, in their order; fixed ones are skipped.
+struct Fields<'a>(Vec<(u64, Wire<'a>)>);
 
 fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
@@ -85,14 +101,12 @@ fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
 
 impl<'a> Fields<'a> {
     fn read(mut bytes: &'a [u8]) -> Option<Self> {
-        let (mut fields, mut flags) = (Vec::new(), Vec::new());
+        let mut fields = Vec::new();
         while !bytes.is_empty() {
             let tag = read_varint(&mut bytes)?;
             let skip = match tag & 7 {
                 0 => {
-                    if read_varint(&mut bytes)? != 0 {
-                        flags.push(tag >> 3);
-                    }
+                    fields.push((tag >> 3, Wire::Varint(read_varint(&mut bytes)?)));
                     continue;
                 }
                 1 => 8,
@@ -102,169 +116,56 @@ impl<'a> Fields<'a> {
             };
             let (value, rest) = bytes.split_at_checked(skip)?;
             if tag & 7 == 2 {
-                fields.push((tag >> 3, value));
+                fields.push((tag >> 3, Wire::Bytes(value)));
             }
             bytes = rest;
         }
-        Some(Self(fields, flags))
+        Some(Self(fields))
     }
 
-    fn bytes(&self, field: u64) -> &'a [u8] {
-        self.0.iter().rev().find(|(n, _)| *n == field).map_or(&[], |(_, value)| value)
+    /// Every value of a length-delimited field.
+    fn all(&self, field: u64) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter_map(move |(number, wire)| match wire {
+            Wire::Bytes(value) if *number == field => Some(*value),
+            _ => None,
+        })
     }
 
-    fn message(&self, field: u64) -> Option<Fields<'a>> {
-        Fields::read(self.bytes(field))
+    /// The last value of a length-delimited field, which is the one that counts.
+    fn bytes(&self, field: u64) -> Option<&'a [u8]> {
+        self.all(field).last()
+    }
+
+    /// The last value of a varint field.
+    fn varint(&self, field: u64) -> Option<u64> {
+        self.0.iter().rev().find_map(|(number, wire)| match wire {
+            Wire::Varint(value) if *number == field => Some(*value),
+            _ => None,
+        })
     }
 
     fn text(&self, field: u64) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes(field)).ok()
-    }
-
-    /// Sets `out[name]` to the text of a field, if it is not empty.
-    fn put(&self, field: u64, out: &mut Value, name: &str) -> Option<()> {
-        let text = self.text(field)?;
-        if !text.is_empty() {
-            out[name] = json!(text);
-        }
-        Some(())
-    }
-
-    /// Sets `out[name]` to a `map`, if it is not empty; `value` reads an entry's value.
-    fn put_map(
-        &self,
-        field: u64,
-        out: &mut Value,
-        name: &str,
-        value: impl Fn(&Fields<'_>) -> Option<Value>,
-    ) -> Option<()> {
-        let entries = self.0.iter().filter(|(n, _)| *n == field).map(|(_, entry)| {
-            let entry = Fields::read(entry)?;
-            Some((entry.text(1)?.to_owned(), value(&entry)?))
-        });
-        let map = entries.collect::<Option<Map<String, Value>>>()?;
-        if !map.is_empty() {
-            out[name] = map.into();
-        }
-        Some(())
-    }
-
-    /// Sets `out[name]` if a flag is.
-    fn put_flag(&self, field: u64, out: &mut Value, name: &str) {
-        if self.1.contains(&field) {
-            out[name] = json!(true);
-        }
+        std::str::from_utf8(self.bytes(field).unwrap_or_default()).ok()
     }
 }
 
 /// Decodes a request body in `application/vnd.kubernetes.protobuf` into JSON; `None` for kinds that are not known here.
 pub(super) fn decode(body: &[u8]) -> Option<Value> {
     let unknown = Fields::read(body.strip_prefix(b"k8s\0")?)?;
-    let type_meta = unknown.message(1)?;
+    let type_meta = Fields::read(unknown.bytes(1)?)?;
     let (api_version, kind) = (type_meta.text(1)?, type_meta.text(2)?);
-    let raw = unknown.message(2)?;
+    let layout = bodies::layout(api_version, kind)?;
     let mut object = json!({"apiVersion": api_version, "kind": kind});
-    match (api_version, kind) {
-        ("v1", "Namespace") => object["metadata"] = metadata(&raw.message(1)?)?,
-        ("v1", "ConfigMap") => config_map(&raw, &mut object)?,
-        ("v1", "Secret") => secret(&raw, &mut object)?,
-        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => object["spec"] = access(&raw.message(2)?)?,
-        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => {
-            object["spec"] = json!({"namespace": raw.message(2)?.text(1)?});
-        }
-        ("authentication.k8s.io/v1", "SelfSubjectReview") => {}
-        (_, "DeleteOptions") => delete_options(&raw, &mut object)?,
-        _ => return None,
-    }
+    let fields = bodies::read(layout, &Fields::read(unknown.bytes(2).unwrap_or_default())?)?;
+    object.as_object_mut()?.extend(fields);
     Some(object)
-}
-
-fn metadata(meta: &Fields<'_>) -> Option<Value> {
-    let mut out = json!({});
-    meta.put(1, &mut out, "name")?;
-    meta.put(2, &mut out, "generateName")?;
-    meta.put(3, &mut out, "namespace")?;
-    meta.put_map(11, &mut out, "labels", text_value)?;
-    meta.put_map(12, &mut out, "annotations", text_value)?;
-    Some(out)
-}
-
-/// The value of an entry of a `map<string, string>`.
-fn text_value(entry: &Fields<'_>) -> Option<Value> {
-    entry.text(2).map(|text| json!(text))
-}
-
-/// The value of an entry of a `map<string, bytes>`, as JSON has it.
-fn bytes_value(entry: &Fields<'_>) -> Option<Value> {
-    Some(json!(STANDARD.encode(entry.bytes(2))))
-}
-
-fn config_map(raw: &Fields<'_>, out: &mut Value) -> Option<()> {
-    out["metadata"] = metadata(&raw.message(1)?)?;
-    raw.put_map(2, out, "data", text_value)?;
-    raw.put_map(3, out, "binaryData", bytes_value)?;
-    raw.put_flag(4, out, "immutable");
-    Some(())
-}
-
-fn secret(raw: &Fields<'_>, out: &mut Value) -> Option<()> {
-    out["metadata"] = metadata(&raw.message(1)?)?;
-    raw.put_map(2, out, "data", bytes_value)?;
-    raw.put(3, out, "type")?;
-    raw.put_map(4, out, "stringData", text_value)?;
-    raw.put_flag(5, out, "immutable");
-    Some(())
-}
-
-fn access(spec: &Fields<'_>) -> Option<Value> {
-    let mut out = json!({});
-    if spec.0.iter().any(|(n, _)| *n == 1) {
-        let (from, mut to) = (spec.message(1)?, json!({}));
-        for (field, name) in [
-            (1, "namespace"),
-            (2, "verb"),
-            (3, "group"),
-            (4, "version"),
-            (5, "resource"),
-            (6, "subresource"),
-            (7, "name"),
-        ] {
-            from.put(field, &mut to, name)?;
-        }
-        out["resourceAttributes"] = to;
-    }
-    if spec.0.iter().any(|(n, _)| *n == 2) {
-        let (from, mut to) = (spec.message(2)?, json!({}));
-        from.put(1, &mut to, "path")?;
-        from.put(2, &mut to, "verb")?;
-        out["nonResourceAttributes"] = to;
-    }
-    Some(out)
-}
-
-/// Only what is a text: preconditions and propagation policy. The grace period of a built-in kind is of no use here.
-fn delete_options(raw: &Fields<'_>, out: &mut Value) -> Option<()> {
-    let preconditions = raw.message(2)?;
-    let mut must = json!({});
-    preconditions.put(1, &mut must, "uid")?;
-    preconditions.put(2, &mut must, "resourceVersion")?;
-    if must.as_object().is_some_and(|m| !m.is_empty()) {
-        out["preconditions"] = must;
-    }
-    raw.put(4, out, "propagationPolicy")?;
-    let stages: Vec<&str> =
-        raw.0.iter().filter(|(n, _)| *n == 5).filter_map(|(_, v)| std::str::from_utf8(v).ok()).collect();
-    if !stages.is_empty() {
-        out["dryRun"] = json!(stages);
-    }
-    Some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn envelope(api_version: &str, kind: &str, raw: Message) -> Vec<u8> {
+    pub(super) fn envelope(api_version: &str, kind: &str, raw: Message) -> Vec<u8> {
         let unknown = Message::new().message(1, Message::new().text(1, api_version).text(2, kind)).message(2, raw);
         [b"k8s\0".to_vec(), unknown.into_bytes()].concat()
     }
@@ -306,7 +207,7 @@ mod tests {
 
     #[test]
     fn other_kinds_and_broken_bytes_are_not_read() {
-        assert_eq!(decode(&envelope("v1", "Pod", Message::new())), None);
+        assert_eq!(decode(&envelope("v1", "Service", Message::new())), None);
         let whole = envelope("v1", "Namespace", Message::new().message(1, Message::new().text(1, "blue")));
         for cut in 0..whole.len() - 1 {
             let _ = decode(&whole[..cut]);

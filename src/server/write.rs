@@ -60,12 +60,13 @@ pub(super) async fn update(state: &State, call: &mut Call, target: Target<'_>) -
 pub(super) async fn patch(state: &State, call: &mut Call, target: Target<'_>) -> Result<Answer, Status> {
     call.form()?;
     let mut options = call.write_options(PATCH_OPTIONS)?;
-    let kind = PatchKind::of(MediaType::parse(call.header(header::CONTENT_TYPE)).name)?;
+    let kind = PatchKind::of(MediaType::parse(call.header(header::CONTENT_TYPE)).name, target.served)?;
     let body = call.object().await?;
     options.repeated = body.duplicates;
     let patch = match (kind, body.value) {
         (PatchKind::Json, body @ Value::Array(_)) => Patch::Json(body),
         (PatchKind::Merge, body @ Value::Object(_)) => Patch::Merge(body),
+        (PatchKind::Strategic, body @ Value::Object(_)) => Patch::Strategic(body),
         (PatchKind::Apply, object @ Value::Object(_)) => {
             if call.params.get("fieldManager").is_empty() {
                 return Err(refused("fieldManager", Problem::Required, "is required for apply patch"));
@@ -73,7 +74,9 @@ pub(super) async fn patch(state: &State, call: &mut Call, target: Target<'_>) ->
             Patch::Apply { object, force: call.params.flag("force")? }
         }
         (PatchKind::Json, _) => return Err(Status::bad_request("a JSON patch is a list of operations")),
-        (PatchKind::Merge | PatchKind::Apply, _) => return Err(Status::bad_request("the patch must be an object")),
+        (PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply, _) => {
+            return Err(Status::bad_request("the patch must be an object"));
+        }
     };
     if call.params.has("force") && !matches!(patch, Patch::Apply { .. }) {
         return Err(refused("force", Problem::Forbidden, "may not be specified for non-apply patch"));
@@ -91,21 +94,34 @@ fn refused(field: &str, problem: Problem, message: &str) -> Status {
 enum PatchKind {
     Json,
     Merge,
+    Strategic,
     Apply,
 }
 
+/// The media types in which a form may be patched. Strategic merge patch is for Kubernetes' own kinds, as in Kubernetes.
+fn patch_types(served: Served) -> &'static [&'static str] {
+    const ALL: &[&str] = &[
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/apply-patch+yaml",
+        "application/strategic-merge-patch+json",
+    ];
+    if served.kind.is_kubernetes_own() { ALL } else { &ALL[..3] }
+}
+
 impl PatchKind {
-    fn of(content_type: &str) -> Result<Self, Status> {
+    fn of(content_type: &str, served: Served) -> Result<Self, Status> {
         match content_type {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             // Kubernetes has only `+yaml`; but many JSON encoders refuse to write a type that does not call itself JSON.
             "application/apply-patch+yaml" | "application/apply-patch+json" => Ok(Self::Apply),
+            "application/strategic-merge-patch+json" if served.kind.is_kubernetes_own() => Ok(Self::Strategic),
             other => Err(Status::new(
                 Reason::UnsupportedMediaType,
                 format!(
-                    "the body of the request was in an unsupported format (`{other}`) - accepted media types include: \
-                     application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+                    "the body of the request was in an unsupported format (`{other}`) - accepted media types include: {}",
+                    patch_types(served).join(", ")
                 ),
             )),
         }

@@ -16,4 +16,5 @@ mod kill9;
 mod manifests;
 mod model;
 mod powerloss;
+mod secrets;
 mod world;

@@ -25,7 +25,7 @@ async fn with_controllers<T>(test: impl AsyncFnOnce(SharedClient) -> T) -> T {
     let shutdown = CancellationToken::new();
     let collector = run(client("gc"), clock.clone(), watch::channel(false).0, shutdown.clone());
     let namespaces = runtime::run(
-        Arc::new(NamespaceController::new(client("namespace"))),
+        Arc::new(NamespaceController::new(client("namespace"), clock.clone())),
         client("namespace"),
         clock,
         watch::channel(false).0,

@@ -11,7 +11,7 @@ use super::{
     parameters,
 };
 use crate::{
-    api::{GROUP, Served, Subresource, kinds::served, schema::component_name},
+    api::{Served, Subresource, kinds::served, schema::component_name},
     server::logs,
 };
 
@@ -113,6 +113,9 @@ impl Words {
             }
             if served.kind.has(Subresource::Scale) {
                 all.push((format!("{one}/scale"), self.scale()));
+            }
+            if served.kind.has(Subresource::Finalize) {
+                all.push((format!("{one}/finalize"), item([(HttpMethod::Put, self.finalize())])));
             }
         }
         if logs::serves(served) {
@@ -298,6 +301,15 @@ impl Words {
         item([(HttpMethod::Get, get), (HttpMethod::Put, put), (HttpMethod::Patch, patch)])
     }
 
+    fn finalize(&self) -> Described {
+        self.operation("replace", "Finalize", "put", &format!("Replace the finalizers in the spec of {}", self.one))
+            .takes(self.place(true))
+            .takes(parameters::WRITE)
+            .body("As `spec.finalizers` should be. The rest of the object stays as it is.", &self.sent(), true)
+            .answers_with(200, "As it is now.", &self.shown(), WARNING)
+            .refuses(answers::WRITE)
+    }
+
     fn log(&self) -> Described {
         self.operation("read", "Log", "get", &format!("Read what {} wrote", self.one))
             .description(
@@ -333,7 +345,7 @@ impl Words {
             form("application/merge-patch+json", Shape::of("MergePatch")).example(merge.clone()),
             form("application/json-patch+json", Shape::of("JsonPatch")).example(operations),
         ];
-        if self.served.kind.group != GROUP {
+        if self.served.kind.is_kubernetes_own() {
             all.push(form("application/strategic-merge-patch+json", Shape::of("MergePatch")).example(merge));
         }
         all

@@ -11,7 +11,7 @@ use tokio::{
 use super::{APPS, Api, app};
 
 /// kubectl with an empty home; its name may be given as `APPM_KUBECTL`.
-struct Kubectl {
+pub(super) struct Kubectl {
     api: Api,
     home: tempfile::TempDir,
     program: String,
@@ -19,7 +19,7 @@ struct Kubectl {
 
 impl Kubectl {
     /// `None` where there is no kubectl, except in CI, where nothing may be left out silently.
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let program = std::env::var("APPM_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
         let there = Command::new(&program).args(["version", "--client"]).output().await.is_ok();
         if !there {
@@ -44,7 +44,7 @@ impl Kubectl {
         self.run_as(args, input, &[]).await
     }
 
-    async fn run_as(&self, args: &[&str], input: &str, env: &[(&str, &str)]) -> (bool, String) {
+    pub(super) async fn run_as(&self, args: &[&str], input: &str, env: &[(&str, &str)]) -> (bool, String) {
         let mut command = self.command(args);
         command.envs(env.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -58,7 +58,7 @@ impl Kubectl {
 
     /// The output of a command that must succeed.
     #[track_caller]
-    fn ok(&self, args: &str, input: Option<&Value>) -> impl Future<Output = String> {
+    pub(super) fn ok(&self, args: &str, input: Option<&Value>) -> impl Future<Output = String> {
         let words: Vec<&str> = args.split(' ').collect();
         let input = input.map(Value::to_string).unwrap_or_default();
         async move {
@@ -68,7 +68,7 @@ impl Kubectl {
         }
     }
 
-    async fn says(&self, args: &str, input: Option<&Value>, expected: &str) {
+    pub(super) async fn says(&self, args: &str, input: Option<&Value>, expected: &str) {
         let text = self.ok(args, input).await;
         assert!(text.contains(expected), "kubectl {args} says\n{text}\ninstead of\n{expected}");
     }

@@ -5,6 +5,7 @@ mod documents;
 mod generated;
 mod kubectl;
 mod objects;
+mod own;
 mod watches;
 
 use std::{path::PathBuf, sync::Arc};
