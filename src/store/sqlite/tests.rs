@@ -56,7 +56,7 @@ async fn everything_is_there_after_a_clean_restart() {
     assert_eq!(store.get(&app("web")).unwrap().value()["spec"]["mark"], "2");
     assert_eq!(store.history(&app("web")).await.unwrap().len(), 2);
     let mut watch = store.watch(App::INFO, made).await.unwrap();
-    assert_eq!(step(&mut watch).await, format!("{updated} +web"));
+    assert_eq!(step(&mut watch).await, format!("{updated} ~web"));
 }
 
 #[tokio::test]
