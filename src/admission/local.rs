@@ -27,7 +27,7 @@ impl LocalClient {
 
 impl Client for LocalClient {
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Arc<StoredObject>>, Status>> {
-        let found = match self.admission.get(&self.caller, key) {
+        let found = match self.admission.get(&self.caller, key.kind.stored_form(), key) {
             Ok(object) => Ok(Some(object)),
             Err(status) if status.is(Reason::NotFound) => Ok(None),
             Err(status) => Err(status),
@@ -36,7 +36,7 @@ impl Client for LocalClient {
     }
 
     fn list<'a>(&'a self, kind: &'static KindInfo, query: &'a Query) -> BoxFuture<'a, Result<Listing, Status>> {
-        ready(self.admission.list(&self.caller, kind, query)).boxed()
+        ready(self.admission.list(&self.caller, kind.stored_form(), query)).boxed()
     }
 
     fn watch<'a>(
@@ -45,7 +45,8 @@ impl Client for LocalClient {
         query: &'a Query,
         from: Rev,
     ) -> BoxFuture<'a, Result<WatchStream, Status>> {
-        async move { Ok(self.admission.watch(&self.caller, kind, query, from).await?.into_stream()) }.boxed()
+        let served = kind.stored_form();
+        async move { Ok(self.admission.watch(&self.caller, served, query, from).await?.into_stream()) }.boxed()
     }
 
     fn transact(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Done>, Status>> {

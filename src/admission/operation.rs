@@ -133,23 +133,21 @@ impl Step {
     }
 
     fn subresource_name(&self) -> &'static str {
-        match self.subresource {
-            None => "",
-            Some(Subresource::Status) => "status",
-            Some(Subresource::Scale) => "scale",
-            Some(Subresource::Finalize) => "finalize",
+        self.subresource.map_or("", Subresource::word)
+    }
+
+    fn verb(&self) -> &'static str {
+        match &self.action {
+            Action::Create(_) => "create",
+            Action::Update { .. } => "update",
+            Action::Patch(_) => "patch",
+            Action::Delete(_) => "delete",
         }
     }
 
     /// May the caller ask for this at all? Before anything is looked up.
     pub(super) fn authorize(&self, caller: &Caller) -> Result<(), Status> {
-        let verb = match &self.action {
-            Action::Create(_) => "create",
-            Action::Update { .. } => "update",
-            Action::Patch(_) => "patch",
-            Action::Delete(_) => "delete",
-        };
-        self.authorize_as(verb, caller)
+        self.authorize_as(self.verb(), caller)
     }
 
     fn authorize_as(&self, verb: &str, caller: &Caller) -> Result<(), Status> {
@@ -168,16 +166,21 @@ impl Step {
 impl Context<'_> {
     /// Does one step in the plan.
     pub(super) fn run(&self, step: &Step, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
-        if step.served.view.is_some_and(|view| view.lift.is_none())
-            || step.served.verbs() == crate::api::Verbs::ReadOnly
-        {
-            let message = format!("{} cannot be written", step.served.plural());
+        if !step.served.verbs().allow(step.verb()) {
+            let message = format!("{} does not allow this method: {}", step.served.qualified(), step.verb());
             return Err(Status::new(Reason::MethodNotAllowed, message).into());
         }
-        if let Some(missing) = step.subresource.filter(|s| !step.kind().has(*s)) {
-            let message = format!("{} has no {missing:?} subresource", step.kind().qualified());
+        if let Some(missing) = step.subresource.filter(|s| !step.served.has(*s)) {
+            let message = format!("{} has no {} subresource", step.served.qualified(), missing.word());
             return Err(Status::new(Reason::NotFound, message).into());
         }
+        self.act(step, plan).map_err(|refusal| match refusal {
+            Refusal::Status(status) => Refusal::Status(status.in_words_of(step.served)),
+            invalid @ Refusal::Invalid(..) => invalid,
+        })
+    }
+
+    fn act(&self, step: &Step, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
         match &step.action {
             Action::Create(body) => self.create(step, body, plan),
             Action::Update { body, versioned } => self.update(step, body.clone(), *versioned, plan),

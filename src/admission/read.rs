@@ -6,7 +6,7 @@ use futures::stream;
 
 use super::{Admission, Caller};
 use crate::{
-    api::{Key, KindInfo, Reason, Rev, Served, Status, StoredObject},
+    api::{Key, Reason, Rev, Served, Status, StoredObject},
     auth::{self, Attributes},
     client::{ChangeType, Listing, Query, WatchEvent, WatchStream},
     policy::selector::{FieldSelector, LabelSelector},
@@ -22,10 +22,10 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(kind: &KindInfo, query: &Query) -> Result<Self, Status> {
+    fn parse(served: Served, query: &Query) -> Result<Self, Status> {
         let labels = LabelSelector::parse(&query.label_selector).map_err(|e| Status::bad_request(e.to_string()))?;
         let fields =
-            FieldSelector::parse(kind, &query.field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
+            FieldSelector::parse(served, &query.field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
         Ok(Self { namespace: query.namespace.clone().filter(|n| !n.is_empty()), labels, fields })
     }
 
@@ -140,27 +140,41 @@ impl Admission {
     ///
     /// # Errors
     /// `NotFound`, `Forbidden`.
-    pub fn get(&self, caller: &Caller, key: &Key) -> Result<Arc<StoredObject>, Status> {
+    pub fn get(&self, caller: &Caller, served: Served, key: &Key) -> Result<Arc<StoredObject>, Status> {
+        self.get_part(caller, served, "", key)
+    }
+
+    /// One object, for whoever may see that subresource of it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub fn get_part(
+        &self,
+        caller: &Caller,
+        served: Served,
+        subresource: &str,
+        key: &Key,
+    ) -> Result<Arc<StoredObject>, Status> {
         let attributes = Attributes {
             verb: "get",
-            group: key.kind.group,
-            resource: key.kind.plural,
+            group: served.group(),
+            resource: served.plural(),
+            subresource,
             namespace: &key.namespace,
             name: &key.name,
-            ..Attributes::default()
         };
         auth::authorize(&caller.who, &attributes)?;
-        self.inner.store.get(key).ok_or_else(|| Status::not_found(key))
+        self.inner.store.get(key).ok_or_else(|| Status::not_found(key).in_words_of(served))
     }
 
     /// Every object that the query selects, from one snapshot.
     ///
     /// # Errors
     /// `BadRequest` for a selector that cannot be read, `Forbidden`.
-    pub fn list(&self, caller: &Caller, kind: &'static KindInfo, query: &Query) -> Result<Listing, Status> {
-        self.may_list(caller, kind, query)?;
-        let filter = Filter::parse(kind, query)?;
-        Ok(filter.listing(self.inner.store.list(kind, filter.namespace.as_deref())))
+    pub fn list(&self, caller: &Caller, served: Served, query: &Query) -> Result<Listing, Status> {
+        self.may_list(caller, served, query)?;
+        let filter = Filter::parse(served, query)?;
+        Ok(filter.listing(self.inner.store.list(served.kind, filter.namespace.as_deref())))
     }
 
     /// Every object that the query selected at a revision; `None` if that is too long ago.
@@ -170,13 +184,13 @@ impl Admission {
     pub fn list_at(
         &self,
         caller: &Caller,
-        kind: &'static KindInfo,
+        served: Served,
         query: &Query,
         at: Rev,
     ) -> Result<Option<Listing>, Status> {
-        self.may_list(caller, kind, query)?;
-        let filter = Filter::parse(kind, query)?;
-        let snapshot = self.inner.store.list_at(kind, filter.namespace.as_deref(), at);
+        self.may_list(caller, served, query)?;
+        let filter = Filter::parse(served, query)?;
+        let snapshot = self.inner.store.list_at(served.kind, filter.namespace.as_deref(), at);
         Ok(snapshot.map(|snapshot| filter.listing(snapshot)))
     }
 
@@ -184,18 +198,17 @@ impl Admission {
     ///
     /// # Errors
     /// `Forbidden`.
-    pub fn may_list(&self, caller: &Caller, kind: &'static KindInfo, query: &Query) -> Result<(), Status> {
-        self.authorize_query(caller, "list", kind, query)
+    pub fn may_list(&self, caller: &Caller, served: Served, query: &Query) -> Result<(), Status> {
+        self.authorize_query(caller, "list", served, query)
     }
 
     fn authorize_query(
         &self,
         caller: &Caller,
         verb: &str,
-        kind: &'static KindInfo,
+        served: Served,
         query: &Query,
     ) -> Result<(), Status> {
-        let served = Served { kind, view: None };
         self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())
     }
 
@@ -206,13 +219,13 @@ impl Admission {
     pub async fn watch(
         &self,
         caller: &Caller,
-        kind: &'static KindInfo,
+        served: Served,
         query: &Query,
         from: Rev,
     ) -> Result<Watching, Status> {
-        self.authorize_query(caller, "watch", kind, query)?;
-        let filter = Filter::parse(kind, query)?;
-        let watch = self.inner.store.watch(kind, from).await.map_err(watch_status)?;
+        self.authorize_query(caller, "watch", served, query)?;
+        let filter = Filter::parse(served, query)?;
+        let watch = self.inner.store.watch(served.kind, from).await.map_err(watch_status)?;
         Ok(Watching { watch, filter })
     }
 
@@ -223,12 +236,12 @@ impl Admission {
     pub fn list_and_watch(
         &self,
         caller: &Caller,
-        kind: &'static KindInfo,
+        served: Served,
         query: &Query,
     ) -> Result<(Listing, Watching), Status> {
-        self.authorize_query(caller, "watch", kind, query)?;
-        let filter = Filter::parse(kind, query)?;
-        let (snapshot, watch) = self.inner.store.list_and_watch(kind);
+        self.authorize_query(caller, "watch", served, query)?;
+        let filter = Filter::parse(served, query)?;
+        let (snapshot, watch) = self.inner.store.list_and_watch(served.kind);
         let items = snapshot.items.into_iter().filter(|object| filter.sees(object)).collect();
         Ok((Listing { revision: snapshot.revision, items }, Watching { watch, filter }))
     }

@@ -79,7 +79,7 @@ impl World {
 
     fn app(&self, name: &str) -> Value {
         let key = Key::new(served("app").kind, "default", name);
-        self.admission.get(&self.caller, &key).expect("it is there").value()
+        self.admission.get(&self.caller, key.kind.stored_form(), &key).expect("it is there").value()
     }
 
     fn revision(&self) -> Rev {
@@ -293,7 +293,9 @@ async fn finalizers_hold_a_deleted_object() {
     world.patch("web", Patch::Merge(json!({"metadata": {"finalizers": ["example.com/a"]}}))).await.expect("one off");
     let last = world.patch("web", Patch::Merge(json!({"metadata": {"finalizers": null}}))).await.expect("the last");
     assert_eq!(last.outcome, Outcome::Deleted);
-    assert!(world.admission.get(&world.caller, &Key::new(served("app").kind, "default", "web")).is_err());
+    assert!(
+        world.admission.get(&world.caller, served("app"), &Key::new(served("app").kind, "default", "web")).is_err()
+    );
 }
 
 #[tokio::test]
@@ -581,7 +583,9 @@ async fn one_failed_precondition_fails_the_whole_transaction_with_its_reason() {
     let make = Operation::new(OperationVerb::Create, app("other", sleeper()));
     let error = world.transact(vec![make, delete]).await.expect_err("stale");
     assert_eq!((error.reason, fields(&error.details.causes)), (Reason::Conflict, vec!["operations[1]"]));
-    assert!(world.admission.get(&world.caller, &Key::new(served("app").kind, "default", "other")).is_err());
+    assert!(
+        world.admission.get(&world.caller, served("app"), &Key::new(served("app").kind, "default", "other")).is_err()
+    );
 }
 
 #[tokio::test]
@@ -660,7 +664,7 @@ async fn a_collection_is_deleted_by_selector() {
     let query =
         Query { namespace: Some("default".to_owned()), label_selector: "tier=front".to_owned(), ..Query::default() };
     let (delete, options) = (DeleteOptions::default(), WriteOptions::default());
-    let listed = world.admission.list(&world.caller, served("app").kind, &query).expect("listed");
+    let listed = world.admission.list(&world.caller, served("app"), &query).expect("listed");
     // What somebody else has deleted meanwhile is passed over.
     world.create("app", app("d", sleeper())).await.expect("made");
     world.delete("app", "c").await.expect("deleted");
@@ -669,7 +673,7 @@ async fn a_collection_is_deleted_by_selector() {
         .delete_collection(&world.caller, served("app"), "default", &listed.items, &delete, &options)
         .await;
     assert_eq!(gone.expect("deleted").len(), 1);
-    let left = world.admission.list(&world.caller, served("app").kind, &Query::default()).expect("listed");
+    let left = world.admission.list(&world.caller, served("app"), &Query::default()).expect("listed");
     assert_eq!(left.items.iter().map(|o| o.key.name.to_string()).collect::<Vec<_>>(), ["b", "d"]);
 }
 
@@ -678,7 +682,7 @@ async fn strangers_learn_nothing() {
     let world = World::new().await;
     let stranger = Caller::new(Identity { name: "eve".to_owned(), groups: Vec::new() }, "x");
     let key = Key::new(served("app").kind, "default", "web");
-    assert_eq!(world.admission.get(&stranger, &key).expect_err("no").reason, Reason::Forbidden);
+    assert_eq!(world.admission.get(&stranger, served("app"), &key).expect_err("no").reason, Reason::Forbidden);
     let bad = json!({"spec": {"nonsense": 1}});
     let options = WriteOptions::default();
     let error = world.admission.create(&stranger, served("app"), "nowhere", bad, &options).await.expect_err("no");

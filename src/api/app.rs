@@ -617,6 +617,7 @@ impl Kind for App {
                 cell: |o, _| command_line(at(o, &["spec", "process"])).into(),
             },
         ],
+        fields: &[],
         views: &[],
         schema: schema_of::<App>,
         normalize: as_written,

@@ -168,6 +168,7 @@ impl Kind for ConfigMap {
             wide: false,
             cell: |o, _| (entries(o, "data").count() + entries(o, "binaryData").count()).into(),
         }],
+        fields: &[],
         views: &[],
         schema: schema_of::<ConfigMap>,
         normalize,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Object, ObjectMeta, Problem, Scope, Time, Verbs, View,
-    Violation, as_written, at, decode_as, schema_of,
+    ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Object, ObjectMeta, Problem, Scope, SelectableField, Time,
+    Verbs, View, Violation, as_written, at, decode_as, schema_of,
 };
 
 /// Kubernetes' core `v1` Event.
@@ -196,6 +196,41 @@ fn lift(event: &Value) -> Value {
     renamed(event, "v1", |key| RENAMED.iter().find(|(_, to)| *to == key).map_or(key, |(from, _)| from).to_owned())
 }
 
+macro_rules! fields {
+    ($($label:literal: |$event:ident| $value:expr),* $(,)?) => {
+        &[$(SelectableField {
+            label: $label,
+            value: |object| {
+                let $event = object.typed::<Event>()?;
+                Some($value.clone())
+            },
+        }),*]
+    };
+}
+
+/// Each under its names in both APIs.
+const FIELDS: &[SelectableField] = fields! {
+    "reason": |e| e.reason,
+    "type": |e| e.kind,
+    "reportingComponent": |e| e.reporting_component,
+    "reportingController": |e| e.reporting_component,
+    "source": |e| if e.source.component.is_empty() { &e.reporting_component } else { &e.source.component },
+    "involvedObject.kind": |e| e.involved_object.kind,
+    "involvedObject.namespace": |e| e.involved_object.namespace,
+    "involvedObject.name": |e| e.involved_object.name,
+    "involvedObject.uid": |e| e.involved_object.uid,
+    "involvedObject.apiVersion": |e| e.involved_object.api_version,
+    "involvedObject.resourceVersion": |e| e.involved_object.resource_version,
+    "involvedObject.fieldPath": |e| e.involved_object.field_path,
+    "regarding.kind": |e| e.involved_object.kind,
+    "regarding.namespace": |e| e.involved_object.namespace,
+    "regarding.name": |e| e.involved_object.name,
+    "regarding.uid": |e| e.involved_object.uid,
+    "regarding.apiVersion": |e| e.involved_object.api_version,
+    "regarding.resourceVersion": |e| e.involved_object.resource_version,
+    "regarding.fieldPath": |e| e.involved_object.field_path,
+};
+
 fn regarding_schema(generator: &mut SchemaGenerator) -> Schema {
     super::object::object_schema::<RegardingEvent>(generator)
 }
@@ -368,6 +403,7 @@ impl Kind for Event {
                 cell: |o, _| o["message"].clone(),
             },
         ],
+        fields: FIELDS,
         views: &[View {
             group: "events.k8s.io",
             version: "v1",
@@ -375,7 +411,11 @@ impl Kind for Event {
             plural: "events",
             singular: "event",
             short_names: &["ev"],
+            categories: &[],
             verbs: Verbs::All,
+            subresources: &[],
+            columns: None,
+            fields: &[],
             project,
             lift: Some(lift),
             check: check_regarding,

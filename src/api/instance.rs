@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::{
     ChangeLog, Column, Condition, EnvVar, FieldPath, Kind, KindInfo, Logs, Port, Problem, Process, Restart,
-    RestartPolicy, Scope, Subresource, Time, Verbs, Violation, as_written, at, decode_as, schema_of,
+    RestartPolicy, Scope, SelectableField, Subresource, Time, Verbs, Violation, as_written, at, decode_as, pod::phase,
+    schema_of,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -276,7 +277,7 @@ impl Kind for Instance {
         categories: &["all"],
         scope: Scope::Namespaced,
         verbs: Verbs::All,
-        subresources: &[Subresource::Status],
+        subresources: &[Subresource::Log, Subresource::Status],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[
@@ -336,7 +337,14 @@ impl Kind for Instance {
                 cell: |o, _| last_exit_word(at(o, &["status", "lastExit"])).into(),
             },
         ],
-        views: &[],
+        fields: &[
+            SelectableField { label: "spec.nodeName", value: |o| Some(o.typed::<Instance>()?.spec.node_name.clone()) },
+            SelectableField {
+                label: "status.phase",
+                value: |o| Some(phase(&o.typed::<Instance>()?.status).word().to_owned()),
+            },
+        ],
+        views: &[super::pod::VIEW],
         schema: schema_of::<Instance>,
         normalize: as_written,
         defaults: as_written,

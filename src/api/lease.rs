@@ -100,6 +100,7 @@ impl Kind for Lease {
             wide: false,
             cell: |o, _| at(o, &["spec", "holderIdentity"]).clone(),
         }],
+        fields: &[],
         views: &[],
         schema: schema_of::<Lease>,
         normalize,

@@ -78,6 +78,7 @@ impl Kind for Namespace {
                 false => "Terminating".into(),
             },
         }],
+        fields: &[],
         views: &[],
         schema: schema_of::<Namespace>,
         normalize: as_written,

@@ -132,6 +132,7 @@ impl Kind for Node {
                 cell: |o, _| at(o, &["status", "nodeInfo", "kernelVersion"]).clone(),
             },
         ],
+        fields: &[],
         views: &[],
         schema: schema_of::<Node>,
         normalize: as_written,

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{ObjectMeta, Uid, Violation};
+use super::{ObjectMeta, StoredObject, Uid, Violation};
 
 /// A kind: the fields that objects of it have beside `apiVersion`, `kind` and `metadata`.
 pub trait Kind:
@@ -109,6 +109,8 @@ pub enum Verbs {
     All,
     /// `get`, `list` and `watch`.
     ReadOnly,
+    /// Reading and deleting: what is made or changed is made or changed in another form.
+    ReadDelete,
 }
 
 impl Verbs {
@@ -117,7 +119,13 @@ impl Verbs {
         match self {
             Verbs::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
             Verbs::ReadOnly => &["get", "list", "watch"],
+            Verbs::ReadDelete => &["delete", "deletecollection", "get", "list", "watch"],
         }
+    }
+
+    /// True if the verb is among them.
+    pub fn allow(self, verb: &str) -> bool {
+        self.words().contains(&verb)
     }
 }
 
@@ -130,6 +138,20 @@ pub enum Subresource {
     Scale,
     /// `/finalize`: a Namespace's `spec.finalizers`, written by whoever has emptied it.
     Finalize,
+    /// `/log`: what the process wrote, as plain text.
+    Log,
+}
+
+impl Subresource {
+    /// The last step of its path.
+    pub fn word(self) -> &'static str {
+        match self {
+            Subresource::Status => "status",
+            Subresource::Scale => "scale",
+            Subresource::Finalize => "finalize",
+            Subresource::Log => "log",
+        }
+    }
 }
 
 /// What a kind says of itself. One `const` in the kind's file.
@@ -159,8 +181,10 @@ pub struct KindInfo {
     pub log: ChangeLog,
     /// True if its bodies are encrypted on disk.
     pub sealed: bool,
-    /// Table columns beside NAME (first) and AGE (last), which every kind has.
+    /// Table columns beside NAME, which comes first, and AGE, which comes before the wide ones.
     pub columns: &'static [Column],
+    /// What field selectors may ask for.
+    pub fields: &'static [SelectableField],
     /// Other groups and versions under which the same objects are served.
     pub views: &'static [View],
     /// The JSON Schema of the stored form.
@@ -214,10 +238,7 @@ impl KindInfo {
 
     /// `plural.group`, or the bare plural for the core group: how messages name a resource.
     pub fn qualified(&self) -> Cow<'static, str> {
-        match self.group {
-            "" => self.plural.into(),
-            group => format!("{}.{group}", self.plural).into(),
-        }
+        qualified(self.plural, self.group)
     }
 
     /// True for kinds that are Kubernetes' own: clients know them, and send them what they send to Kubernetes (strategic merge
@@ -231,14 +252,19 @@ impl KindInfo {
         self.scope == Scope::Namespaced
     }
 
-    /// True if the kind has that subresource.
+    /// True if the stored form has that subresource.
     pub fn has(&self, subresource: Subresource) -> bool {
         self.subresources.contains(&subresource)
     }
 
+    /// The kind in its stored form.
+    pub fn stored_form(&'static self) -> Served {
+        Served { kind: self, view: None }
+    }
+
     /// Everything this kind is served as: its stored form first, then its other views.
     pub fn served(&'static self) -> impl Iterator<Item = Served> {
-        std::iter::once(Served { kind: self, view: None })
+        std::iter::once(self.stored_form())
             .chain(self.views.iter().map(move |view| Served { kind: self, view: Some(view) }))
     }
 }
@@ -246,6 +272,10 @@ impl KindInfo {
 /// `group/version`, or the bare version for the core group.
 pub fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+fn qualified(plural: &'static str, group: &str) -> Cow<'static, str> {
+    if group.is_empty() { plural.into() } else { format!("{plural}.{group}").into() }
 }
 
 /// The same objects under another group, version or kind.
@@ -263,8 +293,16 @@ pub struct View {
     pub singular: &'static str,
     /// Short names.
     pub short_names: &'static [&'static str],
+    /// Discovery categories; `all` is what `get all` lists.
+    pub categories: &'static [&'static str],
     /// What clients may do.
     pub verbs: Verbs,
+    /// Which subresources there are.
+    pub subresources: &'static [Subresource],
+    /// Table columns, with cells made from this form; `None`: those of the kind.
+    pub columns: Option<&'static [Column]>,
+    /// What field selectors may ask for, beside what the stored form has.
+    pub fields: &'static [SelectableField],
     /// Stored form to this form. Pure.
     pub project: fn(&Value) -> Value,
     /// This form to the stored form, where clients may write.
@@ -320,6 +358,32 @@ impl Served {
         self.view.map_or(self.kind.verbs, |v| v.verbs)
     }
 
+    /// Discovery categories.
+    pub fn categories(&self) -> &'static [&'static str] {
+        self.view.map_or(self.kind.categories, |v| v.categories)
+    }
+
+    /// True if this form has that subresource.
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.view.map_or(self.kind.subresources, |v| v.subresources).contains(&subresource)
+    }
+
+    /// Table columns: for a view with columns of its own their cells are made from this form, else from the stored one.
+    pub fn columns(&self) -> &'static [Column] {
+        self.view.and_then(|v| v.columns).unwrap_or(self.kind.columns)
+    }
+
+    /// What field selectors may ask for, of this name.
+    pub fn field(&self, label: &str) -> Option<&'static SelectableField> {
+        let own = self.view.map_or(&[][..], |v| v.fields);
+        own.iter().chain(self.kind.fields).find(|field| field.label == label)
+    }
+
+    /// `plural.group`, or the bare plural for the core group: how messages name a resource.
+    pub fn qualified(&self) -> Cow<'static, str> {
+        qualified(self.plural(), self.group())
+    }
+
     /// `group/version`.
     pub fn api_version(&self) -> String {
         api_version(self.group(), self.version())
@@ -350,6 +414,20 @@ pub struct Column {
     pub wide: bool,
     /// The cell of an object.
     pub cell: fn(&Value, now: Timestamp) -> Value,
+}
+
+/// A field that field selectors may ask for, beside `metadata.name` and `metadata.namespace`, which every kind has.
+pub struct SelectableField {
+    /// Its name in selectors.
+    pub label: &'static str,
+    /// Its value; `None` if the object cannot be read, which counts as empty.
+    pub value: fn(&StoredObject) -> Option<String>,
+}
+
+impl fmt::Debug for SelectableField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label)
+    }
 }
 
 /// The value at a path of field names, or null.

@@ -60,6 +60,7 @@ impl Kind for Revision {
                 cell: |o, _| o["revision"].clone(),
             },
         ],
+        fields: &[],
         views: &[],
         schema: schema_of::<Revision>,
         normalize: as_written,

@@ -173,6 +173,7 @@ impl Kind for Secret {
                 cell: |o, _| entries(o, "data").count().into(),
             },
         ],
+        fields: &[],
         views: &[],
         schema: schema_of::<Secret>,
         normalize,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Key, KindInfo, Rev, Violation};
+use super::{Key, KindInfo, Rev, Served, Violation};
 
 /// Why a request failed. Clients decide by this word, not by the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -140,6 +140,18 @@ impl Status {
     pub fn not_found(key: &Key) -> Self {
         let message = format!("{} \"{}\" not found", key.kind.qualified(), key.name);
         Self::about(Reason::NotFound, key.kind, &key.name, message)
+    }
+
+    /// The same about an object as it is served: a Pod's client has never heard of Instances.
+    #[must_use]
+    pub fn in_words_of(mut self, served: Served) -> Self {
+        let details = &mut self.details;
+        if served.view.is_some() && (&*details.group, &*details.kind) == (served.kind.group, served.kind.plural) {
+            served.group().clone_into(&mut details.group);
+            served.plural().clone_into(&mut details.kind);
+            self.message = self.message.replacen(&*served.kind.qualified(), &served.qualified(), 1);
+        }
+        self
     }
 
     /// 404 for a path that nothing serves.

@@ -3,13 +3,13 @@
 use std::{
     any::Any,
     fmt,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak},
 };
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Key, Kind, Object, ObjectMeta, Rev};
+use super::{Key, Kind, Object, ObjectMeta, Rev, Served, View};
 
 /// An object's JSON without its `resourceVersion`, which is known only when the store commits.
 ///
@@ -114,6 +114,8 @@ pub struct StoredObject {
     /// Shared as long as anybody holds it: at rest nobody does, and a thousand decoded objects would weigh more than
     /// all their JSON.
     typed: Mutex<Weak<dyn Any + Send + Sync>>,
+    /// The bytes of each view of the kind, made when somebody first asks for that view.
+    views: OnceLock<Box<[OnceLock<Bytes>]>>,
 }
 
 impl StoredObject {
@@ -128,7 +130,7 @@ impl StoredObject {
         }
         let json = body.at(revision);
         let Envelope { metadata } = serde_json::from_slice(&json)?;
-        Ok(Self { key, revision, json, meta: metadata, typed: Mutex::new(Weak::<()>::new()) })
+        Ok(Self { key, revision, json, meta: metadata, typed: Mutex::new(Weak::<()>::new()), views: OnceLock::new() })
     }
 
     /// The metadata, without `managedFields`.
@@ -157,6 +159,20 @@ impl StoredObject {
         let typed: Arc<dyn Any + Send + Sync> = Arc::from((self.key.kind.decode)(&self.json).ok()?);
         *shared = Arc::downgrade(&typed);
         typed.downcast().ok()
+    }
+
+    /// The bytes of one of the kind's views, made once for all readers.
+    pub fn projected(&self, view: &'static View) -> Bytes {
+        let all = self.key.kind.views;
+        let make = || (view.project)(&self.value()).to_string().into();
+        let views = self.views.get_or_init(|| all.iter().map(|_| OnceLock::new()).collect());
+        let place = all.iter().position(|v| (v.group, v.version, v.plural) == (view.group, view.version, view.plural));
+        place.map_or_else(make, |place| views[place].get_or_init(make).clone())
+    }
+
+    /// The bytes in the form that is served.
+    pub fn served_as(&self, served: Served) -> Bytes {
+        served.view.map_or_else(|| self.json.clone(), |view| self.projected(view))
     }
 
     /// The JSON tree, parsed anew.

@@ -77,6 +77,32 @@ time_type!(
     MicroTime, "%Y-%m-%dT%H:%M:%S.%6fZ", "RFC 3339 time in UTC, microseconds"
 );
 
+/// An age as `kubectl` prints it: two units at most, the coarser the older.
+pub fn age(now: Timestamp, since: Timestamp) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    const YEAR: i64 = 365 * DAY;
+    let seconds = now.duration_since(since).as_secs();
+    let pair = |large: i64, small: i64, names: [&str; 2]| match seconds % large / small {
+        0 => format!("{}{}", seconds / large, names[0]),
+        rest => format!("{}{}{rest}{}", seconds / large, names[0], names[1]),
+    };
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        -1..0 => "0s".to_owned(),
+        s if s < 2 * MINUTE => format!("{s}s"),
+        s if s < 10 * MINUTE => pair(MINUTE, 1, ["m", "s"]),
+        s if s < 3 * HOUR => format!("{}m", s / MINUTE),
+        s if s < 8 * HOUR => pair(HOUR, MINUTE, ["h", "m"]),
+        s if s < 2 * DAY => format!("{}h", s / HOUR),
+        s if s < 8 * DAY => pair(DAY, HOUR, ["d", "h"]),
+        s if s < 2 * YEAR => format!("{}d", s / DAY),
+        s if s < 8 * YEAR => pair(YEAR, DAY, ["y", "d"]),
+        s => format!("{}y", s / YEAR),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -95,6 +121,29 @@ mod tests {
             Time::rewrite(&mut as_time);
             MicroTime::rewrite(&mut as_micro);
             assert_eq!((as_time, as_micro), (json!(time), json!(micro)), "{written}");
+        }
+    }
+
+    #[test]
+    fn ages_are_printed_as_kubectl_prints_them() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("time");
+        for (seconds, expected) in [
+            (-5, "<invalid>"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (3 * 3600, "3h"),
+            (3 * 3600 + 60, "3h1m"),
+            (9 * 3600 + 60, "9h"),
+            (2 * 86400, "2d"),
+            (3 * 86400 + 3600, "3d1h"),
+            (400 * 86400, "400d"),
+            (3 * 365 * 86400, "3y"),
+        ] {
+            let since = now - jiff::SignedDuration::from_secs(seconds);
+            assert_eq!(age(now, since), expected, "{seconds}");
         }
     }
 }

@@ -130,7 +130,7 @@ fn head(context: &Context, served_as: Served, object: &Value) -> String {
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty() && value != "-") {
         add(name, value, false);
     }
-    for column in served_as.kind.columns {
+    for column in served_as.columns() {
         let value = (column.cell)(object, context.now());
         if !value.is_null() && value != "" {
             add(column.name, &super::jsonpath::plain(&value), true);

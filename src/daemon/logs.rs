@@ -12,19 +12,27 @@ use crate::{
         read::{Attempts, Query, logs_dir},
         stream::{Form, pieces},
     },
-    server::{LogPieces, LogQuery, LogSource, LogStream},
+    server::{LogEnd, LogPieces, LogQuery, LogSource, LogStream},
 };
 
 /// The output of the Instances in `data_dir`.
 pub(super) fn source(data_dir: PathBuf) -> LogSource {
-    Arc::new(move |instance, query| {
+    Arc::new(move |instance, query, end| {
         let data_dir = data_dir.clone();
-        Box::pin(async move { open(&data_dir, &instance, &query) })
+        Box::pin(async move { open(&data_dir, &instance, &query, end) })
     })
 }
 
-fn open(data_dir: &Path, instance: &Object<Instance>, query: &LogQuery) -> Result<LogPieces, Status> {
-    let attempts = attempts(instance, query)?;
+fn open(
+    data_dir: &Path,
+    instance: &Object<Instance>,
+    query: &LogQuery,
+    end: Option<LogEnd>,
+) -> Result<LogPieces, Status> {
+    let attempts = match query.follow {
+        true => Attempts::From(query.attempt),
+        false => Attempts::Only(query.attempt),
+    };
     let stream = match query.stream {
         LogStream::All => None,
         LogStream::Stdout => Some(Stream::Out),
@@ -33,22 +41,8 @@ fn open(data_dir: &Path, instance: &Object<Instance>, query: &LogQuery) -> Resul
     // The server counts the bytes, timestamps included.
     let wanted = Query { attempts, stream, tail: query.tail, since: query.since, limit_bytes: None };
     let form = Form { follow: query.follow, timestamps: query.timestamps };
-    pieces(logs_dir(data_dir, instance.uid()), wanted, form).map_err(|error| {
+    pieces(logs_dir(data_dir, instance.uid()), wanted, form, end).map_err(|error| {
         tracing::error!(%error, instance = instance.metadata.name, "its logs cannot be read");
         Status::internal("the logs cannot be read")
     })
-}
-
-/// The present attempt, or the one before; a follower goes on with the attempts that come.
-fn attempts(instance: &Object<Instance>, query: &LogQuery) -> Result<Attempts, Status> {
-    let present = instance.status.attempt;
-    match (query.previous, query.follow) {
-        (true, _) if present < 2 => Err(Status::bad_request(format!(
-            "previous attempt of instance \"{}\" not found: it was started {present} time(s)",
-            instance.metadata.name
-        ))),
-        (true, _) => Ok(Attempts::Only(present - 1)),
-        (false, true) => Ok(Attempts::From(present)),
-        (false, false) => Ok(Attempts::Only(present)),
-    }
 }

@@ -351,12 +351,15 @@ impl Changes {
         }
     }
 
-    /// Returns when something changed (true), or after `most`. Must not be called on an async thread.
-    pub fn wait(&mut self, most: Duration) -> io::Result<bool> {
+    /// Returns when something changed (true), when `until` can be read or was hung up, or after `most`. Must not be called
+    /// on an async thread.
+    pub fn wait(&mut self, most: Duration, until: Option<&OwnedFd>) -> io::Result<bool> {
         // As long as the directory is not there, look for it every now and then.
         let most = if self.watched { most } else { most.min(Duration::from_millis(100)) };
         let timeout = Timespec::try_from(most).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
-        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&timeout)) {
+        let mut awaited = vec![PollFd::new(&self.inotify, PollFlags::IN)];
+        awaited.extend(until.map(|until| PollFd::new(until, PollFlags::IN)));
+        match poll(&mut awaited, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
@@ -475,6 +478,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut changes = Changes::watch(dir.path()).unwrap();
         fs::write(dir.path().join("1.1.idx"), "x").unwrap();
-        changes.wait(Duration::from_secs(3600)).unwrap();
+        changes.wait(Duration::from_secs(3600), None).unwrap();
     }
 }

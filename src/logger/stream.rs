@@ -1,9 +1,14 @@
 //! Logs as a stream of bytes, for whoever sends them over a network.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{future::BoxFuture, stream::BoxStream};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::Timespec,
+    pipe::{PipeFlags, pipe_with},
+};
 use tokio::sync::mpsc;
 
 use super::read::{Changes, Line, Query, Reader};
@@ -14,6 +19,10 @@ const PIECE: usize = 64 << 10;
 const WAITING: usize = 4;
 /// How long a follower sleeps at most, so that it notices that nobody listens any more. New output wakes it at once.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// After the end, how long the logs must be quiet, and how often they are looked at if they never are.
+const SETTLING: Duration = Duration::from_millis(50);
+const LAST_LOOKS: u32 = 20;
 
 /// How lines are given out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,10 +35,21 @@ pub struct Form {
 
 /// Streams the lines that `query` wants from a directory of logs. It is read by a thread of its own, because files
 /// block; the thread ends soon after the stream is dropped.
-pub fn pieces(logs: PathBuf, query: Query, form: Form) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
-    let (sender, receiver) = mpsc::channel(WAITING);
+///
+/// A follower goes on until `end` resolves, and then until what was written before that is read.
+pub fn pieces(
+    logs: PathBuf,
+    query: Query,
+    form: Form,
+    end: Option<BoxFuture<'static, ()>>,
+) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
+    let (sender, mut receiver) = mpsc::channel(WAITING);
+    let (end, ended) = match end.map(|end| Ok::<_, io::Error>((end, pipe_with(PipeFlags::CLOEXEC)?))).transpose()? {
+        Some((end, (reader, writer))) => (Some((end, writer)), Some(reader)),
+        None => (None, None),
+    };
     let work = move || {
-        let outlet = Outlet { sender, form, piece: Vec::new() };
+        let outlet = Outlet { sender, form, ended, piece: Vec::new() };
         let sender = outlet.sender.clone();
         if let Err(Stop::Failed(e)) = send(logs, query, outlet) {
             // If nobody listens, nobody needs to know.
@@ -37,8 +57,14 @@ pub fn pieces(logs: PathBuf, query: Query, form: Form) -> io::Result<BoxStream<'
         }
     };
     std::thread::Builder::new().name("logs".to_owned()).spawn(work)?;
-    let next = |mut receiver: mpsc::Receiver<io::Result<Bytes>>| async { Some((receiver.recv().await?, receiver)) };
-    Ok(Box::pin(futures::stream::unfold(receiver, next)))
+    let mut end = end;
+    Ok(Box::pin(futures::stream::poll_fn(move |cx| {
+        // Closing the pipe wakes the thread. The future is polled here, so that it ends with the stream.
+        if end.as_mut().is_some_and(|(end, _)| end.as_mut().poll(cx).is_ready()) {
+            end = None;
+        }
+        receiver.poll_recv(cx)
+    })))
 }
 
 /// Why a stream ends before its time.
@@ -56,10 +82,18 @@ impl From<io::Error> for Stop {
 struct Outlet {
     sender: mpsc::Sender<io::Result<Bytes>>,
     form: Form,
+    /// Hung up when nothing more is to be waited for.
+    ended: Option<OwnedFd>,
     piece: Vec<u8>,
 }
 
 impl Outlet {
+    /// True if the end was told.
+    fn is_over(&self) -> io::Result<bool> {
+        let Some(ended) = &self.ended else { return Ok(false) };
+        Ok(poll(&mut [PollFd::new(ended, PollFlags::IN)], Some(&Timespec::default()))? > 0)
+    }
+
     fn put(&mut self, line: &Line) -> Result<(), Stop> {
         if self.form.timestamps {
             self.piece.extend_from_slice(line.at.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string().as_bytes());
@@ -82,6 +116,7 @@ fn send(logs: PathBuf, query: Query, mut outlet: Outlet) -> Result<(), Stop> {
     let mut changes = outlet.form.follow.then(|| Changes::watch(&logs)).transpose()?;
     let mut reader = Reader::open(&logs, query)?;
     let mut was_there = false;
+    let mut last_looks = LAST_LOOKS;
     loop {
         while let Some(line) = reader.next_line()? {
             outlet.put(&line)?;
@@ -93,7 +128,15 @@ fn send(logs: PathBuf, query: Query, mut outlet: Outlet) -> Result<(), Stop> {
             break;
         }
         was_there = is_there;
-        if !changes.wait(LONGEST_SLEEP)? && !outlet.form.timestamps {
+        if outlet.is_over()? {
+            // What a process wrote last comes out of its pipe at about the time at which its end is told.
+            last_looks -= 1;
+            if last_looks == 0 || !changes.wait(SETTLING, None)? {
+                break;
+            }
+            continue;
+        }
+        if !changes.wait(LONGEST_SLEEP, outlet.ended.as_ref())? && !outlet.form.timestamps {
             // A prompt, say: nothing more has come for a while, so it is shown as it is.
             for part in reader.rest() {
                 outlet.put(&part)?;
@@ -140,7 +183,7 @@ mod tests {
         fs::create_dir(&logs).unwrap();
         write(&logs, 0, "one\n");
         let form = Form { follow: true, timestamps: true };
-        let mut stream = pieces(logs.clone(), Query::of(Attempts::From(1)), form).unwrap();
+        let mut stream = pieces(logs.clone(), Query::of(Attempts::From(1)), form, None).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), "1970-01-01T00:00:01.500000000Z one\n");
         write(&logs, 4, "two\nthr");
         assert_eq!(stream.next().await.unwrap().unwrap(), "1970-01-01T00:00:01.500000000Z two\n");
@@ -150,10 +193,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_follower_that_is_told_the_end_still_gets_what_was_written_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 0, "one\n");
+        let form = Form { follow: true, timestamps: false };
+        let (tell, told) = tokio::sync::oneshot::channel::<()>();
+        let end = async { told.await.unwrap() };
+        let logs = dir.path().to_owned();
+        let mut stream = pieces(logs, Query::of(Attempts::From(1)), form, Some(Box::pin(end))).unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "one\n");
+        write(dir.path(), 4, "two\nthr");
+        tell.send(()).unwrap();
+        let rest: Vec<_> = stream.map(Result::unwrap).collect().await;
+        assert_eq!(rest.concat(), b"two\nthr");
+    }
+
+    #[tokio::test]
     async fn without_following_it_ends_with_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 0, "one\ntw");
-        let stream = pieces(dir.path().to_owned(), Query::of(Attempts::All), Form::default()).unwrap();
+        let stream = pieces(dir.path().to_owned(), Query::of(Attempts::All), Form::default(), None).unwrap();
         let all: Vec<_> = stream.map(Result::unwrap).collect().await;
         assert_eq!(all.concat(), b"one\ntw");
     }

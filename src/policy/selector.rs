@@ -1,9 +1,9 @@
 //! Label selectors and field selectors, in Kubernetes' grammar.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use super::label_names;
-use crate::api::{Event, Instance, InstanceState, Kind, KindInfo, Namespace, Secret, StoredObject, TextMap};
+use crate::api::{SelectableField, Served, StoredObject, TextMap};
 
 /// A selector that cannot be read. The text is for the client (400).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -236,24 +236,50 @@ impl Parser {
 }
 
 /// Which values some fields must have. Empty selects everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct FieldSelector(Vec<FieldTest>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct FieldTest {
-    field: String,
+    field: Field,
     value: String,
     equal: bool,
 }
 
+/// A field of an object, named once and for all.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Name,
+    Namespace,
+    Own(&'static SelectableField),
+}
+
+impl Field {
+    fn of(served: Served, label: &str) -> Option<Self> {
+        match label {
+            "metadata.name" => Some(Field::Name),
+            "metadata.namespace" => Some(Field::Namespace),
+            label => served.field(label).map(Field::Own),
+        }
+    }
+
+    fn value(self, object: &StoredObject) -> Cow<'_, str> {
+        match self {
+            Field::Name => Cow::Borrowed(&object.key.name),
+            Field::Namespace => Cow::Borrowed(&object.key.namespace),
+            Field::Own(field) => Cow::Owned((field.value)(object).unwrap_or_default()),
+        }
+    }
+}
+
 impl FieldSelector {
-    /// Reads a selector of a kind: `field=value`, `==` or `!=`, joined by commas. `\,`, `\=` and `\\` are literal.
+    /// Reads a selector of what is served: `field=value`, `==` or `!=`, joined by commas. `\,`, `\=` and `\\` are literal.
     ///
     /// # Errors
-    /// When the text is not in the grammar, or the kind has no such field label.
-    pub fn parse(kind: &KindInfo, text: &str) -> Result<Self, InvalidSelector> {
+    /// When the text is not in the grammar, or what is served has no such field label.
+    pub fn parse(served: Served, text: &str) -> Result<Self, InvalidSelector> {
         let terms = split(text).into_iter().filter(|term| !term.trim().is_empty());
-        let tests: Result<Vec<FieldTest>, InvalidSelector> = terms.map(|term| field_test(kind, &term)).collect();
+        let tests: Result<Vec<FieldTest>, InvalidSelector> = terms.map(|term| field_test(served, &term)).collect();
         Ok(Self(tests?))
     }
 
@@ -264,12 +290,13 @@ impl FieldSelector {
 
     /// The one name that is selected, if the selector asks for one.
     pub fn name(&self) -> Option<&str> {
-        self.0.iter().find(|t| t.equal && t.field == "metadata.name").map(|t| t.value.as_str())
+        let named = |t: &&FieldTest| t.equal && matches!(t.field, Field::Name);
+        self.0.iter().find(named).map(|t| t.value.as_str())
     }
 
     /// True if an object has the values that are asked for.
     pub fn matches(&self, object: &StoredObject) -> bool {
-        self.0.iter().all(|t| (value_of(object, &t.field).unwrap_or_default() == t.value) == t.equal)
+        self.0.iter().all(|t| (t.field.value(object) == t.value) == t.equal)
     }
 }
 
@@ -288,20 +315,18 @@ fn split(text: &str) -> Vec<String> {
     terms
 }
 
-fn field_test(kind: &KindInfo, term: &str) -> Result<FieldTest, InvalidSelector> {
+fn field_test(served: Served, term: &str) -> Result<FieldTest, InvalidSelector> {
     let term = term.trim();
     let parts = term.find(['=', '!']).and_then(|at| {
         let (field, rest) = term.split_at(at);
         let operator = ["!=", "==", "="].into_iter().find(|operator| rest.starts_with(operator))?;
         Some((field, operator != "!=", &rest[operator.len()..]))
     });
-    let Some((field, equal, value)) = parts else {
+    let Some((label, equal, value)) = parts else {
         return Err(InvalidSelector(format!("invalid selector: '{term}'; can't understand '{term}'")));
     };
-    let field = canonical(kind, field.trim());
-    let Some(field) = field else {
-        let asked = term.split(['=', '!']).next().unwrap_or_default();
-        return Err(InvalidSelector(format!("field label not supported: {asked}")));
+    let Some(field) = Field::of(served, label.trim()) else {
+        return Err(InvalidSelector(format!("field label not supported: {label}")));
     };
     Ok(FieldTest { field, value: unescape(value.trim())?, equal })
 }
@@ -328,99 +353,12 @@ fn unescape(text: &str) -> Result<String, InvalidSelector> {
     Ok(out)
 }
 
-const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-];
-
-/// The label in its stored form, if the kind has it.
-fn canonical(kind: &KindInfo, label: &str) -> Option<String> {
-    if matches!(label, "metadata.name" | "metadata.namespace") {
-        return Some(label.to_owned());
-    }
-    if kind == Instance::INFO {
-        return matches!(label, "spec.nodeName" | "status.phase").then(|| label.to_owned());
-    }
-    if kind == Secret::INFO {
-        return (label == "type").then(|| label.to_owned());
-    }
-    if kind == Namespace::INFO {
-        return (label == "status.phase").then(|| label.to_owned());
-    }
-    if kind == Event::INFO {
-        let stored = match label.strip_prefix("regarding.") {
-            Some(rest) => format!("involvedObject.{rest}"),
-            None if label == "reportingController" => "reportingComponent".to_owned(),
-            None => label.to_owned(),
-        };
-        return EVENT_FIELDS.contains(&stored.as_str()).then_some(stored);
-    }
-    None
-}
-
-fn value_of(object: &StoredObject, field: &str) -> Option<String> {
-    match field {
-        "metadata.name" => Some(object.key.name.to_string()),
-        "metadata.namespace" => Some(object.key.namespace.to_string()),
-        _ if object.key.kind == Instance::INFO => {
-            let instance = object.typed::<Instance>()?;
-            Some(match field {
-                "spec.nodeName" => instance.spec.node_name.clone(),
-                _ => phase(&instance.status.state).to_owned(),
-            })
-        }
-        _ if object.key.kind == Secret::INFO => Some(object.typed::<Secret>()?.kind.clone()),
-        _ if object.key.kind == Namespace::INFO => Some(object.typed::<Namespace>()?.status.phase.clone()),
-        _ if object.key.kind == Event::INFO => event_field(&object.typed::<Event>()?.body, field),
-        _ => None,
-    }
-}
-
-/// A Pod's phase: `Succeeded` and `Failed` are for what has ended for good.
-fn phase(state: &InstanceState) -> &'static str {
-    match &state.exited {
-        Some(exited) if exited.reason == "Completed" => "Succeeded",
-        Some(exited) if exited.reason != "Suspended" => "Failed",
-        _ if state.pid().is_some() => "Running",
-        _ => "Pending",
-    }
-}
-
-fn event_field(event: &Event, field: &str) -> Option<String> {
-    let about = &event.involved_object;
-    let text = match field {
-        "reason" => &event.reason,
-        "type" => &event.kind,
-        "reportingComponent" => &event.reporting_component,
-        "source" if event.source.component.is_empty() => &event.reporting_component,
-        "source" => &event.source.component,
-        "involvedObject.kind" => &about.kind,
-        "involvedObject.namespace" => &about.namespace,
-        "involvedObject.name" => &about.name,
-        "involvedObject.uid" => &about.uid,
-        "involvedObject.apiVersion" => &about.api_version,
-        "involvedObject.resourceVersion" => &about.resource_version,
-        "involvedObject.fieldPath" => &about.field_path,
-        _ => return None,
-    };
-    Some(text.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{App, Body, Key, Rev};
+    use crate::api::{App, Body, Event, Instance, Key, Kind, KindInfo, Rev};
 
     fn labels(pairs: &[(&str, &str)]) -> TextMap {
         pairs.iter().copied().collect()
@@ -490,23 +428,45 @@ mod tests {
             ("reason=", true),
         ];
         for (text, expected) in table {
-            assert_eq!(FieldSelector::parse(Event::INFO, text).expect(text).matches(&event), expected, "{text}");
+            assert_eq!(
+                FieldSelector::parse(Event::INFO.stored_form(), text).expect(text).matches(&event),
+                expected,
+                "{text}"
+            );
         }
     }
 
     #[test]
+    fn a_view_has_field_labels_of_its_own() {
+        let object = json!({
+            "apiVersion": "appm.dev/v1", "kind": "Instance", "metadata": {"name": "web-1-0"},
+            "spec": {"nodeName": "host-a", "revision": "web-1", "process": {"command": ["a"]}},
+            "status": {"address": "127.0.0.1"},
+        });
+        let (instance, forms) = (stored(Instance::INFO, object), Instance::INFO.served().collect::<Vec<_>>());
+        for (text, expected) in [
+            ("spec.nodeName=host-a,status.phase!=Succeeded,status.phase!=Failed", true),
+            ("status.podIP=127.0.0.1,spec.restartPolicy=Always", true),
+            ("spec.restartPolicy=Never", false),
+        ] {
+            assert_eq!(FieldSelector::parse(forms[1], text).expect(text).matches(&instance), expected, "{text}");
+        }
+        assert!(FieldSelector::parse(forms[0], "status.podIP=127.0.0.1").is_err());
+    }
+
+    #[test]
     fn unknown_field_labels_are_refused_in_kubernetes_words() {
-        let error = |text| FieldSelector::parse(App::INFO, text).expect_err("refused").to_string();
+        let error = |text| FieldSelector::parse(App::INFO.stored_form(), text).expect_err("refused").to_string();
         assert_eq!(error("spec.replicas=1"), "field label not supported: spec.replicas");
         assert_eq!(error("metadata.name"), "invalid selector: 'metadata.name'; can't understand 'metadata.name'");
     }
 
     #[test]
     fn escaped_commas_and_equal_signs_are_literal() {
-        let selector = FieldSelector::parse(App::INFO, r"metadata.name=a\,b\=c").expect("valid");
+        let selector = FieldSelector::parse(App::INFO.stored_form(), r"metadata.name=a\,b\=c").expect("valid");
         assert_eq!(selector.name(), Some("a,b=c"));
         for bad in [r"metadata.name=a\", r"metadata.name=a\b", "metadata.name=a=b"] {
-            assert!(FieldSelector::parse(App::INFO, bad).is_err(), "{bad}");
+            assert!(FieldSelector::parse(App::INFO.stored_form(), bad).is_err(), "{bad}");
         }
     }
 }

@@ -8,8 +8,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{accept, logs};
-use crate::api::{GROUP, Served, Subresource, VERSION, Verbs, api_version, kinds::served};
+use super::accept;
+use crate::api::{GROUP, Served, Subresource, VERSION, api_version, kinds::served};
 
 /// One resource, or a part of one, as discovery names it.
 struct Entry {
@@ -67,7 +67,7 @@ fn object(served: Served) -> Entry {
         answers: None,
         verbs: served.verbs().words(),
         short_names: served.short_names(),
-        categories: if served.view.is_none() { served.kind.categories } else { &[] },
+        categories: served.categories(),
     }
 }
 
@@ -79,16 +79,14 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
         categories: &[],
         ..object(served)
     };
-    let writable = served.view.is_none() && served.verbs() == Verbs::All;
-    let status = (writable && served.kind.has(Subresource::Status)).then(|| whole("status"));
-    let scale = (writable && served.kind.has(Subresource::Scale)).then(|| Entry {
+    let log = served.has(Subresource::Log).then(|| Entry { verbs: &["get"], ..whole("log") });
+    let scale = served.has(Subresource::Scale).then(|| Entry {
         kind: "Scale",
         answers: Some(("autoscaling", "v1")),
         ..whole("scale")
     });
-    let log = logs::serves(served).then(|| Entry { verbs: &["get"], ..whole("log") });
-    let finalize =
-        (writable && served.kind.has(Subresource::Finalize)).then(|| Entry { verbs: &["update"], ..whole("finalize") });
+    let finalize = served.has(Subresource::Finalize).then(|| Entry { verbs: &["update"], ..whole("finalize") });
+    let status = served.has(Subresource::Status).then(|| whole("status"));
     [finalize, log, scale, status].into_iter().flatten()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use hyper::{Method, Request, body::Incoming, header};
 
 use super::{
@@ -14,13 +14,13 @@ use super::{
     path::{self, Resource, Target},
     query::{Params, decode},
     read,
-    respond::{self, Answer, BodyError},
+    respond::{self, Answer},
     reviews,
     state::State,
     transactions, watch, write,
 };
 use crate::{
-    api::{GROUP, Instance, Reason, Served, Status, Subresource, VERSION, Verbs},
+    api::{GROUP, Reason, Served, Status, Subresource, VERSION},
     auth::{Attributes, Identity, authorize},
 };
 
@@ -216,21 +216,14 @@ async fn objects(
         "" => resource.plural.to_owned(),
         part => format!("{}/{part}", resource.plural),
     };
-    if served.verbs() == Verbs::ReadOnly && !["get", "list", "watch"].contains(&verb) {
-        return Err(not_allowed());
-    }
-    match resource.subresource {
-        "" => whole(state, call, served, resource, verb).await,
-        "status" if served.view.is_none() && served.kind.has(Subresource::Status) => {
-            part(state, call, served, resource, verb, Subresource::Status).await
+    let parts = [Subresource::Status, Subresource::Scale, Subresource::Finalize, Subresource::Log];
+    match parts.into_iter().find(|part| part.word() == resource.subresource) {
+        None if resource.subresource.is_empty() && !served.verbs().allow(verb) => Err(not_allowed()),
+        None if resource.subresource.is_empty() => whole(state, call, served, resource, verb).await,
+        Some(Subresource::Log) if served.has(Subresource::Log) => {
+            logs::read(state, &call, served, resource, verb).await
         }
-        "scale" if served.view.is_none() && served.kind.has(Subresource::Scale) => {
-            part(state, call, served, resource, verb, Subresource::Scale).await
-        }
-        "finalize" if served.view.is_none() && served.kind.has(Subresource::Finalize) => {
-            part(state, call, served, resource, verb, Subresource::Finalize).await
-        }
-        "log" if logs::serves(served) => output(state, &call, served, resource, verb).await,
+        Some(subresource) if served.has(subresource) => part(state, call, served, resource, verb, subresource).await,
         _ => Err(Status::no_route()),
     }
 }
@@ -270,7 +263,7 @@ async fn whole(
         "get" | "list" => {
             let _seat = state.turnstile.seat(0).await?;
             match verb {
-                "get" => read::get(state, &call, served, &resource.key(served)).await,
+                "get" => read::get(state, &call, served, resource).await,
                 _ => read::list(state, &call, served, resource).await,
             }
         }
@@ -295,40 +288,10 @@ async fn part(
 ) -> Result<Answer, Status> {
     let target = write::target(served, resource, Some(subresource));
     match (verb, subresource) {
-        ("get", Subresource::Status) => read::get(state, &call, served, &resource.key(served)).await,
+        ("get", Subresource::Status) => read::get(state, &call, served, resource).await,
         ("get", Subresource::Scale) => write::get_scale(state, &call, target, resource),
         ("update", _) => write::update(state, &mut call, target).await,
         ("patch", Subresource::Status | Subresource::Scale) => write::patch(state, &mut call, target).await,
         _ => Err(not_allowed()),
     }
-}
-
-/// What an instance wrote.
-async fn output(
-    state: &Arc<State>,
-    call: &Call,
-    served: Served,
-    resource: &Resource<'_>,
-    verb: &str,
-) -> Result<Answer, Status> {
-    if verb != "get" {
-        return Err(not_allowed());
-    }
-    let what = Attributes {
-        verb,
-        group: resource.group,
-        resource: resource.plural,
-        subresource: "log",
-        namespace: resource.namespace,
-        name: resource.name,
-    };
-    authorize(&call.who, &what)?;
-    let query = logs::query(&call.params, state.clock.now())?;
-    let object = state.admission.get(&call.caller(), &resource.key(served))?;
-    let instance = object.typed::<Instance>().ok_or_else(|| Status::internal("the instance cannot be read"))?;
-    let limit = query.limit_bytes;
-    let pieces = logs::limited((state.logs)(instance, query).await?, limit);
-    let stopping = state.stopping.clone();
-    let pieces = pieces.map(|piece| piece.map_err(BodyError::from)).take_until(stopping.cancelled_owned());
-    Ok(respond::streamed("text/plain; charset=utf-8", pieces.boxed()))
 }

@@ -61,7 +61,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use bounds::Bounds;
 pub use health::Readiness;
-pub use logs::{LogPieces, LogQuery, LogSource, LogStream};
+pub use logs::{LogEnd, LogPieces, LogQuery, LogSource, LogStream};
 pub use pki::PkiError;
 
 use crate::{admission::Admission, clock::SharedClock};

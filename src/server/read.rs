@@ -1,6 +1,6 @@
 //! `get` and `list`, assembled from the bytes that the store keeps ready.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::StatusCode;
@@ -16,7 +16,7 @@ use super::{
     table::{self, IncludeObject},
 };
 use crate::{
-    api::{FieldPath, Key, Problem, Rev, Served, Status, StoredObject, Violation},
+    api::{FieldPath, Problem, Rev, Served, Status, StoredObject, Violation},
     client::Query,
 };
 
@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How much of a list is put together at a time.
 const PIECE: usize = 128 * 1024;
 
-/// One object.
-pub(super) async fn get(state: &State, call: &Call, served: Served, key: &Key) -> Result<Answer, Status> {
+/// One object, or the part of it that a subresource of the same form shows.
+pub(super) async fn get(state: &State, call: &Call, served: Served, resource: &Resource<'_>) -> Result<Answer, Status> {
     let form = call.form()?;
     if let Some(at_least) = call.params.resource_version()? {
         caught_up(state, at_least).await?;
     }
-    let object = state.admission.get(&call.caller(), key)?;
+    let object = state.admission.get_part(&call.caller(), served, resource.subresource, &resource.key(served))?;
     show(state, call, served, &object, StatusCode::OK, form)
 }
 
@@ -45,8 +45,8 @@ pub(super) fn show(
     form: Form,
 ) -> Result<Answer, Status> {
     let json = match form.shape {
-        Shape::Object => projected(served, object),
-        Shape::Metadata => table::metadata_only(&object.json).into(),
+        Shape::Object => object.served_as(served),
+        Shape::Metadata => table::metadata_only(&object.served_as(served)).into(),
         Shape::Table => {
             let include = IncludeObject::parse(call.params.get("includeObject"));
             let row = table::row(served, object, include, state.clock.now());
@@ -54,14 +54,6 @@ pub(super) fn show(
         }
     };
     respond::encoded(code, json, form.encoding)
-}
-
-/// The bytes of an object in the form that is served.
-pub(super) fn projected(served: Served, object: &StoredObject) -> Bytes {
-    match served.view {
-        None => object.json.clone(),
-        Some(view) => (view.project)(&object.value()).to_string().into(),
-    }
 }
 
 fn table_text(served: Served, metadata: &str, rows: &str) -> String {
@@ -149,12 +141,12 @@ pub(super) async fn page(state: &State, call: &Call, served: Served, resource: &
     if !place.is_empty() {
         let place = pages::place(place, kind, &query)?;
         // Whoever may not list any more gets no further page either.
-        state.admission.may_list(&caller, kind, &query)?;
+        state.admission.may_list(&caller, served, &query)?;
         let listing = match place.revision {
-            Rev(0) => Some(Arc::new(state.admission.list(&caller, kind, &query)?)),
+            Rev(0) => Some(Arc::new(state.admission.list(&caller, served, &query)?)),
             revision => match state.pages.held(revision, kind, &query, now) {
                 Some(held) => Some(held),
-                None => state.admission.list_at(&caller, kind, &query, revision)?.map(Arc::new),
+                None => state.admission.list_at(&caller, served, &query, revision)?.map(Arc::new),
             },
         };
         return match listing {
@@ -165,11 +157,11 @@ pub(super) async fn page(state: &State, call: &Call, served: Served, resource: &
     let listing = match as_of {
         AsOf::AtLeast(version) => {
             caught_up(state, version).await?;
-            state.admission.list(&caller, kind, &query)?
+            state.admission.list(&caller, served, &query)?
         }
         AsOf::Exactly(version) => {
             caught_up(state, version).await?;
-            let then = state.admission.list_at(&caller, kind, &query, version)?;
+            let then = state.admission.list_at(&caller, served, &query, version)?;
             then.ok_or_else(|| Status::expired(version, state.store.revision()))?
         }
     };
@@ -191,15 +183,13 @@ fn shown(state: &State, call: &Call, served: Served, page: &Page, query: &Query,
     let metadata = list_metadata(page, query);
     let joined = |texts: Vec<String>| texts.join(",");
     let text = match form.shape {
-        Shape::Object if served.view.is_none() && form.encoding == Encoding::Json => {
-            return Ok(plain(served, page, &metadata));
-        }
+        Shape::Object if form.encoding == Encoding::Json => return Ok(plain(served, page, &metadata)),
         Shape::Object => {
-            let items = page.items().iter().map(|o| String::from_utf8_lossy(&projected(served, o)).into_owned());
+            let items = page.items().iter().map(|o| String::from_utf8_lossy(&o.served_as(served)).into_owned());
             format!("{}{}]}}", list_head(served, &metadata), joined(items.collect()))
         }
         Shape::Metadata => {
-            let items = page.items().iter().map(|o| table::metadata_only(&o.json)).collect();
+            let items = page.items().iter().map(|o| table::metadata_only(&o.served_as(served))).collect();
             format!(
                 r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{metadata},"items":[{}]}}"#,
                 joined(items)
@@ -223,19 +213,19 @@ fn list_head(served: Served, metadata: &str) -> String {
     )
 }
 
-/// A list in the stored form: the objects' own bytes, put together while they are sent.
+/// A list of objects: the bytes that are kept ready, put together while they are sent.
 fn plain(served: Served, page: &Page, metadata: &str) -> Answer {
     let head = Bytes::from(list_head(served, metadata));
-    let objects: u64 = page.items().iter().map(|o| o.json.len() as u64).sum();
-    let commas = page.items().len().saturating_sub(1) as u64;
+    let items: Vec<Bytes> = page.items().iter().map(|o| o.served_as(served)).collect();
+    let objects: u64 = items.iter().map(|o| o.len() as u64).sum();
+    let commas = items.len().saturating_sub(1) as u64;
     let length = head.len() as u64 + objects + commas + 2;
-    let items = page.items().to_vec();
     respond::pieces("application/json", length, Pieces { head: Some(head), items, next: 0 })
 }
 
 struct Pieces {
     head: Option<Bytes>,
-    items: Vec<Arc<StoredObject>>,
+    items: Vec<Bytes>,
     /// Beyond the last one when the end was sent.
     next: usize,
 }
@@ -257,7 +247,7 @@ impl Iterator for Pieces {
             if self.next > 0 {
                 piece.put_u8(b',');
             }
-            piece.put_slice(&object.json);
+            piece.put_slice(object);
             self.next += 1;
         }
         if self.next == self.items.len() {

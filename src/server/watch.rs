@@ -89,11 +89,11 @@ pub(super) async fn watch(
         Start::Now => (state.store.revision(), Vec::new(), false),
         Start::Everything { marked, at_least } => {
             read::caught_up(state, at_least).await?;
-            let listing = state.admission.list(&caller, served.kind, &query)?;
+            let listing = state.admission.list(&caller, served, &query)?;
             (listing.revision, listing.items, marked)
         }
     };
-    let changes = match state.admission.watch(&caller, served.kind, &query, from).await {
+    let changes = match state.admission.watch(&caller, served, &query, from).await {
         Ok(watching) => Changes::Coming(watching),
         // As kube-apiserver does: the stream begins and says why it ends.
         Err(gone) if gone.is(Reason::Expired) => Changes::Gone(gone),
@@ -273,9 +273,8 @@ impl Render {
     fn line(&mut self, state: &State, change: ChangeType, object: &Arc<StoredObject>) -> Bytes {
         let word = lines::word(change);
         match self.shape {
-            Shape::Object if self.served.view.is_none() => state.lines.get(change, object),
-            Shape::Object => lines::line(word, &read::projected(self.served, object)),
-            Shape::Metadata => lines::line(word, table::metadata_only(&object.json).as_bytes()),
+            Shape::Object => state.lines.get(self.served, change, object),
+            Shape::Metadata => lines::line(word, table::metadata_only(&object.served_as(self.served)).as_bytes()),
             Shape::Table => {
                 let row = table::row(self.served, object, self.include, state.clock.now());
                 lines::line(word, self.table(object.revision, &row).as_bytes())

@@ -136,7 +136,7 @@ pub(super) fn get_scale(
     resource: &Resource<'_>,
 ) -> Result<Answer, Status> {
     let form = call.form()?;
-    let object = state.admission.get(&call.caller(), &resource.key(target.served))?;
+    let object = state.admission.get_part(&call.caller(), target.served, "scale", &resource.key(target.served))?;
     let json = scale::project(&object.value()).to_string();
     respond::encoded(StatusCode::OK, json.into(), form.encoding)
 }

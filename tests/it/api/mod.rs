@@ -69,7 +69,7 @@ pub(crate) fn app(name: &str) -> Value {
 
 /// Output that says what was asked for.
 fn fake_logs() -> server::LogSource {
-    Arc::new(|instance, query: LogQuery| {
+    Arc::new(|instance, query: LogQuery, _| {
         async move {
             let text = format!("{} tail={:?}\n", instance.metadata.name, query.tail);
             let pieces = futures::stream::iter([Ok(Bytes::from(text))]);
