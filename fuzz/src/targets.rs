@@ -111,8 +111,8 @@ pub fn label_selector(data: &[u8]) {
 pub fn field_selector(data: &[u8]) {
     let Some(text) = text(data) else { return };
     for kind in [App::INFO, Instance::INFO, Event::INFO, Node::INFO] {
-        let Ok(selector) = FieldSelector::parse(kind, text) else { continue };
-        assert_eq!(FieldSelector::parse(kind, &format!("{text},")).as_ref(), Ok(&selector), "{text:?}");
+        let Ok(selector) = FieldSelector::parse(kind.stored_form(), text) else { continue };
+        assert_eq!(FieldSelector::parse(kind.stored_form(), &format!("{text},")).as_ref(), Ok(&selector), "{text:?}");
     }
 }
 

@@ -181,13 +181,7 @@ impl Admission {
     ///
     /// # Errors
     /// As [`Admission::list`].
-    pub fn list_at(
-        &self,
-        caller: &Caller,
-        served: Served,
-        query: &Query,
-        at: Rev,
-    ) -> Result<Option<Listing>, Status> {
+    pub fn list_at(&self, caller: &Caller, served: Served, query: &Query, at: Rev) -> Result<Option<Listing>, Status> {
         self.may_list(caller, served, query)?;
         let filter = Filter::parse(served, query)?;
         let snapshot = self.inner.store.list_at(served.kind, filter.namespace.as_deref(), at);
@@ -202,13 +196,7 @@ impl Admission {
         self.authorize_query(caller, "list", served, query)
     }
 
-    fn authorize_query(
-        &self,
-        caller: &Caller,
-        verb: &str,
-        served: Served,
-        query: &Query,
-    ) -> Result<(), Status> {
+    fn authorize_query(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<(), Status> {
         self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())
     }
 
@@ -216,13 +204,7 @@ impl Admission {
     ///
     /// # Errors
     /// `Expired` if the history from there on is gone, `BadRequest` for a selector that cannot be read, `Forbidden`.
-    pub async fn watch(
-        &self,
-        caller: &Caller,
-        served: Served,
-        query: &Query,
-        from: Rev,
-    ) -> Result<Watching, Status> {
+    pub async fn watch(&self, caller: &Caller, served: Served, query: &Query, from: Rev) -> Result<Watching, Status> {
         self.authorize_query(caller, "watch", served, query)?;
         let filter = Filter::parse(served, query)?;
         let watch = self.inner.store.watch(served.kind, from).await.map_err(watch_status)?;

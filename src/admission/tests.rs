@@ -437,7 +437,7 @@ async fn secrets_keep_their_values_out_of_errors() {
 async fn string_data_is_written_by_every_verb_and_never_shown() {
     let world = World::new().await;
     let key = Key::new(served("secret").kind, "default", "s");
-    let now = || world.admission.get(&world.caller, &key).expect("it is there").value();
+    let now = || world.admission.get(&world.caller, key.kind.stored_form(), &key).expect("it is there").value();
     let made =
         world.create("secret", json!({"metadata": {"name": "s"}, "stringData": {"a": "1"}})).await.expect("made");
     assert_eq!((&made["data"], &made["type"]), (&json!({"a": "MQ=="}), &json!("Opaque")));

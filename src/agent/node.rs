@@ -13,8 +13,8 @@ use serde_json::json;
 use super::memory::{Memory, Note};
 use crate::{
     api::{
-        Condition, ConditionStatus, Durability, Instance, Key, Kind, Node, NodeInfo, NodeStatus, Object, ObjectMeta,
-        Operation, OperationVerb, Preconditions, Status, Time,
+        Condition, ConditionStatus, Durability, Instance, Key, Kind, Node, NodeAddress, NodeInfo, NodeStatus, Object,
+        ObjectMeta, Operation, OperationVerb, Preconditions, Status, Time,
     },
     client::{Query, SharedClient, operation},
     runtime::batch::Batch,
@@ -104,6 +104,7 @@ pub(super) fn bound_to(node: &str) -> Query {
 pub(super) async fn register(
     client: &SharedClient,
     facts: &NodeFacts,
+    address: &str,
     now: Timestamp,
 ) -> Result<Vec<(Arc<Object<Instance>>, Note)>, Status> {
     let key = Key::of::<Node>("", &facts.name);
@@ -125,7 +126,7 @@ pub(super) async fn register(
     if stored.is_none() {
         operations.push(operation(OperationVerb::Create, &Object::new(metadata(facts), Node::default())));
     }
-    operations.push(operation(OperationVerb::Status, &node(facts, stored.as_deref(), now)));
+    operations.push(operation(OperationVerb::Status, &node(facts, address, stored.as_deref(), now)));
     client.transact(batch.transaction(operations)).await?;
     Ok(notes)
 }
@@ -156,7 +157,7 @@ fn metadata(facts: &NodeFacts) -> ObjectMeta {
     ObjectMeta { name: facts.name.clone(), labels, ..ObjectMeta::default() }
 }
 
-fn node(facts: &NodeFacts, stored: Option<&Object<Node>>, now: Timestamp) -> Object<Node> {
+fn node(facts: &NodeFacts, address: &str, stored: Option<&Object<Node>>, now: Timestamp) -> Object<Node> {
     let mut conditions = stored.map(|node| node.status.conditions.clone()).unwrap_or_default();
     let ready = Condition {
         kind: "Ready".to_owned(),
@@ -167,8 +168,15 @@ fn node(facts: &NodeFacts, stored: Option<&Object<Node>>, now: Timestamp) -> Obj
         observed_generation: None,
     };
     Condition::set(&mut conditions, ready);
-    let (capacity, node_info) = (facts.capacity.clone(), facts.info.clone());
-    let body = Node { status: NodeStatus { capacity, node_info, conditions }, ..Node::default() };
+    let at = |kind: &str, address: &str| NodeAddress { kind: kind.to_owned(), address: address.to_owned() };
+    let status = NodeStatus {
+        capacity: facts.capacity.clone(),
+        allocatable: facts.capacity.clone(),
+        addresses: vec![at("InternalIP", address), at("Hostname", &facts.name)],
+        node_info: facts.info.clone(),
+        conditions,
+    };
+    let body = Node { status, ..Node::default() };
     Object::new(metadata(facts), body)
 }
 

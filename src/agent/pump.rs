@@ -96,7 +96,7 @@ impl Agent {
     async fn register(&self, shutdown: &CancellationToken) -> bool {
         for failures in 0.. {
             let now = self.clock.now();
-            match node::register(&self.client, &self.config.node, now).await {
+            match node::register(&self.client, &self.config.node, &self.config.address, now).await {
                 Ok(notes) => {
                     for (instance, note) in notes {
                         tell(&self.events, &instance, note, now);

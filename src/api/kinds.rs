@@ -1,6 +1,9 @@
 //! The list of kinds: one word each.
 
-use super::{App, ConfigMap, Event, Instance, Kind, KindInfo, Lease, Namespace, Node, Revision, Secret, Served};
+use super::{
+    App, ConfigMap, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node, Revision,
+    Secret, Served, Service,
+};
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
@@ -9,7 +12,7 @@ macro_rules! kinds {
     };
 }
 
-kinds![App, Instance, Revision, Node, Namespace, ConfigMap, Secret, Lease, Event];
+kinds![App, Instance, Revision, Node, Namespace, ConfigMap, Secret, Lease, Event, CustomResourceDefinition, Service];
 
 /// The kind of a stored form, by group and CamelCase name.
 pub fn find_kind(group: &str, kind: &str) -> Option<&'static KindInfo> {

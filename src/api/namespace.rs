@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, check_label_name,
-    decode_as, schema_of,
+    ChangeLog, Column, Condition, Kind, KindInfo, Scope, SelectableField, Subresource, Verbs, as_written, at,
+    check_label_name, decode_as, schema_of,
 };
 
 /// A room for names.
@@ -78,7 +78,10 @@ impl Kind for Namespace {
                 false => "Terminating".into(),
             },
         }],
-        fields: &[],
+        fields: &[SelectableField {
+            label: "status.phase",
+            value: |o| Some(if o.meta().is_deleting() { "Terminating" } else { "Active" }.to_owned()),
+        }],
         views: &[],
         schema: schema_of::<Namespace>,
         normalize: as_written,

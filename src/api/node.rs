@@ -36,6 +36,13 @@ pub struct NodeStatus {
     /// `cpu` (cores), `memory` (bytes).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capacity: BTreeMap<String, String>,
+    /// The same: appm keeps nothing for itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub allocatable: BTreeMap<String, String>,
+    /// Where it is reached: `Hostname`, `InternalIP`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub addresses: Vec<NodeAddress>,
     /// What machine this is.
     #[serde(default)]
     pub node_info: NodeInfo,
@@ -43,6 +50,16 @@ pub struct NodeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// One way to reach a machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeAddress {
+    /// `Hostname` or `InternalIP`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name or the address.
+    pub address: String,
 }
 
 /// Kubernetes' `NodeSystemInfo`; the agent's version stands where Kubernetes has the kubelet's.
@@ -81,6 +98,8 @@ pub struct NodeInfo {
     pub kube_proxy_version: String,
 }
 
+const NONE: &str = "<none>";
+
 impl Kind for Node {
     const INFO: &'static KindInfo = &KindInfo {
         group: "",
@@ -111,11 +130,41 @@ impl Kind for Node {
                 },
             },
             Column {
+                name: "Roles",
+                data_type: "string",
+                description: "by the labels node-role.kubernetes.io/ROLE",
+                wide: false,
+                cell: |o, _| {
+                    let labels = at(o, &["metadata", "labels"]).as_object().into_iter().flatten();
+                    let role =
+                        |(name, _): (&String, _)| name.strip_prefix("node-role.kubernetes.io/").map(str::to_owned);
+                    let roles: Vec<String> = labels.filter_map(role).collect();
+                    if roles.is_empty() { NONE.into() } else { roles.join(",").into() }
+                },
+            },
+            Column {
                 name: "Version",
                 data_type: "string",
                 description: "version of the agent",
                 wide: false,
                 cell: |o, _| at(o, &["status", "nodeInfo", "kubeletVersion"]).clone(),
+            },
+            Column {
+                name: "Internal-IP",
+                data_type: "string",
+                description: "where it is reached",
+                wide: true,
+                cell: |o, _| {
+                    let mut addresses = at(o, &["status", "addresses"]).as_array().into_iter().flatten();
+                    addresses.find(|a| a["type"] == "InternalIP").map_or(NONE.into(), |a| a["address"].clone())
+                },
+            },
+            Column {
+                name: "External-IP",
+                data_type: "string",
+                description: "always <none>",
+                wide: true,
+                cell: |_, _| NONE.into(),
             },
             Column {
                 name: "OS-Image",
@@ -130,6 +179,13 @@ impl Kind for Node {
                 description: "kernel",
                 wide: true,
                 cell: |o, _| at(o, &["status", "nodeInfo", "kernelVersion"]).clone(),
+            },
+            Column {
+                name: "Container-Runtime",
+                data_type: "string",
+                description: "what runs the processes",
+                wide: true,
+                cell: |o, _| at(o, &["status", "nodeInfo", "containerRuntimeVersion"]).clone(),
             },
         ],
         fields: &[],

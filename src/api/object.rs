@@ -424,6 +424,14 @@ pub struct SelectableField {
     pub value: fn(&StoredObject) -> Option<String>,
 }
 
+impl PartialEq for SelectableField {
+    fn eq(&self, other: &Self) -> bool {
+        self.label == other.label
+    }
+}
+
+impl Eq for SelectableField {}
+
 impl fmt::Debug for SelectableField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label)

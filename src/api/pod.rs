@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     Condition, ConditionStatus, EnvVar, Exit, Instance, InstanceSpec, InstanceState, InstanceStatus, Object,
-    ObjectMeta, Port, RestartPolicy, SelectableField, Subresource, Time, Verbs, View, signal_number,
+    ObjectMeta, Port, RestartPolicy, SelectableField, Subresource, Time, Verbs, View, no_check, signal_number,
 };
 
 /// What runs: one process, as a Pod of one container.
@@ -233,6 +233,7 @@ pub(super) const VIEW: View = View {
     fields: FIELDS,
     project,
     lift: None,
+    check: no_check,
     schema,
 };
 
@@ -272,7 +273,7 @@ pub fn container_name(metadata: &ObjectMeta) -> &str {
 }
 
 /// Where an Instance is in its life as a Pod.
-pub fn phase(status: &InstanceStatus) -> PodPhase {
+pub(super) fn phase(status: &InstanceStatus) -> PodPhase {
     let succeeded = status.last_exit.as_ref().is_some_and(Exit::is_success);
     match &status.state {
         InstanceState { exited: Some(exited), .. } if exited.reason == SUSPENDED => PodPhase::Pending,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, at,
+    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, SelectableField, Verbs, Violation, at,
     config_map::{
         bytes_by_name, check_bytes, check_immutable, check_names, check_size, decode_base64, encode_base64, entries,
         normalize_map,
@@ -173,7 +173,15 @@ impl Kind for Secret {
                 cell: |o, _| entries(o, "data").count().into(),
             },
         ],
-        fields: &[],
+        fields: &[SelectableField {
+            label: "type",
+            value: |o| {
+                Some(match o.typed::<Secret>()?.kind.as_str() {
+                    "" => "Opaque".to_owned(),
+                    kind => kind.to_owned(),
+                })
+            },
+        }],
         views: &[],
         schema: schema_of::<Secret>,
         normalize,

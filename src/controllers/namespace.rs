@@ -167,7 +167,7 @@ fn judge(left: &[Arc<StoredObject>], now: Time) -> Vec<Condition> {
 }
 
 fn namespaced() -> impl Iterator<Item = &'static KindInfo> {
-    KINDS.iter().copied().filter(|kind| kind.is_namespaced())
+    KINDS.iter().copied().filter(|kind| kind.is_namespaced() && kind.verbs.allow("delete"))
 }
 
 fn delete(object: &StoredObject) -> Operation {

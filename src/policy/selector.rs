@@ -236,10 +236,10 @@ impl Parser {
 }
 
 /// Which values some fields must have. Empty selects everything.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldSelector(Vec<FieldTest>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct FieldTest {
     field: Field,
     value: String,
@@ -247,7 +247,7 @@ struct FieldTest {
 }
 
 /// A field of an object, named once and for all.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Name,
     Namespace,

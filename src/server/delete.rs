@@ -129,10 +129,8 @@ pub(super) async fn collection(
         .admission
         .delete_collection(&call.caller(), served, resource.namespace, page.items(), &options, &write)
         .await?;
-    let items: Vec<Value> = done
-        .iter()
-        .map(|w| served.view.map_or_else(|| w.object.value(), |view| (view.project)(&w.object.value())))
-        .collect();
+    let items: Vec<Value> =
+        done.iter().map(|w| serde_json::from_slice(&w.object.served_as(served)).unwrap_or_default()).collect();
     let mut list = json!({
         "kind": format!("{}List", served.name()), "apiVersion": served.api_version(),
         "metadata": {"resourceVersion": state.store.revision().to_string()}, "items": items,

@@ -275,10 +275,15 @@ mod tests {
     fn our_group_comes_first_and_the_core_group_has_its_own_place() {
         let list = group_list();
         let names: Vec<_> = list["groups"].as_array().expect("list").iter().map(|g| g["name"].clone()).collect();
-        assert_eq!(
-            names,
-            ["appm.dev", "authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "events.k8s.io"]
-        );
+        let expected = [
+            "appm.dev",
+            "apiextensions.k8s.io",
+            "authentication.k8s.io",
+            "authorization.k8s.io",
+            "coordination.k8s.io",
+            "events.k8s.io",
+        ];
+        assert_eq!(names, expected);
         assert!(resource_list("", "v1").is_some());
         assert_eq!(resource_list("appm.dev", "v2"), None);
         assert_eq!(group("nope"), None);

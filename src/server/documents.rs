@@ -1,7 +1,9 @@
 //! Everything under a path that is not about objects: discovery, OpenAPI, health, version, figures.
 
+use bytes::Bytes;
 use hyper::{Method, StatusCode, header};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::{
     accept, console,
@@ -38,15 +40,15 @@ pub(super) fn answer(state: &State, path: &str, method: &Method, headers: &hyper
     let known = match path {
         "" => Some(respond::ok(&json!({"paths": PATHS}))),
         "api" => Some(match discovery::aggregated_version(accept) {
-            Some(version) => aggregated(Half::Core, version),
-            None => respond::ok(&discovery::core_versions(&state.address)),
+            Some(version) => aggregated(Half::Core, version, headers),
+            None => tagged(JSON, discovery::core_versions(&state.address).to_string(), headers),
         }),
         "apis" => Some(match discovery::aggregated_version(accept) {
-            Some(version) => aggregated(Half::Named, version),
-            None => respond::ok(&discovery::group_list()),
+            Some(version) => aggregated(Half::Named, version, headers),
+            None => tagged(JSON, discovery::group_list().to_string(), headers),
         }),
-        "openapi/v2" => Some(swagger(state, accept)),
-        "openapi/v3" => Some(respond::ok(&state.documents.index())),
+        "openapi/v2" => Some(swagger(state, accept, headers)),
+        "openapi/v3" => Some(tagged(JSON, state.documents.index().to_string(), headers)),
         "metrics" => Some(figures(state)?),
         _ => below(state, path, headers)?,
     };
@@ -80,16 +82,17 @@ pub(super) fn not_allowed() -> Status {
     Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
 }
 
-fn aggregated(half: Half, version: &str) -> Answer {
-    let text = discovery::aggregated(half, version).to_string();
-    respond::whole(StatusCode::OK, discovery::aggregated_type(version), text)
+const JSON: &str = "application/json";
+
+fn aggregated(half: Half, version: &str, headers: &hyper::HeaderMap) -> Answer {
+    tagged(discovery::aggregated_type(version), discovery::aggregated(half, version).to_string(), headers)
 }
 
-fn swagger(state: &State, accept: &str) -> Answer {
+fn swagger(state: &State, accept: &str, headers: &hyper::HeaderMap) -> Answer {
     let protobuf = accept::entries(accept).any(|e| e.name.starts_with("application/com.github.proto-openapi.spec.v2"));
     match protobuf {
-        true => respond::whole(StatusCode::OK, PROTOBUF, state.documents.v2_protobuf()),
-        false => respond::ok(state.documents.v2()),
+        true => tagged(PROTOBUF, state.documents.v2_protobuf(), headers),
+        false => tagged(JSON, state.documents.v2().to_string(), headers),
     }
 }
 
@@ -100,25 +103,35 @@ fn figures(state: &State) -> Result<Answer, Status> {
 
 fn below(state: &State, path: &str, headers: &hyper::HeaderMap) -> Result<Option<Answer>, Status> {
     if let Some(group) = path.strip_prefix("openapi/v3/") {
-        return Ok(state.documents.group(group).map(|(text, hash)| described(text, &hash, headers)));
+        return Ok(state.documents.group(group).map(|(text, hash)| unless_known(JSON, text, &hash, headers)));
     }
     let steps: Vec<&str> = path.split('/').collect();
     Ok(match steps.as_slice() {
-        ["api", version] => discovery::resource_list("", version).map(|list| respond::ok(&list)),
-        ["apis", group] => discovery::group(group).map(|group| respond::ok(&group)),
-        ["apis", group, version] => discovery::resource_list(group, version).map(|list| respond::ok(&list)),
+        ["api", version] => discovery::resource_list("", version),
+        ["apis", group] => discovery::group(group),
+        ["apis", group, version] => discovery::resource_list(group, version),
         _ => None,
-    })
+    }
+    .map(|found| tagged(JSON, found.to_string(), headers)))
 }
 
-/// One group's document with its ETag; 304 if the client has it.
-fn described(text: bytes::Bytes, hash: &str, headers: &hyper::HeaderMap) -> Answer {
+/// What clients keep and ask for again at every start, with its ETag.
+fn tagged(content_type: &'static str, text: impl Into<Bytes>, headers: &hyper::HeaderMap) -> Answer {
+    let text = text.into();
+    let hash: String = Sha256::digest(&text).iter().take(16).map(|b| format!("{b:02X}")).collect();
+    unless_known(content_type, text, &hash, headers)
+}
+
+/// A document with its ETag; 304 if the client has it. Which of several forms it is depends on `Accept`.
+fn unless_known(content_type: &'static str, text: Bytes, hash: &str, headers: &hyper::HeaderMap) -> Answer {
     let tag = format!("\"{hash}\"");
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()) == Some(tag.as_str());
+    let given = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let known = given.split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
     let mut answer = match known {
-        true => respond::whole(StatusCode::NOT_MODIFIED, "application/json", ""),
-        false => respond::whole(StatusCode::OK, "application/json", text),
+        true => respond::whole(StatusCode::NOT_MODIFIED, content_type, ""),
+        false => respond::whole(StatusCode::OK, content_type, text),
     };
     respond::header(&mut answer, "etag", &tag);
+    respond::header(&mut answer, "vary", "Accept");
     answer
 }

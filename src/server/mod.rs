@@ -35,6 +35,7 @@ mod pages;
 mod path;
 mod pki;
 mod protobuf;
+mod provided;
 mod query;
 mod read;
 mod respond;
@@ -147,6 +148,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         .map_err(|source| StartError::File { path: config.data_dir.join("kubeconfig"), source })?;
     let (unix, owner) = socket(&config.data_dir.join("appm.sock"))?;
 
+    provided::provide(on.admission.store(), address, on.clock.now());
     let stopping = CancellationToken::new();
     let state = Arc::new(state::State {
         store: on.admission.store().clone(),

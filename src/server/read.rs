@@ -1,6 +1,6 @@
 //! `get` and `list`, assembled from the bytes that the store keeps ready.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::StatusCode;

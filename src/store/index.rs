@@ -9,7 +9,7 @@ use std::{
 use imbl::OrdMap;
 
 use super::{Change, LoadedObject, OpenError};
-use crate::api::{Key, KindInfo, Rev, StoredObject, Uid};
+use crate::api::{Body, Key, KindInfo, Rev, StoredObject, Uid};
 
 /// The objects of one kind by namespace and name. Cloning it is taking a snapshot.
 pub(super) type Objects = OrdMap<(Arc<str>, Arc<str>), Arc<StoredObject>>;
@@ -21,11 +21,19 @@ pub(super) struct Index {
     uids: HashMap<Uid, Key>,
     /// (owner, dependent); `None` sorts before every dependent, so a range begins there.
     owners: BTreeSet<(Uid, Option<Key>)>,
+    /// Kinds whose objects are made at each start, and since which revision they are here.
+    provided: BTreeMap<&'static KindInfo, Rev>,
 }
 
 impl Index {
     pub(super) fn load(revision: Rev, place: &Path, objects: Vec<LoadedObject>) -> Result<Self, OpenError> {
-        let mut index = Self { revision, kinds: BTreeMap::new(), uids: HashMap::new(), owners: BTreeSet::new() };
+        let mut index = Self {
+            revision,
+            kinds: BTreeMap::new(),
+            uids: HashMap::new(),
+            owners: BTreeSet::new(),
+            provided: BTreeMap::new(),
+        };
         for LoadedObject { key, revision, body } in objects {
             let stored = StoredObject::new(key.clone(), revision, &body).map_err(|e| OpenError::Corrupt {
                 file: place.to_owned(),
@@ -65,6 +73,20 @@ impl Index {
     /// Goes on to a newer revision.
     pub(super) fn advance(&mut self, revision: Rev) {
         self.revision = self.revision.max(revision);
+    }
+
+    /// Takes in all objects of a kind that is not stored, at the present revision.
+    pub(super) fn provide(&mut self, kind: &'static KindInfo, objects: Vec<(Key, Body)>) {
+        self.provided.insert(kind, self.revision);
+        for (key, body) in objects {
+            let object = StoredObject::new(key, self.revision, &body).expect("its maker wrote its metadata");
+            self.put(&Arc::new(object));
+        }
+    }
+
+    /// Since when a kind's objects are here, if they were not stored before.
+    pub(super) fn provided_at(&self, kind: &'static KindInfo) -> Rev {
+        self.provided.get(kind).copied().unwrap_or_default()
     }
 
     /// Adds or replaces an object; gives the version before.

@@ -45,7 +45,7 @@ pub use sqlite::Sqlite;
 pub use watch::Watch;
 
 use crate::{
-    api::{ChangeLog, Key, KindInfo, Rev, StoredObject, Uid},
+    api::{Body, ChangeLog, Key, KindInfo, Rev, StoredObject, Uid},
     clock::SharedClock,
 };
 use {
@@ -172,6 +172,12 @@ impl Store {
     /// The key of the live object of that uid.
     pub fn find_uid(&self, uid: &Uid) -> Option<Key> {
         self.core.index().find_uid(uid).cloned()
+    }
+
+    /// Shows objects of a kind that is not stored, all of them, from now on. Nobody watches the kind yet; a watch from an
+    /// earlier revision, which may have seen others, gets [`WatchError::Expired`].
+    pub fn provide(&self, kind: &'static KindInfo, objects: Vec<(Key, Body)>) {
+        self.core.index.write().expect("nobody panics while holding the index").provide(kind, objects);
     }
 
     /// How many writes one commit may have.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::{App, Body, Durability, Event, Instance, Kind},
+    api::{App, Body, Durability, Event, Instance, Kind, Node},
     clock::Virtual,
 };
 
@@ -412,4 +412,20 @@ pub(super) async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F
 #[tokio::test]
 async fn old_changes_go_by_age_and_count_and_their_cursors_expire() {
     old_changes_go_by_age_and_count(Memory::new().engine()).await;
+}
+
+#[tokio::test]
+async fn objects_that_are_not_stored_are_read_and_watched_from_when_they_were_made() {
+    let memory = Memory::new();
+    let store = open(&memory).await;
+    let newest = create(&store, "a").await;
+    let body = Body::new(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "made", "uid": "u"}}));
+    store.provide(Node::INFO, vec![(Key::of::<Node>("", "made"), body)]);
+    let listed = store.list(Node::INFO, None);
+    assert_eq!((listed.revision, listed.items.len()), (newest, 1));
+    assert_eq!(listed.items[0].revision, newest);
+    assert!(store.watch(Node::INFO, listed.revision).await.is_ok());
+    let earlier = store.watch(Node::INFO, Rev(newest.0 - 1)).await;
+    assert!(matches!(earlier, Err(WatchError::Expired { .. })));
+    assert!(store.watch(App::INFO, Rev(newest.0 - 1)).await.is_ok());
 }

@@ -163,8 +163,8 @@ impl Watch {
         if hub.closed {
             return Err(WatchError::Closed);
         }
-        let current = core.index().revision();
-        let oldest = core.oldest(kind.log);
+        let (current, provided) = (core.index().revision(), core.index().provided_at(kind));
+        let oldest = core.oldest(kind.log).max(provided);
         if from > current {
             return Err(WatchError::Future { asked: from, current });
         }

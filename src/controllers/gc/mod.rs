@@ -28,7 +28,7 @@ const TOGETHER: usize = 256;
 
 /// The kinds that have owners or dependents: all but the chatty ones, which expire by themselves.
 fn followed() -> impl Iterator<Item = &'static KindInfo> {
-    KINDS.iter().copied().filter(|kind| kind.log == ChangeLog::Main)
+    KINDS.iter().copied().filter(|kind| kind.log == ChangeLog::Main && kind.verbs.allow("delete"))
 }
 
 /// Collects garbage until `shutdown`. `ready` turns true once everything that was there was judged.

@@ -8,6 +8,7 @@
 //! ```text
 //! api::schema ─► components ─► clients ─┐
 //! api::kinds  ─► objects, server ───────┴─► document (3.1) ─► v3::downgrade (3.0) ─► v3::groups ─► v2 ─► gnostic
+//!      └─► structural (CustomResourceDefinitions)
 //! ```
 
 mod answers;
@@ -21,6 +22,7 @@ mod operation;
 mod parameters;
 mod server;
 mod shapes;
+pub(super) mod structural;
 mod v2;
 mod v3;
 
@@ -223,6 +225,7 @@ mod tests {
         "/MergePatch", // any part of an object
         "/JsonPatchOperation/properties/value",
         "/OpenAPIDocument",
+        "/CustomResourceValidation/properties/openAPIV3Schema", // a schema in a schema
     ];
 
     fn free(schema: &Value, place: &str, found: &mut Vec<String>) {

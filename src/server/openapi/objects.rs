@@ -10,10 +10,7 @@ use super::{
     operation::{Described, Form, JSON, Shape, form},
     parameters,
 };
-use crate::{
-    api::{Served, Subresource, kinds::served, schema::component_name},
-    server::logs,
-};
+use crate::api::{Served, Subresource, kinds::served, schema::component_name};
 
 const YAML: &str = "application/yaml";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -107,18 +104,16 @@ impl Words {
             all.push((format!("{root}/{}", served.plural()), item([(HttpMethod::Get, list)])));
             all.push((format!("{root}/watch/{}", served.plural()), item([(HttpMethod::Get, watch)])));
         }
-        if served.view.is_none() && self.may("update") {
-            if served.kind.has(Subresource::Status) {
-                all.push((format!("{one}/status"), self.status()));
-            }
-            if served.kind.has(Subresource::Scale) {
-                all.push((format!("{one}/scale"), self.scale()));
-            }
-            if served.kind.has(Subresource::Finalize) {
-                all.push((format!("{one}/finalize"), item([(HttpMethod::Put, self.finalize())])));
-            }
+        if served.has(Subresource::Status) {
+            all.push((format!("{one}/status"), self.status()));
         }
-        if logs::serves(served) {
+        if served.has(Subresource::Scale) {
+            all.push((format!("{one}/scale"), self.scale()));
+        }
+        if served.has(Subresource::Finalize) {
+            all.push((format!("{one}/finalize"), item([(HttpMethod::Put, self.finalize())])));
+        }
+        if served.has(Subresource::Log) {
             all.push((format!("{one}/log"), item([(HttpMethod::Get, self.log())])));
         }
         all

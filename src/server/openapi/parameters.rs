@@ -37,8 +37,17 @@ pub(super) const WATCH: &[&str] = &[
     "timeoutSeconds",
 ];
 /// Those of a log.
-pub(super) const LOG: &[&str] =
-    &["follow", "previous", "timestamps", "tailLines", "sinceSeconds", "sinceTime", "limitBytes", "stream"];
+pub(super) const LOG: &[&str] = &[
+    "follow",
+    "previous",
+    "timestamps",
+    "tailLines",
+    "sinceSeconds",
+    "sinceTime",
+    "limitBytes",
+    "stream",
+    "container",
+];
 
 /// All of them, by component name.
 pub(super) fn all() -> Map<String, Value> {
@@ -159,15 +168,19 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
         ("previous", flag(), "What the attempt before the last one wrote."),
         ("timestamps", flag(), "Begin each line with its time."),
         ("tailLines", count(0), "At most so many lines, counted from the end."),
-        ("sinceSeconds", count(0), "Nothing that is older than so many seconds. Not together with `sinceTime`."),
+        ("sinceSeconds", count(1), "Nothing that is older than so many seconds. Not together with `sinceTime`."),
         (
             "sinceTime",
             json!({"type": "string", "format": "date-time"}),
             "Nothing that is older than this time. Not together with `sinceSeconds`.",
         ),
-        ("limitBytes", count(0), "At most so many bytes."),
+        ("limitBytes", count(1), "At most so many bytes."),
         ("stream", one_of(&["All", "Stdout", "Stderr"]), "Which output."),
-        ("container", text(), "Accepted for Kubernetes' clients: an instance has one process."),
+        (
+            "container",
+            text(),
+            "A Pod's one container, which bears the name of its App; without meaning for an Instance.",
+        ),
     ];
     let others = [
         ("verbose", flag(), "Name each check."),

@@ -164,7 +164,8 @@ const DROPPED: &[&str] = &[
     "exclusiveMaximum",
 ];
 
-fn schema_3_0(schema: &Value) -> Value {
+/// One schema in 3.0.
+pub(super) fn schema_3_0(schema: &Value) -> Value {
     let Some(fields) = schema.as_object() else { return json!({}) };
     let mut out = Map::new();
     for (name, value) in fields.iter().filter(|(name, _)| !DROPPED.contains(&name.as_str())) {

@@ -4,6 +4,7 @@ mod conformance;
 mod documents;
 mod generated;
 mod kubectl;
+mod kubectl_pods;
 mod objects;
 mod own;
 mod watches;
