@@ -1,3 +1,5 @@
+//! What of an instance a Pod shows, case by case.
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
