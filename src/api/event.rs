@@ -211,7 +211,7 @@ macro_rules! fields {
 /// Each under its names in both APIs.
 const FIELDS: &[SelectableField] = fields! {
     "reason": |e| e.reason,
-    "type": |e| e.kind,
+    "type": |e| e.body.kind,
     "reportingComponent": |e| e.reporting_component,
     "reportingController": |e| e.reporting_component,
     "source": |e| if e.source.component.is_empty() { &e.reporting_component } else { &e.source.component },

@@ -176,7 +176,7 @@ impl Kind for Secret {
         fields: &[SelectableField {
             label: "type",
             value: |o| {
-                Some(match o.typed::<Secret>()?.kind.as_str() {
+                Some(match o.typed::<Secret>()?.body.kind.as_str() {
                     "" => "Opaque".to_owned(),
                     kind => kind.to_owned(),
                 })

@@ -425,6 +425,7 @@ mod tests {
             ("regarding.name=web", true),
             ("involvedObject.name!=web", false),
             ("type=Normal", false),
+            ("type=Warning", true),
             ("reason=", true),
         ];
         for (text, expected) in table {
