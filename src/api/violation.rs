@@ -164,7 +164,10 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.sentence())
+        match self.path.to_string().as_str() {
+            "" => f.write_str(&self.sentence()),
+            path => write!(f, "{path}: {}", self.sentence()),
+        }
     }
 }
 

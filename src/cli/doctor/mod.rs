@@ -43,7 +43,7 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), CliEr
                 screen::print(line(context, finding))?;
             }
             let warnings = findings.iter().filter(|f| f.verdict == Verdict::Warning).count();
-            screen::line(format_args!("{problems} problems, {warnings} warnings, {} checks", findings.len()))?;
+            screen::line(format_args!("problems: {problems}, warnings: {warnings}, checks: {}", findings.len()))?;
         }
     }
     if problems > 0 { Err(CliError::silent(Exit::Failed)) } else { Ok(()) }

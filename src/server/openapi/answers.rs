@@ -36,6 +36,11 @@ pub(super) const SOME_DOCUMENT: &[Refusal] = refusals![Unauthorized Forbidden No
 pub(super) const READ: &[Refusal] = refusals![
     BadRequest Unauthorized Forbidden NotFound NotAcceptable TooManyRequests InternalError ServiceUnavailable Timeout
 ];
+/// Of reading output.
+pub(super) const LOG: &[Refusal] = refusals![
+    BadRequest Unauthorized Forbidden NotFound NotAcceptable Invalid TooManyRequests InternalError ServiceUnavailable
+    Timeout
+];
 /// Of lists and watches.
 pub(super) const LIST: &[Refusal] = refusals![
     BadRequest Unauthorized Forbidden NotAcceptable Expired Invalid TooManyRequests InternalError ServiceUnavailable

@@ -313,7 +313,7 @@ impl Words {
             .takes(self.place(true))
             .takes(parameters::LOG)
             .answers(200, "The output.", &[form("text/plain", Shape::Text)])
-            .refuses(answers::READ)
+            .refuses(answers::LOG)
     }
 
     /// The forms in which an object is shown.
