@@ -27,15 +27,15 @@ pub(super) const MANAGER: &str = "appm-cli";
 pub(super) struct Objects {
     /// What these manifests declare; may be given several times
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
-    filename: Vec<PathBuf>,
+    pub(super) filename: Vec<PathBuf>,
     /// Look into subdirectories too
     #[arg(short = 'R', long)]
-    recursive: bool,
+    pub(super) recursive: bool,
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
     /// Every object of the resource in the namespace
     #[arg(long)]
-    all: bool,
+    pub(super) all: bool,
 }
 
 /// An object as it was found.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use crate::api::{GoDuration, Operation, OperationVerb, Preconditions, PropagationPolicy, Served, Transaction, Uid};
 
 use super::{
+    change::Objects,
     context::{Context, Selection, Where, name_of, namespace_of},
     error::{CliError, Exit},
     manifests::{self, Manifests},
@@ -45,17 +45,8 @@ pub(super) struct DeleteArgs {
     /// `app web`, `app/web`, or `apps` with -l or --all
     #[arg(value_name = "RESOURCE", required_unless_present = "filename", add = super::complete::resources())]
     words: Vec<String>,
-    /// What these manifests declare; may be given several times
-    #[arg(short, long, value_name = "PATH", num_args = 1..)]
-    filename: Vec<PathBuf>,
-    /// Look into subdirectories too
-    #[arg(short = 'R', long)]
-    recursive: bool,
     #[command(flatten)]
-    selection: Selection,
-    /// Every object of the resource in the namespace
-    #[arg(long)]
-    all: bool,
+    objects: Objects,
     /// Return when the objects are gone
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     wait: bool,
@@ -96,11 +87,11 @@ fn dry_run(text: &str) -> Result<bool, String> {
 }
 
 pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<(), CliError> {
-    if args.words.is_empty() == args.filename.is_empty() {
+    if args.words.is_empty() == args.objects.filename.is_empty() {
         return Err(CliError::usage("name either objects or manifests, not both"));
     }
     let (doomed, absent) =
-        if args.filename.is_empty() { named(&args, context).await? } else { declared(&args, context).await? };
+        if args.objects.filename.is_empty() { named(&args, context).await? } else { declared(&args, context).await? };
     if doomed.is_empty() && absent.is_empty() {
         screen::remark("nothing found");
     }
@@ -151,7 +142,7 @@ async fn named(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec
         _ => error,
     })?;
     for Target { served, names } in targets {
-        let listed = !args.selection.is_empty() || args.all;
+        let listed = !args.objects.selection.is_empty() || args.objects.all;
         if names.is_empty() && !listed {
             let error = CliError::usage(format!("which {}?", served.plural()));
             return Err(error.help("name them, or choose by -l, or delete every one with --all"));
@@ -160,7 +151,7 @@ async fn named(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec
             return Err(CliError::usage("name objects or select them, not both"));
         }
         if listed {
-            let (_, items) = context.list(served, context.place(false), &args.selection).await?;
+            let (_, items) = context.list(served, context.place(false), &args.objects.selection).await?;
             found.0.extend(items.into_iter().map(|object| Doomed { served, object }));
         }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -181,7 +172,8 @@ pub(super) async fn gone(manifests: &Manifests, context: &Context) -> Result<(),
 }
 
 async fn declared(args: &DeleteArgs, context: &Context) -> Result<(Vec<Doomed>, Vec<CliError>), CliError> {
-    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
+    let manifests =
+        manifests::read(&args.objects.filename, args.objects.recursive, context.global.namespace.as_deref())?;
     there(&manifests.sound(context, "nothing was deleted")?, context).await
 }
 
