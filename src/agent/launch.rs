@@ -20,7 +20,7 @@ pub(super) fn log_limits(spec: &InstanceSpec) -> LogLimits {
 
 /// The start of one attempt. `address` is where the Instance's ports are reached.
 pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, account: Option<&Account>) -> Start {
-    let process = &instance.spec.process;
+    let process = instance.spec.process.clone().unwrap_or_default();
     let env = environment(instance, attempt, address, account);
     let lookup = |name: &str| env.get(name).map(String::as_str);
     let words = process.command.iter().chain(&process.args);

@@ -477,6 +477,7 @@ impl Memory {
             restarts: self.restarts,
             consecutive_restarts: self.consecutive,
             next_start_time,
+            started: None,
             restarted_at: self.restarted_at.clone(),
             address: address.to_owned(),
             usage: self.usage.clone(),

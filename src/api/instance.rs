@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ChangeLog, Column, Condition, EnvVar, FieldPath, Kind, KindInfo, Logs, Port, Problem, Process, Restart,
-    RestartPolicy, Scope, SelectableField, Subresource, Time, Verbs, Violation, as_written, at, decode_as, pod::phase,
-    schema_of,
+    ActiveWindow, ChangeLog, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind,
+    KindInfo, Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, Scope,
+    SelectableField, Subresource, Time, Verbs, Violation, as_written, at, decode_as, pod::phase, schema_of,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -41,12 +41,26 @@ pub struct InstanceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub ports: Vec<Port>,
-    /// The process.
-    pub process: Process,
+    /// The process. Exactly one of `process` and `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// The container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// The environment, references not values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
+    /// More of the environment, from whole ConfigMaps and Secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<EnvFrom>,
+    /// Files that are written before each start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"]))]
+    pub files: Vec<FileSource>,
+    /// How much of the machine it may use, and is meant to use.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
     /// Live: the App's `restartPolicy`.
     #[serde(default)]
     pub restart_policy: RestartPolicy,
@@ -68,11 +82,47 @@ pub struct InstanceSpec {
     /// Live: the App's `appm.dev/restartedAt`; a change restarts the process in place.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub restarted_at: String,
+    /// Live: a sentence that says what is waited for; nothing is started while it is not empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hold: String,
+    /// Live: what is done at the turns of its life.
+    #[serde(default, skip_serializing_if = "Lifecycle::is_empty")]
+    pub lifecycle: Lifecycle,
+    /// Live: whether it has finished its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_probe: Option<Probe>,
+    /// Live: whether it can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
+    /// Live: whether it is alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// Live: the Apps that must have come so far before it starts, and that end after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["app"]))]
+    pub depends_on: Vec<Dependency>,
+    /// Live: the time within which it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_window: Option<ActiveWindow>,
 }
 
 /// Fields of the spec that may change while the instance lives.
-pub const LIVE_FIELDS: &[&str] =
-    &["restartPolicy", "restart", "terminationGracePeriodSeconds", "stopSignal", "logs", "suspend", "restartedAt"];
+pub const LIVE_FIELDS: &[&str] = &[
+    "restartPolicy",
+    "restart",
+    "terminationGracePeriodSeconds",
+    "stopSignal",
+    "logs",
+    "suspend",
+    "restartedAt",
+    "hold",
+    "lifecycle",
+    "startupProbe",
+    "readinessProbe",
+    "livenessProbe",
+    "dependsOn",
+    "activeWindow",
+];
 
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +149,9 @@ pub struct InstanceStatus {
     /// When the next attempt is due, while waiting for backoff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start_time: Option<super::MicroTime>,
+    /// True once the startup probe has succeeded in the running attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<bool>,
     /// The value of `spec.restartedAt` that the running attempt was started under.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub restarted_at: String,

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     Condition, ConditionStatus, EnvVar, Exit, Instance, InstanceSpec, InstanceState, InstanceStatus, Object,
-    ObjectMeta, Port, RestartPolicy, SelectableField, Subresource, Time, Verbs, View, no_check, signal_number,
+    ObjectMeta, Port, Process, RestartPolicy, SelectableField, Subresource, Time, Verbs, View, no_check, signal_number,
 };
 
 /// What runs: one process, as a Pod of one container.
@@ -36,7 +36,7 @@ pub struct PodSpec {
     pub node_name: String,
     /// The one process.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub containers: Vec<Container>,
+    pub containers: Vec<PodContainer>,
     /// Whether the process is started again when it ends.
     pub restart_policy: RestartPolicy,
     /// Seconds between the stop signal and SIGKILL.
@@ -48,7 +48,7 @@ pub struct PodSpec {
 /// A process, as a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Container {
+pub struct PodContainer {
     /// The name of the App, or `main`.
     pub name: String,
     /// The program that runs: a process has no image.
@@ -302,18 +302,26 @@ fn pod(metadata: &ObjectMeta, instance: &Instance) -> Pod {
     }
 }
 
-fn container(name: &str, spec: &InstanceSpec) -> Container {
-    let process = &spec.process;
-    let (command, args) = match &process.script {
-        Some(script) => (interpreter(script), vec![script.clone()]),
-        None => (process.command.clone(), process.args.clone()),
+fn container(name: &str, spec: &InstanceSpec) -> PodContainer {
+    let (image, command, args, working_dir) = match (&spec.process, &spec.container) {
+        (Some(Process { script: Some(script), working_dir, .. }), _) => {
+            let command = interpreter(script);
+            (command.first().cloned(), command, vec![script.clone()], working_dir)
+        }
+        (Some(Process { command, args, working_dir, .. }), _) => {
+            (command.first().or(args.first()).cloned(), command.clone(), args.clone(), working_dir)
+        }
+        (None, Some(super::Container { image, command, args, working_dir, .. })) => {
+            (Some(image.clone()), command.clone(), args.clone(), working_dir)
+        }
+        (None, None) => (None, Vec::new(), Vec::new(), &None),
     };
-    Container {
+    PodContainer {
         name: name.to_owned(),
-        image: command.first().or(args.first()).cloned().unwrap_or_default(),
+        image: image.unwrap_or_default(),
         command,
         args,
-        working_dir: process.working_dir.clone(),
+        working_dir: working_dir.clone(),
         env: spec.env.clone(),
         ports: spec.ports.clone(),
     }
@@ -325,7 +333,7 @@ fn interpreter(script: &str) -> Vec<String> {
     named.unwrap_or("sh -eu").split_whitespace().map(str::to_owned).collect()
 }
 
-fn status(metadata: &ObjectMeta, container: &Container, status: &InstanceStatus) -> PodStatus {
+fn status(metadata: &ObjectMeta, container: &PodContainer, status: &InstanceStatus) -> PodStatus {
     let state = state(metadata, status);
     // An exit that is over and done with, or about to be, is the state itself.
     let last = status.last_exit.as_ref().filter(|_| state.terminated.is_none());

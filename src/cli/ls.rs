@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{APP_LABEL, App, Condition, Instance, Object, Process, last_exit_word},
+    api::{APP_LABEL, App, Condition, Container, Instance, Object, Process, last_exit_word},
     client::http::Endpoint,
 };
 
@@ -130,14 +130,14 @@ fn row(context: &Context, app: &Object<App>, instance: Option<&Object<Instance>>
         enabled: !app.spec.suspend,
         health: "-".to_owned(),
         pid: None,
-        user: app.spec.process.user.clone(),
+        user: app.spec.process.as_ref().and_then(|process| process.user.clone()),
         memory: None,
         cpu: None,
         last_return: "-".to_owned(),
         age: metadata.creation_timestamp.map(|t| seconds(t.0)),
         duration: None,
         starts: 0,
-        command: command(&app.spec.process),
+        command: command(app.spec.process.as_ref(), app.spec.container.as_ref()),
     };
     let Some(instance) = instance else { return row };
     let status = &instance.status;
@@ -157,7 +157,7 @@ fn row(context: &Context, app: &Object<App>, instance: Option<&Object<Instance>>
     }
     row.duration = status.state.start_time().map(|t| seconds(t.0));
     row.starts = status.attempt;
-    row.command = command(&instance.spec.process);
+    row.command = command(instance.spec.process.as_ref(), instance.spec.container.as_ref());
     row
 }
 
@@ -185,15 +185,23 @@ fn local_user(context: &Context, pid: i32) -> Option<String> {
 }
 
 /// What runs, in quotes, as App Mesh shows it.
-fn command(process: &Process) -> String {
-    match &process.script {
-        Some(script) => {
+fn command(process: Option<&Process>, container: Option<&Container>) -> String {
+    match (process, container) {
+        (Some(Process { script: Some(script), .. }), _) => {
             let first =
                 script.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#')).unwrap_or_default();
             let more = if script.trim().lines().count() > 1 { " …" } else { "" };
             format!("\"{first}{more}\"")
         }
-        None => format!("\"{}\"", words::join(&[process.command.as_slice(), process.args.as_slice()].concat())),
+        (Some(Process { adopt: Some(adopt), .. }), _) => format!("process {}", adopt.pid),
+        (Some(process), _) => {
+            format!("\"{}\"", words::join(&[process.command.as_slice(), process.args.as_slice()].concat()))
+        }
+        (None, Some(container)) => {
+            let words = [container.command.as_slice(), container.args.as_slice()].concat();
+            format!("\"{}\"", words::join(&[vec![container.image.clone()], words].concat()))
+        }
+        (None, None) => "-".to_owned(),
     }
 }
 
@@ -277,7 +285,7 @@ mod tests {
             (process(&[], Some("#!/bin/sh\n\necho hi\nexit 1\n")), "\"echo hi …\""),
             (process(&[], Some("echo hi")), "\"echo hi\""),
         ] {
-            assert_eq!(command(&process), shown);
+            assert_eq!(command(Some(&process), None), shown);
         }
     }
 }

@@ -373,7 +373,11 @@ impl World {
                 (Some(app), Some(wanted)) => {
                     app.spec.replicas as u64 == wanted.replicas
                         && app.spec.suspend == wanted.suspend
-                        && app.spec.process.command[1] == format!("v{}", wanted.command)
+                        && app
+                            .spec
+                            .process
+                            .as_ref()
+                            .is_some_and(|process| process.command[1] == format!("v{}", wanted.command))
                 }
                 _ => false,
             };

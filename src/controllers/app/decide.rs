@@ -121,7 +121,7 @@ fn instances(
     }
     for i in untouched {
         let instance = &observed.instances[i];
-        let live = Live::wanted(&app.spec, &instance.spec.restarted_at);
+        let live = Live::wanted(&app.spec, &instance.spec.restarted_at, &instance.spec.hold);
         if live != Live::of(&instance.spec) || instance::labels(app) != instance.metadata.labels {
             let because = "the app's live fields or labels changed";
             actions.push(update(app, instance, &instance.spec.restarted_at, because));
@@ -131,7 +131,7 @@ fn instances(
 }
 
 fn update(app: &Object<App>, instance: &Arc<Object<Instance>>, restarted_at: &str, because: &'static str) -> Action {
-    let live = Box::new(Live::wanted(&app.spec, restarted_at));
+    let live = Box::new(Live::wanted(&app.spec, restarted_at, &instance.spec.hold));
     Action::UpdateInstance { instance: instance.clone(), live, labels: instance::labels(app), because }
 }
 

@@ -1,60 +1,83 @@
 //! What an Instance of an App looks like.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{
-    AGENT_FINALIZER, APP_LABEL, App, AppSpec, Instance, InstanceSpec, InstanceStatus, Kind, Logs, Object, ObjectMeta,
-    OwnerReference, Port, RESTARTED_AT, Restart, RestartPolicy, TextMap, instance_name,
+    AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Dependency, Instance, InstanceSpec, InstanceStatus, Kind,
+    LIVE_FIELDS, Lifecycle, Logs, Object, ObjectMeta, OwnerReference, Port, Probe, RESTARTED_AT, Restart,
+    RestartPolicy, TextMap, instance_name,
 };
 
 /// The fields that are applied to a running Instance in place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Live {
     restart_policy: RestartPolicy,
     restart: Restart,
     termination_grace_period_seconds: i64,
     stop_signal: String,
     logs: Logs,
+    #[serde(skip_serializing_if = "Lifecycle::is_empty")]
+    lifecycle: Lifecycle,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    startup_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readiness_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    liveness_probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<Dependency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_window: Option<ActiveWindow>,
     suspend: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
     restarted_at: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hold: String,
+}
+
+/// The fields that an App's spec and an Instance's have in common.
+macro_rules! live {
+    ($spec:expr, $($own:tt)*) => {
+        Live {
+            restart_policy: $spec.restart_policy,
+            restart: $spec.restart.clone(),
+            termination_grace_period_seconds: $spec.termination_grace_period_seconds,
+            stop_signal: $spec.stop_signal.clone(),
+            logs: $spec.logs.clone(),
+            lifecycle: $spec.lifecycle.clone(),
+            startup_probe: $spec.startup_probe.clone(),
+            readiness_probe: $spec.readiness_probe.clone(),
+            liveness_probe: $spec.liveness_probe.clone(),
+            depends_on: $spec.depends_on.clone(),
+            active_window: $spec.active_window.clone(),
+            suspend: $spec.suspend,
+            $($own)*
+        }
+    };
 }
 
 impl Live {
-    /// What the App wants, for an Instance that is to be restarted up to `restarted_at`.
-    pub(super) fn wanted(spec: &AppSpec, restarted_at: &str) -> Self {
-        Self {
-            restart_policy: spec.restart_policy,
-            restart: spec.restart.clone(),
-            termination_grace_period_seconds: spec.termination_grace_period_seconds,
-            stop_signal: spec.stop_signal.clone(),
-            logs: spec.logs.clone(),
-            suspend: spec.suspend,
-            restarted_at: restarted_at.to_owned(),
-        }
+    /// What the App wants, for an Instance that is to be restarted up to `restarted_at`. What it waits for is `hold`.
+    pub(super) fn wanted(spec: &AppSpec, restarted_at: &str, hold: &str) -> Self {
+        live!(spec, restarted_at: restarted_at.to_owned(), hold: hold.to_owned())
     }
 
     /// What an Instance has.
     pub(super) fn of(spec: &InstanceSpec) -> Self {
-        Self {
-            restart_policy: spec.restart_policy,
-            restart: spec.restart.clone(),
-            termination_grace_period_seconds: spec.termination_grace_period_seconds,
-            stop_signal: spec.stop_signal.clone(),
-            logs: spec.logs.clone(),
-            suspend: spec.suspend,
-            restarted_at: spec.restarted_at.clone(),
-        }
+        live!(spec, restarted_at: spec.restarted_at.clone(), hold: spec.hold.clone())
     }
 
     /// Puts the fields into the JSON of an Instance's spec.
     pub(super) fn write(&self, spec: &mut Value) {
-        spec["restartPolicy"] = json!(self.restart_policy);
-        spec["restart"] = json!(self.restart);
-        spec["terminationGracePeriodSeconds"] = json!(self.termination_grace_period_seconds);
-        spec["stopSignal"] = json!(self.stop_signal);
-        spec["logs"] = json!(self.logs);
-        spec["suspend"] = json!(self.suspend);
-        spec["restartedAt"] = json!(self.restarted_at);
+        let (mut fields, Some(spec)) = (json!(self), spec.as_object_mut()) else { return };
+        for name in LIVE_FIELDS {
+            match fields[*name].take() {
+                Value::Null => spec.shift_remove(*name),
+                value => spec.insert((*name).to_owned(), value),
+            };
+        }
     }
 }
 
@@ -101,7 +124,7 @@ pub(super) fn zero_ports(spec: &AppSpec) -> usize {
 /// A new Instance of the App's present template. `free` holds one port for each that is to be chosen.
 pub(super) fn new(app: &Object<App>, revision: &str, ordinal: u32, node: &str, free: &[u16]) -> Object<Instance> {
     let spec = &app.spec;
-    let live = Live::wanted(spec, restarted_at(app));
+    let live = Live::wanted(spec, restarted_at(app), "");
     let mut free = free.iter();
     let ports = spec.ports.iter().map(|port| match port.container_port {
         0 => Port { container_port: free.next().copied().unwrap_or_default(), ..port.clone() },
@@ -113,7 +136,11 @@ pub(super) fn new(app: &Object<App>, revision: &str, ordinal: u32, node: &str, f
         ordinal,
         ports: ports.collect(),
         process: spec.process.clone(),
+        container: spec.container.clone(),
         env: spec.env.clone(),
+        env_from: spec.env_from.clone(),
+        files: spec.files.clone(),
+        resources: spec.resources.clone(),
         restart_policy: live.restart_policy,
         restart: live.restart,
         termination_grace_period_seconds: live.termination_grace_period_seconds,
@@ -121,6 +148,13 @@ pub(super) fn new(app: &Object<App>, revision: &str, ordinal: u32, node: &str, f
         logs: live.logs,
         suspend: live.suspend,
         restarted_at: live.restarted_at,
+        hold: live.hold,
+        lifecycle: live.lifecycle,
+        startup_probe: live.startup_probe,
+        readiness_probe: live.readiness_probe,
+        liveness_probe: live.liveness_probe,
+        depends_on: live.depends_on,
+        active_window: live.active_window,
     };
     let mut metadata = metadata(app, instance_name(revision, ordinal));
     metadata.finalizers = vec![AGENT_FINALIZER.to_owned()];

@@ -1,0 +1,32 @@
+//! How much output is kept.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::Quantity;
+
+/// How much output of an instance is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Logs {
+    /// The size at which a log file is rotated; default 10Mi.
+    #[serde(default = "ten_mebi")]
+    pub max_size: Quantity,
+    /// How many files are kept, the current one included; default 5.
+    #[serde(default = "five")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_files: u32,
+}
+
+fn ten_mebi() -> Quantity {
+    "10Mi".parse().expect("a quantity")
+}
+fn five() -> u32 {
+    5
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { max_size: ten_mebi(), max_files: five() }
+    }
+}
