@@ -10,6 +10,7 @@
 pub mod control;
 mod files;
 pub mod read;
+mod seek;
 mod sink;
 pub mod stream;
 
@@ -267,9 +268,8 @@ impl Logger {
                     self.complain(&format!("the output of `{key}` cannot be written, its writers wait: {e}"));
                 }
                 if let Some(pumped) = self.pumped.get_mut(key) {
-                    pumped.sink.close();
                     // The disk may have taken a piece and refused its record.
-                    let _ = pumped.sink.mend();
+                    pumped.sink.broke();
                 }
                 self.rest(key, stream);
                 None

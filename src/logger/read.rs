@@ -20,13 +20,16 @@ use rustix::{
     fs::{Timespec, inotify},
 };
 
-use super::files::{RECORD, Record, Segment, Stream, records, segments};
+use super::{
+    files::{RECORD, Record, Segment, Stream, records, segments},
+    seek,
+};
 use crate::api::Uid;
 
 /// A line longer than this is given out in parts.
 const LONGEST_LINE: usize = 256 << 10;
 /// How much of an index is read at once.
-const INDEX_CHUNK: usize = 4096 * RECORD;
+pub(super) const INDEX_CHUNK: usize = 4096 * RECORD;
 
 /// Which attempts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,16 +74,18 @@ impl Query {
     }
 }
 
-/// A line of output.
+/// A line of output, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// When its beginning was taken.
+    /// When the line's beginning was taken.
     pub at: Timestamp,
+    /// False for a part of a line whose beginning was given out before.
+    pub begins: bool,
     /// Who wrote it.
     pub attempt: u32,
     /// Where.
     pub stream: Stream,
-    /// Its bytes, the newline included; without one it is the part of a line.
+    /// Its bytes, the newline included; without one the line may go on.
     pub bytes: Vec<u8>,
 }
 
@@ -114,6 +119,8 @@ pub struct Reader {
     waiting: VecDeque<Record>,
     lines: VecDeque<Line>,
     partial: [Option<Line>; 2],
+    /// When the line began of which a part was given out already.
+    begun: [Option<Timestamp>; 2],
     /// What comes before this is not wanted.
     start: [Option<(Segment, u64)>; 2],
     left: u64,
@@ -129,23 +136,27 @@ impl Reader {
             waiting: VecDeque::new(),
             lines: VecDeque::new(),
             partial: [None, None],
+            begun: [None, None],
             start: [None, None],
             left: query.limit_bytes.unwrap_or(u64::MAX),
         };
         let mut wanted = segments(logs)?;
         wanted.retain(|segment| query.attempts.includes(segment.attempt));
         if let Some(lines) = query.tail {
-            reader.start = find_tail(logs, &wanted, query.stream, lines)?;
+            reader.start = seek::tail(logs, &wanted, query.stream, lines)?;
             let first = Stream::ALL.into_iter().filter(|s| query.stream.is_none_or(|one| one == *s));
             let first = first.map(|stream| reader.start[stream as usize].map(|(segment, _)| segment)).min().flatten();
             wanted.retain(|segment| first.is_none_or(|first| *segment >= first));
         }
-        if let Some(since) = query.since {
-            while wanted.len() > 1 && last_time(logs, wanted[0]).is_some_and(|at| at < since) {
-                wanted.remove(0);
-            }
-        }
         reader.place = wanted.first().map(|segment| reader.place_at(*segment));
+        if let Some(since) = query.since
+            && let Some(beginning) = seek::since(logs, &wanted, reader.start, since)?
+        {
+            let place = reader.place_at(beginning.segment);
+            reader.place = Some(Place { position: beginning.position, ..place });
+            // Older than anything that is wanted: such a line is passed over to its end.
+            reader.begun = beginning.inside.map(|inside| inside.then_some(Timestamp::MIN));
+        }
         Ok(reader)
     }
 
@@ -166,9 +177,12 @@ impl Reader {
         }
     }
 
-    /// The parts of lines at the end that may never be completed. For when nothing more will come.
+    /// The parts of lines at the end that may never be completed. For when nothing more comes, or not soon.
     pub fn rest(&mut self) -> Vec<Line> {
         let parts: Vec<Line> = self.partial.iter_mut().filter_map(Option::take).collect();
+        for part in &parts {
+            self.begun[part.stream as usize] = Some(part.at);
+        }
         parts.into_iter().filter_map(|line| self.admit(line)).collect()
     }
 
@@ -201,7 +215,14 @@ impl Reader {
         let now = self.place.as_ref().map(|place| place.segment);
         let wanted =
             |segment: &Segment| self.query.attempts.includes(segment.attempt) && now.is_none_or(|now| *segment > now);
-        let Some(next) = segments(&self.logs)?.into_iter().find(wanted) else { return Ok(false) };
+        let Some(next) = segments(&self.logs)?.into_iter().find(wanted) else {
+            // Somebody removed the files, and perhaps a new logger begins to count anew.
+            let gone = self.place.take_if(|place| place.is_removed()).is_some();
+            if gone {
+                self.start = [None, None];
+            }
+            return Ok(gone);
+        };
         // The next one is there, so this one is complete; what was added before that must not be passed over.
         if let Some(record) = self.next_record()? {
             self.take(record)?;
@@ -209,6 +230,7 @@ impl Reader {
         }
         if now.is_some_and(|now| now.attempt != next.attempt) {
             self.lines.extend(self.partial.iter_mut().filter_map(Option::take));
+            self.begun = [None, None];
         }
         self.place = Some(self.place_at(next));
         Ok(true)
@@ -250,26 +272,37 @@ impl Reader {
         let length = read_at(file, &mut bytes, offset)?;
         bytes.truncate(length);
         let at = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(Timestamp::UNIX_EPOCH);
-        self.cut(Line { at, attempt: segment.attempt, stream, bytes });
+        self.cut(at, segment.attempt, stream, &bytes);
         Ok(())
     }
 
     /// Cuts a piece into lines.
-    fn cut(&mut self, piece: Line) {
-        let Line { at, attempt, stream, bytes } = piece;
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let slot = &mut self.partial[stream as usize];
-            let line = slot.get_or_insert_with(|| Line { at, attempt, stream, bytes: Vec::new() });
-            line.bytes.extend_from_slice(part);
-            if part.ends_with(b"\n") || line.bytes.len() >= LONGEST_LINE {
-                self.lines.extend(slot.take());
+    fn cut(&mut self, at: Timestamp, attempt: u32, stream: Stream, bytes: &[u8]) {
+        let (slot, begun) = (&mut self.partial[stream as usize], &mut self.begun[stream as usize]);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for part in line.chunks(LONGEST_LINE) {
+                let (at, begins) = (begun.unwrap_or(at), begun.is_none());
+                let line = slot.get_or_insert_with(|| Line { at, begins, attempt, stream, bytes: Vec::new() });
+                line.bytes.extend_from_slice(part);
+                let is_whole = part.ends_with(b"\n");
+                if is_whole || line.bytes.len() >= LONGEST_LINE {
+                    *begun = (!is_whole).then_some(line.at);
+                    self.lines.extend(slot.take());
+                }
             }
         }
     }
 }
 
+impl Place {
+    fn is_removed(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        self.index.as_ref().is_none_or(|index| index.metadata().is_ok_and(|meta| meta.nlink() == 0))
+    }
+}
+
 /// Reads until the buffer is full or the file ends.
-fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
+pub(super) fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(&mut buffer[got..], from + got as u64) {
@@ -280,51 +313,6 @@ fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
         }
     }
     Ok(got)
-}
-
-fn last_time(logs: &Path, segment: Segment) -> Option<Timestamp> {
-    let index = std::fs::read(segment.path(logs, "idx")).ok()?;
-    let last = records(&index).next_back()?;
-    Timestamp::from_nanosecond(i128::from(last.nanos)).ok()
-}
-
-/// Where each stream must be begun so that `lines` lines come out. Goes backwards, so that it reads little.
-fn find_tail(
-    logs: &Path,
-    wanted: &[Segment],
-    only: Option<Stream>,
-    lines: u64,
-) -> io::Result<[Option<(Segment, u64)>; 2]> {
-    let mut start = [None; 2];
-    let mut seen = [false; 2];
-    let (mut counted, mut cut) = (0, false);
-    for segment in wanted.iter().rev() {
-        let Ok(index) = std::fs::read(segment.path(logs, "idx")) else { continue };
-        let mut files = Stream::ALL.map(|stream| File::open(segment.path(logs, stream.suffix())).ok());
-        for record in records(&index).rev().filter(|record| only.is_none_or(|stream| stream == record.stream)) {
-            let slot = record.stream as usize;
-            let Some(file) = files[slot].as_mut().filter(|_| start[slot].is_none()) else { continue };
-            let mut bytes = vec![0; record.length as usize];
-            let length = read_at(file, &mut bytes, record.offset)?;
-            // A part of a line at the very end counts as a line.
-            if !std::mem::replace(&mut seen[slot], true) && bytes[..length].last().is_some_and(|byte| *byte != b'\n') {
-                counted += 1;
-            }
-            for at in (0..length).rev().filter(|at| bytes[*at] == b'\n') {
-                if cut || counted >= lines {
-                    cut = true;
-                    start[slot] = Some((*segment, record.offset + at as u64 + 1));
-                    break;
-                }
-                counted += 1;
-            }
-        }
-        let settled = |stream: &Stream| start[*stream as usize].is_some() || only.is_some_and(|one| one != *stream);
-        if Stream::ALL.iter().all(settled) {
-            break;
-        }
-    }
-    Ok(start)
 }
 
 /// Waits for an Instance's logs to change, in a thread that may block.
@@ -344,11 +332,10 @@ impl Changes {
         Ok(changes)
     }
 
+    /// Watches what bears the name now: the directory may have been removed and made again.
     fn try_watch(&mut self) {
-        if !self.watched {
-            let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE_SELF;
-            self.watched = inotify::add_watch(&self.inotify, &self.logs, flags).is_ok();
-        }
+        let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE_SELF;
+        self.watched = inotify::add_watch(&self.inotify, &self.logs, flags).is_ok();
     }
 
     /// Returns when something changed (true), when `until` can be read or was hung up, or after `most`. Must not be called
@@ -363,8 +350,9 @@ impl Changes {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
+        let was_watched = self.watched;
         self.try_watch();
-        let (mut events, mut changed) = ([0; 4096], !self.watched);
+        let (mut events, mut changed) = ([0; 4096], self.watched && !was_watched);
         while rustix::io::read(&self.inotify, &mut events).is_ok_and(|length| length > 0) {
             changed = true;
         }
@@ -443,6 +431,50 @@ mod tests {
             all(dir.path(), Query { since: Some(Timestamp::from_second(1).unwrap()), ..query }),
             ["x\n", "c\n", "d\n", "y"]
         );
+    }
+
+    #[test]
+    fn a_line_that_began_before_is_passed_over_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let pieces = [
+            Some((OUT, "a\nlo")),
+            Some((ERR, "x\n")),
+            Some((OUT, "ng")),
+            None,
+            Some((OUT, "er\nb\n")),
+            Some((ERR, "y\n")),
+            Some((OUT, "c\n")),
+        ];
+        write(dir.path(), 1, &pieces);
+        let since = |second| Query { since: Some(Timestamp::from_second(second).unwrap()), ..Query::of(Attempts::All) };
+        for (second, expected) in [
+            (0, &["a\n", "x\n", "longer\n", "b\n", "y\n", "c\n"][..]),
+            (1, &["x\n", "b\n", "y\n", "c\n"]),
+            (2, &["b\n", "y\n", "c\n"]),
+            (4, &["b\n", "y\n", "c\n"]),
+            (5, &["y\n", "c\n"]),
+            (6, &["c\n"]),
+            (7, &[]),
+        ] {
+            assert_eq!(all(dir.path(), since(second)), expected, "{second}");
+        }
+        let whole = all(dir.path(), since(0));
+        for tail in 1..8 {
+            let last = whole[whole.len().saturating_sub(tail)..].iter();
+            let expected: Vec<_> = last.filter(|line| !["a\n", "longer\n"].contains(&line.as_str())).collect();
+            let found = all(dir.path(), Query { tail: Some(tail as u64), ..since(1) });
+            assert!(found.iter().eq(expected), "{tail}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_nothing_that_came_after() {
+        let dir = tempfile::tempdir().unwrap();
+        // The helper's clock counts pieces; the second attempt begins at 0 again.
+        write(dir.path(), 1, &[Some((OUT, "1\n")), Some((OUT, "2\n")), Some((OUT, "3\n"))]);
+        write(dir.path(), 2, &[Some((OUT, "4\n")), Some((OUT, "5\n"))]);
+        let query = Query { since: Some(Timestamp::from_second(1).unwrap()), ..Query::of(Attempts::All) };
+        assert_eq!(all(dir.path(), query), ["5\n"]);
     }
 
     #[test]

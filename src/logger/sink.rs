@@ -5,11 +5,11 @@
 //! bytes without a record (at most one piece) by comparing lengths, and writes the record.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::{
         fd::OwnedFd,
-        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -52,6 +52,8 @@ pub(super) struct Sink {
     lengths: [u64; 2],
     /// None while the attempt is quiet and descriptors are scarce, and before the first byte.
     open: Option<Open>,
+    /// True while there may be bytes without a record: nothing is added before they have theirs.
+    broken: bool,
 }
 
 impl Sink {
@@ -59,10 +61,8 @@ impl Sink {
     pub(super) fn new(logs: PathBuf, attempt: u32, limits: LogLimits) -> io::Result<Sink> {
         let last = segments(&logs)?.into_iter().rfind(|segment| segment.attempt == attempt);
         let segment = last.unwrap_or(Segment { attempt, seq: 1 });
-        let mut sink = Sink { logs, segment, limits, lengths: [0; 2], open: None };
-        if last.is_some() {
-            sink.mend()?;
-        }
+        let mut sink = Sink { logs, segment, limits, lengths: [0; 2], open: None, broken: last.is_some() };
+        sink.mend()?;
         Ok(sink)
     }
 
@@ -87,14 +87,20 @@ impl Sink {
 
     /// Moves what is in the FIFO, at most one piece.
     pub(super) fn take(&mut self, fifo: &OwnedFd, stream: Stream, now: Timestamp) -> io::Result<Moved> {
+        self.mend()?;
+        if self.open.as_ref().is_some_and(Open::is_removed) {
+            self.begin_anew()?;
+        }
         let total: u64 = self.lengths.iter().sum();
         if total >= self.limits.max_size && total > 0 {
             self.rotate()?;
         }
         let total: u64 = self.lengths.iter().sum();
         let room = usize::try_from(self.limits.max_size.saturating_sub(total)).unwrap_or(PIECE).clamp(1, PIECE);
+        self.open_stream(stream)?;
         let offset = self.lengths[stream as usize];
-        let file = self.file(stream)?;
+        let file = self.open.as_ref().and_then(|open| open.streams[stream as usize].as_ref());
+        let file = file.expect("it was opened just now");
         let mut position = offset;
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         let length = match splice(fifo, None, file, Some(&mut position), room, flags) {
@@ -109,14 +115,18 @@ impl Sink {
         Ok(Moved::Some(length))
     }
 
-    fn file(&mut self, stream: Stream) -> io::Result<&File> {
+    fn open_stream(&mut self, stream: Stream) -> io::Result<()> {
         let path = self.segment.path(&self.logs, stream.suffix());
-        let open = self.opened()?;
-        let slot = &mut open.streams[stream as usize];
+        let slot = &mut self.opened()?.streams[stream as usize];
         if slot.is_none() {
-            *slot = Some(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?);
+            let file = open_to_write(&path)?;
+            let length = file.metadata()?.size();
+            *slot = Some(file);
+            // Shorter than it was left: it was removed while it was closed.
+            let known = &mut self.lengths[stream as usize];
+            *known = length.min(*known);
         }
-        Ok(slot.as_ref().expect("it was filled just now"))
+        Ok(())
     }
 
     fn opened(&mut self) -> io::Result<&mut Open> {
@@ -125,7 +135,7 @@ impl Sink {
             if self.segment.seq == 1 && self.lengths == [0; 2] {
                 self.trim()?;
             }
-            let index = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let index = open_to_write(&path)?;
             let whole = index.metadata()?.size() / RECORD as u64 * RECORD as u64;
             self.open = Some(Open { index, index_length: whole, streams: [None, None] });
         }
@@ -140,9 +150,17 @@ impl Sink {
         Ok(())
     }
 
+    /// Something could not be written: what is on disk must be looked at before more is added.
+    pub(super) fn broke(&mut self) {
+        (self.open, self.broken) = (None, true);
+    }
+
     /// Finds the lengths, and writes records for bytes that have none: a logger was killed, or its disk full, between
     /// the two.
-    pub(super) fn mend(&mut self) -> io::Result<()> {
+    fn mend(&mut self) -> io::Result<()> {
+        if !self.broken {
+            return Ok(());
+        }
         let index = match fs::read(self.segment.path(&self.logs, "idx")) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             index => index?,
@@ -151,10 +169,10 @@ impl Sink {
         for record in records(&index) {
             indexed[record.stream as usize] = record.offset + u64::from(record.length);
         }
-        self.lengths = [0; 2];
-        for stream in Stream::ALL {
-            let Ok(meta) = fs::metadata(self.segment.path(&self.logs, stream.suffix())) else { continue };
-            self.lengths[stream as usize] = meta.size();
+        let found = Stream::ALL.map(|stream| fs::metadata(self.segment.path(&self.logs, stream.suffix())).ok());
+        self.lengths = found.each_ref().map(|meta| meta.as_ref().map_or(0, MetadataExt::size));
+        for (stream, meta) in Stream::ALL.into_iter().zip(found) {
+            let Some(meta) = meta else { continue };
             let mut offset = indexed[stream as usize];
             while offset < meta.size() {
                 let length = u32::try_from((meta.size() - offset).min(PIECE as u64)).expect("a piece is small");
@@ -163,6 +181,17 @@ impl Sink {
                 offset += u64::from(length);
             }
         }
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Somebody removed files that are written to. What was in them is gone; the rest goes into files of the next number,
+    /// so that a reader that was here finds them.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        self.open = None;
+        let last = segments(&self.logs)?.into_iter().rfind(|segment| segment.attempt == self.segment.attempt);
+        self.segment.seq = self.segment.seq.max(last.map_or(0, |last| last.seq)) + 1;
+        self.lengths = [0; 2];
         Ok(())
     }
 
@@ -186,6 +215,26 @@ impl Sink {
         let surplus = (others.len() + 1).saturating_sub(self.limits.max_files.max(1) as usize);
         others.into_iter().take(surplus).for_each(|old| remove(&self.logs, old));
         Ok(())
+    }
+}
+
+impl Open {
+    /// True if any of the files has no name any more.
+    fn is_removed(&self) -> bool {
+        let files = std::iter::once(&self.index).chain(self.streams.iter().flatten());
+        files.into_iter().any(|file| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0))
+    }
+}
+
+/// Makes the directory again if somebody removed it, unless that of the Instance is gone too.
+fn open_to_write(path: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    match (open(), path.parent()) {
+        (Err(e), Some(logs)) if e.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().mode(0o700).create(logs)?;
+            open()
+        }
+        (opened, _) => opened,
     }
 }
 

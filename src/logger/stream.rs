@@ -1,6 +1,11 @@
 //! Logs as a stream of bytes, for whoever sends them over a network.
 
-use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -11,7 +16,10 @@ use rustix::{
 };
 use tokio::sync::mpsc;
 
-use super::read::{Changes, Line, Query, Reader};
+use super::{
+    files::Stream,
+    read::{Changes, Line, Query, Reader},
+};
 
 /// A piece is sent when it is this long, or when there is nothing more for now.
 const PIECE: usize = 64 << 10;
@@ -27,7 +35,7 @@ const LAST_LOOKS: u32 = 20;
 /// How lines are given out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Form {
-    /// Go on with what is written later, until the logs are removed or nobody listens.
+    /// Go on with what is written later, until the Instance's directory is removed or nobody listens.
     pub follow: bool,
     /// Begin each line with its time, as `kubectl logs --timestamps` does.
     pub timestamps: bool,
@@ -49,7 +57,7 @@ pub fn pieces(
         None => (None, None),
     };
     let work = move || {
-        let outlet = Outlet { sender, form, ended, piece: Vec::new() };
+        let outlet = Outlet { sender, form, ended, piece: Vec::new(), inside: None };
         let sender = outlet.sender.clone();
         if let Err(Stop::Failed(e)) = send(logs, query, outlet) {
             // If nobody listens, nobody needs to know.
@@ -85,6 +93,8 @@ struct Outlet {
     /// Hung up when nothing more is to be waited for.
     ended: Option<OwnedFd>,
     piece: Vec<u8>,
+    /// Whose line was given out last, if it has no end yet.
+    inside: Option<(u32, Stream)>,
 }
 
 impl Outlet {
@@ -94,10 +104,16 @@ impl Outlet {
         Ok(poll(&mut [PollFd::new(ended, PollFlags::IN)], Some(&Timespec::default()))? > 0)
     }
 
+    /// With times, a line that another one interrupts is ended first, and has its time again when it goes on.
     fn put(&mut self, line: &Line) -> Result<(), Stop> {
-        if self.form.timestamps {
+        let whose = (line.attempt, line.stream);
+        if self.form.timestamps && (line.begins || self.inside != Some(whose)) {
+            if self.inside.is_some() {
+                self.piece.push(b'\n');
+            }
             self.piece.extend_from_slice(line.at.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string().as_bytes());
         }
+        self.inside = (!line.bytes.ends_with(b"\n")).then_some(whose);
         self.piece.extend_from_slice(&line.bytes);
         if self.piece.len() >= PIECE { self.flush() } else { Ok(()) }
     }
@@ -123,7 +139,9 @@ fn send(logs: PathBuf, query: Query, mut outlet: Outlet) -> Result<(), Stop> {
         }
         let Some(changes) = changes.as_mut().filter(|_| !reader.is_over()) else { break };
         outlet.flush()?;
-        let is_there = logs.exists();
+        // The directory of logs may be removed by anybody, and comes back with the next output; that of the Instance
+        // goes with it.
+        let is_there = logs.parent().is_none_or(Path::exists);
         if was_there && !is_there {
             break;
         }
@@ -136,7 +154,7 @@ fn send(logs: PathBuf, query: Query, mut outlet: Outlet) -> Result<(), Stop> {
             }
             continue;
         }
-        if !changes.wait(LONGEST_SLEEP, outlet.ended.as_ref())? && !outlet.form.timestamps {
+        if !changes.wait(LONGEST_SLEEP, outlet.ended.as_ref())? {
             // A prompt, say: nothing more has come for a while, so it is shown as it is.
             for part in reader.rest() {
                 outlet.put(&part)?;
@@ -155,15 +173,12 @@ fn send(logs: PathBuf, query: Query, mut outlet: Outlet) -> Result<(), Stop> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use futures::StreamExt;
 
     use super::{
-        super::{
-            files::{Record, Stream},
-            read::Attempts,
-        },
+        super::{files::Record, read::Attempts},
         *,
     };
 
@@ -177,19 +192,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_follower_gets_what_comes_later_until_the_logs_are_removed() {
+    async fn a_follower_gets_what_comes_later_until_the_instance_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let logs = dir.path().join("logs");
-        fs::create_dir(&logs).unwrap();
+        let logs = dir.path().join("instance/logs");
+        fs::create_dir_all(&logs).unwrap();
         write(&logs, 0, "one\n");
         let form = Form { follow: true, timestamps: true };
         let mut stream = pieces(logs.clone(), Query::of(Attempts::From(1)), form, None).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), "1970-01-01T00:00:01.500000000Z one\n");
         write(&logs, 4, "two\nthr");
         assert_eq!(stream.next().await.unwrap().unwrap(), "1970-01-01T00:00:01.500000000Z two\n");
+        // Somebody tidies up; what comes then is shown, in files that are counted anew.
         fs::remove_dir_all(&logs).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), "1970-01-01T00:00:01.500000000Z thr");
+        fs::create_dir(&logs).unwrap();
+        write(&logs, 0, "ee\nfour\n");
+        let rest = stream.next().await.unwrap().unwrap();
+        assert_eq!(rest, "ee\n1970-01-01T00:00:01.500000000Z four\n");
+        fs::remove_dir_all(dir.path().join("instance")).unwrap();
         assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_shown_in_parts_has_one_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "x".repeat(600 << 10);
+        write(dir.path(), 0, &format!("{long}\nshort\n"));
+        let form = Form { follow: false, timestamps: true };
+        let stream = pieces(dir.path().to_owned(), Query::of(Attempts::All), form, None).unwrap();
+        let all: Vec<_> = stream.map(Result::unwrap).collect().await;
+        let time = "1970-01-01T00:00:01.500000000Z";
+        assert!(all.concat() == format!("{time} {long}\n{time} short\n").as_bytes());
+        assert!(all.iter().all(|piece| piece.len() <= 512 << 10), "in parts");
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! No byte of output is lost or doubled, whoever is killed.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use appm::{
-    drivers::{Driver, LogLimits},
+    drivers::{Attempt, Driver, LogLimits},
     logger::Stream,
 };
 use nix::sys::signal::Signal;
@@ -170,4 +170,109 @@ async fn much_output_arrives_whole() {
     let stat = fs::read_to_string(format!("/proc/{}/stat", bench.logger_pid())).unwrap();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split(' ').collect();
     eprintln!("1 GiB of output: {took:?}; logger: utime {} stime {} ticks", fields[12], fields[13]);
+}
+
+#[tokio::test]
+async fn logs_that_somebody_removes_come_back_with_the_next_output() {
+    let mut bench = Bench::new().await;
+    let own = key("removed", 1);
+    let text = "echo one; while [ ! -e go ]; do sleep 0.02; done; seq 1 100000; echo last >&2; exit 3";
+    bench.run(script(&own, text)).await;
+    bench.text(&own, 4);
+    let dir = bench.path().join(format!("instances/{}", own.uid));
+    fs::remove_dir_all(dir.join("logs")).unwrap();
+    fs::write(dir.join("work/go"), "").unwrap();
+    assert_eq!(code(&bench.end_of(&own).await), 3);
+    let wanted = numbers(100_000);
+    assert!(bench.output(&own, Stream::Out, wanted.len()) == wanted);
+    assert_eq!(bench.output(&own, Stream::Err, 5), b"last\n");
+}
+
+#[tokio::test]
+async fn a_process_that_closes_its_output_goes_on_and_the_other_stream_is_kept() {
+    let mut bench = Bench::new().await;
+    let own = key("closed", 1);
+    let text = "echo said; exec 1>&-; echo still >&2; exec 2>&-; while [ ! -e go ]; do sleep 0.02; done; exit 4";
+    bench.run(script(&own, text)).await;
+    assert_eq!(bench.text(&own, 5), "said\n");
+    assert_eq!(bench.output(&own, Stream::Err, 6), b"still\n");
+    // Nobody can write any more, so nobody listens: an end that nothing waits for costs no cycles.
+    wait_for("the FIFOs to be drained", || {
+        let fifo = bench.path().join(format!("instances/{}/1/out.fifo", own.uid));
+        if fifo.exists() { Err("not yet".to_owned()) } else { Ok(()) }
+    });
+    assert!(matches!(bench.driver.observe().await.unwrap()[&own], Attempt::Running(_)));
+    fs::write(bench.path().join(format!("instances/{}/work/go", own.uid)), "").unwrap();
+    assert_eq!(code(&bench.end_of(&own).await), 4);
+}
+
+/// The disk of one logs directory, of so many bytes. Unmounted in the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// None where nobody may mount: a file system needs root.
+    fn mount(at: &std::path::Path, bytes: u64) -> Option<Self> {
+        let size = format!("size={bytes}");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().unwrap();
+        if mount.status.success() {
+            return Some(Self(at.to_owned()));
+        }
+        let why = String::from_utf8_lossy(&mount.stderr).into_owned();
+        assert!(std::env::var_os("CI").is_none(), "this test needs to mount a tmpfs: {why}");
+        eprintln!("SKIPPED: this test needs to mount a tmpfs: {why}");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_makes_writers_wait_and_loses_nothing() {
+    let mut bench = Bench::new().await;
+    let own = key("full", 1);
+    let logs = bench.path().join(format!("instances/{}/logs", own.uid));
+    fs::create_dir_all(&logs).unwrap();
+    let Some(disk) = SmallDisk::mount(&logs, 4 << 20) else { return };
+    let filler = logs.join("filler");
+    fs::write(&filler, vec![0; 3 << 20]).unwrap();
+    let mut start = script(&own, "seq 1 400000; seq 1 20000 >&2; exit 3");
+    start.logs = LogLimits { max_size: 512 << 10, max_files: 1000 };
+    bench.run(start).await;
+    // The disk takes no more, and the process waits in its write.
+    wait_for("the disk to be full", || {
+        let room = nix::sys::statvfs::statvfs(&logs).unwrap().blocks_available();
+        if room == 0 { Ok(()) } else { Err(format!("{room} blocks are free")) }
+    });
+    assert!(matches!(bench.driver.observe().await.unwrap()[&own], Attempt::Running(_)));
+    // While it waits, others are served.
+    let other = key("beside", 1);
+    assert_eq!(bench.say(script(&other, "echo fine")).await, "fine\n");
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(code(&bench.end_of(&own).await), 3);
+    let (out, err) = (numbers(400_000), numbers(20_000));
+    assert!(bench.output(&own, Stream::Out, out.len()) == out);
+    assert!(bench.output(&own, Stream::Err, err.len()) == err);
+    drop(disk);
+}
+
+/// Every piece makes a new file, so most kills come in the middle of that.
+#[tokio::test]
+async fn a_logger_that_is_killed_while_it_rotates_loses_and_doubles_nothing() {
+    let mut bench = Bench::new().await;
+    let own = key("rotating", 1);
+    let mut start = script(&own, "for n in $(seq 1 30); do seq 1 5000; sleep 0.02; done; exit 3");
+    start.logs = LogLimits { max_size: 4096, max_files: 100_000 };
+    bench.run(start).await;
+    for _kill in 0..10 {
+        let logger = bench.logger_pid();
+        signal(logger, Signal::SIGKILL);
+        wait_for("another logger", || if super::runs(logger) { Err("it runs".to_owned()) } else { Ok(()) });
+    }
+    assert_eq!(code(&bench.end_of(&own).await), 3);
+    let wanted = numbers(5000).repeat(30);
+    assert!(bench.output(&own, Stream::Out, wanted.len()) == wanted);
 }
