@@ -37,6 +37,7 @@ pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, a
         rlimits: process.rlimits.clone(),
         stdin: process.stdin.clone(),
         logs: log_limits(&instance.spec),
+        notify: None,
         env: env.into_iter().collect(),
     }
 }

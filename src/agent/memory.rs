@@ -335,6 +335,16 @@ impl Memory {
         notes
     }
 
+    /// An attempt that ended left processes running, which were killed. Worth a word if it ended as a daemon's parent does.
+    pub fn left_behind(&self, attempt: u32, count: usize) -> Option<Note> {
+        self.last_exit.as_ref().filter(|exit| exit.attempt == attempt && exit.is_success())?;
+        let message = format!(
+            "Exited with code 0 and left {count} running, which ended with it: run it in the foreground (not as a daemon), \
+             or let it name its main process by sd_notify MAINPID="
+        );
+        Some(Note::warning("LeftBehind", message))
+    }
+
     /// The present attempt ended, and nobody can say how.
     pub fn lost(&mut self, instance: Option<&Object<Instance>>, now: Timestamp) -> Vec<Note> {
         let start_time = self.started().map_or(now, |s| s.start_time);

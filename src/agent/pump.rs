@@ -271,6 +271,14 @@ impl Pump {
     fn driver_event(&mut self, event: DriverEvent) {
         match event {
             DriverEvent::Resync => self.observe(),
+            DriverEvent::Main(key, started) => self.with(&key.uid, |slot, _| {
+                slot.memory.confirm_running(key.attempt, &started);
+                Vec::new()
+            }),
+            DriverEvent::LeftBehind(key, count) => {
+                self.with(&key.uid, |slot, _| slot.memory.left_behind(key.attempt, count).into_iter().collect());
+            }
+            DriverEvent::Notified(..) => {}
             DriverEvent::Ended(key, ended) => {
                 self.with(&key.uid, |slot, now| slot.reported(key.attempt, ended, now));
                 // An attempt that this agent has not heard of yet: the observation that tells of it may be on its way,

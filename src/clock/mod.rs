@@ -6,7 +6,10 @@
 mod boot;
 mod r#virtual;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -21,6 +24,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Resolves once [`Clock::now`] is at or past `at`. Cancel-safe.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// Time that nobody sets, from some moment on: for intervals.
+    fn uptime(&self) -> Duration;
+
+    /// Resolves after so much of [`Clock::uptime`]. Cancel-safe.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
     /// 64 random bits.
     fn random(&self) -> u64;
@@ -53,6 +62,16 @@ impl Clock for System {
                 tokio::time::sleep(left.min(STEP)).await;
             }
         })
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is where time comes in")]
+    fn uptime(&self) -> Duration {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        BEGAN.get_or_init(Instant::now).elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is where chance comes in")]

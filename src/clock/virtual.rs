@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -80,6 +81,14 @@ impl Clock for Virtual {
                 moved.await;
             }
         })
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleep_until(self.now().saturating_add(duration).unwrap_or(Timestamp::MAX))
     }
 
     /// SplitMix64: small, and good enough to make names and jitter.

@@ -9,7 +9,7 @@
 pub mod process;
 pub mod sim;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -60,6 +60,74 @@ pub struct Start {
     pub stdin: Option<String>,
     /// How much output is kept.
     pub logs: LogLimits,
+    /// It may speak by sd_notify: it gets a socket for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+}
+
+/// How a process may speak by sd_notify(3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// It is told that it must say `WATCHDOG=1` at least so often.
+    pub watchdog: Option<Duration>,
+}
+
+/// What a process has said by sd_notify(3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notified {
+    /// `READY=1`, at least once.
+    pub ready: bool,
+    /// `STATUS=`: one line for people.
+    pub status: String,
+    /// `RELOADING=1`, and no `READY=1` since.
+    pub reloading: bool,
+    /// `STOPPING=1`.
+    pub stopping: bool,
+    /// `WATCHDOG=trigger`: it asks to be taken for dead.
+    pub trigger: bool,
+    /// `WATCHDOG_USEC=`: how often it will say `WATCHDOG=1` from now on.
+    pub watchdog: Option<Duration>,
+    /// How long ago it said `WATCHDOG=1` last, or began to be listened to.
+    pub silent: Duration,
+}
+
+/// A program that is run beside an attempt: as its user, in its environment, its directory and its control group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Program and arguments, expanded.
+    pub argv: Vec<String>,
+    /// When it and everything that it started is killed.
+    pub timeout: Duration,
+    /// If given, it runs at most once under this name beside this attempt: who asks again gets the outcome of the first
+    /// time, as long as the driver remembers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<String>,
+}
+
+/// What became of an [`Exec`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    /// Its exit code; none if a signal ended it. 127 or 126 if it could not be run at all.
+    pub code: Option<i32>,
+    /// The end of what it said, on both streams; at most [`EXEC_OUTPUT`] bytes.
+    pub output: Vec<u8>,
+    /// It was killed because it took too long.
+    pub timed_out: bool,
+}
+
+/// How much of the output of an [`Exec`] is kept.
+pub const EXEC_OUTPUT: usize = 4096;
+
+/// Why nobody knows how an [`Exec`] went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum ExecError {
+    /// The attempt does not run; nothing was done.
+    #[error("the instance does not run")]
+    NotRunning,
+    /// The driver is short of something, or was lost on the way. It may have been run.
+    #[error("the driver did not answer: {0}")]
+    Unknown(String),
 }
 
 /// How much output of an instance is kept.
@@ -118,6 +186,12 @@ pub enum Attempt {
 pub enum DriverEvent {
     /// An attempt ended.
     Ended(StartKey, Ended),
+    /// An attempt's process has said something new by sd_notify; a mere `WATCHDOG=1` is not reported.
+    Notified(StartKey, Notified),
+    /// An attempt has another main process than before: it said `MAINPID=`.
+    Main(StartKey, Started),
+    /// An attempt whose end was acknowledged left so many processes behind, which were killed.
+    LeftBehind(StartKey, usize),
     /// Reports may have been missed: call [`Driver::observe`].
     Resync,
 }
@@ -162,6 +236,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Sends a signal to an attempt that runs; one that ended meanwhile is no error.
     fn signal<'a>(&'a self, key: &'a StartKey, signal: i32, reach: Reach) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// Runs a program beside an attempt that runs. Dropping the future does not end the program; its timeout does.
+    fn exec<'a>(&'a self, key: &'a StartKey, exec: Exec) -> BoxFuture<'a, Result<Executed, ExecError>>;
+
+    /// What an attempt that runs has said by sd_notify; `None` if it was given no socket for that.
+    fn notified<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<Option<Notified>, Unreachable>>;
 
     /// The exit of an attempt is on disk elsewhere: the driver may forget it. Also kills what the attempt left behind.
     fn acknowledge<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<(), Unreachable>>;

@@ -20,10 +20,13 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use self::{link::Link, usage::Meter};
-use super::{Attempt, Driver, DriverEvent, Ended, LogLimits, Reach, Start, StartError, StartKey, Started, Unreachable};
+use super::{
+    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey,
+    Started, Unreachable,
+};
 use crate::{
     api::{Uid, Usage},
-    keeper::protocol::{Answer, Request},
+    keeper::protocol::{Answer, Message, Request},
 };
 
 /// How long a request waits for a keeper that is being started or replaced.
@@ -87,9 +90,13 @@ impl ProcessDriver {
     }
 
     async fn ask(&self, request: Request) -> Result<Answer, Unreachable> {
+        self.ask_within(PATIENCE, request).await
+    }
+
+    async fn ask_within(&self, patience: Duration, request: Request) -> Result<Answer, Unreachable> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send((request, answer)).map_err(|_| Unreachable("the driver has ended".to_owned()))?;
-        match tokio::time::timeout(PATIENCE, answered).await {
+        match tokio::time::timeout(patience, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Unreachable("the connection to the keeper broke".to_owned())),
             Err(_) => Err(Unreachable("the keeper takes too long".to_owned())),
@@ -146,6 +153,26 @@ impl Driver for ProcessDriver {
         Box::pin(self.done(Request::Signal { key: key.clone(), signal, reach }))
     }
 
+    fn exec<'a>(&'a self, key: &'a StartKey, exec: Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
+        Box::pin(async move {
+            let patience = PATIENCE.saturating_add(exec.timeout);
+            match self.ask_within(patience, Request::Exec { key: key.clone(), exec }).await {
+                Ok(Answer::Executed(outcome)) => outcome,
+                Ok(other) => Err(ExecError::Unknown(unexpected(&other).0)),
+                Err(Unreachable(why)) => Err(ExecError::Unknown(why)),
+            }
+        })
+    }
+
+    fn notified<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<Option<Notified>, Unreachable>> {
+        Box::pin(async move {
+            match self.ask(Request::Notified { key: key.clone() }).await? {
+                Answer::Notified(said) => Ok(said),
+                other => Err(unexpected(&other)),
+            }
+        })
+    }
+
     fn acknowledge<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(self.done(Request::Acknowledge { key: key.clone() }))
     }
@@ -180,9 +207,21 @@ impl Driver for ProcessDriver {
     }
 }
 
-/// Reports an end to the agent.
-fn report(events: &mpsc::UnboundedSender<DriverEvent>, running: &Running, key: StartKey, ended: Ended) {
-    running.lock().expect("no holder panics").remove(&key);
+/// Tells the agent what the keeper says by itself.
+fn tell(events: &mpsc::UnboundedSender<DriverEvent>, running: &Running, message: Message) {
+    let event = match message {
+        Message::Answer { .. } => return,
+        Message::Ended { key, ended } => {
+            running.lock().expect("no holder panics").remove(&key);
+            DriverEvent::Ended(key, ended)
+        }
+        Message::Main { key, started } => {
+            running.lock().expect("no holder panics").insert(key.clone(), started.clone());
+            DriverEvent::Main(key, started)
+        }
+        Message::Notified { key, said } => DriverEvent::Notified(key, said),
+        Message::LeftBehind { key, count } => DriverEvent::LeftBehind(key, count),
+    };
     // Nobody listens when the agent has ended.
-    let _ = events.send(DriverEvent::Ended(key, ended));
+    let _ = events.send(event);
 }

@@ -15,8 +15,8 @@ use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use super::{
-    Attempt, Driver, DriverEvent, End, Ended, LogLimits, Reach, SharedDriver, Start, StartError, StartKey, Started,
-    Unreachable,
+    Attempt, Driver, DriverEvent, End, Ended, Exec, ExecError, Executed, LogLimits, Notified, Reach, SharedDriver,
+    Start, StartError, StartKey, Started, Unreachable,
 };
 use crate::{
     api::{Uid, Usage},
@@ -58,6 +58,10 @@ struct State {
     /// The attempts that really ended, ever, and how.
     ends: BTreeMap<StartKey, End>,
     removed: BTreeSet<Uid>,
+    /// Instances beside which every program fails.
+    unwell: BTreeSet<Uid>,
+    /// What attempts say by sd_notify.
+    said: BTreeMap<StartKey, Notified>,
     broken: Vec<String>,
     next_pid: i32,
     /// Counts drivers; only the last one may use the machine.
@@ -141,6 +145,26 @@ impl Machine {
     pub fn end(&self, key: &StartKey, end: End) {
         let lose = self.chance(|faults| faults.lose);
         self.lock().end(key, end, self.clock.now(), lose);
+    }
+
+    /// From now on programs that are run beside an Instance succeed or fail.
+    pub fn set_well(&self, uid: &Uid, well: bool) {
+        let mut state = self.lock();
+        if well {
+            state.unwell.remove(uid)
+        } else {
+            state.unwell.insert(uid.clone())
+        };
+    }
+
+    /// An attempt speaks by sd_notify.
+    pub fn notify(&self, key: &StartKey, said: Notified) {
+        let mut state = self.lock();
+        state.said.insert(key.clone(), said.clone());
+        if let Some(events) = &state.events {
+            // Nobody listens between two daemons: the next one will ask.
+            let _ = events.send(DriverEvent::Notified(key.clone(), said));
+        }
     }
 
     /// The power fails and comes back: nothing runs, and if `forgotten`, the driver knows nothing of what ran; otherwise it
@@ -283,6 +307,34 @@ impl Driver for SimDriver {
                 }
             }
             self.answer(())
+        }
+        .boxed()
+    }
+
+    fn exec<'a>(&'a self, key: &'a StartKey, _: Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
+        async move {
+            let unknown = |Unreachable(why)| ExecError::Unknown(why);
+            self.reach().await.map_err(unknown)?;
+            let code = {
+                let state = self.machine.lock();
+                let runs = |record: &Record| matches!(record.attempt, Attempt::Running(_));
+                state.records.get(key).filter(|record| runs(record)).ok_or(ExecError::NotRunning)?;
+                i32::from(state.unwell.contains(&key.uid))
+            };
+            self.answer(Executed { code: Some(code), ..Executed::default() }).map_err(unknown)
+        }
+        .boxed()
+    }
+
+    fn notified<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<Option<Notified>, Unreachable>> {
+        async move {
+            self.reach().await?;
+            let said = {
+                let state = self.machine.lock();
+                let may = state.records.get(key).is_some_and(|record| record.start.notify.is_some());
+                may.then(|| state.said.get(key).cloned().unwrap_or_default())
+            };
+            self.answer(said)
         }
         .boxed()
     }

@@ -1,6 +1,7 @@
 //! What the keeper does about attempts: start, watch, signal, acknowledge, remove.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
 };
@@ -10,18 +11,19 @@ use nix::libc;
 use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, wait};
 
 use super::{
-    ledger::Line,
+    exec::Origin,
+    ledger::{Line, Recorded},
     prepare::{self, PrepareError},
     proc,
     protocol::{Answer, Message},
-    serve::{Keeper, Source, Waiting, own_pid},
+    serve::{Keeper, Source, Waiting, complain, own_pid},
     spawn::{self, Stage},
     tree::{self, Root},
 };
 use crate::{
     api::Uid,
     clock::{Clock, System},
-    drivers::{Attempt, End, Ended, Reach, Start, StartError, StartKey, Started},
+    drivers::{Attempt, End, Ended, Notified, Reach, Start, StartError, StartKey, Started},
     logger::control::Order,
 };
 
@@ -43,6 +45,8 @@ pub(super) struct Live {
     /// Held if it is not our child.
     pub pidfd: Option<OwnedFd>,
     gate: Option<Gate>,
+    /// What it was started with; unknown if an earlier keeper started it.
+    pub origin: Option<Origin>,
 }
 
 impl Live {
@@ -54,7 +58,12 @@ impl Live {
 
 impl Keeper {
     /// Takes what the ledger knows to run: as our children (after a replacement), or as processes of a keeper that died.
-    pub(super) fn take_over(&mut self, is_child: &dyn Fn(&StartKey) -> bool) -> io::Result<()> {
+    /// `ears` are the sockets that were handed over.
+    pub(super) fn take_over(
+        &mut self,
+        is_child: &dyn Fn(&StartKey) -> bool,
+        mut ears: BTreeMap<StartKey, OwnedFd>,
+    ) -> io::Result<()> {
         let recorded: Vec<_> = self
             .ledger
             .book()
@@ -65,24 +74,38 @@ impl Keeper {
             .collect();
         for (key, attempt) in recorded {
             let child = is_child(&key);
-            let live = Live { pid: attempt.pid, ticks: attempt.ticks, at: attempt.at, pidfd: None, gate: None };
+            let Recorded { pid, ticks, at, said, .. } = attempt;
+            let live = Live { pid, ticks, at, pidfd: None, gate: None, origin: None };
             self.by_pid.insert(live.pid, key.clone());
             self.live.insert(key.clone(), live);
-            if !child && self.adopt(&key, attempt.pid, attempt.ticks).is_none() {
+            if let Some(said) = said {
+                let listening = match ears.remove(&key) {
+                    Some(socket) => self.listen_by(&key, socket, said),
+                    None => self.listen_to(&key, said),
+                };
+                listening.unwrap_or_else(|e| complain(&format!("`{key}` cannot be listened to: {e}")));
+            }
+            if !child && self.hold(&key, pid, ticks).is_none() {
                 self.end(&key, End::Lost);
             }
         }
         Ok(())
     }
 
-    /// Holds a process that is not our child by a pidfd; `None` if it is gone.
-    fn adopt(&mut self, key: &StartKey, pid: i32, ticks: u64) -> Option<()> {
+    /// Makes a process an attempt's main one; by a pidfd if it is not our child. `None` if it is gone.
+    pub(super) fn hold(&mut self, key: &StartKey, pid: i32, ticks: u64) -> Option<()> {
         let pidfd = pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         if !proc::runs(pid, ticks) {
             return None;
         }
-        self.watches.add(&pidfd, Source::Adopted(key.clone())).ok()?;
-        self.live.get_mut(key)?.pidfd = Some(pidfd);
+        let is_child = proc::stat(pid)?.ppid == own_pid();
+        if !is_child {
+            self.watches.add(&pidfd, Source::Adopted(key.clone())).ok()?;
+        }
+        let live = self.live.get_mut(key)?;
+        self.by_pid.remove(&live.pid);
+        self.by_pid.insert(pid, key.clone());
+        (live.pid, live.ticks, live.pidfd) = (pid, ticks, (!is_child).then_some(pidfd));
         Some(())
     }
 
@@ -97,7 +120,12 @@ impl Keeper {
             };
             if let Some(key) = self.by_pid.get(&pid).cloned() {
                 self.close_gate(&key);
-                self.end(&key, end);
+                // It may have named its successor with its last breath.
+                self.hear(&key);
+                if self.by_pid.contains_key(&pid) {
+                    self.end(&key, end);
+                }
+            } else if self.exec_ended(pid, status.exit_status()) {
             } else if self.pump.pid() == Some(pid) {
                 self.logger_died();
             }
@@ -108,6 +136,7 @@ impl Keeper {
     pub(super) fn end(&mut self, key: &StartKey, end: End) {
         let Some(live) = self.live.remove(key) else { return };
         self.by_pid.remove(&live.pid);
+        self.stop_listening(key);
         let ended = Ended { end, start_time: live.at, finish_time: System.now() };
         self.ledger.append_or_remember(Line::End { key: key.clone(), ended: ended.clone() });
         let refused = live.gate.is_some();
@@ -116,9 +145,14 @@ impl Keeper {
         }
     }
 
+    /// A process that was not our child is gone. It may have fallen to us meanwhile: then its exit is there to be taken.
     pub(super) fn adopted_ended(&mut self, token: u64, key: &StartKey) {
         self.watches.forget(token);
-        self.end(key, End::Lost);
+        self.reap();
+        let Some(live) = self.live.get(key) else { return };
+        if !proc::runs(live.pid, live.ticks) {
+            self.end(key, End::Lost);
+        }
     }
 
     /// The child has executed its program, or has said why it cannot. In the latter case it stays behind its gate, so
@@ -142,7 +176,12 @@ impl Keeper {
                 self.end(key, End::Code(if errno == libc::ENOENT { 127 } else { 126 }));
                 Answer::NotStarted(StartError::Refused(why))
             }
-            _ => Answer::Started(started),
+            _ => {
+                if let Some(live) = self.live.get_mut(key) {
+                    live.origin = Some(Origin::of(*gate.start));
+                }
+                Answer::Started(started)
+            }
         };
         waiting.into_iter().for_each(|to| self.answer(to, answer.clone()));
     }
@@ -177,6 +216,7 @@ impl Keeper {
             return self.answer(to, Answer::NotStarted(StartError::AlreadyStarted(key)));
         }
         if let Err(e) = self.fork(to, start) {
+            self.stop_listening(&key);
             self.answer(to, Answer::NotStarted(e));
         }
     }
@@ -186,6 +226,9 @@ impl Keeper {
         let unknown = |what: &str, e: &dyn std::fmt::Display| StartError::Unknown(format!("{what}: {e}"));
         let now = System.now();
         let key = start.key.clone();
+        if start.notify.is_some() {
+            self.listen_to(&key, Notified::default()).map_err(|e| unknown("cannot listen to it", &e))?;
+        }
         let ready = match prepare::prepare(&start, &mut self.users, self.inherited, now) {
             Ok(ready) => ready,
             Err(PrepareError::Refused(why)) => {
@@ -200,13 +243,17 @@ impl Keeper {
         let line = Line::Start { key: key.clone(), pid, ticks, at: now, logs: start.logs };
         // If it cannot be recorded, the gate is dropped here, and the child ends without having executed anything.
         self.ledger.append(line).map_err(|e| unknown("cannot write the state file", &e))?;
+        if start.notify.is_some() {
+            // So that a successor listens, too.
+            self.ledger.append_or_remember(Line::Notified { key: key.clone(), said: Notified::default() });
+        }
         self.pump.taps.insert(key.clone(), ready.tap);
         self.pump.order(&Order::Open { key: key.clone(), limits: start.logs });
         self.by_pid.insert(pid, key.clone());
         let watched = self.watches.add(&socket, Source::Gate(key.clone()));
         let released = socket.write(&[1]);
         let gate = Gate { socket, token: watched.as_ref().ok().copied(), start, waiting: vec![to] };
-        self.live.insert(key.clone(), Live { pid, ticks, at: now, pidfd: None, gate: Some(gate) });
+        self.live.insert(key.clone(), Live { pid, ticks, at: now, pidfd: None, gate: Some(gate), origin: None });
         if watched.is_err() || released.is_err() {
             // It runs, or ends by itself; either is seen when it is reaped, and the client may ask.
             self.close_gate(&key);
@@ -260,6 +307,7 @@ impl Keeper {
             return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));
         }
         self.pump.tidy(&key, self.ledger.book());
+        self.execs.forget(|known| *known == key);
         if root.pid > 0 {
             self.acknowledged.push((root, to));
         } else {
@@ -285,6 +333,7 @@ impl Keeper {
             tree::sweep(&roots, &self.spared());
         }
         self.pump.taps.retain(|key, _| key.uid != uid);
+        self.execs.forget(|known| known.uid == uid);
         if self.pump.pid().is_none() {
             return self.answer(to, Answer::Done);
         }

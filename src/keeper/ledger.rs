@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::Uid,
-    drivers::{End, Ended, LogLimits, StartKey},
+    drivers::{End, Ended, LogLimits, Notified, StartKey},
 };
 
 /// One line.
@@ -29,6 +29,10 @@ pub(super) enum Line {
     Boot(String),
     /// A child was forked and is about to be released.
     Start { key: StartKey, pid: i32, ticks: u64, at: Timestamp, logs: LogLimits },
+    /// An attempt's main process is another one now.
+    Main { key: StartKey, pid: i32, ticks: u64 },
+    /// An attempt may speak by sd_notify, and has said so much.
+    Notified { key: StartKey, said: Notified },
     /// An attempt ended, or could not be started.
     End { key: StartKey, ended: Ended },
     /// Its end was acknowledged.
@@ -50,6 +54,8 @@ pub(super) struct Recorded {
     pub ticks: u64,
     pub at: Timestamp,
     pub ended: Option<Ended>,
+    /// What it has said by sd_notify, if it may.
+    pub said: Option<Notified>,
 }
 
 /// What the lines add up to.
@@ -69,11 +75,21 @@ impl Book {
             Line::Start { key, pid, ticks, at, logs } => {
                 self.mark_used(&key);
                 self.logs.insert(key.uid.clone(), logs);
-                self.attempts.insert(key, Recorded { pid, ticks, at, ended: None });
+                self.attempts.insert(key, Recorded { pid, ticks, at, ended: None, said: None });
+            }
+            Line::Main { key, pid, ticks } => {
+                if let Some(attempt) = self.attempts.get_mut(&key) {
+                    (attempt.pid, attempt.ticks) = (pid, ticks);
+                }
+            }
+            Line::Notified { key, said } => {
+                if let Some(attempt) = self.attempts.get_mut(&key) {
+                    attempt.said = Some(said);
+                }
             }
             Line::End { key, ended } => {
                 self.mark_used(&key);
-                let unseen = Recorded { pid: 0, ticks: 0, at: ended.start_time, ended: None };
+                let unseen = Recorded { pid: 0, ticks: 0, at: ended.start_time, ended: None, said: None };
                 self.attempts.entry(key).or_insert(unseen).ended = Some(ended);
             }
             Line::Forget { key } => {
@@ -113,8 +129,9 @@ impl Book {
         lines.extend(self.logger.map(|(pid, ticks)| Line::Logger { pid, ticks }));
         for (key, attempt) in &self.attempts {
             let logs = self.logs.get(&key.uid).copied().unwrap_or(LogLimits { max_size: 10 << 20, max_files: 5 });
-            let Recorded { pid, ticks, at, ended } = attempt.clone();
+            let Recorded { pid, ticks, at, ended, said } = attempt.clone();
             lines.push(Line::Start { key: key.clone(), pid, ticks, at, logs });
+            lines.extend(said.map(|said| Line::Notified { key: key.clone(), said }));
             lines.extend(ended.map(|ended| Line::End { key: key.clone(), ended }));
         }
         for (uid, limits) in &self.logs {

@@ -17,7 +17,9 @@
 
 mod attempts;
 pub(crate) mod channel;
+mod exec;
 mod ledger;
+mod notify;
 mod prepare;
 pub(crate) mod proc;
 pub mod protocol;
@@ -29,6 +31,7 @@ mod tree;
 mod users;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
@@ -188,7 +191,7 @@ fn fresh(signals: SignalFd, starter: Option<UnixStream>) -> io::Result<()> {
     std::fs::set_permissions(SOCKET_PATH, std::fs::Permissions::from_mode(0o600))?;
     let mut keeper = Keeper::new(ledger, listener, signals, build_id(Path::new("/proc/self/exe"))?, inherited)?;
     keeper.pump = pump;
-    keeper.take_over(&|_| false)?;
+    keeper.take_over(&|_| false, BTreeMap::new())?;
     if let Some(mut starter) = starter {
         // A starter that did not wait has nothing to be told.
         let _ = starter.write(&[1]);
@@ -212,7 +215,14 @@ fn resumed(handover: i32, signals: SignalFd) -> io::Result<()> {
     for (key, [out, err]) in handover.taps {
         keeper.pump.taps.insert(key, [spawn::inherited(out)?, spawn::inherited(err)?]);
     }
-    keeper.take_over(&|key| !handover.adopted.contains(key))?;
+    let mut ears = BTreeMap::new();
+    for (key, fd) in handover.ears {
+        ears.insert(key, spawn::inherited(fd)?);
+    }
+    keeper.take_over(&|key| !handover.adopted.contains(key), ears)?;
+    for (key, origin) in handover.origins {
+        keeper.live.get_mut(&key).into_iter().for_each(|live| live.origin = Some(origin.clone()));
+    }
     keep(keeper, &lock)
 }
 

@@ -19,7 +19,8 @@ use jiff::Timestamp;
 use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
 use super::{
-    spawn::{Prepared, SCRIPT, Stage, Switch},
+    notify::socket_name,
+    spawn::{Prepared, SCRIPT, Stage, Switch, WATCHDOG_PID},
     users::Users,
 };
 use crate::{
@@ -103,6 +104,35 @@ pub(super) fn prepare(start: &Start, users: &mut Users, own: Inherited, now: Tim
         reset_oom: own.oom_protected,
     };
     Ok(Ready { child, tap: [out_tap, err_tap] })
+}
+
+/// Makes ready what is run beside an attempt: all that the attempt got, with its own words, and one place for its output.
+pub(super) fn beside(
+    start: &Start,
+    output: OwnedFd,
+    users: &mut Users,
+    own: Inherited,
+    now: Timestamp,
+) -> Result<Prepared, PrepareError> {
+    let switch = users.find(start.user.as_deref(), start.group.as_deref(), now).map_err(PrepareError::Refused)?;
+    let (programs, argv, script) = command_form(start)?;
+    let copied = |e| short(Path::new("standard streams"), e);
+    Ok(Prepared {
+        programs,
+        argv,
+        env: environment(start)?,
+        stdin: stdin(None).map_err(copied)?,
+        stdout: output.try_clone().map_err(copied)?,
+        stderr: output,
+        script,
+        own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string())?,
+        working_dir: start.working_dir.clone().map(text).transpose()?,
+        switch,
+        umask: start.umask,
+        nice: start.nice,
+        rlimits: rlimits(start, own),
+        reset_oom: own.oom_protected,
+    })
 }
 
 fn short(what: &Path, e: io::Error) -> PrepareError {
@@ -207,12 +237,26 @@ fn search_path(start: &Start) -> &str {
     start.env.iter().rev().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value)
 }
 
-/// As given; the two names by which what a process leaves behind is found are added if they are missing.
+/// As given; what says whom it belongs to is added if it is missing, and how it may speak to us in any case.
 fn environment(start: &Start) -> Result<Vec<CString>, PrepareError> {
     let own = [("APPM_INSTANCE_UID", start.key.uid.to_string()), ("APPM_ATTEMPT", start.key.attempt.to_string())];
     let missing = own.into_iter().filter(|(name, _)| !start.env.iter().any(|(given, _)| given == name));
-    let given = start.env.iter().map(|(name, value)| format!("{name}={value}"));
-    given.chain(missing.map(|(name, value)| format!("{name}={value}"))).map(text).collect()
+    let notify = notify_environment(start);
+    let given = start.env.iter().filter(|(given, _)| !notify.iter().any(|(name, _)| given == name));
+    let given = given.map(|(name, value)| format!("{name}={value}"));
+    let added = missing.chain(notify.iter().cloned()).map(|(name, value)| format!("{name}={value}"));
+    given.chain(added).map(text).collect()
+}
+
+/// The number in `WATCHDOG_PID` is the child's own, which it puts there itself: see [`super::spawn`].
+fn notify_environment(start: &Start) -> Vec<(&'static str, String)> {
+    let Some(notify) = start.notify else { return Vec::new() };
+    let mut added = vec![("NOTIFY_SOCKET", format!("@{}", socket_name(&start.key)))];
+    if let Some(watchdog) = notify.watchdog {
+        added.push(("WATCHDOG_USEC", watchdog.as_micros().to_string()));
+        added.push((WATCHDOG_PID, String::new()));
+    }
+    added
 }
 
 fn stdin(given: Option<&str>) -> io::Result<OwnedFd> {

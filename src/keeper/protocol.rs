@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     api::Uid,
-    drivers::{Attempt, Ended, LogLimits, Reach, Start, StartError, StartKey, Started},
+    drivers::{
+        Attempt, Ended, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey, Started,
+    },
 };
 
 /// The protocol's version; a client and a keeper of different versions do not talk.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The longest frame: a start carries its script, its standard input and its environment.
 pub const LONGEST: usize = 64 << 20;
 
@@ -47,6 +49,18 @@ pub enum Request {
         signal: i32,
         /// How far.
         reach: Reach,
+    },
+    /// Run a program beside an attempt.
+    Exec {
+        /// Beside which.
+        key: StartKey,
+        /// What.
+        exec: Exec,
+    },
+    /// What an attempt has said by sd_notify.
+    Notified {
+        /// Which.
+        key: StartKey,
     },
     /// The end is on disk elsewhere.
     Acknowledge {
@@ -91,6 +105,27 @@ pub enum Message {
         /// How.
         ended: Ended,
     },
+    /// An attempt's process said something.
+    Notified {
+        /// Which.
+        key: StartKey,
+        /// Everything that holds by now.
+        said: Notified,
+    },
+    /// An attempt has another main process.
+    Main {
+        /// Which.
+        key: StartKey,
+        /// The process.
+        started: Started,
+    },
+    /// What an attempt left behind was killed.
+    LeftBehind {
+        /// Which.
+        key: StartKey,
+        /// How many processes.
+        count: usize,
+    },
 }
 
 /// An answer.
@@ -111,6 +146,10 @@ pub enum Answer {
     Started(Started),
     /// To `Start`: it was not started, for this reason.
     NotStarted(StartError),
+    /// To `Exec`.
+    Executed(Result<Executed, ExecError>),
+    /// To `Notified`.
+    Notified(Option<Notified>),
     /// Done.
     Done,
     /// Not done; the reason is for people.

@@ -28,6 +28,9 @@ use crate::{
     logger::control::{Order, Report},
 };
 
+/// What is kept of an output of which nothing else is known.
+pub(super) const DEFAULT_LIMITS: LogLimits = LogLimits { max_size: 10 << 20, max_files: 5 };
+
 /// A logger that lived shorter than this is not started again at once.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_millis(100);
 
@@ -173,7 +176,7 @@ impl Pump {
 
 /// How much output of an Instance is kept.
 pub(super) fn limits(book: &Book, uid: &Uid) -> LogLimits {
-    book.logs.get(uid).copied().unwrap_or(LogLimits { max_size: 10 << 20, max_files: 5 })
+    book.logs.get(uid).copied().unwrap_or(DEFAULT_LIMITS)
 }
 
 /// Ends the logger of a keeper that died, and waits until it is gone: two loggers must never read one FIFO.

@@ -18,7 +18,7 @@ use std::{
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
-use super::{prepare::Inherited, serve::Keeper};
+use super::{exec::Origin, prepare::Inherited, serve::Keeper};
 use crate::drivers::StartKey;
 
 /// What the old image hands to the new one.
@@ -32,12 +32,19 @@ pub(super) struct Handover {
     /// To be ended and reaped.
     pub logger: Option<i32>,
     pub inherited: Inherited,
+    /// The sockets of those that may speak by sd_notify.
+    #[serde(default)]
+    pub ears: Vec<(StartKey, RawFd)>,
+    /// What attempts were started with.
+    #[serde(default)]
+    pub origins: Vec<(StartKey, Origin)>,
 }
 
 /// Executes `exe` in place of this image. Returns only if that failed, with everything as it was.
 pub(super) fn replace(keeper: &Keeper, lock: &OwnedFd, exe: &Path) -> io::Error {
     let taps = keeper.pump.taps.values().flatten();
-    let kept: Vec<_> = taps.chain([lock]).map(AsFd::as_fd).chain([keeper.listener.as_fd()]).collect();
+    let ears = keeper.ears.fds().map(|(_, fd)| fd);
+    let kept: Vec<_> = taps.chain([lock]).map(AsFd::as_fd).chain([keeper.listener.as_fd()]).chain(ears).collect();
     let failed = hand_over(keeper, lock, exe, &kept).expect_err("exec returns only if it failed");
     for fd in kept {
         // It is open, so this cannot fail; children close everything anyway.
@@ -64,6 +71,8 @@ fn hand_over(
         adopted: keeper.live.iter().filter(|(_, live)| live.pidfd.is_some()).map(|(key, _)| key.clone()).collect(),
         logger: keeper.pump.pid(),
         inherited: keeper.inherited,
+        ears: keeper.ears.raw(),
+        origins: keeper.live.iter().filter_map(|(key, live)| Some((key.clone(), live.origin.clone()?))).collect(),
     };
     let mut file = File::from(rustix::fs::memfd_create("handover", rustix::fs::MemfdFlags::empty())?);
     file.write_all(&serde_json::to_vec(&handover).map_err(io::Error::other)?)?;

@@ -17,7 +17,9 @@ use rustix::{event::epoll::EventFlags, fs::Timespec};
 use super::{
     attempts::Live,
     channel::{Channel, Over, Watches},
+    exec::Execs,
     ledger::{Ledger, Line},
+    notify::Ears,
     prepare::Inherited,
     proc,
     protocol::{Answer, Call, Message, Request, VERSION},
@@ -46,6 +48,10 @@ pub(super) enum Source {
     Client,
     Gate(StartKey),
     Adopted(StartKey),
+    /// What a program beside an attempt says.
+    Exec,
+    /// What an attempt says by sd_notify.
+    Notify(StartKey),
 }
 
 /// Somebody who waits for an answer: a client's token, and the id of its request.
@@ -77,6 +83,8 @@ pub(super) struct Keeper {
     pub(super) by_pid: HashMap<i32, StartKey>,
     pub(super) watches: Watches<Source>,
     pub(super) users: Users,
+    pub(super) execs: Execs,
+    pub(super) ears: Ears,
     /// Ends that are forgotten; what they left behind is not killed yet.
     pub(super) acknowledged: Vec<(Root, Waiting)>,
     /// Instances that the logger has not let go of yet.
@@ -109,6 +117,8 @@ impl Keeper {
             by_pid: HashMap::new(),
             watches,
             users: Users::default(),
+            execs: Execs::default(),
+            ears: Ears::default(),
             acknowledged: Vec::new(),
             removing: Vec::new(),
             signals,
@@ -143,29 +153,40 @@ impl Keeper {
                     Some(Source::Client) => self.client_says(token, event.flags),
                     Some(Source::Gate(key)) => self.close_gate(&key),
                     Some(Source::Adopted(key)) => self.adopted_ended(token, &key),
+                    Some(Source::Exec) => self.exec_says(token),
+                    Some(Source::Notify(key)) => self.hear(&key),
                     None => {}
                 }
             }
         }
     }
 
-    /// What is due by time: the logger's start, sweeps.
+    /// What is due by time: the logger's start, sweeps, programs that take too long.
     fn housekeep(&mut self, now: Timestamp) {
         if self.pump.is_due(now) {
             self.start_logger(now);
         }
+        if self.execs.next_deadline().is_some() {
+            self.end_slow_execs(System.uptime());
+        }
         if !self.acknowledged.is_empty() && now.duration_since(self.swept).abs() >= SWEEP_EVERY {
             self.swept = now;
             let (roots, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.acknowledged).into_iter().unzip();
-            tree::sweep(&roots, &self.spared());
+            let left = tree::sweep(&roots, &self.spared());
+            for (key, count) in left {
+                self.tell_all(&Message::LeftBehind { key, count });
+            }
             waiting.into_iter().for_each(|to| self.answer(to, Answer::Done));
         }
     }
 
     fn timeout(&self, now: Timestamp) -> Option<Timespec> {
         let sweep = (!self.acknowledged.is_empty()).then(|| self.swept + SWEEP_EVERY);
-        let due = self.pump.due().into_iter().chain(sweep).min()?;
-        let left = due.duration_since(now).max(SignedDuration::ZERO) + SignedDuration::from_micros(500);
+        let due = self.pump.due().into_iter().chain(sweep).min();
+        let exec = self.execs.next_deadline().map(|at| at.saturating_sub(System.uptime()));
+        let exec = exec.and_then(|left| SignedDuration::try_from(left).ok());
+        let left = due.map(|due| due.duration_since(now).max(SignedDuration::ZERO)).into_iter().chain(exec).min()?;
+        let left = left + SignedDuration::from_micros(500);
         Some(Timespec { tv_sec: left.as_secs(), tv_nsec: i64::from(left.subsec_nanos()) })
     }
 
@@ -272,6 +293,8 @@ impl Keeper {
             Request::List => self.list(to),
             Request::Start(start) => self.start(to, start),
             Request::Signal { key, signal, reach } => self.signal(to, &key, signal, reach),
+            Request::Exec { key, exec } => self.exec(to, key, exec),
+            Request::Notified { key } => self.notified(to, &key),
             Request::Acknowledge { key } => self.acknowledge(to, key),
             Request::Remove { uid } => self.remove(to, uid),
             Request::SetLogs { uid, limits } => {

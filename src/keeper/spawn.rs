@@ -25,6 +25,9 @@ pub(super) const SCRIPT: RawFd = 4;
 /// The keeper keeps its own descriptors at or above this one, so that the child may overwrite those below.
 pub(super) const FIRST_FREE: RawFd = 10;
 
+/// The variable that the child fills with its own number, if it stands empty in its environment.
+pub(super) const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
 /// Everything that the child needs, in the form in which system calls want it.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -84,6 +87,8 @@ struct Vectors {
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
     shell: Vec<*const c_char>,
+    /// Where the empty [`WATCHDOG_PID`] stands in `env`.
+    pid_at: Option<usize>,
 }
 
 const SH: &std::ffi::CStr = c"/bin/sh";
@@ -98,7 +103,9 @@ pub(super) fn fork(prepared: &Prepared) -> io::Result<(i32, UnixStream)> {
     let argv = pointers(&prepared.argv);
     let mut shell = vec![SH.as_ptr(), SH.as_ptr()];
     shell.extend(argv.iter().skip(1));
-    let mut vectors = Vectors { argv, env: pointers(&prepared.env), shell };
+    let blank = format!("{WATCHDOG_PID}=");
+    let pid_at = prepared.env.iter().position(|var| var.as_bytes() == blank.as_bytes());
+    let mut vectors = Vectors { argv, env: pointers(&prepared.env), shell, pid_at };
     // SAFETY: the process has one thread, and the child calls only async-signal-safe functions until it execs.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -141,7 +148,31 @@ fn child(prepared: &Prepared, vectors: &mut Vectors, gate: RawFd) -> ! {
     }
     default_signals();
     become_user(prepared);
+    let mut own_pid = [0; 32];
+    if let Some(at) = vectors.pid_at {
+        name_own_pid(&mut own_pid);
+        vectors.env[at] = own_pid.as_ptr().cast();
+    }
     execute(prepared, vectors)
+}
+
+/// `WATCHDOG_PID=` and our number, terminated by the zeros that are there; without allocating.
+fn name_own_pid(text: &mut [u8; 32]) {
+    let (mut left, mut at) = (std::process::id(), text.len() - 1);
+    loop {
+        at -= 1;
+        text[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    let name = WATCHDOG_PID.as_bytes();
+    let digits = text.len() - 1 - at;
+    text.copy_within(at..at + digits, name.len() + 1);
+    text[name.len() + 1 + digits..].fill(0);
+    text[..name.len()].copy_from_slice(name);
+    text[name.len()] = b'=';
 }
 
 /// Standard streams, the gate, perhaps the script; nothing else stays open.

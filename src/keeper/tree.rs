@@ -89,16 +89,20 @@ pub(super) fn signal(member: Member, signal: i32) {
     }
 }
 
-/// Kills everybody whom `roots` left behind; repeated, because they may fork meanwhile, but bounded.
-pub(super) fn sweep(roots: &[Root], spared: &dyn Fn(i32) -> bool) {
+/// Kills everybody whom `roots` left behind; repeated, because they may fork meanwhile, but bounded. Answers with how many
+/// each left.
+pub(super) fn sweep(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> BTreeMap<StartKey, usize> {
+    let mut killed = BTreeMap::new();
     for _round in 0..8 {
         let left: Vec<Member> = members(roots, spared);
         let running: Vec<_> = left.into_iter().filter(|member| proc::runs(member.pid, member.ticks)).collect();
         if running.is_empty() {
-            return;
+            break;
         }
         for member in running {
+            *killed.entry(roots[member.root].key.clone()).or_default() += 1;
             signal(member, nix::libc::SIGKILL);
         }
     }
+    killed
 }

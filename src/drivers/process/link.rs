@@ -22,7 +22,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{ConnectError, Job, Running, report};
+use super::{ConnectError, Job, Running, tell};
 use crate::{
     drivers::{Attempt, DriverEvent, StartKey, Started},
     keeper::{
@@ -155,7 +155,7 @@ impl Link {
                 }
                 message = open.frames.next() => match message? {
                     Message::Answer { id, answer } => self.answered(&mut pending, id, answer),
-                    Message::Ended { key, ended } => report(&self.events, &self.running, key, ended),
+                        pushed => tell(&self.events, &self.running, pushed),
                 },
             }
         }
@@ -232,7 +232,7 @@ impl Link {
             match open.frames.next().await? {
                 Message::Answer { id, answer } if id == call.id => return Ok(answer),
                 Message::Answer { .. } => {}
-                Message::Ended { key, ended } => report(&self.events, &self.running, key, ended),
+                pushed => tell(&self.events, &self.running, pushed),
             }
         }
     }

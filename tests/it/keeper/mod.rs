@@ -1,5 +1,6 @@
 //! The keeper, the logger and the driver of processes, on real processes.
 
+mod beside;
 mod logs;
 mod processes;
 mod survival;
@@ -95,6 +96,7 @@ impl Bench {
                 match self.events.recv().await.expect("the driver lives") {
                     DriverEvent::Ended(key, ended) => drop(self.seen.insert(key, ended)),
                     DriverEvent::Resync => self.look().await,
+                    _ => {}
                 }
             }
             self.seen[key].clone()
@@ -117,6 +119,7 @@ impl Bench {
                 match event {
                     DriverEvent::Ended(key, ended) => drop(self.seen.insert(key, ended)),
                     DriverEvent::Resync => return self.look().await,
+                    _ => {}
                 }
             }
         };
@@ -211,6 +214,7 @@ pub(super) fn command(key: &StartKey, words: &[&str]) -> Start {
         rlimits: BTreeMap::new(),
         stdin: None,
         logs: LogLimits { max_size: 10 << 20, max_files: 5 },
+        notify: None,
     }
 }
 
