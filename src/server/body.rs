@@ -1,14 +1,21 @@
 //! Request bodies, parsed from their bytes: clients send JSON without a content type, empty JSON, YAML and protobuf.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use serde::{
     Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use super::bounds::{Taken, Turnstile};
 use crate::{
@@ -20,6 +27,8 @@ use crate::{
 pub(super) const OBJECT_LIMIT: usize = 3 * 1024 * 1024;
 /// The largest transaction.
 pub(super) const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
+/// The longest body that is taken in though its request was refused at the sight of its head, as in Go's server.
+const UNREAD_LIMIT: usize = 256 * 1024;
 /// How long the rest of a body that is too large is waited for.
 const SWALLOWING: Duration = Duration::from_secs(5);
 
@@ -38,7 +47,7 @@ where
         Err(_) => return Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
     };
     if read.as_ref().is_err_and(|e| matches!(e.reason, Reason::RequestEntityTooLarge | Reason::TooManyRequests)) {
-        swallow(&mut body).await;
+        swallow(&mut body, TRANSACTION_LIMIT).await;
     }
     read
 }
@@ -68,22 +77,76 @@ where
     Ok((whole.freeze(), taken))
 }
 
-/// Takes in what a client still sends, within bounds: many read no answer before they have sent everything, and take a
-/// connection that is cut off under their hands for a failure of the network.
-async fn swallow<B>(body: &mut B)
+/// Takes in what a client still sends, at most `limit` bytes: many read no answer before they have sent everything, and
+/// take a connection that is cut off under their hands for a failure of the network.
+async fn swallow<B>(body: &mut B, limit: usize)
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     let rest = async {
         let mut taken = 0;
-        while let Some(Ok(frame)) = body.frame().await
-            && taken < TRANSACTION_LIMIT
+        while taken < limit
+            && let Some(Ok(frame)) = body.frame().await
         {
             taken += frame.data_ref().map_or(0, Bytes::len);
         }
     };
     // Whoever dawdles is cut off.
     let _ = tokio::time::timeout(SWALLOWING, rest).await;
+}
+
+/// The body of a request while the request is worked on. What nobody has read by then goes back to the connection.
+pub(super) struct Lent {
+    body: Option<Incoming>,
+    back: Option<oneshot::Sender<Incoming>>,
+}
+
+/// What comes back of a body.
+pub(super) struct Rest(oneshot::Receiver<Incoming>);
+
+impl Lent {
+    pub(super) fn new(body: Incoming) -> (Lent, Rest) {
+        let (back, rest) = oneshot::channel();
+        (Lent { body: Some(body), back: Some(back) }, Rest(rest))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(body), Some(back)) = (self.body.take().filter(|body| !body.is_end_stream()), self.back.take()) {
+            // The connection may be gone.
+            let _ = back.send(body);
+        }
+    }
+}
+
+impl hyper::body::Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Incoming::size_hint).unwrap_or_default()
+    }
+}
+
+impl Rest {
+    /// Takes in the rest of a body that was refused unread, so that the connection can be used again. False if there is
+    /// more than is worth it.
+    pub(super) async fn swallowed(mut self) -> bool {
+        let Ok(mut body) = self.0.try_recv() else { return true };
+        if body.size_hint().lower() <= UNREAD_LIMIT as u64 {
+            swallow(&mut body, UNREAD_LIMIT).await;
+        }
+        body.is_end_stream()
+    }
 }
 
 /// A parsed body.

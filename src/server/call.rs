@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Method, body::Incoming, header};
+use hyper::{HeaderMap, Method, header};
 
 use super::{
     accept::{self, Encoding, Form, MediaType},
-    body::{self, OBJECT_LIMIT, Parsed, Syntax},
+    body::{self, Lent, OBJECT_LIMIT, Parsed, Syntax},
     bounds::Taken,
     protobuf,
     query::Params,
@@ -29,7 +29,7 @@ pub(super) struct Call {
     pub headers: HeaderMap,
     pub who: Identity,
     pub request_id: String,
-    pub body: Incoming,
+    pub body: Lent,
     pub state: Arc<State>,
     /// Room for the body, and a seat, once it is read.
     #[allow(dead_code, reason = "held, not read")]

@@ -14,8 +14,9 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    Request, Response,
+    Request, Response, Version,
     body::{Frame, Incoming, SizeHint},
+    header,
     service::service_fn,
 };
 use hyper_util::{
@@ -28,6 +29,7 @@ use tokio::{
 };
 
 use super::{
+    body::Lent,
     handle::{self, Peer},
     respond::{self, BodyError},
     state::State,
@@ -92,7 +94,15 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Counted>, Infallible> {
     let under_way = UnderWay::new(usage);
-    let answer = handle::answer(state, peer, request).await?;
+    // `Expect: 100-continue`: the client has not begun to send, and will not.
+    let http1 = request.version() <= Version::HTTP_11;
+    let expects = request.headers().contains_key(header::EXPECT);
+    let (head, body) = request.into_parts();
+    let (body, rest) = Lent::new(body);
+    let mut answer = handle::answer(state, peer, Request::from_parts(head, body)).await?;
+    if !expects && !rest.swallowed().await && http1 {
+        respond::header(&mut answer, "connection", "close");
+    }
     Ok(answer.map(|body| Counted { body, _under_way: under_way }))
 }
 

@@ -3,9 +3,10 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
-use hyper::{Method, Request, body::Incoming, header};
+use hyper::{Method, Request, header};
 
 use super::{
+    body::Lent,
     call::Call,
     delete,
     documents::{self, not_allowed},
@@ -34,7 +35,7 @@ pub(super) enum Peer {
 }
 
 /// Answers one request. Whatever happens inside, the client gets an answer.
-pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incoming>) -> Result<Answer, Infallible> {
+pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Lent>) -> Result<Answer, Infallible> {
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
     let uri = request.uri().clone();
@@ -65,7 +66,7 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incom
 }
 
 /// The client's own id if it is a plain one, else a new one.
-fn request_id(state: &State, request: &Request<Incoming>) -> String {
+fn request_id(state: &State, request: &Request<Lent>) -> String {
     let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let plain =
         (1..=64).contains(&given.len()) && given.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
@@ -75,7 +76,7 @@ fn request_id(state: &State, request: &Request<Incoming>) -> String {
 async fn route(
     state: &Arc<State>,
     peer: Peer,
-    request: Request<Incoming>,
+    request: Request<Lent>,
     request_id: &str,
     labels: &mut RequestLabels,
 ) -> Result<Answer, Status> {
