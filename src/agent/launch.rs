@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Account;
 use crate::{
-    api::{APP_LABEL, EnvVar, FieldRefPath, Instance, InstanceSpec, Object},
-    drivers::{LogLimits, Start, StartKey},
+    api::{
+        APP_LABEL, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Quantity, RequestName, Resources,
+    },
+    drivers::{Limits, LogLimits, Start, StartKey},
     policy::expand::expand,
 };
 
@@ -16,6 +18,19 @@ const DEFAULT_UMASK: u32 = 0o022;
 /// How much output of an Instance is kept.
 pub(super) fn log_limits(spec: &InstanceSpec) -> LogLimits {
     LogLimits { max_size: spec.logs.max_size.units(), max_files: spec.logs.max_files }
+}
+
+/// What an Instance may use of the machine.
+pub(super) fn limits(resources: &Resources) -> Limits {
+    let limit = |name| resources.limits.get(&name);
+    Limits {
+        memory: limit(LimitName::Memory).map(Quantity::units),
+        memory_swap: limit(LimitName::MemorySwap).map(Quantity::units),
+        cpu: limit(LimitName::Cpu).map(Quantity::milli),
+        pids: limit(LimitName::Pids).map(Quantity::units),
+        io_weight: limit(LimitName::IoWeight).map(Quantity::units),
+        cpu_request: resources.requests.get(&RequestName::Cpu).map(Quantity::milli),
+    }
 }
 
 /// The start of one attempt. `address` is where the Instance's ports are reached.
@@ -38,6 +53,7 @@ pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, a
         stdin: process.stdin.clone(),
         logs: log_limits(&instance.spec),
         notify: None,
+        limits: limits(&instance.spec.resources),
         env: env.into_iter().collect(),
     }
 }

@@ -27,6 +27,11 @@ use crate::{
     runtime::EventType,
 };
 
+/// Nothing runs because the start was refused, for a reason that the manifest's author can mend.
+pub(super) const START_FAILED: &str = "StartFailed";
+/// Nothing runs because the machine cannot enforce the limits.
+pub(super) const RESOURCES_UNAVAILABLE: &str = "ResourcesUnavailable";
+
 /// Everything that matters of one Instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
@@ -61,7 +66,7 @@ pub enum Phase {
     Unknown,
     /// Nothing runs; the next attempt is due at `at`.
     Waiting {
-        /// `Starting`, `BackOff`, `StartFailed`.
+        /// `Starting`, `BackOff`, `StartFailed`, `ResourcesUnavailable`.
         reason: &'static str,
         /// One sentence.
         message: String,
@@ -284,11 +289,12 @@ impl Memory {
         vec![Note::normal("Started", "Started the process")]
     }
 
-    /// The driver will never start `attempt`, for a reason that the manifest's author can mend. The number is used up.
+    /// The driver will never start `attempt`: `reason` is [`START_FAILED`] or [`RESOURCES_UNAVAILABLE`]. The number is used up.
     pub fn start_refused(
         &mut self,
         instance: Option<&Object<Instance>>,
         attempt: u32,
+        reason: &'static str,
         message: &str,
         now: Timestamp,
     ) -> Vec<Note> {
@@ -304,7 +310,7 @@ impl Memory {
             ..Exit::default()
         };
         let mut notes = vec![Note::warning("FailedStart", message)];
-        notes.extend(self.take_exit(instance, exit, now));
+        notes.extend(self.take_exit(instance, exit, Some(reason), now));
         notes
     }
 
@@ -322,6 +328,7 @@ impl Memory {
         }
         let exit = exit_of(attempt, ended);
         let note = match &exit {
+            Exit { oom_killed: true, .. } => Note::warning("OOMKilled", format!("Out of memory: {}", ending(&exit))),
             Exit { code: Some(0), .. } => Note::normal("Exited", "Exited with code 0"),
             Exit { code: Some(code), .. } => Note::warning("Exited", format!("Exited with code {code}")),
             Exit { signal: Some(signal), .. } if matches!(self.phase, Phase::Stopping { .. }) => {
@@ -331,7 +338,7 @@ impl Memory {
             _ => Note::warning("Exited", "Ended, and nobody could see how"),
         };
         let mut notes = vec![note];
-        notes.extend(self.take_exit(instance, exit, now));
+        notes.extend(self.take_exit(instance, exit, None, now));
         notes
     }
 
@@ -349,17 +356,27 @@ impl Memory {
     pub fn lost(&mut self, instance: Option<&Object<Instance>>, now: Timestamp) -> Vec<Note> {
         let start_time = self.started().map_or(now, |s| s.start_time);
         let attempt = self.attempt;
-        let notes = self.ended(instance, attempt, &Ended { end: End::Lost, start_time, finish_time: now }, now);
+        let notes = self.ended(
+            instance,
+            attempt,
+            &Ended { end: End::Lost, oom_killed: false, start_time, finish_time: now },
+            now,
+        );
         // The driver does not know it, so there is nothing to acknowledge.
         self.unacknowledged.remove(&attempt);
         notes
     }
 
-    fn take_exit(&mut self, instance: Option<&Object<Instance>>, exit: Exit, now: Timestamp) -> Vec<Note> {
+    fn take_exit(
+        &mut self,
+        instance: Option<&Object<Instance>>,
+        exit: Exit,
+        refused: Option<&'static str>,
+        now: Timestamp,
+    ) -> Vec<Note> {
         self.usage = None;
         let mut notes = Vec::new();
-        let (reason, message) = (exit.message.clone(), sentence(&exit));
-        let refused = !reason.is_empty();
+        let message = sentence(&exit);
         self.phase = match (&self.phase, instance) {
             (Phase::Removing | Phase::Removed | Phase::Released, _) => self.phase.clone(),
             (Phase::Stopping { reason: StopReason::Restarted, .. }, Some(_)) => {
@@ -413,7 +430,7 @@ impl Memory {
         &mut self,
         instance: &Object<Instance>,
         exit: &Exit,
-        refused: bool,
+        refused: Option<&'static str>,
         message: String,
         now: Timestamp,
         notes: &mut Vec<Note>,
@@ -431,13 +448,13 @@ impl Memory {
             }
             Verdict::Restart => {
                 // What could not be started at all does not get a first restart for free.
-                let pause = backoff::restart(&spec.restart.backoff, self.consecutive.max(u32::from(refused)));
+                let pause = backoff::restart(&spec.restart.backoff, self.consecutive.max(u32::from(refused.is_some())));
                 self.restarts += 1;
                 self.consecutive += 1;
                 let reason = match (refused, pause.is_zero()) {
-                    (true, _) => "StartFailed",
-                    (false, false) => "BackOff",
-                    (false, true) => "Starting",
+                    (Some(refused), _) => refused,
+                    (None, false) => "BackOff",
+                    (None, true) => "Starting",
                 };
                 if reason == "BackOff" {
                     notes.push(Note::warning("BackOff", "Waiting before the next start"));
@@ -550,7 +567,8 @@ fn phase_of(status: &InstanceStatus, now: Timestamp) -> Phase {
         let message = state.waiting.as_ref().map(|w| w.message.clone()).unwrap_or_default();
         let reason = match state.waiting.as_ref().map(|w| w.reason.as_str()) {
             Some("BackOff") => "BackOff",
-            Some("StartFailed") => "StartFailed",
+            Some(START_FAILED) => START_FAILED,
+            Some(RESOURCES_UNAVAILABLE) => RESOURCES_UNAVAILABLE,
             _ => "Starting",
         };
         Phase::Waiting { reason, message, at: status.next_start_time.map_or(now, |at| at.0) }
@@ -573,6 +591,7 @@ fn started_under(instance: &Object<Instance>, seen: &Attempt) -> String {
 fn exit_of(attempt: u32, ended: &Ended) -> Exit {
     let mut exit = Exit {
         attempt,
+        oom_killed: ended.oom_killed,
         start_time: Some(MicroTime(ended.start_time)),
         finish_time: Some(MicroTime(ended.finish_time)),
         ..Exit::default()
@@ -592,9 +611,16 @@ fn is_stable(exit: &Exit, spec: &InstanceSpec) -> bool {
 
 fn sentence(exit: &Exit) -> String {
     match exit {
-        Exit { code: Some(code), .. } => format!("attempt {} exited with code {code}", exit.attempt),
-        Exit { signal: Some(signal), .. } => format!("attempt {} was ended by {signal}", exit.attempt),
-        Exit { lost: true, .. } => format!("attempt {} ended, and nobody could see how", exit.attempt),
-        Exit { message, .. } => message.clone(),
+        Exit { code: None, signal: None, lost: false, message, .. } => message.clone(),
+        Exit { oom_killed: true, .. } => format!("attempt {} ran out of memory and {}", exit.attempt, ending(exit)),
+        _ => format!("attempt {} {}", exit.attempt, ending(exit)),
+    }
+}
+
+fn ending(exit: &Exit) -> String {
+    match exit {
+        Exit { code: Some(code), .. } => format!("exited with code {code}"),
+        Exit { signal: Some(signal), .. } => format!("was ended by {signal}"),
+        _ => "ended, and nobody could see how".to_owned(),
     }
 }

@@ -19,7 +19,7 @@ use super::{
     Account,
     decide::{Action, decide},
     launch::{launch, log_limits},
-    memory::{Memory, Note, Phase},
+    memory::{Memory, Note, Phase, RESOURCES_UNAVAILABLE, START_FAILED},
     node::{self, NodeFacts},
     usage::{self, Samples},
     writer::{self, Entry, What, Writer, Written},
@@ -367,10 +367,9 @@ impl Pump {
                 self.samples.started(&key.uid, now);
                 self.with(&key.uid, |slot, _| slot.memory.start_answered(attempt, started));
             }
-            Err(StartError::Refused(why)) => {
-                self.with(&key.uid, |slot, now| {
-                    slot.memory.start_refused(slot.instance.as_deref(), attempt, &why, now)
-                });
+            Err(StartError::Refused(why)) => self.start_refused(&key.uid, attempt, START_FAILED, &why),
+            Err(StartError::ResourcesUnavailable(why)) => {
+                self.start_refused(&key.uid, attempt, RESOURCES_UNAVAILABLE, &why);
             }
             Err(StartError::AlreadyStarted(_) | StartError::Unknown(_)) => {
                 self.with(&key.uid, |slot, _| {
@@ -385,6 +384,10 @@ impl Pump {
         if let Some(ended) = early_end {
             self.with(&key.uid, |slot, now| slot.memory.ended(slot.instance.as_deref(), attempt, &ended, now));
         }
+    }
+
+    fn start_refused(&mut self, uid: &Uid, attempt: u32, reason: &'static str, why: &str) {
+        self.with(uid, |slot, now| slot.memory.start_refused(slot.instance.as_deref(), attempt, reason, why, now));
     }
 
     fn observation(&mut self, step: u64, result: Result<BTreeMap<StartKey, Attempt>, Unreachable>) {

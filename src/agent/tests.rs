@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{decide::decide, *};
+use super::{decide::decide, memory::START_FAILED, *};
 use crate::{
     api::{Instance, Object, Time},
     drivers::{Attempt, End, Ended, Reach, Started},
@@ -41,7 +41,7 @@ fn started(at: Timestamp) -> Started {
 }
 
 fn ended(end: End, from: Timestamp, to: Timestamp) -> Ended {
-    Ended { end, start_time: from, finish_time: to }
+    Ended { end, oom_killed: false, start_time: from, finish_time: to }
 }
 
 /// A memory in a phase, everything durable.
@@ -264,7 +264,7 @@ fn an_observation_older_than_the_report_of_an_end_revives_nothing() {
 fn a_refused_start_uses_up_its_attempt_and_backs_off_from_the_first_time() {
     let runs = instance(json!({}));
     let mut memory = memory(1, Phase::Starting);
-    memory.start_refused(Some(&runs), 1, "no such program `x`", start());
+    memory.start_refused(Some(&runs), 1, START_FAILED, "no such program `x`", start());
     assert_eq!(
         memory.phase,
         Phase::Waiting { reason: "StartFailed", message: "no such program `x`".to_owned(), at: after(1) }
@@ -275,7 +275,7 @@ fn a_refused_start_uses_up_its_attempt_and_backs_off_from_the_first_time() {
 
     let never = instance(json!({"/spec/restartPolicy": "Never"}));
     let mut memory = self::memory(1, Phase::Starting);
-    memory.start_refused(Some(&never), 1, "no", start());
+    memory.start_refused(Some(&never), 1, START_FAILED, "no", start());
     assert!(matches!(memory.phase, Phase::Exited { ref reason, .. } if reason == "Failed"));
 }
 

@@ -192,7 +192,7 @@ pub struct InstanceState {
 /// Nothing runs yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
-    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`.
+    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`, `ResourcesUnavailable`.
     pub reason: String,
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -406,9 +406,10 @@ impl Kind for Instance {
     };
 }
 
-/// `0`, `SIGKILL` or `lost`; empty if nothing has ended yet.
+/// `OOMKilled`, `0`, `SIGKILL` or `lost`; empty if nothing has ended yet.
 pub fn last_exit_word(exit: &Value) -> String {
     match (&exit["code"], exit["signal"].as_str(), exit["lost"].as_bool()) {
+        _ if exit["oomKilled"] == true => "OOMKilled".to_owned(),
         (Value::Number(code), _, _) => code.to_string(),
         (_, Some(signal), _) => signal.to_owned(),
         (_, _, Some(true)) => "lost".to_owned(),

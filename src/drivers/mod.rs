@@ -63,6 +63,26 @@ pub struct Start {
     /// It may speak by sd_notify: it gets a socket for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// What it may use of the machine.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What an attempt may use of the machine; `None`: as much as there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together. With a limit of memory alone there is no swap, as in Kubernetes.
+    pub memory_swap: Option<u64>,
+    /// Processor time, in thousandths of a core.
+    pub cpu: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Its share of a busy disk, from 1 to 10000; others have 100.
+    pub io_weight: Option<u64>,
+    /// Its share of busy processors, in thousandths of a core. A wish: where it cannot be had the attempt runs all the same.
+    pub cpu_request: Option<u64>,
 }
 
 /// How a process may speak by sd_notify(3).
@@ -166,6 +186,9 @@ pub enum End {
 pub struct Ended {
     /// How.
     pub end: End,
+    /// True if the kernel ended a process of it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// When it was started.
     pub start_time: Timestamp,
     /// When it ended, or when that was noticed.
@@ -212,6 +235,9 @@ pub enum StartError {
     /// sent for it, but `observe` shows it as ended with code 127 or 126 until it is acknowledged.
     #[error("{0}")]
     Refused(String),
+    /// Limits that this machine cannot enforce: whoever runs appm can mend it. The attempt counts as used, as above.
+    #[error("{0}")]
+    ResourcesUnavailable(String),
     /// That attempt was started before, and has ended since; its end is reported by `observe`.
     #[error("attempt {0} was started before")]
     AlreadyStarted(StartKey),

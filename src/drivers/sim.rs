@@ -182,7 +182,8 @@ impl Machine {
         }
         for record in state.records.values_mut() {
             if let Attempt::Running(Started { start_time, .. }) = record.attempt {
-                record.attempt = Attempt::Ended(Ended { end: End::Lost, start_time, finish_time: now });
+                record.attempt =
+                    Attempt::Ended(Ended { end: End::Lost, oom_killed: false, start_time, finish_time: now });
             }
         }
     }
@@ -201,7 +202,7 @@ impl State {
     fn end(&mut self, key: &StartKey, end: End, now: jiff::Timestamp, lose: bool) {
         let Some(record) = self.records.get_mut(key) else { return };
         let Attempt::Running(Started { start_time, .. }) = record.attempt else { return };
-        let ended = Ended { end: end.clone(), start_time, finish_time: now };
+        let ended = Ended { end: end.clone(), oom_killed: false, start_time, finish_time: now };
         record.attempt = Attempt::Ended(ended.clone());
         self.ends.insert(key.clone(), end);
         let event = if lose { DriverEvent::Resync } else { DriverEvent::Ended(key.clone(), ended) };
@@ -262,7 +263,7 @@ impl SimDriver {
             state.broken.push(format!("{key} was started after its instance was removed"));
         }
         if refuse {
-            let ended = Ended { end: End::Lost, start_time: now, finish_time: now };
+            let ended = Ended { end: End::Lost, oom_killed: false, start_time: now, finish_time: now };
             state.records.insert(key, Record { start, attempt: Attempt::Ended(ended), hangs });
             return Err(StartError::Refused("simulated: no such program".to_owned()));
         }

@@ -11,6 +11,7 @@ use nix::libc;
 use rustix::process::{PidfdFlags, WaitOptions, pidfd_open, wait};
 
 use super::{
+    cgroup::Group,
     exec::Origin,
     ledger::{Line, Recorded},
     prepare::{self, PrepareError},
@@ -137,7 +138,8 @@ impl Keeper {
         let Some(live) = self.live.remove(key) else { return };
         self.by_pid.remove(&live.pid);
         self.stop_listening(key);
-        let ended = Ended { end, start_time: live.at, finish_time: System.now() };
+        let oom_killed = end != End::Code(0) && self.group_of(key).oom_kills() > 0;
+        let ended = Ended { end, oom_killed, start_time: live.at, finish_time: System.now() };
         self.ledger.append_or_remember(Line::End { key: key.clone(), ended: ended.clone() });
         let refused = live.gate.is_some();
         if !refused {
@@ -229,20 +231,26 @@ impl Keeper {
         if start.notify.is_some() {
             self.listen_to(&key, Notified::default()).map_err(|e| unknown("cannot listen to it", &e))?;
         }
-        let ready = match prepare::prepare(&start, &mut self.users, self.inherited, now) {
+        let ready = match prepare::prepare(&start, &mut self.users, &mut self.groups, self.inherited, now) {
             Ok(ready) => ready,
-            Err(PrepareError::Refused(why)) => {
-                let ended = Ended { end: End::Code(126), start_time: now, finish_time: now };
-                self.ledger.append(Line::End { key, ended }).map_err(|e| unknown("cannot write the state file", &e))?;
-                return Err(StartError::Refused(why));
+            Err(PrepareError::Refused(why)) => return Err(self.refuse(key, StartError::Refused(why), now)),
+            Err(PrepareError::Unavailable(why)) => {
+                return Err(self.refuse(key, StartError::ResourcesUnavailable(why), now));
             }
             Err(e @ PrepareError::Short(..)) => return Err(StartError::Unknown(e.to_string())),
         };
-        let (pid, mut socket) = spawn::fork(&ready.child).map_err(|e| unknown("cannot fork", &e))?;
+        let (pid, mut socket) = spawn::fork(&ready.child).map_err(|e| {
+            ready.group.remove();
+            unknown("cannot fork", &e)
+        })?;
         let ticks = proc::stat(pid).map_or(0, |stat| stat.ticks);
-        let line = Line::Start { key: key.clone(), pid, ticks, at: now, logs: start.logs };
+        let group = ready.group.clone();
+        let line = Line::Start { key: key.clone(), pid, ticks, at: now, logs: start.logs, group };
         // If it cannot be recorded, the gate is dropped here, and the child ends without having executed anything.
-        self.ledger.append(line).map_err(|e| unknown("cannot write the state file", &e))?;
+        if let Err(e) = self.ledger.append(line) {
+            self.let_go(ready.group);
+            return Err(unknown("cannot write the state file", &e));
+        }
         if start.notify.is_some() {
             // So that a successor listens, too.
             self.ledger.append_or_remember(Line::Notified { key: key.clone(), said: Notified::default() });
@@ -261,6 +269,33 @@ impl Keeper {
         Ok(())
     }
 
+    /// A start that never comes to a fork. Its number is used up.
+    fn refuse(&mut self, key: StartKey, why: StartError, now: Timestamp) -> StartError {
+        let ended = Ended { end: End::Code(126), oom_killed: false, start_time: now, finish_time: now };
+        match self.ledger.append(Line::End { key, ended }) {
+            Ok(()) => why,
+            Err(e) => StartError::Unknown(format!("cannot write the state file: {e}")),
+        }
+    }
+
+    /// Kills what is left in a group and removes it as soon as it is empty.
+    /// Answers with how many were left.
+    fn let_go(&mut self, group: Group) -> usize {
+        if group.is_none() || group.remove() {
+            return 0;
+        }
+        let left = group.pids().len();
+        group.kill();
+        self.leaving.push((group, 0));
+        left
+    }
+
+    /// Removes the groups of attempts that nobody knows any more.
+    pub(super) fn clean_groups(&self) {
+        let kept: Vec<&Group> = self.ledger.book().attempts.values().map(|recorded| &recorded.group).collect();
+        self.groups.clean(&kept);
+    }
+
     pub(super) fn signal(&mut self, to: Waiting, key: &StartKey, signal: i32, reach: Reach) {
         let Some(live) = self.live.get(key) else {
             if reach == Reach::Tree {
@@ -272,10 +307,14 @@ impl Keeper {
             Some(pidfd) => spawn::kill_fd(pidfd, signal),
             None => spawn::kill(live.pid, signal),
         };
-        if reach == Reach::Tree {
-            let root = Root { key: key.clone(), pid: live.pid, ticks: live.ticks, alive: true };
-            let spared = self.spared();
-            tree::members(&[root], &spared).into_iter().for_each(|member| tree::signal(member, signal));
+        match self.group_of(key) {
+            group if reach == Reach::Tree && !group.is_none() => group.signal(signal),
+            _ if reach == Reach::Tree => {
+                let root = Root { key: key.clone(), pid: live.pid, ticks: live.ticks, alive: true };
+                let spared = self.spared();
+                tree::members(&[root], &spared).into_iter().for_each(|member| tree::signal(member, signal));
+            }
+            _ => {}
         }
         let answer =
             sent.map_or_else(|e| Answer::Failed(format!("signal {signal} to `{key}`: {e}")), |()| Answer::Done);
@@ -284,7 +323,16 @@ impl Keeper {
 
     fn signal_left_behind(&self, key: &StartKey, signal: i32) {
         let Some(root) = self.root_of_ended(key) else { return };
+        let group = self.group_of(key);
+        if !group.is_none() {
+            return group.signal(signal);
+        }
         tree::members(&[root], &self.spared()).into_iter().for_each(|member| tree::signal(member, signal));
+    }
+
+    /// The control groups of an attempt on record.
+    pub(super) fn group_of(&self, key: &StartKey) -> Group {
+        self.ledger.book().attempts.get(key).map(|recorded| recorded.group.clone()).unwrap_or_default()
     }
 
     fn root_of_ended(&self, key: &StartKey) -> Option<Root> {
@@ -303,12 +351,20 @@ impl Keeper {
             return self.answer(to, Answer::Failed(format!("`{key}` runs")));
         }
         let Some(root) = self.root_of_ended(&key) else { return self.answer(to, Answer::Done) };
+        let group = self.group_of(&key);
         if let Err(e) = self.ledger.append(Line::Forget { key: key.clone() }) {
             return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));
         }
         self.pump.tidy(&key, self.ledger.book());
         self.execs.forget(|known| *known == key);
-        if root.pid > 0 {
+        if !group.is_none() {
+            // Everybody whom it left behind is in there.
+            let count = self.let_go(group);
+            if count > 0 {
+                self.tell_all(&Message::LeftBehind { key, count });
+            }
+            self.answer(to, Answer::Done);
+        } else if root.pid > 0 {
             self.acknowledged.push((root, to));
         } else {
             self.answer(to, Answer::Done);
@@ -326,11 +382,15 @@ impl Keeper {
         }
         let keys: Vec<_> = self.ledger.book().attempts.keys().filter(|key| of_uid(key)).cloned().collect();
         let roots: Vec<_> = keys.iter().filter_map(|key| self.root_of_ended(key)).collect();
+        let groups: Vec<_> = keys.iter().map(|key| self.group_of(key)).collect();
         if let Err(e) = self.ledger.append(Line::Remove { uid: uid.clone() }) {
             return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));
         }
         if !roots.is_empty() {
             tree::sweep(&roots, &self.spared());
+        }
+        for group in groups {
+            self.let_go(group);
         }
         self.pump.taps.retain(|key, _| key.uid != uid);
         self.execs.forget(|known| known.uid == uid);

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, System},
-    drivers::{EXEC_OUTPUT, Exec, ExecError, Executed, Start, StartKey},
+    drivers::{EXEC_OUTPUT, Exec, ExecError, Executed, Limits, Start, StartKey},
 };
 
 /// What an attempt was started with, its words and its input aside: as JSON, which takes less than half of the memory.
@@ -62,6 +62,7 @@ impl Origin {
             stdin: None,
             logs: pump::DEFAULT_LIMITS,
             notify: None,
+            limits: Limits::default(),
         })
     }
 
@@ -135,9 +136,10 @@ impl Keeper {
             None => Origin::of_process(key, live.pid).map_err(|e| unknown("cannot see what it was given", &e))?,
         };
         let start = Start { argv: exec.argv.clone(), ..start };
-        let child = match prepare::beside(&start, theirs, &mut self.users, self.inherited, System.now()) {
+        let groups = self.group_of(key).entrances().map_err(|e| unknown("cannot share its limits", &e))?;
+        let child = match prepare::beside(&start, theirs, groups, &mut self.users, self.inherited, System.now()) {
             Ok(child) => child,
-            Err(PrepareError::Refused(why)) => {
+            Err(PrepareError::Refused(why) | PrepareError::Unavailable(why)) => {
                 return Err(Ok(Executed { code: Some(126), output: why.into_bytes(), timed_out: false }));
             }
             Err(e @ PrepareError::Short(..)) => return Err(unknown("cannot run it", &e)),

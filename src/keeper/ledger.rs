@@ -16,6 +16,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Group;
 use crate::{
     api::Uid,
     drivers::{End, Ended, LogLimits, Notified, StartKey},
@@ -28,7 +29,15 @@ pub(super) enum Line {
     /// The boot that the file belongs to.
     Boot(String),
     /// A child was forked and is about to be released.
-    Start { key: StartKey, pid: i32, ticks: u64, at: Timestamp, logs: LogLimits },
+    Start {
+        key: StartKey,
+        pid: i32,
+        ticks: u64,
+        at: Timestamp,
+        logs: LogLimits,
+        #[serde(default, skip_serializing_if = "Group::is_none")]
+        group: Group,
+    },
     /// An attempt's main process is another one now.
     Main { key: StartKey, pid: i32, ticks: u64 },
     /// An attempt may speak by sd_notify, and has said so much.
@@ -53,6 +62,7 @@ pub(super) struct Recorded {
     pub pid: i32,
     pub ticks: u64,
     pub at: Timestamp,
+    pub group: Group,
     pub ended: Option<Ended>,
     /// What it has said by sd_notify, if it may.
     pub said: Option<Notified>,
@@ -72,10 +82,10 @@ impl Book {
     fn turn(&mut self, line: Line) {
         match line {
             Line::Boot(_) => {}
-            Line::Start { key, pid, ticks, at, logs } => {
+            Line::Start { key, pid, ticks, at, logs, group } => {
                 self.mark_used(&key);
                 self.logs.insert(key.uid.clone(), logs);
-                self.attempts.insert(key, Recorded { pid, ticks, at, ended: None, said: None });
+                self.attempts.insert(key, Recorded { pid, ticks, at, group, ended: None, said: None });
             }
             Line::Main { key, pid, ticks } => {
                 if let Some(attempt) = self.attempts.get_mut(&key) {
@@ -89,7 +99,14 @@ impl Book {
             }
             Line::End { key, ended } => {
                 self.mark_used(&key);
-                let unseen = Recorded { pid: 0, ticks: 0, at: ended.start_time, ended: None, said: None };
+                let unseen = Recorded {
+                    pid: 0,
+                    ticks: 0,
+                    at: ended.start_time,
+                    group: Group::default(),
+                    ended: None,
+                    said: None,
+                };
                 self.attempts.entry(key).or_insert(unseen).ended = Some(ended);
             }
             Line::Forget { key } => {
@@ -117,9 +134,9 @@ impl Book {
     fn all_lost(&mut self, now: Timestamp) {
         self.logger = None;
         for attempt in self.attempts.values_mut() {
-            let lost = Ended { end: End::Lost, start_time: attempt.at, finish_time: now };
+            let lost = Ended { end: End::Lost, oom_killed: false, start_time: attempt.at, finish_time: now };
             attempt.ended.get_or_insert(lost);
-            (attempt.pid, attempt.ticks) = (0, 0);
+            (attempt.pid, attempt.ticks, attempt.group) = (0, 0, Group::default());
         }
     }
 
@@ -129,8 +146,8 @@ impl Book {
         lines.extend(self.logger.map(|(pid, ticks)| Line::Logger { pid, ticks }));
         for (key, attempt) in &self.attempts {
             let logs = self.logs.get(&key.uid).copied().unwrap_or(LogLimits { max_size: 10 << 20, max_files: 5 });
-            let Recorded { pid, ticks, at, ended, said } = attempt.clone();
-            lines.push(Line::Start { key: key.clone(), pid, ticks, at, logs });
+            let Recorded { pid, ticks, at, group, ended, said } = attempt.clone();
+            lines.push(Line::Start { key: key.clone(), pid, ticks, at, logs, group });
             lines.extend(said.map(|said| Line::Notified { key: key.clone(), said }));
             lines.extend(ended.map(|ended| Line::End { key: key.clone(), ended }));
         }
@@ -244,11 +261,11 @@ mod tests {
 
     fn started(key: StartKey, pid: i32) -> Line {
         let logs = LogLimits { max_size: 1 << 20, max_files: 3 };
-        Line::Start { key, pid, ticks: 7, at: Timestamp::UNIX_EPOCH, logs }
+        Line::Start { key, pid, ticks: 7, at: Timestamp::UNIX_EPOCH, logs, group: Group::default() }
     }
 
     fn ended(end: End) -> Ended {
-        Ended { end, start_time: Timestamp::UNIX_EPOCH, finish_time: Timestamp::UNIX_EPOCH }
+        Ended { end, oom_killed: false, start_time: Timestamp::UNIX_EPOCH, finish_time: Timestamp::UNIX_EPOCH }
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! Only `drivers::process` talks to it.
 
 mod attempts;
+mod cgroup;
 pub(crate) mod channel;
 mod exec;
 mod ledger;
@@ -192,6 +193,7 @@ fn fresh(signals: SignalFd, starter: Option<UnixStream>) -> io::Result<()> {
     let mut keeper = Keeper::new(ledger, listener, signals, build_id(Path::new("/proc/self/exe"))?, inherited)?;
     keeper.pump = pump;
     keeper.take_over(&|_| false, BTreeMap::new())?;
+    keeper.clean_groups();
     if let Some(mut starter) = starter {
         // A starter that did not wait has nothing to be told.
         let _ = starter.write(&[1]);
@@ -223,6 +225,7 @@ fn resumed(handover: i32, signals: SignalFd) -> io::Result<()> {
     for (key, origin) in handover.origins {
         keeper.live.get_mut(&key).into_iter().for_each(|live| live.origin = Some(origin.clone()));
     }
+    keeper.clean_groups();
     keep(keeper, &lock)
 }
 

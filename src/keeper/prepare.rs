@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
 use super::{
+    cgroup::{Group, Groups},
     notify::socket_name,
     spawn::{Prepared, SCRIPT, Stage, Switch, WATCHDOG_PID},
     users::Users,
@@ -37,6 +38,9 @@ pub(super) enum PrepareError {
     /// The manifest's author can mend it. The attempt counts as used.
     #[error("{0}")]
     Refused(String),
+    /// The machine cannot enforce the limits. The attempt counts as used.
+    #[error("{0}")]
+    Unavailable(String),
     /// The machine is short of something. The attempt does not count and may be tried again.
     #[error("cannot prepare `{0}`: {1}")]
     Short(String, io::Error),
@@ -47,6 +51,7 @@ pub(super) enum PrepareError {
 pub(super) struct Ready {
     pub child: Prepared,
     pub tap: [OwnedFd; 2],
+    pub group: Group,
 }
 
 /// What the keeper knows of itself that children must not inherit.
@@ -73,7 +78,13 @@ pub(super) fn is_plain(uid: &Uid) -> bool {
 }
 
 /// Makes everything ready for the fork.
-pub(super) fn prepare(start: &Start, users: &mut Users, own: Inherited, now: Timestamp) -> Result<Ready, PrepareError> {
+pub(super) fn prepare(
+    start: &Start,
+    users: &mut Users,
+    groups: &mut Groups,
+    own: Inherited,
+    now: Timestamp,
+) -> Result<Ready, PrepareError> {
     let refused = PrepareError::Refused;
     if !is_plain(&start.key.uid) {
         return Err(refused(format!("`{}` is no uid", start.key.uid)));
@@ -87,29 +98,38 @@ pub(super) fn prepare(start: &Start, users: &mut Users, own: Inherited, now: Tim
         Some(text) => script_form(&dir.join("script"), text, switch.as_ref())?,
         None => command_form(start)?,
     };
+    let env = environment(start)?;
+    let stdin = stdin(start.stdin.as_deref()).map_err(|e| short(Path::new("standard input"), e))?;
+    let own_dir = text(instance_dir(&start.key.uid).join("work").display().to_string())?;
+    let working_dir = start.working_dir.clone().map(text).transpose()?;
+    // Last, because from here on there is something to undo.
+    let made = groups.make(&start.key, &start.limits);
+    let (group, entrances) = made.map_err(|why| PrepareError::Unavailable(why.to_string()))?;
     let child = Prepared {
+        groups: entrances,
         programs,
         argv,
-        env: environment(start)?,
-        stdin: stdin(start.stdin.as_deref()).map_err(|e| short(Path::new("standard input"), e))?,
+        env,
+        stdin,
         stdout: out,
         stderr: err,
         script,
-        own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string())?,
-        working_dir: start.working_dir.clone().map(text).transpose()?,
+        own_dir,
+        working_dir,
         switch,
         umask: start.umask,
         nice: start.nice,
         rlimits: rlimits(start, own),
         reset_oom: own.oom_protected,
     };
-    Ok(Ready { child, tap: [out_tap, err_tap] })
+    Ok(Ready { child, tap: [out_tap, err_tap], group })
 }
 
 /// Makes ready what is run beside an attempt: all that the attempt got, with its own words, and one place for its output.
 pub(super) fn beside(
     start: &Start,
     output: OwnedFd,
+    groups: Vec<OwnedFd>,
     users: &mut Users,
     own: Inherited,
     now: Timestamp,
@@ -118,6 +138,7 @@ pub(super) fn beside(
     let (programs, argv, script) = command_form(start)?;
     let copied = |e| short(Path::new("standard streams"), e);
     Ok(Prepared {
+        groups,
         programs,
         argv,
         env: environment(start)?,
@@ -299,6 +320,7 @@ pub(super) fn explain(start: &Start, stage: Stage, errno: i32) -> String {
     let whom = start.user.as_deref().or(start.group.as_deref()).unwrap_or("");
     match stage {
         Stage::Descriptors => format!("cannot set up the process's standard streams: {why}"),
+        Stage::Group => format!("cannot enter the control group of its limits: {why}"),
         Stage::OwnDir => format!("cannot enter the instance's own directory: {why}"),
         Stage::Nice => format!("cannot set nice to {}: {why}", start.nice),
         Stage::Rlimit => format!("cannot set the resource limits {}: {why}", shown(&start.rlimits)),

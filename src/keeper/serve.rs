@@ -16,6 +16,7 @@ use rustix::{event::epoll::EventFlags, fs::Timespec};
 
 use super::{
     attempts::Live,
+    cgroup::{Group, Groups},
     channel::{Channel, Over, Watches},
     exec::Execs,
     ledger::{Ledger, Line},
@@ -36,6 +37,8 @@ use crate::{
 
 /// How long sweeps wait for more of them, since each looks at every process of the machine.
 const SWEEP_EVERY: SignedDuration = SignedDuration::from_millis(20);
+/// How often an emptying group is looked at: a minute. What is left then is left to the next keeper.
+const MOST_LOOKS: u32 = 3000;
 /// A client that lets this much wait is cut off; it comes back and looks.
 const MOST_UNSENT: usize = 64 << 20;
 
@@ -85,6 +88,9 @@ pub(super) struct Keeper {
     pub(super) users: Users,
     pub(super) execs: Execs,
     pub(super) ears: Ears,
+    pub(super) groups: Groups,
+    /// Groups whose processes are being killed: removed when they are empty, or given up after so many looks.
+    pub(super) leaving: Vec<(Group, u32)>,
     /// Ends that are forgotten; what they left behind is not killed yet.
     pub(super) acknowledged: Vec<(Root, Waiting)>,
     /// Instances that the logger has not let go of yet.
@@ -119,6 +125,8 @@ impl Keeper {
             users: Users::default(),
             execs: Execs::default(),
             ears: Ears::default(),
+            groups: Groups::find(),
+            leaving: Vec::new(),
             acknowledged: Vec::new(),
             removing: Vec::new(),
             signals,
@@ -139,8 +147,12 @@ impl Keeper {
             self.housekeep(now);
             self.flush();
             if self.live.values().all(Live::is_underway)
+                && self.leaving.is_empty()
                 && let Some(outcome) = self.outcome.take()
             {
+                if matches!(outcome, Outcome::Quit) {
+                    self.groups.leave();
+                }
                 return Ok(outcome);
             }
             self.watches.wait(&mut ready, self.timeout(now).as_ref())?;
@@ -169,8 +181,15 @@ impl Keeper {
         if self.execs.next_deadline().is_some() {
             self.end_slow_execs(System.uptime());
         }
-        if !self.acknowledged.is_empty() && now.duration_since(self.swept).abs() >= SWEEP_EVERY {
+        let sweeps = !self.acknowledged.is_empty() || !self.leaving.is_empty();
+        if sweeps && now.duration_since(self.swept).abs() >= SWEEP_EVERY {
             self.swept = now;
+            self.leaving.retain_mut(|(group, looks)| {
+                *looks += 1;
+                !group.remove() && *looks < MOST_LOOKS
+            });
+        }
+        if !self.acknowledged.is_empty() && self.swept == now {
             let (roots, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.acknowledged).into_iter().unzip();
             let left = tree::sweep(&roots, &self.spared());
             for (key, count) in left {
@@ -181,7 +200,8 @@ impl Keeper {
     }
 
     fn timeout(&self, now: Timestamp) -> Option<Timespec> {
-        let sweep = (!self.acknowledged.is_empty()).then(|| self.swept + SWEEP_EVERY);
+        let sweeps = !self.acknowledged.is_empty() || !self.leaving.is_empty();
+        let sweep = sweeps.then(|| self.swept + SWEEP_EVERY);
         let due = self.pump.due().into_iter().chain(sweep).min();
         let exec = self.execs.next_deadline().map(|at| at.saturating_sub(System.uptime()));
         let exec = exec.and_then(|left| SignedDuration::try_from(left).ok());
@@ -318,6 +338,7 @@ impl Keeper {
         if !self.ledger.book().attempts.is_empty() {
             return self.answer(to, Answer::Failed("attempts run or wait to be acknowledged".to_owned()));
         }
+        self.groups.leave();
         self.outcome = Some(Outcome::Quit);
         self.answer(to, Answer::Done);
     }

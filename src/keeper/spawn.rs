@@ -31,6 +31,8 @@ pub(super) const WATCHDOG_PID: &str = "WATCHDOG_PID";
 /// Everything that the child needs, in the form in which system calls want it.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    /// Where it writes itself into its control groups.
+    pub groups: Vec<OwnedFd>,
     /// The files to try, in this order.
     pub programs: Vec<CString>,
     pub argv: Vec<CString>,
@@ -71,14 +73,24 @@ pub(super) enum Stage {
     User,
     WorkingDir,
     Exec,
+    Group,
 }
 
 impl Stage {
     /// Reads what [`fail`] wrote.
     pub(super) fn from_byte(byte: u8) -> Option<Stage> {
-        [Self::Descriptors, Self::OwnDir, Self::Nice, Self::Rlimit, Self::User, Self::WorkingDir, Self::Exec]
-            .into_iter()
-            .find(|stage| *stage as u8 == byte)
+        [
+            Self::Descriptors,
+            Self::OwnDir,
+            Self::Nice,
+            Self::Rlimit,
+            Self::User,
+            Self::WorkingDir,
+            Self::Exec,
+            Self::Group,
+        ]
+        .into_iter()
+        .find(|stage| *stage as u8 == byte)
     }
 }
 
@@ -175,11 +187,17 @@ fn name_own_pid(text: &mut [u8; 32]) {
     text[name.len()] = b'=';
 }
 
-/// Standard streams, the gate, perhaps the script; nothing else stays open.
+/// Control groups, standard streams, the gate, perhaps the script; nothing else stays open.
 fn descriptors(prepared: &Prepared, gate: RawFd) {
     // SAFETY: plain system calls on descriptors that are open here; all sources are at or above FIRST_FREE.
     unsafe {
         check(libc::dup3(gate, GATE, libc::O_CLOEXEC), Stage::Descriptors);
+        for group in &prepared.groups {
+            // Zero is whoever writes it.
+            if libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) < 0 {
+                fail(Stage::Group);
+            }
+        }
         check(libc::dup2(prepared.stdin.as_raw_fd(), 0), Stage::Descriptors);
         check(libc::dup2(prepared.stdout.as_raw_fd(), 1), Stage::Descriptors);
         check(libc::dup2(prepared.stderr.as_raw_fd(), 2), Stage::Descriptors);

@@ -1,6 +1,7 @@
 //! The keeper, the logger and the driver of processes, on real processes.
 
 mod beside;
+mod groups;
 mod logs;
 mod processes;
 mod survival;
@@ -12,7 +13,9 @@ use std::{
 };
 
 use appm::{
-    drivers::{Attempt, Driver, DriverEvent, End, Ended, LogLimits, Start, StartKey, Started, process::ProcessDriver},
+    drivers::{
+        Attempt, Driver, DriverEvent, End, Ended, Limits, LogLimits, Start, StartKey, Started, process::ProcessDriver,
+    },
     logger::{
         Stream,
         read::{Attempts, Line, Query, Reader, logs_dir},
@@ -215,6 +218,7 @@ pub(super) fn command(key: &StartKey, words: &[&str]) -> Start {
         stdin: None,
         logs: LogLimits { max_size: 10 << 20, max_files: 5 },
         notify: None,
+        limits: Limits::default(),
     }
 }
 
