@@ -5,15 +5,21 @@ use std::collections::BTreeMap;
 use super::Account;
 use crate::{
     api::{
-        APP_LABEL, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Quantity, RequestName, Resources,
+        APP_LABEL, Container, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Process, Quantity,
+        RequestName, Resources,
     },
-    drivers::{Limits, LogLimits, Start, StartKey},
+    drivers::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartKey},
     policy::expand::expand,
 };
 
 /// What a process finds on its path when nothing else is said.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_UMASK: u32 = 0o022;
+/// What a container's labels say beside its App.
+const NAMESPACE_LABEL: &str = "appm.dev/namespace";
+const INSTANCE_LABEL: &str = "appm.dev/instance";
+/// The longest host name that Linux takes.
+const HOST_NAME: usize = 63;
 
 /// How much output of an Instance is kept.
 pub(super) fn log_limits(spec: &InstanceSpec) -> LogLimits {
@@ -35,27 +41,58 @@ pub(super) fn limits(resources: &Resources) -> Limits {
 
 /// The start of one attempt. `address` is where the Instance's ports are reached.
 pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, account: Option<&Account>) -> Start {
-    let process = instance.spec.process.clone().unwrap_or_default();
     let env = environment(instance, attempt, address, account);
-    let lookup = |name: &str| env.get(name).map(String::as_str);
-    let words = process.command.iter().chain(&process.args);
-    let umask = process.umask.as_deref().and_then(|text| u32::from_str_radix(text, 8).ok());
+    let spec = &instance.spec;
+    let program = match &spec.container {
+        Some(container) => Program::Container(Box::new(container_program(instance, container, &env))),
+        None => Program::Process(process_program(&spec.process.clone().unwrap_or_default(), &env)),
+    };
     Start {
         key: StartKey { uid: instance.uid().clone(), attempt },
-        argv: words.map(|word| expand(word, lookup)).collect(),
+        logs: log_limits(spec),
+        limits: limits(&spec.resources),
+        notify: None,
+        program,
+        env: env.into_iter().collect(),
+    }
+}
+
+fn process_program(process: &Process, env: &BTreeMap<String, String>) -> ProcessProgram {
+    let umask = process.umask.as_deref().and_then(|text| u32::from_str_radix(text, 8).ok());
+    ProcessProgram {
+        argv: process.command.iter().chain(&process.args).map(|word| expanded(word, env)).collect(),
         script: process.script.clone(),
-        working_dir: process.working_dir.as_ref().map(|dir| expand(dir, lookup)),
+        working_dir: process.working_dir.as_ref().map(|dir| expanded(dir, env)),
         user: process.user.clone(),
         group: process.group.clone(),
         umask: umask.unwrap_or(DEFAULT_UMASK),
         nice: process.nice.unwrap_or(0),
         rlimits: process.rlimits.clone(),
         stdin: process.stdin.clone(),
-        logs: log_limits(&instance.spec),
-        notify: None,
-        limits: limits(&instance.spec.resources),
-        env: env.into_iter().collect(),
     }
+}
+
+fn container_program(
+    instance: &Object<Instance>,
+    container: &Container,
+    env: &BTreeMap<String, String>,
+) -> ContainerProgram {
+    let (meta, spec) = (&instance.metadata, &instance.spec);
+    let words = |words: &[String]| words.iter().map(|word| expanded(word, env)).collect();
+    let app = meta.labels.get(APP_LABEL).unwrap_or_default();
+    let labels = [(APP_LABEL, app), (NAMESPACE_LABEL, &meta.namespace), (INSTANCE_LABEL, &meta.name)];
+    ContainerProgram {
+        container: Container { command: words(&container.command), args: words(&container.args), ..container.clone() },
+        ports: spec.ports.clone(),
+        hostname: meta.name.chars().take(HOST_NAME).collect::<String>().trim_end_matches(['-', '.']).to_owned(),
+        labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        stop_signal: spec.stop_signal.clone(),
+        stop_timeout: spec.termination_grace_period_seconds,
+    }
+}
+
+fn expanded(text: &str, env: &BTreeMap<String, String>) -> String {
+    expand(text, |name| env.get(name).map(String::as_str))
 }
 
 /// Lowest first: a sane default, then the ports, then what the author wrote (each value expanded from those before it),
@@ -66,7 +103,11 @@ fn environment(
     address: &str,
     account: Option<&Account>,
 ) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+    let mut env = BTreeMap::new();
+    if instance.spec.container.is_none() {
+        // An image brings its own.
+        env.insert("PATH".to_owned(), DEFAULT_PATH.to_owned());
+    }
     if let Some(Account { name, home }) = account {
         env.extend([("HOME", home), ("USER", name), ("LOGNAME", name)].map(|(k, v)| (k.to_owned(), v.clone())));
     }
@@ -159,7 +200,8 @@ mod tests {
                 {"name": "URL2", "value": "http://$(IP):$(PORT_MY_ADMIN)/$(LATE)"},
             ],
         }));
-        assert_eq!(start.argv, ["serve", "8080", "http://$(IP):9000/x", "$(PORT)", "$(NOPE)"]);
+        let Program::Process(process) = &start.program else { panic!("a process") };
+        assert_eq!(process.argv, ["serve", "8080", "http://$(IP):9000/x", "$(PORT)", "$(NOPE)"]);
         assert_eq!(env(&start, "EARLY").as_deref(), Some("$(LATE)"));
         assert_eq!(env(&start, "URL2").as_deref(), Some("http://127.0.0.1:9000/x"));
     }
@@ -186,6 +228,7 @@ mod tests {
         );
         assert_eq!(env(&start, "PATH"), Some(format!("/opt:{DEFAULT_PATH}")));
         assert_eq!((env(&start, "HOME").as_deref(), env(&start, "USER").as_deref()), (Some("/home/ada"), Some("ada")));
-        assert_eq!((start.umask, start.nice, start.logs.max_files), (0o022, 0, 5));
+        let Program::Process(process) = &start.program else { panic!("a process") };
+        assert_eq!((process.umask, process.nice, start.logs.max_files), (0o022, 0, 5));
     }
 }

@@ -491,8 +491,8 @@ impl Pump {
                 slot.calling = Some(attempt);
                 slot.limits = Some(log_limits(&instance.spec));
                 let config = &self.agent.config;
-                let account =
-                    (config.account)(instance.spec.process.as_ref().and_then(|process| process.user.as_deref()));
+                let process = instance.spec.process.as_ref();
+                let account = process.and_then(|process| (config.account)(process.user.as_deref()));
                 let start = launch(&instance, attempt, &config.address, account.as_ref());
                 self.work.push(Box::pin(start_surely(driver, clock, start)));
             }

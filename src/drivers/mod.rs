@@ -8,6 +8,7 @@
 
 pub mod process;
 pub mod sim;
+mod start;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -16,7 +17,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::api::{RlimitName, Uid, Usage};
+pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start};
+use crate::api::{Uid, Usage};
 
 /// What is started at most once: one attempt of one Instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,58 +33,6 @@ impl fmt::Display for StartKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.uid, self.attempt)
     }
-}
-
-/// Everything that is needed to start a process; nothing is looked up later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Start {
-    /// What is started.
-    pub key: StartKey,
-    /// Program and arguments, expanded. With `script`, the words are ignored.
-    pub argv: Vec<String>,
-    /// A script instead: run by `sh -eu` or its `#!` interpreter.
-    pub script: Option<String>,
-    /// The whole environment, expanded; nothing of the daemon's own leaks into it.
-    pub env: Vec<(String, String)>,
-    /// The working directory; default: the instance's own.
-    pub working_dir: Option<String>,
-    /// The OS user; default: the daemon's own.
-    pub user: Option<String>,
-    /// The OS group; default: the user's.
-    pub group: Option<String>,
-    /// The umask.
-    pub umask: u32,
-    /// The nice value.
-    pub nice: i32,
-    /// Resource limits.
-    pub rlimits: BTreeMap<RlimitName, u64>,
-    /// Text for standard input; none: `/dev/null`.
-    pub stdin: Option<String>,
-    /// How much output is kept.
-    pub logs: LogLimits,
-    /// It may speak by sd_notify: it gets a socket for that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notify: Option<Notify>,
-    /// What it may use of the machine.
-    #[serde(default)]
-    pub limits: Limits,
-}
-
-/// What an attempt may use of the machine; `None`: as much as there is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Bytes of memory and swap together. With a limit of memory alone there is no swap, as in Kubernetes.
-    pub memory_swap: Option<u64>,
-    /// Processor time, in thousandths of a core.
-    pub cpu: Option<u64>,
-    /// Processes and threads.
-    pub pids: Option<u64>,
-    /// Its share of a busy disk, from 1 to 10000; others have 100.
-    pub io_weight: Option<u64>,
-    /// Its share of busy processors, in thousandths of a core. A wish: where it cannot be had the attempt runs all the same.
-    pub cpu_request: Option<u64>,
 }
 
 /// How a process may speak by sd_notify(3).
@@ -148,15 +98,6 @@ pub enum ExecError {
     /// The driver is short of something, or was lost on the way. It may have been run.
     #[error("the driver did not answer: {0}")]
     Unknown(String),
-}
-
-/// How much output of an instance is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLimits {
-    /// Bytes at which a log file is rotated.
-    pub max_size: u64,
-    /// Files kept, the current one included.
-    pub max_files: u32,
 }
 
 /// A process that runs.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, System},
-    drivers::{EXEC_OUTPUT, Exec, ExecError, Executed, Limits, Start, StartKey},
+    drivers::{EXEC_OUTPUT, Exec, ExecError, Executed, Limits, ProcessProgram, Program, Start, StartKey},
 };
 
 /// What an attempt was started with, its words and its input aside: as JSON, which takes less than half of the memory.
@@ -35,8 +35,7 @@ pub(super) struct Origin(Box<str>);
 
 impl Origin {
     pub(super) fn of(start: Start) -> Self {
-        let kept = Start { argv: Vec::new(), script: None, stdin: None, notify: None, ..start };
-        Self(serde_json::to_string(&kept).expect("it came as JSON").into())
+        Self(serde_json::to_string(&start.with_argv(Vec::new())).expect("it came as JSON").into())
     }
 
     /// As far as the process itself tells, if the keeper that started it is gone.
@@ -48,21 +47,20 @@ impl Origin {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
             line.and_then(|line| line.split('\t').next())
         };
-        Ok(Start {
-            key: key.clone(),
-            argv: Vec::new(),
-            script: None,
-            env: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        let process = ProcessProgram {
             working_dir: std::fs::read_link(format!("/proc/{pid}/cwd"))?.into_os_string().into_string().ok(),
             user: field("Uid").map(str::to_owned),
             group: field("Gid").map(str::to_owned),
             umask: field("Umask").and_then(|umask| u32::from_str_radix(umask, 8).ok()).unwrap_or(0o022),
-            nice: 0,
-            rlimits: BTreeMap::new(),
-            stdin: None,
+            ..ProcessProgram::default()
+        };
+        Ok(Start {
+            key: key.clone(),
+            env: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             logs: pump::DEFAULT_LIMITS,
-            notify: None,
             limits: Limits::default(),
+            notify: None,
+            program: Program::Process(process),
         })
     }
 
@@ -135,7 +133,7 @@ impl Keeper {
             Some(origin) => origin.start(),
             None => Origin::of_process(key, live.pid).map_err(|e| unknown("cannot see what it was given", &e))?,
         };
-        let start = Start { argv: exec.argv.clone(), ..start };
+        let start = start.with_argv(exec.argv.clone());
         let groups = self.group_of(key).entrances().map_err(|e| unknown("cannot share its limits", &e))?;
         let child = match prepare::beside(&start, theirs, groups, &mut self.users, self.inherited, System.now()) {
             Ok(child) => child,

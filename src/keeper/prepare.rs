@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     api::{RlimitName, Uid},
-    drivers::{Start, StartKey},
+    drivers::{ProcessProgram, Start, StartKey},
 };
 
 /// Where programs are looked for if the environment has no PATH.
@@ -89,19 +89,20 @@ pub(super) fn prepare(
     if !is_plain(&start.key.uid) {
         return Err(refused(format!("`{}` is no uid", start.key.uid)));
     }
-    let switch = users.find(start.user.as_deref(), start.group.as_deref(), now).map_err(refused)?;
+    let process = process_of(start)?;
+    let switch = users.find(process.user.as_deref(), process.group.as_deref(), now).map_err(refused)?;
     let dir = attempt_dir(&start.key);
     directories(&start.key, switch.as_ref()).map_err(|e| short(&dir, e))?;
     let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
-    let (programs, argv, script) = match &start.script {
+    let (programs, argv, script) = match &process.script {
         Some(text) => script_form(&dir.join("script"), text, switch.as_ref())?,
-        None => command_form(start)?,
+        None => command_form(start, process)?,
     };
     let env = environment(start)?;
-    let stdin = stdin(start.stdin.as_deref()).map_err(|e| short(Path::new("standard input"), e))?;
+    let stdin = stdin(process.stdin.as_deref()).map_err(|e| short(Path::new("standard input"), e))?;
     let own_dir = text(instance_dir(&start.key.uid).join("work").display().to_string())?;
-    let working_dir = start.working_dir.clone().map(text).transpose()?;
+    let working_dir = process.working_dir.clone().map(text).transpose()?;
     // Last, because from here on there is something to undo.
     let made = groups.make(&start.key, &start.limits);
     let (group, entrances) = made.map_err(|why| PrepareError::Unavailable(why.to_string()))?;
@@ -117,9 +118,9 @@ pub(super) fn prepare(
         own_dir,
         working_dir,
         switch,
-        umask: start.umask,
-        nice: start.nice,
-        rlimits: rlimits(start, own),
+        umask: process.umask,
+        nice: process.nice,
+        rlimits: rlimits(process, own),
         reset_oom: own.oom_protected,
     };
     Ok(Ready { child, tap: [out_tap, err_tap], group })
@@ -134,8 +135,10 @@ pub(super) fn beside(
     own: Inherited,
     now: Timestamp,
 ) -> Result<Prepared, PrepareError> {
-    let switch = users.find(start.user.as_deref(), start.group.as_deref(), now).map_err(PrepareError::Refused)?;
-    let (programs, argv, script) = command_form(start)?;
+    let process = process_of(start)?;
+    let found = users.find(process.user.as_deref(), process.group.as_deref(), now);
+    let switch = found.map_err(PrepareError::Refused)?;
+    let (programs, argv, script) = command_form(start, process)?;
     let copied = |e| short(Path::new("standard streams"), e);
     Ok(Prepared {
         groups,
@@ -147,13 +150,17 @@ pub(super) fn beside(
         stderr: output,
         script,
         own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string())?,
-        working_dir: start.working_dir.clone().map(text).transpose()?,
+        working_dir: process.working_dir.clone().map(text).transpose()?,
         switch,
-        umask: start.umask,
-        nice: start.nice,
-        rlimits: rlimits(start, own),
+        umask: process.umask,
+        nice: process.nice,
+        rlimits: rlimits(process, own),
         reset_oom: own.oom_protected,
     })
+}
+
+fn process_of(start: &Start) -> Result<&ProcessProgram, PrepareError> {
+    start.process().ok_or_else(|| PrepareError::Refused("the keeper runs no containers".to_owned()))
 }
 
 fn short(what: &Path, e: io::Error) -> PrepareError {
@@ -240,11 +247,11 @@ fn script_form(path: &Path, source: &str, switch: Option<&Switch>) -> Result<For
 }
 
 /// As execvp(3) finds it, in the PATH of the process's own environment.
-fn command_form(start: &Start) -> Result<Form, PrepareError> {
-    let Some(name) = start.argv.first().filter(|name| !name.is_empty()) else {
+fn command_form(start: &Start, process: &ProcessProgram) -> Result<Form, PrepareError> {
+    let Some(name) = process.argv.first().filter(|name| !name.is_empty()) else {
         return Err(PrepareError::Refused("the command is empty".to_owned()));
     };
-    let argv = start.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
+    let argv = process.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
     let programs = if name.contains('/') {
         vec![text(name.clone())?]
     } else {
@@ -293,10 +300,10 @@ fn stdin(given: Option<&str>) -> io::Result<OwnedFd> {
     }
 }
 
-fn rlimits(start: &Start, own: Inherited) -> Vec<(u32, u64, u64)> {
-    let asked = start.rlimits.iter().map(|(name, value)| (resource(*name), *value, *value));
+fn rlimits(process: &ProcessProgram, own: Inherited) -> Vec<(u32, u64, u64)> {
+    let asked = process.rlimits.iter().map(|(name, value)| (resource(*name), *value, *value));
     let nofile = (libc::RLIMIT_NOFILE, own.nofile.0, own.nofile.1);
-    std::iter::once(nofile).filter(|_| !start.rlimits.contains_key(&RlimitName::Nofile)).chain(asked).collect()
+    std::iter::once(nofile).filter(|_| !process.rlimits.contains_key(&RlimitName::Nofile)).chain(asked).collect()
 }
 
 fn resource(name: RlimitName) -> u32 {
@@ -316,26 +323,27 @@ fn resource(name: RlimitName) -> u32 {
 /// A sentence for the manifest's author about what failed between fork and exec.
 pub(super) fn explain(start: &Start, stage: Stage, errno: i32) -> String {
     let why = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
-    let name = start.argv.first().map_or("", String::as_str);
-    let whom = start.user.as_deref().or(start.group.as_deref()).unwrap_or("");
+    let Some(process) = start.process() else { return why };
+    let name = process.argv.first().map_or("", String::as_str);
+    let whom = process.user.as_deref().or(process.group.as_deref()).unwrap_or("");
     match stage {
         Stage::Descriptors => format!("cannot set up the process's standard streams: {why}"),
         Stage::Group => format!("cannot enter the control group of its limits: {why}"),
         Stage::OwnDir => format!("cannot enter the instance's own directory: {why}"),
-        Stage::Nice => format!("cannot set nice to {}: {why}", start.nice),
-        Stage::Rlimit => format!("cannot set the resource limits {}: {why}", shown(&start.rlimits)),
+        Stage::Nice => format!("cannot set nice to {}: {why}", process.nice),
+        Stage::Rlimit => format!("cannot set the resource limits {}: {why}", shown(&process.rlimits)),
         Stage::User => format!("cannot become `{whom}`: {why}"),
         Stage::WorkingDir => {
-            let dir = start.working_dir.as_deref().unwrap_or("");
+            let dir = process.working_dir.as_deref().unwrap_or("");
             match errno {
                 libc::ENOENT => format!("no such working directory `{dir}`"),
                 _ => format!("cannot enter the working directory `{dir}`: {why}"),
             }
         }
-        Stage::Exec if start.script.is_some() && errno == libc::ENOENT => {
+        Stage::Exec if process.script.is_some() && errno == libc::ENOENT => {
             "the interpreter that the script's first line names does not exist".to_owned()
         }
-        Stage::Exec if start.script.is_some() => format!("cannot run the script: {why}"),
+        Stage::Exec if process.script.is_some() => format!("cannot run the script: {why}"),
         Stage::Exec if errno != libc::ENOENT => format!("cannot run `{name}`: {why}"),
         Stage::Exec if name.contains('/') => format!("no such program `{name}` (or the interpreter it names)"),
         Stage::Exec => format!("no such program `{name}` in PATH `{}`", search_path(start)),

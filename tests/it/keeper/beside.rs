@@ -7,7 +7,7 @@ use appm::drivers::{
 };
 use nix::sys::signal::Signal;
 
-use super::{Bench, code, command, key, runs, script, signal};
+use super::{Bench, code, command, key, process, runs, script, signal};
 use crate::harness::{PATIENCE, wait_for};
 
 fn exec(words: &[&str], timeout: Duration) -> Exec {
@@ -24,7 +24,7 @@ async fn a_program_beside_an_attempt_has_its_environment_directory_umask_and_a_s
     let own = key("beside", 1);
     let mut start = command(&own, &["sleep", "1000"]);
     start.env.push(("COLOUR".to_owned(), "blue".to_owned()));
-    start.umask = 0o027;
+    process(&mut start).umask = 0o027;
     bench.run(start).await;
     let text = "echo $COLOUR $APPM_INSTANCE_UID $APPM_ATTEMPT; pwd; umask; echo on stderr >&2; exit 3";
     let wanted = |dir: &std::path::Path| {
@@ -154,7 +154,7 @@ async fn strangers_are_not_heard_and_members_are() {
     bench.run(listen).await;
     let mut stranger = speaker(&other, "", None);
     stranger.notify = None;
-    stranger.argv[2] = format!("{SAY}\nsay('STATUS=forged'); time.sleep(1000)");
+    process(&mut stranger).argv[2] = format!("{SAY}\nsay('STATUS=forged'); time.sleep(1000)");
     stranger.env.push(("NOTIFY_SOCKET".to_owned(), format!("@appm/{}/1/notify", own.uid)));
     bench.run(stranger).await;
     let wait = "systemd-notify --status=told; sleep 0.2";

@@ -14,7 +14,8 @@ use std::{
 
 use appm::{
     drivers::{
-        Attempt, Driver, DriverEvent, End, Ended, Limits, LogLimits, Start, StartKey, Started, process::ProcessDriver,
+        Attempt, Driver, DriverEvent, End, Ended, Limits, LogLimits, ProcessProgram, Program, Start, StartKey, Started,
+        process::ProcessDriver,
     },
     logger::{
         Stream,
@@ -206,24 +207,30 @@ pub(super) fn key(name: &str, attempt: u32) -> StartKey {
 pub(super) fn command(key: &StartKey, words: &[&str]) -> Start {
     Start {
         key: key.clone(),
-        argv: words.iter().map(|word| (*word).to_owned()).collect(),
-        script: None,
         env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
-        working_dir: None,
-        user: None,
-        group: None,
-        umask: 0o022,
-        nice: 0,
-        rlimits: BTreeMap::new(),
-        stdin: None,
         logs: LogLimits { max_size: 10 << 20, max_files: 5 },
-        notify: None,
         limits: Limits::default(),
+        notify: None,
+        program: Program::Process(ProcessProgram {
+            argv: words.iter().map(|word| (*word).to_owned()).collect(),
+            umask: 0o022,
+            ..ProcessProgram::default()
+        }),
     }
 }
 
 pub(super) fn script(key: &StartKey, text: &str) -> Start {
-    Start { script: Some(text.to_owned()), ..command(key, &[]) }
+    let mut start = command(key, &[]);
+    process(&mut start).script = Some(text.to_owned());
+    start
+}
+
+/// What is special to a process in a start.
+pub(super) fn process(start: &mut Start) -> &mut ProcessProgram {
+    match &mut start.program {
+        Program::Process(process) => process,
+        Program::Container(_) => panic!("a process"),
+    }
 }
 
 pub(super) fn code(ended: &Ended) -> i32 {

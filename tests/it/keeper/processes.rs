@@ -3,7 +3,7 @@
 use appm::drivers::{Attempt, Driver, End, Reach, Start, StartError};
 use nix::sys::signal::Signal;
 
-use super::{Bench, all_pids, code, command, key, runs, script, signal};
+use super::{Bench, all_pids, code, command, key, process, runs, script, signal};
 use crate::harness::wait_for;
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_child_starts_clean() {
     let own = key("clean", 1);
     let mut start = script(&own, "grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd; pwd; env | sort; umask");
     start.env.push(("A".to_owned(), "b c".to_owned()));
-    start.umask = 0o027;
+    process(&mut start).umask = 0o027;
     let said = bench.say(start).await;
     let mut lines = said.lines();
     assert_eq!(lines.next(), Some("SigBlk:\t0000000000000000"));
@@ -70,9 +70,9 @@ async fn a_child_leads_a_session_of_its_own_and_reads_what_it_is_given() {
     let mut bench = Bench::new().await;
     let own = key("session", 1);
     let mut start = script(&own, "cut -d' ' -f1,5,6 /proc/$$/stat; cat; ulimit -n; nice");
-    start.stdin = Some("given\n".to_owned());
-    start.nice = 5;
-    start.rlimits.insert(appm::api::RlimitName::Nofile, 123);
+    process(&mut start).stdin = Some("given\n".to_owned());
+    process(&mut start).nice = 5;
+    process(&mut start).rlimits.insert(appm::api::RlimitName::Nofile, 123);
     let said = bench.say(start).await;
     let lines: Vec<_> = said.lines().collect();
     let ids: Vec<_> = lines[0].split(' ').collect();
@@ -107,13 +107,13 @@ async fn a_start_that_cannot_be_is_explained_and_counts() {
         }
     };
     let because = [
-        refuse("program", &|start| start.argv = vec!["no-such-program".to_owned()]).await,
-        refuse("path", &|start| start.argv = vec!["/no/such/program".to_owned()]).await,
-        refuse("denied", &|start| start.argv = vec!["/etc/passwd".to_owned()]).await,
-        refuse("user", &|start| start.user = Some("no-such-user".to_owned())).await,
-        refuse("dir", &|start| start.working_dir = Some("/no/such/dir".to_owned())).await,
-        refuse("empty", &|start| start.argv.clear()).await,
-        refuse("script", &|start| start.script = Some("#!/no/such/interpreter\n".to_owned())).await,
+        refuse("program", &|start| process(start).argv = vec!["no-such-program".to_owned()]).await,
+        refuse("path", &|start| process(start).argv = vec!["/no/such/program".to_owned()]).await,
+        refuse("denied", &|start| process(start).argv = vec!["/etc/passwd".to_owned()]).await,
+        refuse("user", &|start| process(start).user = Some("no-such-user".to_owned())).await,
+        refuse("dir", &|start| process(start).working_dir = Some("/no/such/dir".to_owned())).await,
+        refuse("empty", &|start| process(start).argv.clear()).await,
+        refuse("script", &|start| process(start).script = Some("#!/no/such/interpreter\n".to_owned())).await,
     ];
     insta::assert_snapshot!(because.join("\n"), @r"
     no such program `no-such-program` in PATH `/usr/local/bin:/usr/bin:/bin`
@@ -142,11 +142,11 @@ async fn another_user_is_become_with_groups_and_all_when_root() {
     let mut bench = Bench::new().await;
     let own = key("user", 1);
     let mut start = script(&own, "id -u; id -g; id -G; stat -c %U:%a .; echo said > /dev/stderr; touch own");
-    start.user = Some("nobody".to_owned());
+    process(&mut start).user = Some("nobody".to_owned());
     assert_eq!(bench.say(start).await, "65534\n65534\n65534\nnobody:700\n");
     assert_eq!(bench.lines(&own, Some(appm::logger::Stream::Err))[0].bytes, b"said\n");
     let mut start = command(&key("group", 1), &["id", "-gn"]);
-    start.group = Some("daemon".to_owned());
+    process(&mut start).group = Some("daemon".to_owned());
     assert_eq!(bench.say(start).await, "daemon\n");
 }
 

@@ -1,0 +1,123 @@
+//! What is started: everything that a driver needs for one attempt. Nothing is looked up later.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Notify, StartKey};
+use crate::api::{Container, Port, RlimitName};
+
+/// One attempt, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// What is started.
+    pub key: StartKey,
+    /// The whole environment, expanded; nothing of the daemon's own leaks into it.
+    pub env: Vec<(String, String)>,
+    /// How much output is kept.
+    pub logs: LogLimits,
+    /// What it may use of the machine.
+    #[serde(default)]
+    pub limits: Limits,
+    /// It may speak by sd_notify: it gets a socket for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    /// Its form.
+    pub program: Program,
+}
+
+impl Start {
+    /// What a process executes; `None` for a container.
+    pub fn process(&self) -> Option<&ProcessProgram> {
+        match &self.program {
+            Program::Process(process) => Some(process),
+            Program::Container(_) => None,
+        }
+    }
+
+    /// The same for another program: its words aside, a process runs as this one.
+    #[must_use]
+    pub fn with_argv(mut self, argv: Vec<String>) -> Self {
+        self.notify = None;
+        if let Program::Process(process) = &mut self.program {
+            process.argv = argv;
+            (process.script, process.stdin) = (None, None);
+        }
+        self
+    }
+}
+
+/// The forms of an attempt, each with a driver of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// A process of this machine.
+    Process(ProcessProgram),
+    /// A container.
+    Container(Box<ContainerProgram>),
+}
+
+/// What a process executes, and as whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessProgram {
+    /// Program and arguments, expanded. With `script`, the words are ignored.
+    pub argv: Vec<String>,
+    /// A script instead: run by `sh -eu` or its `#!` interpreter.
+    pub script: Option<String>,
+    /// The working directory; default: the instance's own.
+    pub working_dir: Option<String>,
+    /// The OS user; default: the daemon's own.
+    pub user: Option<String>,
+    /// The OS group; default: the user's.
+    pub group: Option<String>,
+    /// The umask.
+    pub umask: u32,
+    /// The nice value.
+    pub nice: i32,
+    /// Resource limits.
+    pub rlimits: BTreeMap<RlimitName, u64>,
+    /// Text for standard input; none: `/dev/null`.
+    pub stdin: Option<String>,
+}
+
+/// What an engine is asked to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerProgram {
+    /// As declared, its words expanded.
+    pub container: Container,
+    /// The ports that it listens on, allocated.
+    pub ports: Vec<Port>,
+    /// Its host name.
+    pub hostname: String,
+    /// What people read on the container: whose it is.
+    pub labels: BTreeMap<String, String>,
+    /// The signal that the engine sends when it is itself stopped.
+    pub stop_signal: String,
+    /// Seconds between that and SIGKILL.
+    pub stop_timeout: i64,
+}
+
+/// What an attempt may use of the machine; `None`: as much as there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together. With a limit of memory alone there is no swap, as in Kubernetes.
+    pub memory_swap: Option<u64>,
+    /// Processor time, in thousandths of a core.
+    pub cpu: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Its share of a busy disk, from 1 to 10000; others have 100.
+    pub io_weight: Option<u64>,
+    /// Its share of busy processors, in thousandths of a core. A wish: where it cannot be had the attempt runs all the same.
+    pub cpu_request: Option<u64>,
+}
+
+/// How much output of an instance is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLimits {
+    /// Bytes at which a log file is rotated.
+    pub max_size: u64,
+    /// Files kept, the current one included.
+    pub max_files: u32,
+}
