@@ -1,18 +1,18 @@
 //! What the agent does next for one Instance: a pure function of the Instance, the agent's memory of it and the time.
 //!
-//! | now \ wanted | runs | suspended | gone |
-//! |---|---|---|---|
-//! | `Waiting` | `Start` when due and the attempt before is durable | `Rest` | `Remove` |
-//! | `Starting`, `Doubtful`, `Unknown` | – | – | – |
-//! | `Running` | `Stop` if a restart is asked for | `Stop` | `Stop` |
-//! | `Stopping` | `Signal` when due | `Signal` when due | `Signal` when due, `Stop` anew with the shorter grace |
-//! | `Exited` | `Resume` if it was suspended, a restart is asked for, or a crash loop's spec changed | `Rest` | `Remove` when its exit is durable |
-//! | `Removing` | – | – | – |
-//! | `Removed`, `Released` | – | – | `Release` once |
+//! | now \ wanted | runs | outside its window | suspended | gone |
+//! |---|---|---|---|---|
+//! | `Waiting` | `Start` when due and the attempt before is durable; a first start `Wait`s for dependencies | `Wait`, or `Rest` if it never opens again | `Rest` | `Remove` |
+//! | `Starting`, `Doubtful`, `Unknown` | – | – | – | – |
+//! | `Running` | `Stop` if a restart is asked for | `Stop` | `Stop`, after what depends on it | `Stop`, after what depends on it |
+//! | `Stopping` | `Signal` when due | `Signal` when due | `Signal` when due | `Signal` when due, `Stop` anew with the shorter grace |
+//! | `Exited` | `Resume` if it was suspended or outside, a restart is asked for, or a crash loop's spec changed | `Wait` if it was suspended or outside | `Rest` | `Remove` when its exit is durable |
+//! | `Removing` | – | – | – | – |
+//! | `Removed`, `Released` | – | – | – | `Release` once |
 //!
 //! Grace periods and backoff are points in time that stand in the status; nothing here waits.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,23 +20,46 @@ use super::memory::{Memory, Phase, StopReason};
 use crate::{
     api::{Instance, Object, signal_number},
     drivers::Reach,
-    policy::restart::{CRASH_LOOPING, SUSPENDED},
+    policy::{
+        depends::NOT_READY,
+        restart::{CRASH_LOOPING, SUSPENDED},
+        window::{Activity, OUTSIDE, activity},
+    },
 };
 
 /// How long to wait for SIGKILL to work before it is sent again.
 const KILL_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// A time that is further away than it can be by this was made by a clock that has been set back since.
+const SLACK: SignedDuration = SignedDuration::from_secs(5);
+/// How long to wait before a window whose hours cannot be told is looked at again.
+const TELL_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// What is wanted of an Instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// It runs, as its restart policy says.
-    Runs,
+    /// It runs, as its restart policy says, up to this time if its window has an end.
+    Runs(Option<Timestamp>),
+    /// Nothing runs until its window opens, if ever.
+    Outside(Option<Timestamp>),
+    /// What runs goes on and nothing is started: nobody can tell, for this reason, whether its window is open.
+    Unclear(String),
     /// It stays, and nothing runs.
     Suspended,
     /// It goes.
     Gone,
+}
+
+/// What decides beside the Instance itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// True while the daemon stops together with everything it runs.
+    pub draining: bool,
+    /// What a first start waits for, in one sentence; empty if it waits for nothing.
+    pub needs: String,
+    /// It is not asked to end before this time, for the sake of what depends on it.
+    pub needed_until: Option<Timestamp>,
 }
 
 /// One thing to do.
@@ -64,7 +87,21 @@ pub enum Action {
         next: Timestamp,
     },
     /// Nothing runs and nothing is to run.
-    Rest,
+    Rest {
+        /// Why, in one word.
+        reason: &'static str,
+        /// One sentence.
+        message: String,
+    },
+    /// Nothing runs, and a first start has to wait.
+    Wait {
+        /// For what, in one word.
+        reason: &'static str,
+        /// One sentence.
+        message: String,
+        /// When it is due.
+        at: Timestamp,
+    },
     /// What had ended may start again, with a clean slate.
     Resume {
         /// Why.
@@ -80,10 +117,12 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Start { attempt } => write!(f, "start attempt {attempt}"),
-            Action::Stop { reason, .. } => write!(f, "stop it because it is {}", reason.word().to_lowercase()),
+            Action::Stop { reason, .. } => write!(f, "stop it because it is {}", reason.plain()),
             Action::Signal { signal, reach: Reach::Process, .. } => write!(f, "send signal {signal}"),
             Action::Signal { signal, reach: Reach::Tree, .. } => write!(f, "send signal {signal} to all of it"),
-            Action::Rest => f.write_str("rest"),
+            Action::Rest { reason: SUSPENDED, .. } => f.write_str("rest"),
+            Action::Rest { reason, .. } => write!(f, "rest because of {reason}"),
+            Action::Wait { reason, message, .. } => write!(f, "wait because of {reason}: {message}"),
             Action::Resume { because } => write!(f, "resume because {because}"),
             Action::Remove => f.write_str("remove it from the machine"),
             Action::Release => f.write_str("release it"),
@@ -112,35 +151,46 @@ impl Plan {
     }
 }
 
-/// What is wanted. `draining` is true while the daemon stops together with everything it runs.
-pub(super) fn wanted(instance: Option<&Object<Instance>>, draining: bool) -> Wanted {
-    match instance {
-        None => Wanted::Gone,
-        Some(instance) if instance.metadata.is_deleting() => Wanted::Gone,
-        Some(instance) if instance.spec.suspend || draining => Wanted::Suspended,
-        Some(_) => Wanted::Runs,
+/// What is wanted.
+pub(super) fn wanted(instance: Option<&Object<Instance>>, draining: bool, now: Timestamp) -> Wanted {
+    let Some(instance) = instance.filter(|instance| !instance.metadata.is_deleting()) else { return Wanted::Gone };
+    if instance.spec.suspend || draining {
+        return Wanted::Suspended;
+    }
+    match activity(instance.spec.active_window.as_ref(), now) {
+        Activity::Open(until) => Wanted::Runs(until),
+        Activity::Closed(until) => Wanted::Outside(until),
+        Activity::Unknown(why) => Wanted::Unclear(why),
     }
 }
 
 /// What to do next. `instance` is `None` if the store has none any more.
-pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, draining: bool, now: Timestamp) -> Plan {
-    let wanted = wanted(instance, draining);
-    match (&memory.phase, wanted) {
+pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, around: &Around, now: Timestamp) -> Plan {
+    let wanted = wanted(instance, around.draining, now);
+    match (&memory.phase, &wanted) {
         (Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing | Phase::Released, _) => Plan::NOTHING,
         // What has ended is left as it is, so that the next daemon finds it so.
-        (Phase::Waiting { .. } | Phase::Exited { .. }, Wanted::Suspended) if draining => Plan::NOTHING,
-        (Phase::Waiting { at, .. }, Wanted::Runs) => waiting(instance, memory, *at, now),
-        (Phase::Waiting { .. }, Wanted::Suspended) => Plan::act(Action::Rest),
-        (Phase::Running(_), _) => running(instance, memory, wanted, now),
+        (Phase::Waiting { .. } | Phase::Exited { .. }, Wanted::Suspended) if around.draining => Plan::NOTHING,
+        (Phase::Waiting { .. }, Wanted::Runs(_)) => waiting(instance, memory, &around.needs, now),
+        (Phase::Waiting { .. }, Wanted::Outside(until)) => outside(memory, *until),
+        (Phase::Waiting { .. }, Wanted::Unclear(why)) => {
+            wait(memory, OUTSIDE, why.clone(), now).unwrap_or(Plan::at(now + TELL_AGAIN))
+        }
+        (Phase::Waiting { .. }, Wanted::Suspended) => Plan::act(suspended()),
+        (Phase::Running(_), _) => running(instance, memory, &wanted, around, now),
         (Phase::Stopping { reason, kill_at, signal_at, .. }, _) => {
-            let hurry = shorter_grace(instance, wanted, *reason, *kill_at, now);
+            let hurry = shorter_grace(instance, &wanted, *reason, *kill_at, now);
             hurry.unwrap_or_else(|| stopping(instance, *kill_at, *signal_at, now))
         }
-        (Phase::Exited { reason, generation, .. }, Wanted::Runs) => {
+        (Phase::Exited { reason, generation, .. }, Wanted::Runs(_)) => {
             exited(instance, memory, reason, *generation).map_or(Plan::NOTHING, Plan::act)
         }
+        (Phase::Exited { reason, .. }, Wanted::Outside(until)) if [SUSPENDED, OUTSIDE].contains(&reason.as_str()) => {
+            outside(memory, *until)
+        }
+        (Phase::Exited { .. }, Wanted::Outside(_) | Wanted::Unclear(_)) => Plan::NOTHING,
         (Phase::Exited { reason, .. }, Wanted::Suspended) if reason == SUSPENDED => Plan::NOTHING,
-        (Phase::Exited { .. }, Wanted::Suspended) => Plan::act(Action::Rest),
+        (Phase::Exited { .. }, Wanted::Suspended) => Plan::act(suspended()),
         (Phase::Waiting { .. } | Phase::Exited { .. }, Wanted::Gone) => {
             // An orphan has no status that its exit could stand in.
             let recorded = instance.is_none() || memory.durable_exit >= memory.exit_attempt();
@@ -151,8 +201,36 @@ pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, draining: bo
     }
 }
 
-fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, at: Timestamp, now: Timestamp) -> Plan {
-    let due = at <= now || restart_asked(instance, memory);
+fn suspended() -> Action {
+    Action::Rest { reason: SUSPENDED, message: String::new() }
+}
+
+/// Says what is waited for; `None` if it says so already.
+fn wait(memory: &Memory, reason: &'static str, message: String, at: Timestamp) -> Option<Plan> {
+    let said = matches!(&memory.phase, Phase::Waiting { reason: known, message: text, .. } if *known == reason && *text == message);
+    (!said).then(|| Plan::act(Action::Wait { reason, message, at }))
+}
+
+/// Nothing runs until the window opens.
+fn outside(memory: &Memory, until: Option<Timestamp>) -> Plan {
+    let Some(at) = until else {
+        let over = "its active window does not open again".to_owned();
+        let said =
+            matches!(&memory.phase, Phase::Exited { reason, message, .. } if reason == OUTSIDE && *message == over);
+        return if said { Plan::NOTHING } else { Plan::act(Action::Rest { reason: OUTSIDE, message: over }) };
+    };
+    wait(memory, OUTSIDE, format!("its active window opens at {at}"), at).unwrap_or(Plan::at(at))
+}
+
+fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, now: Timestamp) -> Plan {
+    let Phase::Waiting { reason, at, .. } = memory.phase else { return Plan::NOTHING };
+    if memory.first && !needs.is_empty() {
+        return wait(memory, NOT_READY, needs.to_owned(), now).unwrap_or(Plan::NOTHING);
+    }
+    let longest = instance.map_or(Duration::ZERO, |i| i.spec.restart.backoff.max.0);
+    let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX).saturating_add(SLACK);
+    // What waited for its window, and whose clock was set back, is due.
+    let due = at <= now || at.duration_since(now) > longest || reason == OUTSIDE || restart_asked(instance, memory);
     match (due, memory.durable_attempt >= memory.attempt) {
         (true, true) => Plan::act(Action::Start { attempt: memory.attempt + 1 }),
         // The answer to the write comes back to us.
@@ -165,38 +243,52 @@ fn restart_asked(instance: Option<&Object<Instance>>, memory: &Memory) -> bool {
     memory.attempt > 0 && instance.is_some_and(|i| i.spec.restarted_at != memory.restarted_at)
 }
 
-fn running(instance: Option<&Object<Instance>>, memory: &Memory, wanted: Wanted, now: Timestamp) -> Plan {
+fn running(
+    instance: Option<&Object<Instance>>,
+    memory: &Memory,
+    wanted: &Wanted,
+    around: &Around,
+    now: Timestamp,
+) -> Plan {
     let reason = match wanted {
         Wanted::Gone => StopReason::Deleted,
         Wanted::Suspended => StopReason::Suspended,
-        Wanted::Runs if restart_asked(instance, memory) => StopReason::Restarted,
-        Wanted::Runs => return Plan::NOTHING,
+        Wanted::Outside(_) => StopReason::Outside,
+        Wanted::Runs(_) if restart_asked(instance, memory) => StopReason::Restarted,
+        Wanted::Runs(until) => return until.map_or(Plan::NOTHING, Plan::at),
+        Wanted::Unclear(_) => return Plan::at(now + TELL_AGAIN),
     };
-    Plan::act(Action::Stop { reason, kill_at: now + grace(instance) })
+    let in_turn = matches!(wanted, Wanted::Gone | Wanted::Suspended) && !grace(instance).is_zero();
+    match around.needed_until.filter(|until| in_turn && *until > now) {
+        Some(until) => Plan::at(until),
+        None => Plan::act(Action::Stop { reason, kill_at: now + grace(instance) }),
+    }
 }
 
 /// The grace period: what the deletion asked for, else what the spec says, else Kubernetes' default.
-fn grace(instance: Option<&Object<Instance>>) -> SignedDuration {
+pub(super) fn grace(instance: Option<&Object<Instance>>) -> SignedDuration {
     let asked = instance.and_then(|i| i.metadata.deletion_grace_period_seconds.filter(|_| i.metadata.is_deleting()));
     let seconds = asked.or(instance.map(|i| i.spec.termination_grace_period_seconds)).unwrap_or(30);
     SignedDuration::from_secs(seconds.clamp(0, 86400))
 }
 
-/// A deletion that comes while it stops for another reason, or that leaves it less time.
+/// A deletion that comes while it stops for another reason, or that leaves it less time; a grace period that became
+/// shorter; a clock that was set back.
 fn shorter_grace(
     instance: Option<&Object<Instance>>,
-    wanted: Wanted,
+    wanted: &Wanted,
     reason: StopReason,
     kill_at: Timestamp,
     now: Timestamp,
 ) -> Option<Plan> {
-    if wanted != Wanted::Gone {
-        return None;
-    }
     let allowed = now + grace(instance);
-    let hurried = grace(instance).is_zero() && now < kill_at;
-    let stop = Action::Stop { reason: StopReason::Deleted, kill_at: kill_at.min(allowed) };
-    (reason != StopReason::Deleted || hurried).then(|| Plan::act(stop))
+    let is_deleted = *wanted == Wanted::Gone;
+    let hurried = is_deleted && grace(instance).is_zero() && now < kill_at;
+    let too_far = kill_at.duration_since(allowed) > SLACK;
+    let is_new = is_deleted && reason != StopReason::Deleted;
+    let reason = if is_deleted { StopReason::Deleted } else { reason };
+    let stop = Action::Stop { reason, kill_at: kill_at.min(allowed) };
+    (is_new || hurried || too_far).then(|| Plan::act(stop))
 }
 
 fn stopping(instance: Option<&Object<Instance>>, kill_at: Timestamp, signal_at: Timestamp, now: Timestamp) -> Plan {
@@ -214,6 +306,8 @@ fn stopping(instance: Option<&Object<Instance>>, kill_at: Timestamp, signal_at: 
 fn exited(instance: Option<&Object<Instance>>, memory: &Memory, reason: &str, generation: i64) -> Option<Action> {
     let because = if reason == SUSPENDED {
         "it is no longer suspended"
+    } else if reason == OUTSIDE {
+        "its active window is open"
     } else if restart_asked(instance, memory) {
         "a restart was asked for"
     } else if reason == CRASH_LOOPING && instance.is_some_and(|i| i.metadata.generation != generation) {

@@ -5,7 +5,7 @@
 //! | the start was answered | `Starting` | `Running` |
 //! | the start was refused | `Starting` | as an exit |
 //! | the attempt ended by itself | `Starting`, `Running`, `Doubtful` | `Waiting` or `Exited`, by exit rules, policy, backoff, `maxRestarts` |
-//! | it ended after we asked | `Stopping` | `Waiting` (restart), `Exited` (suspended, deleted) |
+//! | it ended after we asked | `Stopping` | `Waiting` (restart), `Exited` (suspended, outside its window, deleted) |
 //!
 //! A Memory can be made again from the Instance's status and what the driver observes, so a restart of the daemon
 //! forgets nothing.
@@ -22,7 +22,9 @@ use crate::{
     drivers::{Attempt, End, Ended, Started},
     policy::{
         backoff,
+        depends::NOT_READY,
         restart::{CRASH_LOOPING, SUSPENDED, Verdict, judge},
+        window::OUTSIDE,
     },
     runtime::EventType,
 };
@@ -49,8 +51,12 @@ pub struct Memory {
     pub untold: Vec<Exit>,
     /// Attempts whose end the driver keeps until it is acknowledged.
     pub unacknowledged: BTreeSet<u32>,
-    /// Restarts by policy, ever.
+    /// Restarts by policy, ever. Counted when they happen.
     pub restarts: u32,
+    /// True if the next start is a restart by policy.
+    pub restart_due: bool,
+    /// True if the next start is a first one: it waits for what the Instance depends on. A restart does not.
+    pub first: bool,
     /// Restarts by policy since the last stable run.
     pub consecutive: u32,
     /// The `restartedAt` under which the last attempt was started.
@@ -66,7 +72,7 @@ pub enum Phase {
     Unknown,
     /// Nothing runs; the next attempt is due at `at`.
     Waiting {
-        /// `Starting`, `BackOff`, `StartFailed`, `ResourcesUnavailable`.
+        /// `Starting`, `BackOff`, `StartFailed`, `ResourcesUnavailable`, `DependencyNotReady`, `OutsideActiveWindow`.
         reason: &'static str,
         /// One sentence.
         message: String,
@@ -116,6 +122,8 @@ pub enum StopReason {
     Suspended,
     /// A restart in place was asked for.
     Restarted,
+    /// Its active window is closed.
+    Outside,
 }
 
 impl StopReason {
@@ -125,6 +133,15 @@ impl StopReason {
             StopReason::Deleted => "Deleted",
             StopReason::Suspended => SUSPENDED,
             StopReason::Restarted => "Restarted",
+            StopReason::Outside => OUTSIDE,
+        }
+    }
+
+    /// The rest of the sentence "it is …".
+    pub(super) fn plain(self) -> String {
+        match self {
+            StopReason::Outside => "outside its active window".to_owned(),
+            _ => self.word().to_lowercase(),
         }
     }
 
@@ -132,6 +149,7 @@ impl StopReason {
         match word {
             "Deleted" => StopReason::Deleted,
             "Restarted" => StopReason::Restarted,
+            OUTSIDE => StopReason::Outside,
             _ => StopReason::Suspended,
         }
     }
@@ -172,6 +190,8 @@ impl Memory {
             untold: Vec::new(),
             unacknowledged: BTreeSet::new(),
             restarts: status.restarts,
+            restart_due: false,
+            first: true,
             consecutive: status.consecutive_restarts,
             restarted_at: status.restarted_at.clone(),
             usage: status.usage.clone(),
@@ -195,24 +215,49 @@ impl Memory {
 
     /// Goes back to the beginning: whatever ended may start again at once, with a clean slate.
     pub fn resume(&mut self, now: Timestamp) {
-        self.consecutive = 0;
+        (self.consecutive, self.restart_due, self.first) = (0, false, true);
         self.phase = Self::start_at(now);
     }
 
-    /// Nothing runs, and nothing is to run.
-    pub fn rest(&mut self, generation: i64) {
-        self.phase = exited(SUSPENDED, String::new(), generation);
+    /// Nothing runs, and nothing is to run, for this reason.
+    pub fn rest(&mut self, reason: &str, message: String, generation: i64) {
+        self.restart_due = false;
+        self.phase = exited(reason, message, generation);
+    }
+
+    /// Nothing runs; a first start is due at `at`, or when what `reason` speaks of has changed.
+    pub fn wait(&mut self, reason: &'static str, message: String, at: Timestamp) {
+        self.resume(at);
+        self.phase = Phase::Waiting { reason, message, at };
+    }
+
+    /// The driver is asked to start the next attempt, or was.
+    pub fn begin(&mut self, attempt: u32) {
+        self.restarts += u32::from(std::mem::take(&mut self.restart_due));
+        self.attempt = attempt;
+        self.phase = Phase::Starting;
+    }
+
+    /// Takes the phase that a stored status speaks of.
+    fn recall(&mut self, status: &InstanceStatus, now: Timestamp) {
+        self.phase = phase_of(status, now);
+        self.first = self.consecutive == 0;
+        self.restart_due = !self.first && matches!(self.phase, Phase::Waiting { .. });
     }
 
     /// What a reboot without this agent's knowledge leaves: what ran is lost, and the number after it may have been used
     /// for a start that was never recorded.
     pub fn after_reboot(instance: &Object<Instance>, now: Timestamp) -> (Self, Vec<Note>) {
         let mut memory = Self::new(&instance.status, now);
-        memory.phase = phase_of(&instance.status, now);
-        let notes = match memory.started() {
-            Some(_) => memory.lost(Some(instance), now),
-            None => Vec::new(),
-        };
+        memory.recall(&instance.status, now);
+        let mut notes = Vec::new();
+        if memory.started().is_some() {
+            notes = memory.lost(Some(instance), now);
+            // Not its fault: it starts at once, after what it depends on.
+            if matches!(memory.phase, Phase::Waiting { .. }) {
+                memory.resume(now);
+            }
+        }
         memory.attempt += 1;
         (memory, notes)
     }
@@ -240,8 +285,7 @@ impl Memory {
         attempts: &BTreeMap<u32, Attempt>,
         now: Timestamp,
     ) -> Vec<Note> {
-        let status = &instance.status;
-        self.phase = phase_of(status, now);
+        self.recall(&instance.status, now);
         let mut notes = Vec::new();
         for (attempt, seen) in attempts {
             if *attempt <= self.exit_attempt() {
@@ -252,8 +296,7 @@ impl Memory {
             }
             if *attempt > self.attempt {
                 self.restarted_at = started_under(instance, seen);
-                self.phase = Phase::Starting;
-                self.attempt = *attempt;
+                self.begin(*attempt);
             }
             match seen {
                 Attempt::Running(started) => self.confirm_running(*attempt, started),
@@ -380,7 +423,7 @@ impl Memory {
         self.phase = match (&self.phase, instance) {
             (Phase::Removing | Phase::Removed | Phase::Released, _) => self.phase.clone(),
             (Phase::Stopping { reason: StopReason::Restarted, .. }, Some(_)) => {
-                self.consecutive = 0;
+                (self.consecutive, self.first) = (0, false);
                 Self::start_at(now)
             }
             (Phase::Stopping { reason, .. }, Some(instance)) => {
@@ -448,8 +491,10 @@ impl Memory {
             }
             Verdict::Restart => {
                 // What could not be started at all does not get a first restart for free.
-                let pause = backoff::restart(&spec.restart.backoff, self.consecutive.max(u32::from(refused.is_some())));
-                self.restarts += 1;
+                let spread = backoff::spread(instance.uid().as_str(), exit.attempt);
+                let tries = self.consecutive.max(u32::from(refused.is_some()));
+                let pause = backoff::restart(&spec.restart.backoff, tries, spread);
+                (self.restart_due, self.first) = (true, false);
                 self.consecutive += 1;
                 let reason = match (refused, pause.is_zero()) {
                     (Some(refused), _) => refused,
@@ -493,7 +538,7 @@ impl Memory {
         };
         Condition::set(&mut conditions, condition);
         let next_start_time = match &self.phase {
-            Phase::Waiting { at, reason, .. } if *reason != "Starting" => Some(MicroTime(*at)),
+            Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY].contains(reason) => Some(MicroTime(*at)),
             _ => None,
         };
         Some(InstanceStatus {
@@ -569,6 +614,8 @@ fn phase_of(status: &InstanceStatus, now: Timestamp) -> Phase {
             Some("BackOff") => "BackOff",
             Some(START_FAILED) => START_FAILED,
             Some(RESOURCES_UNAVAILABLE) => RESOURCES_UNAVAILABLE,
+            Some(NOT_READY) => NOT_READY,
+            Some(OUTSIDE) => OUTSIDE,
             _ => "Starting",
         };
         Phase::Waiting { reason, message, at: status.next_start_time.map_or(now, |at| at.0) }

@@ -21,6 +21,7 @@ mod decide;
 mod launch;
 mod memory;
 pub mod node;
+mod order;
 mod pump;
 mod usage;
 mod writer;
@@ -29,6 +30,6 @@ mod writer;
 mod tests;
 
 pub use account::{Account, system_account};
-pub use decide::{Action, Plan, decide};
+pub use decide::{Action, Around, Plan, decide};
 pub use memory::{Memory, Note, Phase, StopReason};
 pub use pump::{Agent, AgentConfig, Signals};

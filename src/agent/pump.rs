@@ -21,6 +21,7 @@ use super::{
     launch::{launch, log_limits},
     memory::{Memory, Note, Phase, RESOURCES_UNAVAILABLE, START_FAILED},
     node::{self, NodeFacts},
+    order::Order,
     usage::{self, Samples},
     writer::{self, Entry, What, Writer, Written},
 };
@@ -117,12 +118,13 @@ fn tell(events: &Reporter, instance: &Object<Instance>, note: Note, now: Timesta
 }
 
 /// One Instance, or what is left of one.
-struct Slot {
+#[derive(Debug)]
+pub(super) struct Slot {
     key: Key,
-    instance: Option<Arc<Object<Instance>>>,
-    memory: Memory,
+    pub(super) instance: Option<Arc<Object<Instance>>>,
+    pub(super) memory: Memory,
     /// The status that was handed to the writer last.
-    shown: InstanceStatus,
+    pub(super) shown: InstanceStatus,
     /// When the driver was last asked or heard of, in steps of the pump.
     touched: u64,
     limits: Option<LogLimits>,
@@ -149,6 +151,7 @@ struct Pump {
     slots: BTreeMap<Uid, Slot>,
     due: WorkQueue<Uid>,
     samples: Samples,
+    order: Order,
     writer: Writer,
     write_again: Option<Timestamp>,
     write_failures: u32,
@@ -171,6 +174,7 @@ impl Pump {
             slots: BTreeMap::new(),
             due: WorkQueue::default(),
             samples: Samples::default(),
+            order: Order::default(),
             writer: Writer::default(),
             write_again: None,
             write_failures: 0,
@@ -238,6 +242,11 @@ impl Pump {
         let uid = touched.meta().uid().clone();
         let present = self.cache().get(&touched.key).filter(|o| o.meta().uid() == &uid);
         let instance = present.and_then(|object| object.typed::<Instance>());
+        match (&instance, self.slots.get(&uid).and_then(|slot| slot.instance.as_deref())) {
+            (Some(instance), _) => self.order.learn(&uid, instance),
+            (None, Some(last)) => self.order.forget(&uid, last),
+            (None, None) => {}
+        }
         match (self.slots.get_mut(&uid), instance) {
             (Some(slot), instance) => slot.instance = instance,
             (None, Some(instance)) => self.adopt_later(uid.clone(), touched.key.clone(), instance),
@@ -464,7 +473,8 @@ impl Pump {
     fn settle(&mut self, uid: &Uid) {
         let now = self.now();
         while let Some(slot) = self.slots.get(uid) {
-            let plan = decide(slot.instance.as_deref(), &slot.memory, self.draining, now);
+            let around = self.order.around(uid, &self.slots, self.draining, now);
+            let plan = decide(slot.instance.as_deref(), &slot.memory, &around, now);
             if let Some(at) = plan.look_again {
                 self.due.add(uid.clone(), at);
             }
@@ -481,8 +491,7 @@ impl Pump {
         let memory = &mut slot.memory;
         match (action, instance) {
             (Action::Start { attempt }, Some(instance)) => {
-                memory.attempt = attempt;
-                memory.phase = Phase::Starting;
+                memory.begin(attempt);
                 if memory.restarted_at != instance.spec.restarted_at {
                     memory.consecutive = 0;
                 }
@@ -501,8 +510,7 @@ impl Pump {
                     memory.phase = Phase::Stopping { started, reason, kill_at, signal_at: now };
                 }
                 if let Some(instance) = instance {
-                    let note =
-                        Note::normal("Killing", format!("Stopping the process: {}", reason.word().to_lowercase()));
+                    let note = Note::normal("Killing", format!("Stopping the process: {}", reason.plain()));
                     tell(&self.agent.events, &instance, note, now);
                 }
             }
@@ -516,7 +524,15 @@ impl Pump {
                     Finished::Signal(key.uid, result)
                 }));
             }
-            (Action::Rest, instance) => memory.rest(instance.map_or(0, |i| i.metadata.generation)),
+            (Action::Rest { reason, message }, instance) => {
+                memory.rest(reason, message, instance.map_or(0, |i| i.metadata.generation));
+            }
+            (Action::Wait { reason, message, at }, instance) => {
+                if let Some(instance) = instance {
+                    tell(&self.agent.events, &instance, Note::normal("Waiting", message.clone()), now);
+                }
+                memory.wait(reason, message, at);
+            }
             (Action::Resume { .. }, _) => memory.resume(now),
             (Action::Remove, _) => {
                 memory.phase = Phase::Removing;
@@ -561,6 +577,7 @@ impl Pump {
             if status == slot.shown {
                 continue;
             }
+            self.order.concerned(instance).into_iter().for_each(|other| self.due.add(other, now));
             let durability = match records(&status) == records(&slot.shown) {
                 true => Durability::Relaxed,
                 false => Durability::Durable,
@@ -695,6 +712,12 @@ impl Pump {
 }
 
 impl Slot {
+    /// True if something of it runs, or may.
+    pub(super) fn is_alive(&self) -> bool {
+        self.memory.started().is_some()
+            || matches!(self.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful)
+    }
+
     /// The driver reports an end. It waits if the start has yet to be answered, and says nothing of an Instance whose
     /// history has yet to be observed.
     fn reported(&mut self, attempt: u32, ended: Ended, now: Timestamp) -> Vec<Note> {

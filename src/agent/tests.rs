@@ -1,5 +1,7 @@
 //! Tables of the agent's judgement, and the life of an Instance as a sequence of what happens to it.
 
+mod when;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +11,7 @@ use super::{decide::decide, memory::START_FAILED, *};
 use crate::{
     api::{Instance, Object, Time},
     drivers::{Attempt, End, Ended, Reach, Started},
+    policy::backoff,
 };
 
 fn start() -> Timestamp {
@@ -64,7 +67,7 @@ fn stopping(reason: StopReason, signal_at: Timestamp) -> Phase {
 }
 
 fn shown(instance: Option<&Object<Instance>>, memory: &Memory, now: Timestamp) -> String {
-    let plan = decide(instance, memory, false, now);
+    let plan = decide(instance, memory, &Around::default(), now);
     match (plan.action, plan.look_again) {
         (Some(action), _) => action.to_string(),
         (None, Some(at)) => format!("look again in {}s", at.duration_since(now).as_secs()),
@@ -141,7 +144,9 @@ fn an_instance_is_removed_only_when_its_exit_is_durable() {
 #[test]
 fn the_grace_period_ends_with_sigkill_to_all_of_it_again_and_again() {
     let deleting = instance(json!({"/metadata/deletionTimestamp": Time(start()), "/spec/stopSignal": "SIGINT"}));
-    let at = |signal_at, now| decide(Some(&deleting), &memory(1, stopping(StopReason::Deleted, signal_at)), false, now);
+    let at = |signal_at, now| {
+        decide(Some(&deleting), &memory(1, stopping(StopReason::Deleted, signal_at)), &Around::default(), now)
+    };
     let signal = |signal, reach, next| Some(Action::Signal { signal, reach, next });
     assert_eq!(at(start(), start()).action, signal(2, Reach::Process, after(30)));
     assert_eq!(at(after(30), after(29)).look_again, Some(after(30)));
@@ -154,7 +159,7 @@ fn a_deletion_without_grace_kills_what_was_stopping_gently() {
     let deleting = instance(json!({
         "/metadata/deletionTimestamp": Time(start()), "/metadata/deletionGracePeriodSeconds": 0,
     }));
-    let plan = decide(Some(&deleting), &memory(1, stopping(StopReason::Suspended, after(30))), false, now);
+    let plan = decide(Some(&deleting), &memory(1, stopping(StopReason::Suspended, after(30))), &Around::default(), now);
     assert_eq!(plan.action, Some(Action::Stop { reason: StopReason::Deleted, kill_at: now }));
 }
 
@@ -178,7 +183,8 @@ fn what_ended_for_good_starts_again_when_somebody_asks() {
 #[test]
 fn a_draining_agent_stops_what_runs_and_touches_nothing_else() {
     let runs = instance(json!({}));
-    let action = |phase| decide(Some(&runs), &memory(1, phase), true, after(1)).action;
+    let draining = Around { draining: true, ..Around::default() };
+    let action = |phase| decide(Some(&runs), &memory(1, phase), &draining, after(1)).action;
     assert!(matches!(action(Phase::Running(started(start()))), Some(Action::Stop { .. })));
     assert_eq!(
         (action(waiting(start())), action(exited("Completed")), action(exited("Suspended"))),
@@ -199,7 +205,8 @@ fn pauses(instance: &Object<Instance>, lifetimes: &[i64]) -> Vec<String> {
         memory.ended(Some(instance), memory.attempt, &ended(End::Code(1), now, end), end);
         match &memory.phase {
             Phase::Waiting { at, .. } => {
-                pauses.push(at.duration_since(end).as_secs().to_string());
+                // Shortened by up to a quarter at random.
+                pauses.push((at.duration_since(end).as_millis() as f64 / 1000.0).ceil().to_string());
                 now = *at;
             }
             Phase::Exited { reason, .. } => pauses.push(reason.clone()),
@@ -247,7 +254,7 @@ fn a_report_that_comes_twice_or_early_counts_once() {
     assert_eq!(memory.ended(Some(&runs), 1, &end, after(2)), []);
     assert_eq!(memory.start_answered(1, started(start())), []);
     assert_eq!(memory, once);
-    assert_eq!((memory.restarts, memory.exit_attempt()), (1, 1));
+    assert_eq!((memory.restart_due, memory.consecutive, memory.exit_attempt()), (true, 1, 1));
 }
 
 #[test]
@@ -265,10 +272,10 @@ fn a_refused_start_uses_up_its_attempt_and_backs_off_from_the_first_time() {
     let runs = instance(json!({}));
     let mut memory = memory(1, Phase::Starting);
     memory.start_refused(Some(&runs), 1, START_FAILED, "no such program `x`", start());
-    assert_eq!(
-        memory.phase,
-        Phase::Waiting { reason: "StartFailed", message: "no such program `x`".to_owned(), at: after(1) }
-    );
+    let pause = backoff::restart(&runs.spec.restart.backoff, 1, backoff::spread("u", 1));
+    let at = start() + SignedDuration::try_from(pause).expect("short");
+    let message = "no such program `x`".to_owned();
+    assert_eq!(memory.phase, Phase::Waiting { reason: "StartFailed", message, at });
     let status = memory.status(&runs, &runs.status, "127.0.0.1", start()).expect("certain");
     let exit = status.last_exit.expect("an exit");
     assert_eq!((exit.attempt, exit.message.as_str(), exit.code, exit.lost), (1, "no such program `x`", None, false));

@@ -5,18 +5,31 @@ use std::time::Duration;
 use crate::api::Backoff;
 
 /// The pause before a restart, when `consecutive` restarts have happened since the last stable run: none for the first,
-/// then `initial`, doubling up to `max`.
-pub fn restart(backoff: &Backoff, consecutive: u32) -> Duration {
+/// then `initial`, doubling up to `max`; shortened by up to a quarter by `spread`, so that what failed together does not
+/// come back together.
+pub fn restart(backoff: &Backoff, consecutive: u32, spread: u64) -> Duration {
     match consecutive {
         0 => Duration::ZERO,
-        n => doubled(backoff.initial.0, n - 1).min(backoff.max.0),
+        n => shortened(doubled(backoff.initial.0, n - 1).min(backoff.max.0), spread),
     }
+}
+
+/// A spread for [`restart`] that is the same whenever the same is judged again.
+pub fn spread(uid: &str, attempt: u32) -> u64 {
+    // FNV-1a, with its upper bits folded down: the lower ones alone change too little between attempts.
+    let bytes = uid.bytes().chain(attempt.to_le_bytes());
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    hash ^ (hash >> 32)
 }
 
 /// The pause before a failed pass or request is repeated: 5 ms, doubling up to a minute, shortened by up to a quarter at
 /// random so that what failed together does not come back together.
 pub fn retry(failures: u32, random: u64) -> Duration {
-    let full = doubled(Duration::from_millis(5), failures).min(Duration::from_secs(60));
+    shortened(doubled(Duration::from_millis(5), failures).min(Duration::from_secs(60)), random)
+}
+
+fn shortened(full: Duration, random: u64) -> Duration {
     full - full / 4 * u32::try_from(random % 1024).expect("below 1024") / 1024
 }
 
@@ -31,9 +44,22 @@ mod tests {
     #[test]
     fn restarts_wait_not_at_all_then_longer_and_longer_up_to_the_limit() {
         let backoff = Backoff::default();
-        let seconds: Vec<u64> = (0..12).map(|n| restart(&backoff, n).as_secs()).collect();
+        let seconds: Vec<u64> = (0..12).map(|n| restart(&backoff, n, 0).as_secs()).collect();
         assert_eq!(seconds, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        assert_eq!(restart(&backoff, u32::MAX).as_secs(), 300);
+        assert_eq!(restart(&backoff, u32::MAX, 0).as_secs(), 300);
+    }
+
+    #[test]
+    fn ten_thousand_that_crash_together_come_back_apart() {
+        let backoff = Backoff::default();
+        let mut hundredths = [0; 100];
+        for n in 0..10_000 {
+            let pause = restart(&backoff, 7, spread(&format!("0b5c{n:04x}-4a1e-4d0c"), 8));
+            assert!(pause <= Duration::from_secs(64) && pause > Duration::from_secs(48));
+            hundredths[(pause.as_millis() - 48_000) as usize / 160 % 100] += 1;
+        }
+        assert!(hundredths.iter().all(|n| (50..200).contains(n)), "{hundredths:?}");
+        assert_eq!(restart(&backoff, 0, 1023), Duration::ZERO);
     }
 
     #[test]

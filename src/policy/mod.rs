@@ -1,6 +1,7 @@
 //! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.
 
 pub mod backoff;
+pub mod depends;
 pub mod expand;
 pub mod fields;
 pub mod json_patch;
@@ -13,3 +14,4 @@ pub mod selector;
 pub mod shape;
 pub mod strategic;
 pub mod template;
+pub mod window;
