@@ -85,6 +85,9 @@ pub struct InstanceSpec {
     /// Live: a sentence that says what is waited for; nothing is started while it is not empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hold: String,
+    /// Live: it is off the App's ready endpoints, and goes on serving until then for those who have not heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_until: Option<super::MicroTime>,
     /// Live: what is done at the turns of its life.
     #[serde(default, skip_serializing_if = "Lifecycle::is_empty")]
     pub lifecycle: Lifecycle,
@@ -116,6 +119,7 @@ pub const LIVE_FIELDS: &[&str] = &[
     "suspend",
     "restartedAt",
     "hold",
+    "drainUntil",
     "lifecycle",
     "startupProbe",
     "readinessProbe",

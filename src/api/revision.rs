@@ -9,6 +9,11 @@ use super::{
     schema_of,
 };
 
+/// Kubernetes' annotation for the reason of a change: of an App, and of the Revision that it made.
+pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+/// The annotation of a Revision that did not become available in time and was rolled back: when that was.
+pub const ROLLED_BACK_AT: &str = "appm.dev/rolledBackAt";
+
 /// The undefaulted `revision` fields of an App's spec. Immutable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {

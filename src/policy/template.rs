@@ -16,6 +16,17 @@ pub fn of(spec: &Value) -> Value {
     Value::Object(there.collect())
 }
 
+/// Puts a template in the place of the one in a spec.
+pub fn put(spec: &mut Value, template: &Value) {
+    let Some(spec) = spec.as_object_mut() else { return };
+    for (name, _) in FIELDS.iter().filter(|(_, class)| *class == FieldClass::Revision) {
+        match template.get(*name) {
+            Some(value) => spec.insert((*name).to_owned(), value.clone()),
+            None => spec.shift_remove(*name),
+        };
+    }
+}
+
 /// True if both templates make the same instances. A template that this binary cannot read equals only its own text.
 pub fn same(a: &Value, b: &Value) -> bool {
     let typed = |template: &Value| AppSpec::deserialize(template).ok();
@@ -54,6 +65,13 @@ mod tests {
     fn only_revision_fields_are_in_the_template() {
         let spec = json!({"replicas": 3, "process": {"command": ["a"]}, "restart": {"maxRestarts": 1}, "env": []});
         assert_eq!(of(&spec), json!({"process": {"command": ["a"]}, "env": []}));
+    }
+
+    #[test]
+    fn a_template_takes_the_place_of_another_and_leaves_the_rest() {
+        let mut spec = json!({"replicas": 3, "process": {"command": ["b"]}, "env": [{"name": "A"}]});
+        put(&mut spec, &json!({"process": {"command": ["a"]}}));
+        assert_eq!(spec, json!({"replicas": 3, "process": {"command": ["a"]}}));
     }
 
     #[test]

@@ -50,7 +50,12 @@ struct Wanted {
     restarted: u64,
     recreate: bool,
     policy: &'static str,
-    with_port: bool,
+    /// 0: none, 1: one of appm's choice, 2: always the same.
+    port: u64,
+    surge: u64,
+    unavailable: u64,
+    min_ready: u64,
+    paused: bool,
     /// It is restarted without any pause.
     eager: bool,
 }
@@ -62,13 +67,19 @@ impl Wanted {
             annotations["appm.dev/restartedAt"] = json!(format!("restart-{}", self.restarted));
         }
         let backoff = if self.eager { json!({"initial": "0s", "max": "0s"}) } else { json!({}) };
-        let ports = if self.with_port { json!([{"name": "http"}]) } else { json!([]) };
+        let ports = match self.port {
+            0 => json!([]),
+            1 => json!([{"name": "http"}]),
+            _ => json!([{"name": "http", "containerPort": 9000 + u64::from(name.as_bytes()[0])}]),
+        };
+        let rolling = json!({"maxSurge": self.surge, "maxUnavailable": self.unavailable});
         json!({
             "apiVersion": "appm.dev/v1", "kind": "App",
             "metadata": {"namespace": "default", "name": name, "annotations": annotations},
             "spec": {
                 "replicas": self.replicas, "suspend": self.suspend, "restartPolicy": self.policy, "ports": ports,
-                "strategy": {"type": if self.recreate { "Recreate" } else { "RollingUpdate" }},
+                "strategy": {"type": if self.recreate { "Recreate" } else { "RollingUpdate" }, "rollingUpdate": rolling},
+                "minReadySeconds": self.min_ready, "paused": self.paused,
                 "restart": {"backoff": backoff},
                 "process": {"command": ["run", format!("v{}", self.command)]},
                 "terminationGracePeriodSeconds": 5,
@@ -285,26 +296,35 @@ impl World {
     async fn edit(&mut self) {
         let name = ["a", "b", "c"][self.roll(3) as usize].to_owned();
         let known = self.wanted.get(&name).cloned().flatten();
+        let port = self.roll(3);
         let wanted = match known {
             Some(_) if self.roll(6) == 0 => None,
             Some(mut wanted) => {
-                match self.roll(6) {
-                    0 | 1 => wanted.replicas = self.roll(4),
-                    2 => wanted.command += 1,
-                    3 => wanted.suspend = !wanted.suspend,
+                match self.roll(9) {
+                    // Who shares a fixed port among several wants it shared.
+                    0 | 1 => wanted.replicas = self.roll(if wanted.port == 2 { 2 } else { 4 }),
+                    2 | 3 => wanted.command += 1,
+                    6 => wanted.paused = !wanted.paused,
+                    7 => (wanted.surge, wanted.unavailable) = (self.roll(3), self.roll(3)),
+                    8 => wanted.min_ready = self.roll(2) * self.roll(20),
+                    5 => wanted.suspend = !wanted.suspend,
                     4 => wanted.restarted += 1,
                     _ => wanted.recreate = !wanted.recreate,
                 }
                 Some(wanted)
             }
             None => Some(Wanted {
-                replicas: 1 + self.roll(3),
+                replicas: if port == 2 { 1 } else { 1 + self.roll(3) },
                 command: self.roll(3),
                 suspend: false,
                 restarted: 0,
                 recreate: self.roll(4) == 0,
                 policy: ["Always", "Always", "OnFailure", "Never"][self.roll(4) as usize],
-                with_port: self.roll(2) == 0,
+                port,
+                surge: self.roll(2),
+                unavailable: self.roll(2),
+                min_ready: self.roll(2) * self.roll(20),
+                paused: false,
                 eager: self.roll(2) == 0,
             }),
         };
@@ -387,16 +407,22 @@ impl World {
         }
     }
 
-    /// At every moment: no key twice, never two processes in one place.
+    /// At every moment: no key twice, never two processes in one place, nor of two revisions on one port.
     fn audit_always(&self) {
         if let Some(broken) = self.machine.broken().first() {
             self.fail(broken);
         }
-        let mut places: BTreeMap<(String, String), StartKey> = BTreeMap::new();
+        let mut places: BTreeMap<String, StartKey> = BTreeMap::new();
+        let mut ports: BTreeMap<String, String> = BTreeMap::new();
         for process in self.machine.running() {
-            let place = (process.env["APPM_APP"].clone(), process.env["APPM_ORDINAL"].clone());
+            let place = process.env["APPM_INSTANCE"].clone();
             if let Some(other) = places.insert(place.clone(), process.key.clone()) {
-                self.fail(format!("{other} and {} both run as {place:?}", process.key));
+                self.fail(format!("{other} and {} both run as {place}", process.key));
+            }
+            let revision = place.rsplit_once('-').expect("REVISION-ORDINAL").0.to_owned();
+            let Some(port) = process.env.get("PORT") else { continue };
+            if let Some(other) = ports.insert(port.clone(), revision.clone()).filter(|other| *other != revision) {
+                self.fail(format!("{other} and {revision} both hold port {port}"));
             }
         }
     }
@@ -422,6 +448,13 @@ impl World {
             let state = &instance.status.state;
             if instance.spec.revision != app.status.update_revision {
                 return Some(format!("instance {name} is of an old revision"));
+            }
+            let asked = app.metadata.annotations.get("appm.dev/restartedAt").unwrap_or_default();
+            if !asked.is_empty() && instance.spec.restarted_at != asked {
+                return Some(format!("instance {name} has yet to be told to restart"));
+            }
+            if instance.spec.drain_until.is_some() {
+                return Some(format!("instance {name} is drained"));
             }
             if instance.status.restarted_at != instance.spec.restarted_at && !app.spec.suspend {
                 return Some(format!("instance {name} is not restarted"));
@@ -481,15 +514,18 @@ impl World {
             self.check_acknowledged();
         }
         self.note("the end");
-        for name in std::mem::take(&mut self.doubtful) {
-            let wanted = self.wanted[&name].clone();
+        let paused = |wanted: &Option<Wanted>| wanted.as_ref().is_some_and(|w| w.paused);
+        let mut last = std::mem::take(&mut self.doubtful);
+        last.extend(self.wanted.iter().filter(|(_, wanted)| paused(wanted)).map(|(name, _)| name.clone()));
+        for name in last {
+            let wanted = self.wanted[&name].clone().map(|wanted| Wanted { paused: false, ..wanted });
             self.request(&name, wanted).await;
         }
         self.settle().await;
         self.check_acknowledged();
         self.exits_are_accounted_for().await;
-        // The first look at what a process uses is still to come.
-        self.pass(SignedDuration::from_secs(5)).await;
+        // The first look at what a process uses is still to come, and that somebody was ready for long enough.
+        self.pass(SignedDuration::from_secs(25)).await;
         let at_rest = self.newest();
         self.pass(SignedDuration::from_secs(70)).await;
         if self.newest() != at_rest {

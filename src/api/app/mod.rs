@@ -5,6 +5,7 @@
 
 mod check;
 mod container;
+mod endpoint;
 mod env;
 mod logs;
 mod port;
@@ -23,11 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
-    container::*, env::*, logs::*, port::*, probe::*, process::*, resources::*, restart::*, rollout::*, signals::*,
-    when::*,
+    container::*, endpoint::*, env::*, logs::*, port::*, probe::*, process::*, resources::*, restart::*, rollout::*,
+    signals::*, when::*,
 };
 use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, decode_as, schema_of,
+    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at, decode_as, schema_of,
 };
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.
@@ -221,16 +222,24 @@ pub struct AppStatus {
     /// Restarts of the present instances, added up.
     #[serde(default)]
     pub restarts: i64,
-    /// The Revision that every instance had last.
+    /// The last Revision that was fully available; where `autoRollback` returns to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub current_revision: String,
     /// The Revision of the current template.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub update_revision: String,
+    /// When the rollout that is on its way last came nearer to its end; `progressDeadlineSeconds` counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_time: Option<Time>,
+    /// Where the App is reached, by instance: those that are ready, and for a moment those that are being taken away. Only of
+    /// Apps with `ports`, and the first 1,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["instance"]))]
+    pub endpoints: Vec<Endpoint>,
     /// The label selector that finds the instances.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub selector: String,
-    /// `Ready`, `Available`, `Progressing`, `Suspended`.
+    /// `Ready`, `Available`, `Progressing`, `Suspended`; `RolledBack` after `autoRollback` did so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

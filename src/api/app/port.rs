@@ -23,8 +23,15 @@ pub struct Port {
     pub host_port: Option<u16>,
 }
 
+impl Port {
+    /// Its number for whoever wants to reach it.
+    pub fn reached_at(&self) -> u16 {
+        self.host_port.unwrap_or(self.container_port)
+    }
+}
+
 /// A transport protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// TCP.

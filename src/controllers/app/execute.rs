@@ -1,16 +1,19 @@
-//! Does what a plan says, in one transaction, and tells people.
+//! Does what a plan says, in one transaction.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Action, MANAGER, Plan, instance};
+use super::{
+    Action, MANAGER, Plan, instance,
+    revision::{self, Change},
+};
 use crate::{
     api::{
-        App, Durability, Instance, Kind, Object, ObjectReference, Operation, OperationVerb, Preconditions, Revision,
-        Status,
+        App, CHANGE_CAUSE, Durability, Instance, Key, Kind, MicroTime, Object, Operation, OperationVerb, Preconditions,
+        ROLLED_BACK_AT, Revision, Status,
     },
     client::{SharedClient, operation},
-    runtime::{Caches, EventType, Reporter, batch::Batch},
+    policy::template,
+    runtime::{Caches, batch::Batch},
 };
 
 /// Does all of the plan or none of it. Safe to repeat: names are deterministic, deletions and updates bear the uid.
@@ -23,14 +26,15 @@ pub(super) async fn execute(
     let mut operations: Vec<Operation> =
         plan.actions.iter().filter_map(|action| operation_of(action, app, caches)).collect();
     let deletes_app = plan.actions.iter().any(|action| matches!(action, Action::DeleteApp { .. }));
+    let changes_app = plan.actions.iter().any(|action| matches!(action, Action::RollBack { .. }));
     if plan.status != app.status && !deletes_app {
         operations.push(status(app, plan));
     }
     if operations.is_empty() {
         return Ok(());
     }
-    // The App is what its author declared: that it goes must survive a power loss.
-    let durability = if deletes_app { Durability::Durable } else { Durability::Relaxed };
+    // The App is what its author declared: that it goes or changes must survive a power loss.
+    let durability = if deletes_app || changes_app { Durability::Durable } else { Durability::Relaxed };
     let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let reason = reason.chars().take(512).collect::<String>();
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
@@ -43,17 +47,31 @@ fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<O
     Some(match action {
         Action::CreateRevision { name, number, data } => {
             let body = Revision { revision: *number, data: data.clone() };
-            operation(OperationVerb::Create, &Object::new(instance::metadata(app, name.clone()), body))
+            let mut metadata = instance::metadata(app, name.clone());
+            if let Some(cause) = revision::cause(app) {
+                metadata.annotations.insert(CHANGE_CAUSE, cause);
+            }
+            operation(OperationVerb::Create, &Object::new(metadata, body))
         }
-        Action::RaiseRevision { revision, number } => {
+        Action::UpdateRevision { revision, change } => {
             let mut object = (**revision).clone();
-            object.body.revision = *number;
+            match change {
+                Change::Current(number) => {
+                    object.body.revision = *number;
+                    if let Some(cause) = revision::cause(app) {
+                        object.metadata.annotations.insert(CHANGE_CAUSE, cause);
+                    }
+                }
+                Change::RolledBack(at) => {
+                    object.metadata.annotations.insert(ROLLED_BACK_AT, &MicroTime(*at).to_string());
+                }
+            }
             with_uid(operation(OperationVerb::Update, &object), revision)
         }
         Action::DeleteRevision { revision } => delete(&**revision),
         Action::CreateInstance { instance, .. } => operation(OperationVerb::Create, instance),
         Action::UpdateInstance { instance, live, labels, .. } => {
-            let key = crate::api::Key::of::<Instance>(&instance.metadata.namespace, &instance.metadata.name);
+            let key = Key::of::<Instance>(&instance.metadata.namespace, &instance.metadata.name);
             // From the stored text, so that what a newer binary wrote stays.
             let mut object = caches.kind::<Instance>().get(&key)?.value();
             live.write(&mut object["spec"]);
@@ -63,6 +81,16 @@ fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<O
             with_uid(Operation::new(OperationVerb::Update, object), instance)
         }
         Action::DeleteInstance { instance, .. } => delete(&**instance),
+        Action::RollBack { to, .. } => {
+            // From the stored text, at the revision that was judged: an edit that came meanwhile counts.
+            let key = Key::of::<App>(&app.metadata.namespace, &app.metadata.name);
+            let mut object = caches.kind::<App>().get(&key)?.value();
+            template::put(&mut object["spec"], &to.data);
+            if let Some(cause) = to.metadata.annotations.get(CHANGE_CAUSE) {
+                object["metadata"]["annotations"][CHANGE_CAUSE] = json!(cause);
+            }
+            Operation::new(OperationVerb::Update, object)
+        }
         Action::DeleteApp { .. } => delete(app),
     })
 }
@@ -95,26 +123,4 @@ fn status(app: &Object<App>, plan: &Plan) -> Operation {
     let mut object = named(app);
     object["status"] = json!(plan.status);
     with_uid(Operation::new(OperationVerb::Status, object), app)
-}
-
-/// Tells people what was done. That an Instance was made is told by the agent that starts it.
-pub(super) fn report(events: &Reporter, app: &Object<App>, plan: &Plan, now: Timestamp) {
-    for action in &plan.actions {
-        let reason = match action {
-            Action::DeleteInstance { .. } => "DeletedInstance",
-            Action::UpdateInstance { .. } => "UpdatedInstance",
-            Action::DeleteApp { .. } => "Removed",
-            _ => continue,
-        };
-        events.record(ObjectReference::to(app), EventType::Normal, reason, sentence(action), now);
-    }
-}
-
-/// The action as something that was done: `Deleted instance …`.
-fn sentence(action: &Action) -> String {
-    let text = action.to_string();
-    match text.split_once(' ') {
-        Some((verb, rest)) => format!("{}{}d {rest}", verb[..1].to_uppercase(), &verb[1..]),
-        None => text,
-    }
 }

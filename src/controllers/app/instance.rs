@@ -1,12 +1,13 @@
 //! What an Instance of an App looks like.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{
-    AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Dependency, Instance, InstanceSpec, InstanceStatus, Kind,
-    LIVE_FIELDS, Lifecycle, Logs, Object, ObjectMeta, OwnerReference, Port, Probe, RESTARTED_AT, Restart,
-    RestartPolicy, TextMap, instance_name,
+    AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, Instance, InstanceSpec,
+    InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta, OwnerReference, Port, Probe,
+    Protocol, RESTARTED_AT, Restart, RestartPolicy, TextMap, instance_name,
 };
 
 /// The fields that are applied to a running Instance in place.
@@ -35,6 +36,8 @@ pub struct Live {
     restarted_at: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     hold: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_until: Option<MicroTime>,
 }
 
 /// The fields that an App's spec and an Instance's have in common.
@@ -61,12 +64,17 @@ macro_rules! live {
 impl Live {
     /// What the App wants, for an Instance that is to be restarted up to `restarted_at`. What it waits for is `hold`.
     pub(super) fn wanted(spec: &AppSpec, restarted_at: &str, hold: &str) -> Self {
-        live!(spec, restarted_at: restarted_at.to_owned(), hold: hold.to_owned())
+        live!(spec, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
+    }
+
+    /// The same for one that is to go, when it has served until then.
+    pub(super) fn drained(self, until: Timestamp) -> Self {
+        Self { drain_until: Some(MicroTime(until)), ..self }
     }
 
     /// What an Instance has.
     pub(super) fn of(spec: &InstanceSpec) -> Self {
-        live!(spec, restarted_at: spec.restarted_at.clone(), hold: spec.hold.clone())
+        live!(spec, restarted_at: spec.restarted_at.clone(), hold: spec.hold.clone(), drain_until: spec.drain_until)
     }
 
     /// Puts the fields into the JSON of an Instance's spec.
@@ -116,18 +124,49 @@ pub(super) fn metadata(app: &Object<App>, name: String) -> ObjectMeta {
     }
 }
 
-/// How many ports of an Instance are for appm to choose.
-pub(super) fn zero_ports(spec: &AppSpec) -> usize {
-    spec.ports.iter().filter(|port| port.container_port == 0).count()
+/// True if it can be used. One whose restart is asked for but not done cannot: it is about to end.
+pub(super) fn is_ready(instance: &Instance) -> bool {
+    instance.status.restarted_at == instance.spec.restarted_at && Condition::holds(&instance.status.conditions, "Ready")
 }
 
-/// A new Instance of the App's present template. `free` holds one port for each that is to be chosen.
-pub(super) fn new(app: &Object<App>, revision: &str, ordinal: u32, node: &str, free: &[u16]) -> Object<Instance> {
-    let spec = &app.spec;
+/// How many ports of an Instance are for appm to choose.
+pub(super) fn zero_ports(spec: &AppSpec) -> usize {
+    spec.ports.iter().filter(|port| port.reached_at() == 0).count()
+}
+
+/// The ports of the machine that something with these ports holds. A container holds those that are published.
+pub(super) fn held_ports<'a>(
+    ports: &'a [Port],
+    container: Option<&'a Container>,
+) -> impl Iterator<Item = (u16, Protocol)> + 'a {
+    let held = move |port: &Port| match container {
+        Some(container) if container.network != "host" => port.host_port,
+        _ => Some(port.container_port),
+    };
+    ports.iter().filter_map(move |port| Some((held(port)?, port.protocol))).filter(|(number, _)| *number != 0)
+}
+
+/// A port of which appm chooses the number.
+fn chosen(port: &Port, number: u16) -> Port {
+    match port.host_port {
+        Some(_) => Port { host_port: Some(number), ..port.clone() },
+        None => Port { container_port: number, ..port.clone() },
+    }
+}
+
+/// A new Instance of a template. `free` holds one port for each that is to be chosen.
+pub(super) fn new(
+    app: &Object<App>,
+    spec: &AppSpec,
+    revision: &str,
+    ordinal: u32,
+    node: &str,
+    free: &[u16],
+) -> Object<Instance> {
     let live = Live::wanted(spec, restarted_at(app), "");
     let mut free = free.iter();
-    let ports = spec.ports.iter().map(|port| match port.container_port {
-        0 => Port { container_port: free.next().copied().unwrap_or_default(), ..port.clone() },
+    let ports = spec.ports.iter().map(|port| match port.reached_at() {
+        0 => chosen(port, free.next().copied().unwrap_or_default()),
         _ => port.clone(),
     });
     let spec = InstanceSpec {
@@ -149,6 +188,7 @@ pub(super) fn new(app: &Object<App>, revision: &str, ordinal: u32, node: &str, f
         suspend: live.suspend,
         restarted_at: live.restarted_at,
         hold: live.hold,
+        drain_until: live.drain_until,
         lifecycle: live.lifecycle,
         startup_probe: live.startup_probe,
         readiness_probe: live.readiness_probe,

@@ -7,18 +7,28 @@
 //! Whatever it writes is relaxed: its owner, the App, is durable, and a lost write is simply decided again.
 
 mod decide;
+mod endpoints;
 mod execute;
 mod instance;
 mod observe;
 mod plan;
 mod ports;
+mod progress;
+mod report;
+mod revision;
+#[cfg(test)]
+mod rollout_tests;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,12 +37,13 @@ pub use instance::Live;
 pub use observe::Observed;
 pub use plan::{Action, Plan};
 pub use ports::Ports;
+pub use revision::Change;
 
 use crate::{
-    api::{App, Instance, Key, Kind, Node, Revision, Status, StoredObject},
+    api::{App, Instance, Key, Kind, Node, Reason, Revision, Status, StoredObject},
     client::{Query, SharedClient},
     clock::SharedClock,
-    runtime::{Caches, Controller, Reporter, Requeue, Watched},
+    runtime::{Caches, Controller, Map, Reporter, Requeue, Watched},
 };
 
 /// The field manager of everything that this controller writes.
@@ -44,6 +55,8 @@ pub struct AppController {
     clock: SharedClock,
     ports: Ports,
     events: Reporter,
+    /// When it began to look.
+    since: Timestamp,
 }
 
 /// Runs the App controller until `shutdown`. `ready` turns true when every App has had a pass.
@@ -55,7 +68,8 @@ pub async fn run(
     ready: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
-    let controller = AppController { client: client.clone(), clock: clock.clone(), ports, events };
+    let since = clock.now();
+    let controller = AppController { client: client.clone(), clock: clock.clone(), ports, events, since };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
 }
 
@@ -69,7 +83,7 @@ impl Controller for AppController {
             Watched::primary(App::INFO),
             Watched::controlled(Instance::INFO, App::INFO),
             Watched::controlled(Revision::INFO, App::INFO),
-            Watched { kind: Node::INFO, query: Query::default(), map: Box::new(every_app) },
+            Watched { kind: Node::INFO, query: Query::default(), map: every_app() },
         ]
     }
 
@@ -79,20 +93,38 @@ impl Controller for AppController {
             else {
                 return Ok(Requeue::Rest);
             };
-            let observed = observe::observe(&stored, caches);
-            let wanted = observed.ports_wanted(&app);
+            let now = self.clock.now();
+            let observed = observe::observe(&stored, caches, self.since);
+            let wanted = decide::ports_wanted(&app, &observed, now);
             let reserved = self.ports.reserve(wanted, || observe::taken_ports(caches), self.clock.random());
-            let plan = decide(&app, &observed, reserved.numbers(), self.clock.now());
-            execute::execute(&self.client, caches, &app, &plan).await?;
-            execute::report(&self.events, &app, &plan, self.clock.now());
+            let plan = decide(&app, &observed, reserved.numbers(), now);
+            match execute::execute(&self.client, caches, &app, &plan).await {
+                Ok(()) => report::report(&self.events, &app, &plan, self.clock.now()),
+                // The App goes soon, too, and nothing can be made for it until then.
+                Err(status) if is_terminating(&status) => return Ok(Requeue::Rest),
+                Err(status) => return Err(status),
+            }
             Ok(plan.requeue)
         }
         .boxed()
     }
 }
 
-/// A node that comes or goes matters to every App.
-fn every_app(_: &StoredObject, caches: &Caches) -> Vec<Key> {
-    let keys: BTreeSet<Key> = caches.kind::<App>().list().iter().map(|app| app.key.clone()).collect();
-    keys.into_iter().collect()
+/// True if the namespace is going.
+fn is_terminating(status: &Status) -> bool {
+    status.is(Reason::Forbidden) && status.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Which node new Instances are placed on matters to every App; whatever else a node says of itself does not.
+fn every_app() -> Map {
+    let chosen = Mutex::new(None);
+    Box::new(move |_: &StoredObject, caches: &Caches| {
+        let node = observe::node(caches);
+        let mut chosen = chosen.lock().expect("no holder of the node panics");
+        if chosen.replace(node.clone()) == Some(node) {
+            return Vec::new();
+        }
+        let keys: BTreeSet<Key> = caches.kind::<App>().list().iter().map(|app| app.key.clone()).collect();
+        keys.into_iter().collect()
+    })
 }

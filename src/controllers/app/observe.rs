@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::instance::zero_ports;
+use super::instance::held_ports;
 use crate::{
     api::{App, Condition, Instance, Kind, Node, Object, Revision, StoredObject},
     policy::template,
@@ -24,22 +25,11 @@ pub struct Observed {
     pub leftovers: usize,
     /// The node to place new Instances on; none is ready if absent.
     pub node: Option<String>,
+    /// Since when anybody looks: what happened before is known from what is written only.
+    pub since: Timestamp,
 }
 
-impl Observed {
-    /// How many ports new Instances will need at most.
-    pub fn ports_wanted(&self, app: &App) -> usize {
-        let zero = zero_ports(&app.spec);
-        if zero == 0 {
-            return 0;
-        }
-        let there: BTreeSet<u32> = self.instances.iter().map(|i| i.spec.ordinal).collect();
-        let wanted = u32::try_from(app.spec.replicas).unwrap_or(0);
-        (0..wanted).filter(|ordinal| !there.contains(ordinal)).count() * zero
-    }
-}
-
-pub(super) fn observe(app: &StoredObject, caches: &Caches) -> Observed {
+pub(super) fn observe(app: &StoredObject, caches: &Caches, since: Timestamp) -> Observed {
     let (namespace, name) = (&app.key.namespace, &app.key.name);
     let uid = app.meta().uid();
     let owned = |object: &Arc<StoredObject>| object.meta().controller().is_some_and(|owner| owner.uid == *uid);
@@ -52,11 +42,12 @@ pub(super) fn observe(app: &StoredObject, caches: &Caches) -> Observed {
         revisions: revisions.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         leftovers,
         node: node(caches),
+        since,
     }
 }
 
 /// The one node that is ready; the first by name, should there be several.
-fn node(caches: &Caches) -> Option<String> {
+pub(super) fn node(caches: &Caches) -> Option<String> {
     let nodes = caches.kind::<Node>().list();
     let ready = |object: &Arc<StoredObject>| {
         object.typed::<Node>().is_some_and(|node| {
@@ -72,5 +63,8 @@ fn node(caches: &Caches) -> Option<String> {
 pub(super) fn taken_ports(caches: &Caches) -> BTreeSet<u16> {
     let instances = caches.kind::<Instance>().list();
     let typed = instances.iter().filter_map(|object| object.typed::<Instance>());
-    typed.flat_map(|instance| instance.spec.ports.iter().map(|p| p.container_port).collect::<Vec<_>>()).collect()
+    let held = |i: Arc<Object<Instance>>| {
+        held_ports(&i.spec.ports, i.spec.container.as_ref()).map(|(number, _)| number).collect::<Vec<_>>()
+    };
+    typed.flat_map(held).collect()
 }

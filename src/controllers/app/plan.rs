@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 
-use super::instance::Live;
+use super::{instance::Live, revision::Change};
 use crate::{
     api::{AppStatus, Instance, Object, Revision, TextMap},
     runtime::Requeue,
@@ -22,12 +22,12 @@ pub enum Action {
         /// The template as its author wrote it.
         data: Value,
     },
-    /// An old template is the current one again: give it the highest number.
-    RaiseRevision {
+    /// Write into a Revision what is to be known of it.
+    UpdateRevision {
         /// The Revision.
         revision: Arc<Object<Revision>>,
-        /// Its new number.
-        number: i64,
+        /// What.
+        change: Change,
     },
     /// Forget an old template.
     DeleteRevision {
@@ -59,6 +59,13 @@ pub enum Action {
         /// Why.
         because: &'static str,
     },
+    /// Put the template of an earlier Revision into the App's spec.
+    RollBack {
+        /// The Revision.
+        to: Arc<Object<Revision>>,
+        /// Why.
+        because: String,
+    },
     /// Delete the App itself.
     DeleteApp {
         /// Why.
@@ -70,8 +77,11 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::CreateRevision { name, number, .. } => write!(f, "create revision {name} as number {number}"),
-            Action::RaiseRevision { revision, number } => {
+            Action::UpdateRevision { revision, change: Change::Current(number) } => {
                 write!(f, "raise revision {} to number {number}", revision.metadata.name)
+            }
+            Action::UpdateRevision { revision, change: Change::RolledBack(_) } => {
+                write!(f, "mark revision {} as rolled back", revision.metadata.name)
             }
             Action::DeleteRevision { revision } => write!(f, "delete revision {}", revision.metadata.name),
             Action::CreateInstance { instance, because } => {
@@ -82,6 +92,9 @@ impl fmt::Display for Action {
             }
             Action::DeleteInstance { instance, because } => {
                 write!(f, "delete instance {} because {because}", instance.metadata.name)
+            }
+            Action::RollBack { to, because } => {
+                write!(f, "roll back to revision {} because {because}", to.metadata.name)
             }
             Action::DeleteApp { because } => write!(f, "delete the app because {because}"),
         }

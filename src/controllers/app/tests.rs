@@ -8,56 +8,61 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{Condition, ConditionStatus, Exited, InstanceState, Object, RESTARTED_AT, Running, Time},
+    api::{
+        Condition, ConditionStatus, Exited, InstanceState, MicroTime, Object, RESTARTED_AT, ROLLED_BACK_AT, Running,
+        Time,
+    },
     policy::template,
 };
 
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     "2026-11-21T08:00:00Z".parse().expect("a time")
 }
 
 /// A small world in which a plan can be carried out: what the store and a perfect agent would do.
-struct World {
-    app: Value,
-    observed: Observed,
-    now: Timestamp,
+pub(super) struct World {
+    pub(super) app: Value,
+    pub(super) observed: Observed,
+    pub(super) now: Timestamp,
     made: u32,
 }
 
 impl World {
-    fn new(spec: Value) -> Self {
+    pub(super) fn new(spec: Value) -> Self {
         let app = json!({
             "apiVersion": "appm.dev/v1", "kind": "App", "spec": spec,
             "metadata": {"name": "web", "namespace": "default", "uid": "app-uid", "generation": 1},
         });
-        let observed = Observed { node: Some("host-a".to_owned()), ..Observed::default() };
+        let observed = Observed { node: Some("host-a".to_owned()), since: start(), ..Observed::default() };
         Self { app, observed, now: start(), made: 0 }
     }
 
-    fn app(&self) -> Object<App> {
+    pub(super) fn app(&self) -> Object<App> {
         serde_json::from_value(self.app.clone()).expect("a valid app")
     }
 
-    fn plan(&mut self) -> Plan {
+    pub(super) fn plan(&mut self) -> Plan {
         self.observed.template = template::of(&self.app["spec"]);
         let app = self.app();
-        let wanted = self.observed.ports_wanted(&app);
+        let wanted = decide::ports_wanted(&app, &self.observed, self.now);
         let free: Vec<u16> = (0..wanted as u16).map(|n| 20000 + n).collect();
         decide(&app, &self.observed, &free, self.now)
     }
 
-    fn shown(&mut self) -> Vec<String> {
+    pub(super) fn shown(&mut self) -> Vec<String> {
         self.plan().actions.iter().map(|action| action.to_string().replace("web-", "")).collect()
     }
 
-    /// The pass is done, and every deletion with it.
-    fn pass(&mut self) -> usize {
+    /// The pass is done, and every deletion with it. Zero if there was nothing to do, and nothing is waited for.
+    pub(super) fn pass(&mut self) -> usize {
         let plan = self.plan();
+        let news = usize::from(plan.status != self.app().body.status);
         self.app["status"] = json!(plan.status);
         for action in &plan.actions {
             self.carry_out(action);
         }
-        plan.actions.len()
+        let waits = matches!(plan.requeue, Requeue::At(_));
+        plan.actions.len() + news + usize::from(waits)
     }
 
     fn carry_out(&mut self, action: &Action) {
@@ -69,10 +74,17 @@ impl World {
                 let body = Revision { revision: *number, data: data.clone() };
                 observed.revisions.push(Arc::new(Object::new(metadata, body)));
             }
-            Action::RaiseRevision { revision, number } => {
+            Action::UpdateRevision { revision, change } => {
                 let found = observed.revisions.iter_mut().find(|r| r.metadata.name == revision.metadata.name);
-                Arc::make_mut(found.expect("there")).body.revision = *number;
+                let found = Arc::make_mut(found.expect("there"));
+                match change {
+                    Change::Current(number) => found.body.revision = *number,
+                    Change::RolledBack(at) => {
+                        found.metadata.annotations.insert(ROLLED_BACK_AT, &MicroTime(*at).to_string());
+                    }
+                }
             }
+            Action::RollBack { to, .. } => template::put(&mut self.app["spec"], &to.data),
             Action::DeleteRevision { revision } => {
                 observed.revisions.retain(|r| r.metadata.name != revision.metadata.name);
             }
@@ -100,11 +112,12 @@ impl World {
     }
 
     /// The agent brings every instance where it should be.
-    fn agent(&mut self) {
+    pub(super) fn agent(&mut self) {
         for instance in &mut self.observed.instances {
             let instance = Arc::make_mut(instance);
             let ready = !instance.spec.suspend;
             instance.status.restarted_at = instance.spec.restarted_at.clone();
+            instance.status.address = "127.0.0.1".to_owned();
             instance.status.state = match ready {
                 true => running(),
                 false => exited("Suspended"),
@@ -113,28 +126,29 @@ impl World {
         }
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..60 {
             // The agent first: a pass that waits for an instance to be ready does nothing, and is not rest.
             self.agent();
             if self.pass() == 0 {
                 return;
             }
+            self.now += SignedDuration::from_secs(1);
         }
         panic!("it does not converge: {:?}", self.shown());
     }
 
-    fn change(&mut self, field: &str, value: Value) {
+    pub(super) fn change(&mut self, field: &str, value: Value) {
         self.app["spec"][field] = value;
         let generation = self.app["metadata"]["generation"].as_i64().unwrap_or(0);
         self.app["metadata"]["generation"] = json!(generation + 1);
     }
 
-    fn instance(&mut self, at: usize) -> &mut Object<Instance> {
+    pub(super) fn instance(&mut self, at: usize) -> &mut Object<Instance> {
         Arc::make_mut(&mut self.observed.instances[at])
     }
 
-    fn condition(&self, kind: &str) -> String {
+    pub(super) fn condition(&self, kind: &str) -> String {
         let status = self.app().body.status;
         let found = Condition::find(&status.conditions, kind).expect("judged");
         format!("{:?}/{}: {}", found.status, found.reason, found.message)
@@ -146,12 +160,12 @@ fn running() -> InstanceState {
     InstanceState { running: Some(running), ..InstanceState::default() }
 }
 
-fn exited(reason: &str) -> InstanceState {
+pub(super) fn exited(reason: &str) -> InstanceState {
     let exited = Exited { reason: reason.to_owned(), message: "it ended".to_owned() };
     InstanceState { exited: Some(exited), ..InstanceState::default() }
 }
 
-fn set_ready(instance: &mut Object<Instance>, ready: bool) {
+pub(super) fn set_ready(instance: &mut Object<Instance>, ready: bool) {
     let condition = Condition {
         kind: "Ready".to_owned(),
         status: ConditionStatus::from(ready),
@@ -163,7 +177,7 @@ fn set_ready(instance: &mut Object<Instance>, ready: bool) {
     Condition::set(&mut instance.status.conditions, condition);
 }
 
-fn spec(replicas: i32) -> Value {
+pub(super) fn spec(replicas: i32) -> Value {
     json!({"replicas": replicas, "process": {"command": ["sleep", "1"]}})
 }
 
@@ -218,10 +232,9 @@ fn a_changed_template_replaces_one_instance_after_another() {
     }
     insta::assert_debug_snapshot!(log, @r#"
     [
-        "create revision 174023 as number 2; delete instance 36772c-0 because the template changed",
-        "create instance 174023-0 because an instance is missing",
+        "create revision 174023 as number 2; create instance 174023-0 because an instance is missing",
+        "delete instance 36772c-0 because the template changed; create instance 174023-1 because an instance is missing",
         "delete instance 36772c-1 because the template changed",
-        "create instance 174023-1 because an instance is missing",
         "",
     ]
     "#);
@@ -246,7 +259,7 @@ fn going_back_raises_the_old_revision() {
     insta::assert_debug_snapshot!(world.shown(), @r#"
     [
         "raise revision 36772c to number 3",
-        "delete instance 174023-0 because the template changed",
+        "create instance 36772c-0 because an instance is missing",
     ]
     "#);
 }
@@ -365,6 +378,10 @@ enum Edit {
     Suspend(bool),
     Restart(u8),
     Strategy(bool),
+    Bounds(u8, u8),
+    Ports(u16),
+    Pause(bool),
+    MinReady(u8),
     Crash(usize, &'static str),
     Pass,
     Agent,
@@ -377,6 +394,10 @@ fn edits() -> impl Strategy<Value = Edit> {
         any::<bool>().prop_map(Edit::Suspend),
         (0..3u8).prop_map(Edit::Restart),
         any::<bool>().prop_map(Edit::Strategy),
+        (0..3u8, 0..3u8).prop_map(|(surge, unavailable)| Edit::Bounds(surge, unavailable)),
+        (0..3u16).prop_map(Edit::Ports),
+        any::<bool>().prop_map(Edit::Pause),
+        (0..4u8).prop_map(Edit::MinReady),
         (0..5usize, prop_oneof![Just("Failed"), Just("Completed"), Just("CrashLooping")])
             .prop_map(|(at, reason)| Edit::Crash(at, reason)),
         Just(Edit::Pass),
@@ -393,6 +414,14 @@ fn edit(world: &mut World, edit: Edit) {
         Edit::Strategy(recreate) => {
             world.change("strategy", json!({"type": if recreate { "Recreate" } else { "RollingUpdate" }}));
         }
+        Edit::Bounds(surge, unavailable) => {
+            let bounds = json!({"maxSurge": surge, "maxUnavailable": unavailable});
+            world.change("strategy", json!({"rollingUpdate": bounds}));
+        }
+        Edit::Ports(0) => world.change("ports", json!([])),
+        Edit::Ports(n) => world.change("ports", json!([{"name": "a", "containerPort": n - 1}])),
+        Edit::Pause(on) => world.change("paused", json!(on)),
+        Edit::MinReady(n) => world.change("minReadySeconds", json!(n)),
         Edit::Crash(at, reason) if at < world.observed.instances.len() => {
             world.instance(at).status.state = exited(reason);
             set_ready(world.instance(at), false);
@@ -431,6 +460,7 @@ proptest! {
             names.dedup();
             prop_assert_eq!(names.len(), all, "at most one action for each instance");
         }
+        world.change("paused", json!(false));
         world.settle();
         world.now += SignedDuration::from_secs(5);
         let plan = world.plan();
@@ -438,7 +468,7 @@ proptest! {
         prop_assert_eq!(plan.actions, vec![]);
         prop_assert_eq!(&plan.status, &app.status, "at rest nothing is written");
         prop_assert_eq!(world.observed.instances.len() as i32, app.spec.replicas);
-        let current = &app.status.current_revision;
+        let current = &app.status.update_revision;
         prop_assert!(world.observed.instances.iter().all(|i| i.spec.revision == *current || app.spec.replicas == 0));
     }
 }
