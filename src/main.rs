@@ -6,12 +6,13 @@ use std::{ffi::OsStr, process::ExitCode};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The keeper and the logger fork and must have one thread: they are told apart before anything else happens.
+/// The keeper and its helpers fork and must have one thread: they are told apart before anything else happens.
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     match words.next().as_deref().and_then(OsStr::to_str) {
         Some("keeper") => appm::keeper::main(words),
         Some("logger") => appm::logger::main(words),
+        Some("relay") => appm::keeper::pty::main(words),
         // For developers only: writes the files that are generated from the code.
         Some("generate") => appm::server::openapi::main(words),
         _ => appm::cli::main(),

@@ -1,4 +1,4 @@
-//! Whose home and name a process sees.
+//! Whose name, home and shell a process sees.
 
 use nix::unistd::{Uid, User};
 
@@ -9,6 +9,8 @@ pub struct Account {
     pub name: String,
     /// `HOME`.
     pub home: String,
+    /// `SHELL`.
+    pub shell: String,
 }
 
 /// Looks up a user by name or number; `None` is the daemon's own. A user that does not exist has no account: the driver
@@ -22,5 +24,6 @@ pub fn system_account(user: Option<&str>) -> Option<Account> {
         },
     };
     let user = found.ok().flatten()?;
-    Some(Account { name: user.name, home: user.dir.to_string_lossy().into_owned() })
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    Some(Account { home: text(&user.dir), shell: text(&user.shell), name: user.name })
 }

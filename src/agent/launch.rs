@@ -69,6 +69,9 @@ fn process_program(process: &Process, env: &BTreeMap<String, String>) -> Process
         nice: process.nice.unwrap_or(0),
         rlimits: process.rlimits.clone(),
         stdin: process.stdin.clone(),
+        login: process.login,
+        tty: process.tty,
+        files: Vec::new(),
     }
 }
 
@@ -108,8 +111,9 @@ fn environment(
         // An image brings its own.
         env.insert("PATH".to_owned(), DEFAULT_PATH.to_owned());
     }
-    if let Some(Account { name, home }) = account {
-        env.extend([("HOME", home), ("USER", name), ("LOGNAME", name)].map(|(k, v)| (k.to_owned(), v.clone())));
+    if let Some(Account { name, home, shell }) = account {
+        let facts = [("HOME", home), ("USER", name), ("LOGNAME", name), ("SHELL", shell)];
+        env.extend(facts.map(|(k, v)| (k.to_owned(), v.clone())));
     }
     env.extend(ports(&instance.spec));
     let own = identity(instance, attempt);
@@ -179,7 +183,7 @@ mod tests {
             "spec": all,
         });
         let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
-        let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned() };
+        let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned(), shell: "/bin/sh".to_owned() };
         launch(&instance, 7, "127.0.0.1", Some(&account))
     }
 

@@ -25,6 +25,11 @@ use super::{
 pub struct SecretValue(String);
 
 impl SecretValue {
+    /// The text that stands for some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(encode_base64(bytes))
+    }
+
     /// The bytes that the base64 text stands for; `None` if it is none.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         decode_base64(&self.0)

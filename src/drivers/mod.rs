@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start};
+pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
 use crate::api::{Uid, Usage};
 
 /// What is started at most once: one attempt of one Instance.

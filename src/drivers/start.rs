@@ -1,14 +1,14 @@
 //! What is started: everything that a driver needs for one attempt. Nothing is looked up later.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Notify, StartKey};
-use crate::api::{Container, Port, RlimitName};
+use crate::api::{Container, Port, RlimitName, SecretValue};
 
-/// One attempt, resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One attempt, resolved. Its values may be secrets, so it prints as its key alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// What is started.
     pub key: StartKey,
@@ -42,8 +42,15 @@ impl Start {
         if let Program::Process(process) = &mut self.program {
             process.argv = argv;
             (process.script, process.stdin) = (None, None);
+            (process.tty, process.files) = (false, Vec::new());
         }
         self
+    }
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -77,6 +84,23 @@ pub struct ProcessProgram {
     pub rlimits: BTreeMap<RlimitName, u64>,
     /// Text for standard input; none: `/dev/null`.
     pub stdin: Option<String>,
+    /// Through a login shell of the user; the working directory is then by default the user's home.
+    pub login: bool,
+    /// The standard streams are a terminal.
+    pub tty: bool,
+    /// Files that are written before the program is executed, by the process's own user.
+    pub files: Vec<StartFile>,
+}
+
+/// A file that a process finds when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFile {
+    /// Where: relative to the working directory, or absolute.
+    pub path: String,
+    /// Its permissions.
+    pub mode: u32,
+    /// What is in it.
+    pub content: SecretValue,
 }
 
 /// What an engine is asked to make.

@@ -18,7 +18,7 @@ use super::{
     proc,
     protocol::{Answer, Message},
     serve::{Keeper, Source, Waiting, complain, own_pid},
-    spawn::{self, Stage},
+    spawn::{self, Failure},
     tree::{self, Root},
 };
 use crate::{
@@ -164,21 +164,20 @@ impl Keeper {
         let Some(mut gate) = live.gate.take() else { return };
         gate.token.into_iter().for_each(|token| self.watches.forget(token));
         let started = Started { pid: live.pid, start_time: live.at, adopted: false };
-        let mut said = [0; 5];
+        let mut said = [0; Failure::LENGTH];
         let length = gate.socket.read(&mut said).unwrap_or(0);
         let waiting = std::mem::take(&mut gate.waiting);
-        let answer = match (length, Stage::from_byte(said[0])) {
-            (5, Some(stage)) => {
-                let errno = i32::from_ne_bytes([said[1], said[2], said[3], said[4]]);
-                let why = prepare::explain(&gate.start, stage, errno);
+        let answer = match Failure::from_bytes(&said[..length]) {
+            Some(failure) => {
+                let why = prepare::explain(&gate.start, failure, prepare::COMMAND);
                 if let Some(live) = self.live.get_mut(key) {
                     live.gate = Some(gate);
                 }
                 // The exit that follows is the refusal's.
-                self.end(key, End::Code(if errno == libc::ENOENT { 127 } else { 126 }));
+                self.end(key, End::Code(if failure.errno == libc::ENOENT { 127 } else { 126 }));
                 Answer::NotStarted(StartError::Refused(why))
             }
-            _ => {
+            None => {
                 if let Some(live) = self.live.get_mut(key) {
                     live.origin = Some(Origin::of(*gate.start));
                 }

@@ -21,7 +21,7 @@ use super::{
     protocol::Answer,
     pump,
     serve::{Keeper, Source, Waiting},
-    spawn::{self, Stage},
+    spawn::{self, Failure},
     tree::{self, Root},
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     drivers::{EXEC_OUTPUT, Exec, ExecError, Executed, Limits, ProcessProgram, Program, Start, StartKey},
 };
 
-/// What an attempt was started with, its words and its input aside: as JSON, which takes less than half of the memory.
+/// What an attempt was started with, its words, files and input aside: as JSON, which takes less than half of the memory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Origin(Box<str>);
 
@@ -226,11 +226,10 @@ impl Beside {
 
     /// Why it could not be executed at all, with the code that a shell would end with.
     fn refused(&mut self) -> Option<(i32, String)> {
-        let mut said = [0; 5];
+        let mut said = [0; Failure::LENGTH];
         let length = self.gate.read(&mut said).unwrap_or(0);
-        let stage = Stage::from_byte(said[0]).filter(|_| length == 5)?;
-        let errno = i32::from_ne_bytes([said[1], said[2], said[3], said[4]]);
-        let code = if errno == libc::ENOENT { 127 } else { 126 };
-        Some((code, prepare::explain(&self.start, stage, errno)))
+        let failure = Failure::from_bytes(&said[..length])?;
+        let code = if failure.errno == libc::ENOENT { 127 } else { 126 };
+        Some((code, prepare::explain(&self.start, failure, "exec.command")))
     }
 }

@@ -20,9 +20,11 @@ use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
 use super::{
     cgroup::{Group, Groups},
+    files,
     notify::socket_name,
-    spawn::{Prepared, SCRIPT, Stage, Switch, WATCHDOG_PID},
-    users::Users,
+    pty,
+    spawn::{Failure, Prepared, SCRIPT, Stage, Switch, WATCHDOG_PID},
+    users::{self, Login, Users},
 };
 use crate::{
     api::{RlimitName, Uid},
@@ -31,6 +33,8 @@ use crate::{
 
 /// Where programs are looked for if the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The field of the words of an attempt.
+pub(super) const COMMAND: &str = "spec.process.command";
 
 /// Why nothing was forked.
 #[derive(Debug, thiserror::Error)]
@@ -95,34 +99,22 @@ pub(super) fn prepare(
     directories(&start.key, switch.as_ref()).map_err(|e| short(&dir, e))?;
     let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
-    let (programs, argv, script) = match &process.script {
+    let form = match &process.script {
         Some(text) => script_form(&dir.join("script"), text, switch.as_ref())?,
         None => command_form(start, process)?,
     };
-    let env = environment(start)?;
-    let stdin = stdin(process.stdin.as_deref()).map_err(|e| short(Path::new("standard input"), e))?;
-    let own_dir = text(instance_dir(&start.key.uid).join("work").display().to_string())?;
-    let working_dir = process.working_dir.clone().map(text).transpose()?;
+    let streams = if process.tty {
+        let terminal = pty::open(out, switch.as_ref());
+        terminal.and_then(|slave| Ok([slave.try_clone()?, slave.try_clone()?, slave]))
+    } else {
+        stdin(process.stdin.as_deref()).map(|stdin| [stdin, out, err])
+    };
+    let streams = streams.map_err(|e| short(Path::new("standard streams"), e))?;
+    let mut child = assemble(start, process, form, streams, switch, own)?;
     // Last, because from here on there is something to undo.
     let made = groups.make(&start.key, &start.limits);
     let (group, entrances) = made.map_err(|why| PrepareError::Unavailable(why.to_string()))?;
-    let child = Prepared {
-        groups: entrances,
-        programs,
-        argv,
-        env,
-        stdin,
-        stdout: out,
-        stderr: err,
-        script,
-        own_dir,
-        working_dir,
-        switch,
-        umask: process.umask,
-        nice: process.nice,
-        rlimits: rlimits(process, own),
-        reset_oom: own.oom_protected,
-    };
+    child.groups = entrances;
     Ok(Ready { child, tap: [out_tap, err_tap], group })
 }
 
@@ -138,19 +130,42 @@ pub(super) fn beside(
     let process = process_of(start)?;
     let found = users.find(process.user.as_deref(), process.group.as_deref(), now);
     let switch = found.map_err(PrepareError::Refused)?;
-    let (programs, argv, script) = command_form(start, process)?;
-    let copied = |e| short(Path::new("standard streams"), e);
+    let streams = stdin(None).and_then(|stdin| Ok([stdin, output.try_clone()?, output]));
+    let streams = streams.map_err(|e| short(Path::new("standard streams"), e))?;
+    Ok(Prepared { groups, ..assemble(start, process, command_form(start, process)?, streams, switch, own)? })
+}
+
+/// Everything but the control groups.
+fn assemble(
+    start: &Start,
+    process: &ProcessProgram,
+    form: Form,
+    [stdin, stdout, stderr]: [OwnedFd; 3],
+    switch: Option<Switch>,
+    own: Inherited,
+) -> Result<Prepared, PrepareError> {
+    let refused = PrepareError::Refused;
+    let login = process.login.then(|| users::login(process.user.as_deref())).transpose().map_err(refused)?;
+    let (programs, argv, script) = match &login {
+        Some(login) => through(login, form)?,
+        None => form,
+    };
+    let home = login.map(|login| login.home.display().to_string());
+    let working_dir = process.working_dir.clone().or(home);
+    let files = process.files.iter().enumerate().map(|(index, file)| files::prepare(&start.key, index, file));
     Ok(Prepared {
-        groups,
+        groups: Vec::new(),
         programs,
         argv,
         env: environment(start)?,
-        stdin: stdin(None).map_err(copied)?,
-        stdout: output.try_clone().map_err(copied)?,
-        stderr: output,
+        stdin,
+        stdout,
+        stderr,
         script,
-        own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string())?,
-        working_dir: process.working_dir.clone().map(text).transpose()?,
+        terminal: process.tty,
+        own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string(), "the data directory")?,
+        working_dir: working_dir.map(|dir| text(dir, "spec.process.workingDir: it")).transpose()?,
+        files: files.collect::<Result<_, _>>().map_err(refused)?,
         switch,
         umask: process.umask,
         nice: process.nice,
@@ -167,11 +182,9 @@ fn short(what: &Path, e: io::Error) -> PrepareError {
     PrepareError::Short(what.display().to_string(), e)
 }
 
-fn text(text: String) -> Result<CString, PrepareError> {
-    CString::new(text).map_err(|e| {
-        let text = String::from_utf8_lossy(&e.into_vec()).replace('\0', "␀");
-        PrepareError::Refused(format!("`{text}` holds a NUL character"))
-    })
+/// `field` is where the text comes from; the text itself may be a secret's.
+fn text(text: String, field: &str) -> Result<CString, PrepareError> {
+    CString::new(text).map_err(|_| PrepareError::Refused(format!("{field} holds a NUL character")))
 }
 
 fn directories(key: &StartKey, switch: Option<&Switch>) -> io::Result<()> {
@@ -239,7 +252,7 @@ fn script_form(path: &Path, source: &str, switch: Option<&Switch>) -> Result<For
         Some(_) => format!("/proc/self/fd/{SCRIPT}"),
         None => std::path::absolute(path).map_err(|e| short(path, e))?.display().to_string(),
     };
-    let place = text(place)?;
+    let place = text(place, "the data directory")?;
     if source.starts_with("#!") {
         return Ok((vec![place.clone()], vec![place], open));
     }
@@ -249,31 +262,45 @@ fn script_form(path: &Path, source: &str, switch: Option<&Switch>) -> Result<For
 /// As execvp(3) finds it, in the PATH of the process's own environment.
 fn command_form(start: &Start, process: &ProcessProgram) -> Result<Form, PrepareError> {
     let Some(name) = process.argv.first().filter(|name| !name.is_empty()) else {
-        return Err(PrepareError::Refused("the command is empty".to_owned()));
+        return Err(PrepareError::Refused("spec.process.command: it is empty".to_owned()));
     };
-    let argv = process.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
+    let word = |word: String| text(word, "spec.process.command: a word");
+    let argv = process.argv.iter().cloned().map(word).collect::<Result<_, _>>()?;
     let programs = if name.contains('/') {
-        vec![text(name.clone())?]
+        vec![word(name.clone())?]
     } else {
         let dirs = search_path(start).split(':').map(|dir| if dir.is_empty() { "." } else { dir });
-        dirs.map(|dir| text(format!("{dir}/{name}"))).collect::<Result<_, _>>()?
+        dirs.map(|dir| word(format!("{dir}/{name}"))).collect::<Result<_, _>>()?
     };
     Ok((programs, argv, None))
+}
+
+/// By the user's shell, called as login(1) and su(1) call it: a leading `-` makes it read the user's profile. The words
+/// are handed over as they are, so that no shell looks into them.
+fn through(login: &Login, (_, argv, script): Form) -> Result<Form, PrepareError> {
+    let shell = login.shell.display().to_string();
+    let name = shell.rsplit('/').next().unwrap_or_default();
+    let call = [format!("-{name}"), "-c".to_owned(), "exec \"$@\"".to_owned(), name.to_owned()];
+    let call = call.into_iter().map(|word| text(word, "the user's shell")).collect::<Result<Vec<_>, _>>()?;
+    Ok((vec![text(shell, "the user's shell")?], [call, argv].concat(), script))
 }
 
 fn search_path(start: &Start) -> &str {
     start.env.iter().rev().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value)
 }
 
-/// As given; what says whom it belongs to is added if it is missing, and how it may speak to us in any case.
+/// As given; what says whom it belongs to, and what a terminal is, is added if it is missing, and how it may speak to us
+/// in any case.
 fn environment(start: &Start) -> Result<Vec<CString>, PrepareError> {
-    let own = [("APPM_INSTANCE_UID", start.key.uid.to_string()), ("APPM_ATTEMPT", start.key.attempt.to_string())];
-    let missing = own.into_iter().filter(|(name, _)| !start.env.iter().any(|(given, _)| given == name));
-    let notify = notify_environment(start);
-    let given = start.env.iter().filter(|(given, _)| !notify.iter().any(|(name, _)| given == name));
-    let given = given.map(|(name, value)| format!("{name}={value}"));
-    let added = missing.chain(notify.iter().cloned()).map(|(name, value)| format!("{name}={value}"));
-    given.chain(added).map(text).collect()
+    let mut own =
+        vec![("APPM_INSTANCE_UID", start.key.uid.to_string()), ("APPM_ATTEMPT", start.key.attempt.to_string())];
+    own.extend(start.process().is_some_and(|process| process.tty).then(|| ("TERM", "xterm".to_owned())));
+    own.retain(|(name, _)| !start.env.iter().any(|(given, _)| given == name));
+    own.extend(notify_environment(start));
+    let given = start.env.iter().filter(|(given, _)| !own.iter().any(|(name, _)| given == name));
+    let given = given.map(|(name, value)| (name.as_str(), value));
+    let all = given.chain(own.iter().map(|(name, value)| (*name, value)));
+    all.map(|(name, value)| text(format!("{name}={value}"), &format!("spec.env: the value of `{name}`"))).collect()
 }
 
 /// The number in `WATCHDOG_PID` is the child's own, which it puts there itself: see [`super::spawn`].
@@ -320,37 +347,78 @@ fn resource(name: RlimitName) -> u32 {
     }
 }
 
-/// A sentence for the manifest's author about what failed between fork and exec.
-pub(super) fn explain(start: &Start, stage: Stage, errno: i32) -> String {
+/// A sentence for the manifest's author about what failed between fork and exec, and the field to mend. It may name a
+/// program or a path, but nothing else of what the process was to be given. `command` is the field of the words.
+pub(super) fn explain(start: &Start, failure: Failure, command: &str) -> String {
+    let Failure { stage, errno, index } = failure;
     let why = nix::errno::Errno::from_raw(errno).desc().to_lowercase();
     let Some(process) = start.process() else { return why };
-    let name = process.argv.first().map_or("", String::as_str);
-    let whom = process.user.as_deref().or(process.group.as_deref()).unwrap_or("");
+    let index = usize::try_from(index).expect("a small number");
     match stage {
-        Stage::Descriptors => format!("cannot set up the process's standard streams: {why}"),
-        Stage::Group => format!("cannot enter the control group of its limits: {why}"),
-        Stage::OwnDir => format!("cannot enter the instance's own directory: {why}"),
-        Stage::Nice => format!("cannot set nice to {}: {why}", process.nice),
-        Stage::Rlimit => format!("cannot set the resource limits {}: {why}", shown(&process.rlimits)),
-        Stage::User => format!("cannot become `{whom}`: {why}"),
-        Stage::WorkingDir => {
-            let dir = process.working_dir.as_deref().unwrap_or("");
-            match errno {
-                libc::ENOENT => format!("no such working directory `{dir}`"),
-                _ => format!("cannot enter the working directory `{dir}`: {why}"),
-            }
+        Stage::Descriptors => format!("the process's standard streams cannot be set up: {why}"),
+        Stage::Group => format!("spec.resources: the control group of its limits cannot be entered: {why}"),
+        Stage::Terminal => format!("spec.process.tty: the terminal cannot be set up: {why}"),
+        Stage::OwnDir => format!("the instance's own directory cannot be entered: {why}"),
+        Stage::Nice => format!("spec.process.nice: {} cannot be set: {why}", process.nice),
+        Stage::Rlimit => format!("spec.process.rlimits: {} cannot be set: {why}", shown(process, index)),
+        Stage::User => {
+            let whom = process.user.as_deref().or(process.group.as_deref()).unwrap_or_default();
+            format!("spec.process.user: cannot become `{whom}`: {why}")
         }
-        Stage::Exec if process.script.is_some() && errno == libc::ENOENT => {
-            "the interpreter that the script's first line names does not exist".to_owned()
+        Stage::WorkingDir => match (&process.working_dir, errno) {
+            (Some(dir), libc::ENOENT) => format!("spec.process.workingDir: no such directory `{dir}`"),
+            (Some(dir), _) => format!("spec.process.workingDir: `{dir}` cannot be entered{}: {why}", by(process)),
+            (None, _) => format!("spec.process.login: the user's home cannot be entered{}: {why}", by(process)),
+        },
+        Stage::Files => {
+            let path = process.files.get(index).map_or("", |file| file.path.as_str());
+            files::explain(path, errno, &format!("{why}{}", by(process)))
         }
-        Stage::Exec if process.script.is_some() => format!("cannot run the script: {why}"),
-        Stage::Exec if errno != libc::ENOENT => format!("cannot run `{name}`: {why}"),
-        Stage::Exec if name.contains('/') => format!("no such program `{name}` (or the interpreter it names)"),
-        Stage::Exec => format!("no such program `{name}` in PATH `{}`", search_path(start)),
+        Stage::Exec => not_executed(start, process, errno, &why, command),
     }
 }
 
-fn shown(rlimits: &std::collections::BTreeMap<RlimitName, u64>) -> String {
-    let each = rlimits.iter().map(|(name, value)| format!("{}={value}", format!("{name:?}").to_lowercase()));
-    each.collect::<Vec<_>>().join(", ")
+/// Who was not allowed to, if it is somebody else than expected.
+fn by(process: &ProcessProgram) -> String {
+    process.user.as_ref().map_or_else(String::new, |user| format!(" by user `{user}`"))
+}
+
+fn not_executed(start: &Start, process: &ProcessProgram, errno: i32, why: &str, command: &str) -> String {
+    let name = process.argv.first().map_or("", String::as_str);
+    match (errno, &process.script) {
+        (libc::E2BIG, _) => too_large(start, process, command),
+        _ if process.login => format!("spec.process.login: the user's shell cannot be run: {why}"),
+        (libc::ENOENT, Some(_)) => {
+            "spec.process.script: the interpreter that its first line names does not exist".to_owned()
+        }
+        (_, Some(_)) => format!("spec.process.script: it cannot be run{}: {why}", by(process)),
+        (libc::ENOENT, None) if name.contains('/') => {
+            format!("{command}: no such program `{name}` (or the interpreter it names)")
+        }
+        (libc::ENOENT, None) => format!("{command}: no such program `{name}` in PATH `{}`", search_path(start)),
+        (_, None) => format!("{command}: `{name}` cannot be run{}: {why}", by(process)),
+    }
+}
+
+/// execve(2) takes no text of 128 KiB or more, and only so much of them all.
+fn too_large(start: &Start, process: &ProcessProgram, command: &str) -> String {
+    const LONGEST: usize = 128 << 10;
+    if let Some((name, value)) = start.env.iter().find(|(name, value)| name.len() + value.len() + 2 > LONGEST) {
+        let size = value.len();
+        return format!("spec.env: the value of `{name}` has {size} bytes, and the system takes less than {LONGEST}");
+    }
+    if let Some((index, word)) = process.argv.iter().enumerate().find(|(_, word)| word.len() + 1 > LONGEST) {
+        let size = word.len();
+        return format!("{command}: word {index} has {size} bytes, and the system takes less than {LONGEST}");
+    }
+    let env: usize = start.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let argv: usize = process.argv.iter().map(|word| word.len() + 1).sum();
+    format!("{command}, spec.env: {argv} and {env} bytes are more than the system takes")
+}
+
+/// The limit of that number in [`rlimits`].
+fn shown(process: &ProcessProgram, index: usize) -> String {
+    let implied = usize::from(!process.rlimits.contains_key(&RlimitName::Nofile));
+    let asked = index.checked_sub(implied).and_then(|index| process.rlimits.iter().nth(index));
+    asked.map_or_else(|| "nofile".to_owned(), |(name, value)| format!("{}={value}", format!("{name:?}").to_lowercase()))
 }

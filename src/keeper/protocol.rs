@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The protocol's version; a client and a keeper of different versions do not talk.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The longest frame: a start carries its script, its standard input and its environment.
 pub const LONGEST: usize = 64 << 20;
 

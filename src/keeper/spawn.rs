@@ -2,8 +2,8 @@
 //!
 //! The child first puts its descriptors in order, then blocks on the gate (one end of a socket pair). One byte through
 //! the gate releases it; end of file means that the keeper died before it could record the child, so the child ends
-//! without having executed anything. What goes wrong after that comes back through the gate as five bytes
-//! (stage, errno); the gate's closing on exec says that all went well.
+//! without having executed anything. What goes wrong after that comes back through the gate as a [`Failure`]; the gate's
+//! closing on exec says that all went well.
 
 #![allow(unsafe_code, reason = "fork, and raw system calls between fork and exec, have no safe form")]
 
@@ -17,6 +17,8 @@ use std::{
 };
 
 use nix::libc;
+
+use super::files::{self, PreparedFile};
 
 /// Where the gate is in the child.
 const GATE: RawFd = 3;
@@ -41,10 +43,14 @@ pub(super) struct Prepared {
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
     pub script: Option<OwnedFd>,
+    /// The standard streams are a terminal, which becomes the session's.
+    pub terminal: bool,
     /// Entered before the user is switched.
     pub own_dir: CString,
     /// Entered after the user is switched.
     pub working_dir: Option<CString>,
+    /// Written after the working directory was entered.
+    pub files: Vec<PreparedFile>,
     pub switch: Option<Switch>,
     pub umask: u32,
     pub nice: i32,
@@ -67,30 +73,59 @@ pub(super) struct Switch {
 #[repr(u8)]
 pub(super) enum Stage {
     Descriptors = 1,
+    Terminal,
     OwnDir,
     Nice,
     Rlimit,
     User,
     WorkingDir,
+    Files,
     Exec,
     Group,
 }
 
-impl Stage {
-    /// Reads what [`fail`] wrote.
-    pub(super) fn from_byte(byte: u8) -> Option<Stage> {
-        [
-            Self::Descriptors,
-            Self::OwnDir,
-            Self::Nice,
-            Self::Rlimit,
-            Self::User,
-            Self::WorkingDir,
-            Self::Exec,
-            Self::Group,
-        ]
-        .into_iter()
-        .find(|stage| *stage as u8 == byte)
+const STAGES: [Stage; 10] = [
+    Stage::Descriptors,
+    Stage::Terminal,
+    Stage::OwnDir,
+    Stage::Nice,
+    Stage::Rlimit,
+    Stage::User,
+    Stage::WorkingDir,
+    Stage::Files,
+    Stage::Exec,
+    Stage::Group,
+];
+
+/// Why a child could not execute its program, as it says through the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub stage: Stage,
+    pub errno: i32,
+    /// Which of several.
+    pub index: u32,
+}
+
+impl Failure {
+    /// How long it is on the way.
+    pub(super) const LENGTH: usize = 9;
+
+    fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let mut bytes = [self.stage as u8; Self::LENGTH];
+        bytes[1..5].copy_from_slice(&self.errno.to_ne_bytes());
+        bytes[5..].copy_from_slice(&self.index.to_ne_bytes());
+        bytes
+    }
+
+    /// Reads what [`Failure::to_bytes`] wrote; `None` if nothing was said.
+    pub(super) fn from_bytes(said: &[u8]) -> Option<Failure> {
+        let (stage, numbers) = said.split_first()?;
+        let (errno, index) = numbers.split_first_chunk()?;
+        Some(Failure {
+            stage: STAGES.into_iter().find(|known| *known as u8 == *stage)?,
+            errno: i32::from_ne_bytes(*errno),
+            index: u32::from_ne_bytes(index.try_into().ok()?),
+        })
     }
 }
 
@@ -126,11 +161,14 @@ pub(super) fn fork(prepared: &Prepared) -> io::Result<(i32, UnixStream)> {
     }
 }
 
-/// Reports a failure through the gate and ends.
-fn fail(stage: Stage) -> ! {
+/// Reports a failure of the last system call through the gate and ends.
+fn fail(stage: Stage, index: u32) -> ! {
     let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-    let mut said = [stage as u8; 5];
-    said[1..].copy_from_slice(&errno.to_ne_bytes());
+    report(Failure { stage, errno, index })
+}
+
+fn report(failure: Failure) -> ! {
+    let said = failure.to_bytes();
     // SAFETY: `said` lives on this stack; write and _exit are async-signal-safe.
     unsafe {
         libc::write(GATE, said.as_ptr().cast(), said.len());
@@ -140,7 +178,7 @@ fn fail(stage: Stage) -> ! {
 
 fn check(outcome: c_int, stage: Stage) {
     if outcome < 0 {
-        fail(stage);
+        fail(stage, 0);
     }
 }
 
@@ -149,6 +187,9 @@ fn child(prepared: &Prepared, vectors: &mut Vectors, gate: RawFd) -> ! {
     // SAFETY: async-signal-safe calls; `byte` lives on this stack.
     unsafe {
         libc::setsid();
+        if prepared.terminal {
+            check(libc::ioctl(0, libc::TIOCSCTTY, 0), Stage::Terminal);
+        }
         let mut byte = 0u8;
         loop {
             match libc::read(GATE, (&raw mut byte).cast(), 1) {
@@ -160,6 +201,7 @@ fn child(prepared: &Prepared, vectors: &mut Vectors, gate: RawFd) -> ! {
     }
     default_signals();
     become_user(prepared);
+    put_files(prepared);
     let mut own_pid = [0; 32];
     if let Some(at) = vectors.pid_at {
         name_own_pid(&mut own_pid);
@@ -195,7 +237,7 @@ fn descriptors(prepared: &Prepared, gate: RawFd) {
         for group in &prepared.groups {
             // Zero is whoever writes it.
             if libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) < 0 {
-                fail(Stage::Group);
+                fail(Stage::Group, 0);
             }
         }
         check(libc::dup2(prepared.stdin.as_raw_fd(), 0), Stage::Descriptors);
@@ -246,9 +288,11 @@ fn become_user(prepared: &Prepared) {
         if prepared.nice != 0 {
             check(libc::setpriority(libc::PRIO_PROCESS, 0, prepared.nice), Stage::Nice);
         }
-        for (resource, soft, hard) in &prepared.rlimits {
+        for (index, (resource, soft, hard)) in (0..).zip(&prepared.rlimits) {
             let limit = libc::rlimit { rlim_cur: *soft, rlim_max: *hard };
-            check(libc::setrlimit(*resource, &raw const limit), Stage::Rlimit);
+            if libc::setrlimit(*resource, &raw const limit) < 0 {
+                fail(Stage::Rlimit, index);
+            }
         }
         if let Some(switch) = &prepared.switch {
             check(libc::setgroups(switch.groups.len(), switch.groups.as_ptr()), Stage::User);
@@ -257,6 +301,14 @@ fn become_user(prepared: &Prepared) {
         }
         if let Some(dir) = &prepared.working_dir {
             check(libc::chdir(dir.as_ptr()), Stage::WorkingDir);
+        }
+    }
+}
+
+fn put_files(prepared: &Prepared) {
+    for (index, file) in (0..).zip(&prepared.files) {
+        if let Err(e) = files::put(file) {
+            report(Failure { stage: Stage::Files, errno: e.raw_os_error(), index });
         }
     }
 }
@@ -275,14 +327,14 @@ fn execute(prepared: &Prepared, vectors: &mut Vectors) -> ! {
                 libc::ENOEXEC => {
                     vectors.shell[1] = program.as_ptr();
                     libc::execve(SH.as_ptr(), vectors.shell.as_ptr(), vectors.env.as_ptr());
-                    fail(Stage::Exec)
+                    fail(Stage::Exec, 0)
                 }
-                _ => fail(Stage::Exec),
+                _ => fail(Stage::Exec, 0),
             }
         }
         *libc::__errno_location() = if denied { libc::EACCES } else { libc::ENOENT };
     }
-    fail(Stage::Exec)
+    fail(Stage::Exec, 0)
 }
 
 /// Sends any signal, those without a name included. A process that is gone is no error.

@@ -37,7 +37,11 @@ async fn a_program_beside_an_attempt_has_its_environment_directory_umask_and_a_s
     assert_eq!(session.code, Some(0));
     let missing = bench.driver.exec(&own, exec(&["no-such-program"], PATIENCE)).await.unwrap();
     assert_eq!(missing.code, Some(127));
-    assert!(String::from_utf8(missing.output).unwrap().starts_with("no such program `no-such-program` in PATH"));
+    assert!(
+        String::from_utf8(missing.output)
+            .unwrap()
+            .starts_with("exec.command: no such program `no-such-program` in PATH")
+    );
     // The keeper that knew what it was given is gone; the process itself tells its successor.
     signal(bench.keeper_pid(), Signal::SIGKILL);
     bench.resync().await;

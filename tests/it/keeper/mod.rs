@@ -1,6 +1,7 @@
 //! The keeper, the logger and the driver of processes, on real processes.
 
 mod beside;
+mod given;
 mod groups;
 mod logs;
 mod processes;
@@ -65,6 +66,11 @@ impl Bench {
 
     pub(super) fn logger_pid(&self) -> i32 {
         wait_for("a logger", || self.processes("logger").into_iter().next().ok_or("none".to_owned()))
+    }
+
+    /// How many terminals of this data directory are still served.
+    pub(super) fn relays(&self) -> usize {
+        self.processes("relay").len()
     }
 
     /// An error names the FIFOs that the logger has not open (yet).
@@ -167,7 +173,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let here = self.path().to_owned();
-        for role in ["keeper", "logger"] {
+        for role in ["keeper", "logger", "relay"] {
             self.processes(role).into_iter().for_each(|pid| signal(pid, Signal::SIGKILL));
         }
         let uids: Vec<String> = fs::read_dir(here.join("instances"))
