@@ -198,12 +198,14 @@ impl Keeper {
             })
             .collect();
         let spared = self.spared();
-        tree::members(&roots, &spared).into_iter().for_each(|member| tree::signal(member, libc::SIGKILL));
+        let members = tree::members(&roots, &spared);
+        // The program itself first: one that waits for what it started would end by itself, and seem to have succeeded.
         for root in roots {
             // It is our child and not reaped yet, so the number is its own. It may have become somebody whom we may not
             // signal; then it is waited for.
             let _ = spawn::kill(root.pid, libc::SIGKILL);
         }
+        members.into_iter().for_each(|member| tree::signal(member, libc::SIGKILL));
     }
 }
 
