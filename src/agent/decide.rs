@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `Waiting` | `Start` when due and the attempt before is durable; a first start `Wait`s for dependencies | `Wait`, or `Rest` if it never opens again | `Rest` | `Remove` |
 //! | `Starting`, `Doubtful`, `Unknown` | – | – | – | – |
-//! | `Running` | `Stop` if a restart is asked for | `Stop` | `Stop`, after what depends on it | `Stop`, after what depends on it |
+//! | `Running` | `Stop` if a restart is asked for, or a probe or hook says that it is of no use | `Stop` | `Stop`, after what depends on it | `Stop`, after what depends on it |
 //! | `Stopping` | `Signal` when due | `Signal` when due | `Signal` when due | `Signal` when due, `Stop` anew with the shorter grace |
 //! | `Exited` | `Resume` if it was suspended or outside, a restart is asked for, or a crash loop's spec changed | `Wait` if it was suspended or outside | `Rest` | `Remove` when its exit is durable |
 //! | `Removing` | – | – | – | – |
@@ -16,7 +16,7 @@ use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::{Memory, Phase, StopReason};
+use super::memory::{AFTER_HOOK, Memory, Phase, StopReason};
 use crate::{
     api::{Instance, Object, signal_number},
     drivers::Reach,
@@ -180,7 +180,7 @@ pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, around: &Aro
         (Phase::Running(_), _) => running(instance, memory, &wanted, around, now),
         (Phase::Stopping { reason, kill_at, signal_at, .. }, _) => {
             let hurry = shorter_grace(instance, &wanted, *reason, *kill_at, now);
-            hurry.unwrap_or_else(|| stopping(instance, *kill_at, *signal_at, now))
+            hurry.unwrap_or_else(|| stopping(instance, memory, *kill_at, *signal_at, now))
         }
         (Phase::Exited { reason, generation, .. }, Wanted::Runs(_)) => {
             exited(instance, memory, reason, *generation).map_or(Plan::NOTHING, Plan::act)
@@ -255,6 +255,7 @@ fn running(
         Wanted::Suspended => StopReason::Suspended,
         Wanted::Outside(_) => StopReason::Outside,
         Wanted::Runs(_) if restart_asked(instance, memory) => StopReason::Restarted,
+        Wanted::Runs(_) | Wanted::Unclear(_) if memory.health.dead.is_some() => return dying(instance, memory, now),
         Wanted::Runs(until) => return until.map_or(Plan::NOTHING, Plan::at),
         Wanted::Unclear(_) => return Plan::at(now + TELL_AGAIN),
     };
@@ -263,6 +264,21 @@ fn running(
         Some(until) => Plan::at(until),
         None => Plan::act(Action::Stop { reason, kill_at: now + grace(instance) }),
     }
+}
+
+/// What it may have been given: a probe has a grace period of its own.
+fn longest_grace(instance: Option<&Object<Instance>>, reason: StopReason) -> SignedDuration {
+    let probes = instance.map(|i| [&i.spec.startup_probe, &i.spec.liveness_probe]).into_iter().flatten();
+    let own = probes.filter_map(|probe| probe.as_ref()?.termination_grace_period_seconds).max();
+    let own = own.filter(|_| reason == StopReason::Unhealthy).unwrap_or(0);
+    grace(instance).max(SignedDuration::from_secs(own.clamp(0, 86400)))
+}
+
+/// A probe or a hook says that it is of no use.
+fn dying(instance: Option<&Object<Instance>>, memory: &Memory, now: Timestamp) -> Plan {
+    let Some(death) = &memory.health.dead else { return Plan::NOTHING };
+    let own = death.grace_seconds.map(|seconds| SignedDuration::from_secs(seconds.clamp(0, 86400)));
+    Plan::act(Action::Stop { reason: death.reason, kill_at: now + own.unwrap_or_else(|| grace(instance)) })
 }
 
 /// The grace period: what the deletion asked for, else what the spec says, else Kubernetes' default.
@@ -284,14 +300,25 @@ fn shorter_grace(
     let allowed = now + grace(instance);
     let is_deleted = *wanted == Wanted::Gone;
     let hurried = is_deleted && grace(instance).is_zero() && now < kill_at;
-    let too_far = kill_at.duration_since(allowed) > SLACK;
+    let too_far = kill_at.duration_since(now + longest_grace(instance, reason)) > SLACK;
     let is_new = is_deleted && reason != StopReason::Deleted;
     let reason = if is_deleted { StopReason::Deleted } else { reason };
-    let stop = Action::Stop { reason, kill_at: kill_at.min(allowed) };
+    let kill_at = if is_deleted { kill_at.min(allowed) } else { now + longest_grace(instance, reason) };
+    let stop = Action::Stop { reason, kill_at };
     (is_new || hurried || too_far).then(|| Plan::act(stop))
 }
 
-fn stopping(instance: Option<&Object<Instance>>, kill_at: Timestamp, signal_at: Timestamp, now: Timestamp) -> Plan {
+fn stopping(
+    instance: Option<&Object<Instance>>,
+    memory: &Memory,
+    kill_at: Timestamp,
+    signal_at: Timestamp,
+    now: Timestamp,
+) -> Plan {
+    // The end of the hook moves both; this is for one that never comes.
+    if memory.health.pre_stop && now < kill_at + AFTER_HOOK {
+        return Plan::at(kill_at + AFTER_HOOK);
+    }
     if now < signal_at {
         return Plan::at(signal_at);
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::Account;
 use crate::{
     api::{
-        APP_LABEL, Container, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Process, Quantity,
-        RequestName, Resources,
+        APP_LABEL, Container, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Probe, Process,
+        Quantity, RequestName, Resources,
     },
-    drivers::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartKey},
+    drivers::{ContainerProgram, Limits, LogLimits, Notify, ProcessProgram, Program, Start, StartKey},
     policy::expand::expand,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, a
         key: StartKey { uid: instance.uid().clone(), attempt },
         logs: log_limits(spec),
         limits: limits(&spec.resources),
-        notify: None,
+        notify: notify(spec),
         program,
         env: env.into_iter().collect(),
     }
@@ -131,11 +131,21 @@ fn environment(
 
 fn ports(spec: &InstanceSpec) -> impl Iterator<Item = (String, String)> {
     let first = spec.ports.first().map(|port| ("PORT".to_owned(), port.container_port.to_string()));
-    let named = spec.ports.iter().map(|port| {
-        let name = port.name.to_ascii_uppercase().replace('-', "_");
-        (format!("PORT_{name}"), port.container_port.to_string())
-    });
+    let named = spec.ports.iter().map(|port| (port_variable(&port.name), port.container_port.to_string()));
     first.into_iter().chain(named)
+}
+
+/// A socket for sd_notify, if any probe listens to it.
+fn notify(spec: &InstanceSpec) -> Option<Notify> {
+    let of = |probe: &Option<Probe>| probe.as_ref().and_then(|probe| probe.notify);
+    let liveness = of(&spec.liveness_probe);
+    of(&spec.startup_probe).or(of(&spec.readiness_probe)).or(liveness)?;
+    Some(Notify { watchdog: liveness.and_then(|liveness| liveness.watchdog).map(|watchdog| watchdog.0) })
+}
+
+/// The variable that holds a port of this name.
+pub(super) fn port_variable(name: &str) -> String {
+    format!("PORT_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
 fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> {

@@ -12,8 +12,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::Health;
 use crate::{
     api::{
         Condition, ConditionStatus, Exit, Exited, Instance, InstanceSpec, InstanceState, InstanceStatus, MicroTime,
@@ -23,7 +24,7 @@ use crate::{
     policy::{
         backoff,
         depends::NOT_READY,
-        restart::{CRASH_LOOPING, SUSPENDED, Verdict, judge},
+        restart::{CRASH_LOOPING, SUSPENDED, Verdict, judge, judge_unhealthy},
         window::OUTSIDE,
     },
     runtime::EventType,
@@ -33,6 +34,8 @@ use crate::{
 pub(super) const START_FAILED: &str = "StartFailed";
 /// Nothing runs because the machine cannot enforce the limits.
 pub(super) const RESOURCES_UNAVAILABLE: &str = "ResourcesUnavailable";
+/// What a process gets between the stop signal and SIGKILL even if its preStop hook used up all the grace, as a kubelet has it.
+pub(super) const AFTER_HOOK: SignedDuration = SignedDuration::from_secs(2);
 
 /// Everything that matters of one Instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +66,8 @@ pub struct Memory {
     pub restarted_at: String,
     /// What the running attempt uses.
     pub usage: Option<Usage>,
+    /// How the running attempt is doing.
+    pub health: Health,
 }
 
 /// What an Instance is doing.
@@ -124,6 +129,10 @@ pub enum StopReason {
     Restarted,
     /// Its active window is closed.
     Outside,
+    /// Its liveness or its startup probe failed.
+    Unhealthy,
+    /// Its postStart hook failed.
+    PostStartHookError,
 }
 
 impl StopReason {
@@ -134,6 +143,8 @@ impl StopReason {
             StopReason::Suspended => SUSPENDED,
             StopReason::Restarted => "Restarted",
             StopReason::Outside => OUTSIDE,
+            StopReason::Unhealthy => "Unhealthy",
+            StopReason::PostStartHookError => "PostStartHookError",
         }
     }
 
@@ -141,6 +152,7 @@ impl StopReason {
     pub(super) fn plain(self) -> String {
         match self {
             StopReason::Outside => "outside its active window".to_owned(),
+            StopReason::PostStartHookError => "without its postStart hook".to_owned(),
             _ => self.word().to_lowercase(),
         }
     }
@@ -148,6 +160,8 @@ impl StopReason {
     fn parse(word: &str) -> Self {
         match word {
             "Deleted" => StopReason::Deleted,
+            "Unhealthy" => StopReason::Unhealthy,
+            "PostStartHookError" => StopReason::PostStartHookError,
             "Restarted" => StopReason::Restarted,
             OUTSIDE => StopReason::Outside,
             _ => StopReason::Suspended,
@@ -171,7 +185,7 @@ impl Note {
         Self { kind: EventType::Normal, reason, message: message.into() }
     }
 
-    fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
         Self { kind: EventType::Warning, reason, message: message.into() }
     }
 }
@@ -195,6 +209,7 @@ impl Memory {
             consecutive: status.consecutive_restarts,
             restarted_at: status.restarted_at.clone(),
             usage: status.usage.clone(),
+            health: Health::of(status),
         }
     }
 
@@ -236,6 +251,7 @@ impl Memory {
         self.restarts += u32::from(std::mem::take(&mut self.restart_due));
         self.attempt = attempt;
         self.phase = Phase::Starting;
+        self.health = Health::default();
     }
 
     /// Takes the phase that a stored status speaks of.
@@ -395,6 +411,21 @@ impl Memory {
         Some(Note::warning("LeftBehind", message))
     }
 
+    /// It is about to be stopped: its preStop hook comes first, if it has one and there is time for it.
+    pub fn begin_pre_stop(&mut self, instance: Option<&Object<Instance>>, kill_at: Timestamp, now: Timestamp) {
+        let hook = instance.is_some_and(|instance| instance.spec.lifecycle.pre_stop.is_some());
+        let first = matches!(self.phase, Phase::Running(_));
+        self.health.pre_stop = hook && kill_at > now && (first || self.health.pre_stop);
+    }
+
+    /// Its preStop hook is over, or took too long: now the stop signal, and a moment for it however late it is.
+    pub fn pre_stop_ended(&mut self, now: Timestamp) {
+        self.health.pre_stop = false;
+        if let Phase::Stopping { kill_at, signal_at, .. } = &mut self.phase {
+            (*signal_at, *kill_at) = (now, (*kill_at).max(now + AFTER_HOOK));
+        }
+    }
+
     /// The present attempt ended, and nobody can say how.
     pub fn lost(&mut self, instance: Option<&Object<Instance>>, now: Timestamp) -> Vec<Note> {
         let start_time = self.started().map_or(now, |s| s.start_time);
@@ -420,11 +451,23 @@ impl Memory {
         self.usage = None;
         let mut notes = Vec::new();
         let message = sentence(&exit);
+        let health = std::mem::take(&mut self.health);
         self.phase = match (&self.phase, instance) {
             (Phase::Removing | Phase::Removed | Phase::Released, _) => self.phase.clone(),
             (Phase::Stopping { reason: StopReason::Restarted, .. }, Some(_)) => {
                 (self.consecutive, self.first) = (0, false);
                 Self::start_at(now)
+            }
+            (
+                Phase::Stopping { reason: reason @ (StopReason::Unhealthy | StopReason::PostStartHookError), .. },
+                Some(i),
+            ) => {
+                if is_stable(&exit, &i.spec) {
+                    self.consecutive = 0;
+                }
+                let message = health.dead.map_or(message.clone(), |death| format!("{}; {message}", death.message));
+                let failed_start = (*reason == StopReason::PostStartHookError).then_some(START_FAILED);
+                self.follow(i, judge_unhealthy(i.spec.restart_policy), failed_start, message, now, &mut notes)
             }
             (Phase::Stopping { reason, .. }, Some(instance)) => {
                 exited(reason.word(), message, instance.metadata.generation)
@@ -434,7 +477,8 @@ impl Memory {
                 if is_stable(&exit, &instance.spec) {
                     self.consecutive = 0;
                 }
-                self.judged(instance, &exit, refused, message, now, &mut notes)
+                let verdict = judge(&exit, instance.spec.restart_policy, &instance.spec.restart);
+                self.follow(instance, verdict, refused, message, now, &mut notes)
             }
         };
         self.untold.push(exit.clone());
@@ -468,18 +512,18 @@ impl Memory {
         told
     }
 
-    /// What an exit that nobody asked for leads to.
-    fn judged(
+    /// What the verdict on an exit leads to. `refused`: it was none of a process that had been started.
+    fn follow(
         &mut self,
         instance: &Object<Instance>,
-        exit: &Exit,
+        verdict: Verdict,
         refused: Option<&'static str>,
         message: String,
         now: Timestamp,
         notes: &mut Vec<Note>,
     ) -> Phase {
         let (spec, generation) = (&instance.spec, instance.metadata.generation);
-        match judge(exit, spec.restart_policy, &spec.restart) {
+        match verdict {
             Verdict::End(reason) => exited(reason, message, generation),
             Verdict::Restart if spec.restart.max_restarts > 0 && self.consecutive >= spec.restart.max_restarts => {
                 let message = format!("{message}, after {} restarts in a row", self.consecutive);
@@ -491,7 +535,7 @@ impl Memory {
             }
             Verdict::Restart => {
                 // What could not be started at all does not get a first restart for free.
-                let spread = backoff::spread(instance.uid().as_str(), exit.attempt);
+                let spread = backoff::spread(instance.uid().as_str(), self.attempt);
                 let tries = self.consecutive.max(u32::from(refused.is_some()));
                 let pause = backoff::restart(&spec.restart.backoff, tries, spread);
                 (self.restart_due, self.first) = (true, false);
@@ -519,10 +563,14 @@ impl Memory {
         address: &str,
         now: Timestamp,
     ) -> Option<InstanceStatus> {
-        let (state, ready) = self.state()?;
+        let (state, runs) = self.state()?;
+        let (ready, started) = (runs && self.health.is_ready(&instance.spec), self.health.is_started(&instance.spec));
         let mut conditions = before.conditions.clone();
         let (reason, message) = match (&state.running, &state.waiting, &state.exited) {
-            (Some(_), ..) => ("Running".to_owned(), String::new()),
+            (Some(_), ..) => {
+                let (reason, message) = self.health.condition(&instance.spec);
+                (reason.to_owned(), message)
+            }
             (_, Some(waiting), _) => (waiting.reason.clone(), waiting.message.clone()),
             (.., Some(exited)) => (exited.reason.clone(), exited.message.clone()),
             _ => ("Stopping".to_owned(), String::new()),
@@ -549,7 +597,7 @@ impl Memory {
             restarts: self.restarts,
             consecutive_restarts: self.consecutive,
             next_start_time,
-            started: None,
+            started: runs.then_some(started),
             restarted_at: self.restarted_at.clone(),
             address: address.to_owned(),
             usage: self.usage.clone(),
@@ -557,7 +605,7 @@ impl Memory {
         })
     }
 
-    /// The state for the API, and whether it counts as ready.
+    /// The state for the API, and whether a process runs that nobody stops.
     fn state(&self) -> Option<(InstanceState, bool)> {
         let mut state = InstanceState::default();
         match &self.phase {
@@ -579,6 +627,7 @@ impl Memory {
                     reason: reason.word().to_owned(),
                     kill_time: MicroTime(*kill_at),
                     adopted: started.adopted,
+                    pre_stop: self.health.pre_stop,
                 });
             }
             Phase::Exited { reason, message, .. } => {

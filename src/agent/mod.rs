@@ -18,10 +18,13 @@
 
 mod account;
 mod decide;
+mod health;
+mod hooks;
 mod launch;
 mod memory;
 pub mod node;
 mod order;
+mod probes;
 mod pump;
 mod usage;
 mod writer;
@@ -31,5 +34,6 @@ mod tests;
 
 pub use account::{Account, system_account};
 pub use decide::{Action, Around, Plan, decide};
+pub use health::{Death, Health};
 pub use memory::{Memory, Note, Phase, StopReason};
 pub use pump::{Agent, AgentConfig, Signals};

@@ -4,6 +4,9 @@
 //! as one more thing that happened; so no Instance waits for another. The branch order of the loop is the order of
 //! urgency: exits first.
 
+mod health;
+mod surely;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{
@@ -15,13 +18,19 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    health::Attended,
+    surely::{remove_surely, start_surely},
+};
 use super::{
     Account,
     decide::{Action, decide},
+    hooks::Hook,
     launch::{launch, log_limits},
     memory::{Memory, Note, Phase, RESOURCES_UNAVAILABLE, START_FAILED},
     node::{self, NodeFacts},
     order::Order,
+    probes::{Command, Probing},
     usage::{self, Samples},
     writer::{self, Entry, What, Writer, Written},
 };
@@ -29,9 +38,7 @@ use crate::{
     api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, StoredObject, Uid},
     client::SharedClient,
     clock::SharedClock,
-    drivers::{
-        Attempt, DriverEvent, Ended, LogLimits, SharedDriver, Start, StartError, StartKey, Started, Unreachable,
-    },
+    drivers::{Attempt, DriverEvent, Ended, LogLimits, SharedDriver, StartError, StartKey, Started, Unreachable},
     policy::backoff,
     runtime::{Cache, Caches, Delta, Next, Reporter, WorkQueue, follow},
 };
@@ -132,6 +139,8 @@ pub(super) struct Slot {
     /// acknowledged, and a driver that has forgotten a key would start it again if the call came late.
     calling: Option<u32>,
     early_end: Option<Ended>,
+    /// The hooks and probes that were begun.
+    attended: Attended,
 }
 
 /// Something that took time is over.
@@ -142,6 +151,7 @@ enum Finished {
     Remove(Uid),
     Observe(u64, Result<BTreeMap<StartKey, Attempt>, Unreachable>),
     Write(Vec<(Entry, Written)>),
+    Hook(StartKey, Hook, Result<(), String>),
     Other,
 }
 
@@ -152,6 +162,7 @@ struct Pump {
     due: WorkQueue<Uid>,
     samples: Samples,
     order: Order,
+    probing: Probing,
     writer: Writer,
     write_again: Option<Timestamp>,
     write_failures: u32,
@@ -168,8 +179,10 @@ struct Pump {
 
 impl Pump {
     fn new(agent: Agent) -> Self {
+        let probing = Probing::start(agent.driver.clone(), agent.clock.clone());
         Self {
             agent,
+            probing,
             caches: Caches::new([Instance::INFO]),
             slots: BTreeMap::new(),
             due: WorkQueue::default(),
@@ -201,6 +214,7 @@ impl Pump {
                 () = signals.shutdown.cancelled() => break,
                 Some(event) = events.recv() => self.driver_event(event),
                 Some(finished) = self.work.next() => self.finished(finished),
+                Some(report) = self.probing.next() => self.probe_reported(report),
                 () = signals.drain.cancelled(), if !self.draining => self.drain(),
                 Some(delta) = deltas.next() => self.learn(&delta),
                 () = wake => {}
@@ -273,13 +287,17 @@ impl Pump {
             limits: None,
             calling: None,
             early_end: None,
+            attended: Attended::default(),
         };
         self.slots.insert(uid, slot);
     }
 
     fn driver_event(&mut self, event: DriverEvent) {
         match event {
-            DriverEvent::Resync => self.observe(),
+            DriverEvent::Resync => {
+                self.observe();
+                self.probing.tell(Command::Resync);
+            }
             DriverEvent::Main(key, started) => self.with(&key.uid, |slot, _| {
                 slot.memory.confirm_running(key.attempt, &started);
                 Vec::new()
@@ -287,7 +305,7 @@ impl Pump {
             DriverEvent::LeftBehind(key, count) => {
                 self.with(&key.uid, |slot, _| slot.memory.left_behind(key.attempt, count).into_iter().collect());
             }
-            DriverEvent::Notified(..) => {}
+            DriverEvent::Notified(key, said) => self.probing.tell(Command::Heard(key, said)),
             DriverEvent::Ended(key, ended) => {
                 self.with(&key.uid, |slot, now| slot.reported(key.attempt, ended, now));
                 // An attempt that this agent has not heard of yet: the observation that tells of it may be on its way,
@@ -361,6 +379,7 @@ impl Pump {
             }
             Finished::Observe(step, result) => self.observation(step, result),
             Finished::Write(results) => self.written(results),
+            Finished::Hook(key, hook, outcome) => self.hook_ended(&key, hook, outcome),
             Finished::Other => {}
         }
     }
@@ -374,7 +393,10 @@ impl Pump {
         match result {
             Ok(started) => {
                 self.samples.started(&key.uid, now);
-                self.with(&key.uid, |slot, _| slot.memory.start_answered(attempt, started));
+                self.with(&key.uid, |slot, _| {
+                    slot.attended = Attended::fresh(attempt, &slot.attended);
+                    slot.memory.start_answered(attempt, started)
+                });
             }
             Err(StartError::Refused(why)) => self.start_refused(&key.uid, attempt, START_FAILED, &why),
             Err(StartError::ResourcesUnavailable(why)) => {
@@ -433,6 +455,7 @@ impl Pump {
                 limits: None,
                 calling: None,
                 early_end: None,
+                attended: Attended::default(),
             };
             self.slots.insert(uid.clone(), slot);
             self.settle(&uid);
@@ -507,6 +530,7 @@ impl Pump {
             }
             (Action::Stop { reason, kill_at }, instance) => {
                 if let Some(started) = memory.started().cloned() {
+                    memory.begin_pre_stop(instance.as_deref(), kill_at, now);
                     memory.phase = Phase::Stopping { started, reason, kill_at, signal_at: now };
                 }
                 if let Some(instance) = instance {
@@ -555,6 +579,7 @@ impl Pump {
 
     /// Hands the status to the writer if it says something new, and forgets what both sides have forgotten.
     fn show(&mut self, uid: &Uid, now: Timestamp) {
+        self.attend(uid, now);
         let Some(slot) = self.slots.get_mut(uid) else { return };
         let Some(instance) = &slot.instance else {
             if slot.memory.phase == Phase::Released {
@@ -764,30 +789,4 @@ impl Slot {
 /// What of a status must not be lost: which attempts there were, and how they ended.
 fn records(status: &InstanceStatus) -> (u32, Option<u32>, bool) {
     (status.attempt, status.last_exit.as_ref().map(|exit| exit.attempt), status.state.exited.is_some())
-}
-
-/// Asks until the driver gives an answer that means something. Asking again is safe: a key is never started twice.
-async fn start_surely(driver: SharedDriver, clock: SharedClock, start: Start) -> Finished {
-    let key = start.key.clone();
-    for failures in 0.. {
-        match driver.start(start.clone()).await {
-            Err(StartError::Unknown(why)) => {
-                tracing::warn!(%key, why, "the driver did not answer a start");
-                clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
-            }
-            result => return Finished::Start(key, result),
-        }
-    }
-    unreachable!("the loop has no end")
-}
-
-async fn remove_surely(driver: SharedDriver, clock: SharedClock, uid: Uid) -> Finished {
-    for failures in 0.. {
-        match driver.remove(&uid).await {
-            Ok(()) => break,
-            Err(why) => tracing::warn!(%uid, %why, "an instance cannot be removed yet"),
-        }
-        clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
-    }
-    Finished::Remove(uid)
 }

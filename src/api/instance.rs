@@ -224,13 +224,16 @@ pub struct Stopping {
     pub pid: i32,
     /// Since when it ran.
     pub start_time: super::MicroTime,
-    /// `Deleted`, `Suspended`, `Restarted`.
+    /// `Deleted`, `Suspended`, `Restarted`, `Unhealthy` (its liveness or startup probe failed), `PostStartHookError`.
     pub reason: String,
     /// When SIGKILL is due.
     pub kill_time: super::MicroTime,
     /// True if its parent died and it was found again.
     #[serde(default)]
     pub adopted: bool,
+    /// True while its preStop hook runs; the stop signal waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pre_stop: bool,
 }
 
 /// Nothing runs any more.

@@ -39,6 +39,15 @@ pub fn judge(exit: &Exit, policy: RestartPolicy, restart: &Restart) -> Verdict {
     }
 }
 
+/// Judges the end of a process that was stopped because a probe or a hook of it failed: a failure, however it ended. Rules for
+/// exit codes are about what a process does by itself.
+pub fn judge_unhealthy(policy: RestartPolicy) -> Verdict {
+    match policy {
+        RestartPolicy::Always | RestartPolicy::OnFailure => Verdict::Restart,
+        RestartPolicy::Never => Verdict::End("Failed"),
+    }
+}
+
 /// The rule that speaks of this exit. A lost exit, and a start that failed, match none.
 fn rule(exit: &Exit, restart: &Restart) -> Option<ExitAction> {
     let word = match (exit.code, &exit.signal) {

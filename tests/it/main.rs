@@ -16,5 +16,6 @@ mod kill9;
 mod manifests;
 mod model;
 mod powerloss;
+mod probes;
 mod secrets;
 mod world;

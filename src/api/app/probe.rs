@@ -21,7 +21,7 @@ pub struct Probe {
     /// What the process says by itself, by sd_notify(3): `READY=1`, and as a liveness probe `WATCHDOG=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<NotifyAction>,
-    /// Seconds from the start (or from the end of the startup probe) to the first question.
+    /// Seconds from the start of the process to the first question.
     #[serde(default)]
     #[schemars(range(min = 0, max = 86400))]
     pub initial_delay_seconds: i32,
@@ -148,7 +148,7 @@ impl Lifecycle {
     }
 }
 
-/// Something to do. Exactly one of `exec`, `httpGet` and `sleep`.
+/// Something to do, once. A request must be answered with a status from 200 to 399. Exactly one of `exec`, `httpGet` and `sleep`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LifecycleHandler {
