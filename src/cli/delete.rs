@@ -78,7 +78,8 @@ pub(super) struct DeleteArgs {
     output: OutputArgs,
 }
 
-fn dry_run(text: &str) -> Result<bool, String> {
+/// `--dry-run`, `--dry-run=server`
+pub(super) fn dry_run(text: &str) -> Result<bool, String> {
     match text {
         "none" => Ok(false),
         "server" | "client" => Ok(true),

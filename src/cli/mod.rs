@@ -39,6 +39,7 @@ mod patch;
 mod prune;
 mod resources;
 mod restart;
+mod rollout;
 mod scale;
 mod screen;
 mod server;
@@ -96,6 +97,7 @@ enum Command {
     Events(events::EventsArgs),
     Scale(scale::ScaleArgs),
     Restart(restart::RestartArgs),
+    Rollout(rollout::RolloutArgs),
     /// Stop Apps, and keep their definition
     Stop(stop::SuspendArgs),
     /// Start Apps that were stopped
@@ -186,6 +188,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Events(args) => events::run(args, &context).await,
             Command::Scale(args) => scale::run(args, &context).await,
             Command::Restart(args) => restart::run(args, &context).await,
+            Command::Rollout(args) => rollout::run(args, &context).await,
             Command::Stop(args) => stop::run(args, &context, true).await,
             Command::Start(args) => stop::run(args, &context, false).await,
             Command::Delete(args) => delete::run(args, &context).await,
@@ -260,6 +263,10 @@ mod tests {
             "appm apply -f dir --prune -l a=b --prune-allowlist=appm.dev/v1/App",
             "appm delete app web --now --no-wait",
             "appm auth can-i create apps",
+            "appm rollout status app/web --watch=false --timeout 1m",
+            "appm rollout history web --revision=2",
+            "appm rollout undo app web --to-revision=2 --dry-run=server -o yaml",
+            "appm rollout restart -l a=b",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

@@ -7,7 +7,7 @@ use crate::api::{App, MicroTime, RESTARTED_AT};
 
 use super::{
     choice::{self, AppChoice},
-    context::{Context, served},
+    context::{Context, name_of, served},
     error::CliError,
     output::OutputArgs,
 };
@@ -30,7 +30,12 @@ pub(super) struct RestartArgs {
 
 pub(super) async fn run(args: RestartArgs, context: &Context) -> Result<(), CliError> {
     let now = MicroTime(context.now()).to_string();
-    for name in args.choice.names(context).await? {
+    for app in args.choice.apps(context).await? {
+        let name = name_of(&app);
+        if app["spec"]["paused"] == true {
+            let error = CliError::failed(format!("app `{name}` is paused, and is not restarted until it is resumed"));
+            return Err(error.help(format!("`appm rollout resume {name}` first")));
+        }
         let patch = json!({"metadata": {"annotations": {RESTARTED_AT: now}}});
         let app = context.patch(served::<App>(), context.namespace(), &name, "", &patch).await?;
         choice::done(&args.output.output, &name, "restarted", app)?;

@@ -148,9 +148,12 @@ impl<'a> Rolling<'a> {
         let clash = clash(&spec, target.base.as_deref(), observed);
         let goal = if clash.is_some() { goal.one_after_another() } else { goal };
         let base = target.base.clone();
-        let members: Vec<Member> = observed.instances.iter().map(|i| member(app, i, base.as_deref(), now)).collect();
+        let rolls = observed.instances.iter().any(|i| Some(&i.spec.revision) != base.as_ref());
+        let proof = Proof::of(app, rolls);
+        let members: Vec<Member> =
+            observed.instances.iter().map(|i| member(app, i, base.as_deref(), proof, now)).collect();
         let waiting = observed.instances.iter().zip(&members).filter(|(_, m)| m.health == Health::Ready && !m.deleting);
-        let available_at = waiting.filter_map(|(i, _)| available_at(app, i)).min();
+        let available_at = waiting.filter_map(|(i, _)| proof.at(i)).min();
         Self { spec, base, members, goal, clash, available_at }
     }
 
@@ -182,35 +185,56 @@ fn clash(spec: &AppSpec, base: Option<&str>, observed: &Observed) -> Option<u16>
     held.find(|port| wanted.contains(port)).map(|(number, _)| number)
 }
 
-fn member(app: &Object<App>, instance: &Object<Instance>, base: Option<&str>, now: Timestamp) -> Member {
+fn member(app: &Object<App>, instance: &Object<Instance>, base: Option<&str>, proof: Proof, now: Timestamp) -> Member {
     let asked = instance::restarted_at(app);
     Member {
         ordinal: instance.spec.ordinal,
         current: Some(instance.spec.revision.as_str()) == base,
-        health: health(app, instance, now),
+        health: health(instance, proof, now),
         restart_due: !asked.is_empty() && instance.spec.restarted_at != asked,
         deleting: instance.metadata.is_deleting(),
     }
 }
 
 /// An Instance that is about to go counts as out of service: the next one must wait.
-fn health(app: &App, instance: &Instance, now: Timestamp) -> Health {
+fn health(instance: &Instance, proof: Proof, now: Timestamp) -> Health {
     let ended = |e: &crate::api::Exited| [COMPLETED, STOPPED].contains(&e.reason.as_str());
     if instance.status.state.exited.as_ref().is_some_and(ended) {
         Health::Finished
     } else if !instance::is_ready(instance) || instance.spec.drain_until.is_some() {
         Health::Unready
-    } else if available_at(app, instance).is_none_or(|at| at <= now) {
+    } else if proof.at(instance).is_none_or(|at| at <= now) {
         Health::Available
     } else {
         Health::Ready
     }
 }
 
-/// When a ready Instance has been so for `minReadySeconds`.
-fn available_at(app: &App, instance: &Instance) -> Option<Timestamp> {
-    let ready = Condition::find(&instance.status.conditions, "Ready").filter(|_| app.spec.min_ready_seconds > 0)?;
-    Some(ready.last_transition_time.0 + SignedDuration::from_secs(i64::from(app.spec.min_ready_seconds)))
+/// What makes a ready Instance an available one.
+#[derive(Clone, Copy)]
+struct Proof {
+    /// It is ready for so long.
+    ready: SignedDuration,
+    /// It runs for so long.
+    runs: SignedDuration,
+}
+
+impl Proof {
+    /// Without any probe a process is ready as soon as it runs. While others are to go because of it, it must run for a moment at
+    /// least: one that ends at once, as a misspelt command does, takes nobody's place.
+    fn of(app: &App, rolls: bool) -> Self {
+        let probed = app.spec.readiness_probe.is_some() || app.spec.startup_probe.is_some();
+        let runs = if rolls && !probed { SignedDuration::from_secs(1) } else { SignedDuration::ZERO };
+        Self { ready: SignedDuration::from_secs(i64::from(app.spec.min_ready_seconds)), runs }
+    }
+
+    /// When a ready Instance is available; `None` if it is at once.
+    fn at(self, instance: &Instance) -> Option<Timestamp> {
+        let ready = Condition::find(&instance.status.conditions, "Ready").filter(|_| !self.ready.is_zero());
+        let running = instance.status.state.running.as_ref().filter(|_| !self.runs.is_zero());
+        let ready = ready.map(|c| c.last_transition_time.0 + self.ready);
+        ready.max(running.map(|r| r.start_time.0 + self.runs))
+    }
 }
 
 /// The actions of a pass, in the making.

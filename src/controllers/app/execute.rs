@@ -28,7 +28,12 @@ pub(super) async fn execute(
     let deletes_app = plan.actions.iter().any(|action| matches!(action, Action::DeleteApp { .. }));
     let changes_app = plan.actions.iter().any(|action| matches!(action, Action::RollBack { .. }));
     if plan.status != app.status && !deletes_app {
-        operations.push(status(app, plan));
+        let mut operation = status(app, plan);
+        if !changes_app {
+            // Others may write conditions of their own: what came meanwhile is not overwritten, but judged anew.
+            operation.preconditions.resource_version = Some(app.metadata.resource_version.clone());
+        }
+        operations.push(operation);
     }
     if operations.is_empty() {
         return Ok(());

@@ -7,7 +7,7 @@ use super::{
     tests::{World, exited, set_ready, spec, start},
     *,
 };
-use crate::api::{Condition, Endpoint, RESTARTED_AT};
+use crate::api::{Condition, Endpoint, MicroTime, RESTARTED_AT};
 
 fn web(replicas: i32) -> World {
     let mut world = World::new(json!({
@@ -147,6 +147,23 @@ fn available_is_ready_for_long_enough() {
     world.now += SignedDuration::from_secs(5);
     world.pass();
     assert_eq!(world.app().body.status.available_replicas, 1);
+}
+
+#[test]
+fn a_process_that_has_only_just_begun_takes_nobodys_place() {
+    let mut world = World::new(spec(1));
+    world.settle();
+    world.change("process", json!({"command": ["sleep", "2"]}));
+    world.pass();
+    let begun = world.now;
+    world.agent();
+    let new = world.observed.instances.iter().position(|i| i.metadata.name.contains("174023")).expect("made");
+    world.instance(new).status.state.running.as_mut().expect("runs").start_time = MicroTime(begun);
+    world.pass();
+    assert_eq!(world.shown(), [""; 0], "it may end at once");
+    assert_eq!(world.plan().requeue, Requeue::At(begun + SignedDuration::from_secs(1)));
+    world.now += SignedDuration::from_secs(1);
+    assert_eq!(world.shown(), ["delete instance 36772c-0 because the template changed"]);
 }
 
 #[test]
