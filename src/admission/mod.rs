@@ -13,6 +13,7 @@
 //!               Store::commit                       again on conflict
 //! ```
 
+mod circles;
 mod decode;
 mod form;
 mod local;

@@ -1,6 +1,9 @@
 //! The overlay: the store's state as the operations of one transaction see it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -14,6 +17,8 @@ pub(super) struct Plan<'a> {
     store: &'a Store,
     drafts: HashMap<Key, Draft>,
     order: Vec<Key>,
+    /// Objects that nothing is done to, and that were looked at.
+    stands_on: BTreeSet<Key>,
 }
 
 /// One object in a plan.
@@ -29,7 +34,7 @@ struct Draft {
 impl<'a> Plan<'a> {
     /// Nothing changed yet.
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, drafts: HashMap::new(), order: Vec::new() }
+        Self { store, drafts: HashMap::new(), order: Vec::new(), stands_on: BTreeSet::new() }
     }
 
     fn draft(&mut self, key: &Key) -> &mut Draft {
@@ -46,6 +51,20 @@ impl<'a> Plan<'a> {
     /// The object as it is now, with the `resourceVersion` that the store has.
     pub(super) fn live(&mut self, key: &Key) -> Option<&Arc<Value>> {
         self.draft(key).value.as_ref()
+    }
+
+    /// The object as the store has it.
+    pub(super) fn base(&mut self, key: &Key) -> Option<Arc<Value>> {
+        let draft = self.draft(key);
+        match draft.changed {
+            false => draft.value.clone(),
+            true => draft.base.as_ref().map(|base| Arc::new(base.value())),
+        }
+    }
+
+    /// The plan holds only as long as this object stays as it is, or stays away.
+    pub(super) fn stand_on(&mut self, key: &Key) {
+        self.stands_on.insert(key.clone());
     }
 
     /// True if an earlier operation deletes the object.
@@ -97,7 +116,12 @@ impl<'a> Plan<'a> {
         let unchanged = keys.filter(|key| !self.drafts[*key].changed);
         let found =
             unchanged.filter_map(|key| Some((key.clone(), Expect::At(self.drafts[key].base.as_ref()?.revision))));
-        found.collect()
+        let seen = self.stands_on.iter().filter_map(|key| match self.drafts.get(key) {
+            Some(draft) if draft.changed => None,
+            Some(Draft { base: Some(base), .. }) => Some((key.clone(), Expect::At(base.revision))),
+            _ => Some((key.clone(), Expect::Absent)),
+        });
+        found.chain(seen).collect()
     }
 
     /// The object as the plan leaves it, where the store has not written it: unchanged, or a dry run.

@@ -688,3 +688,43 @@ async fn strangers_learn_nothing() {
     let error = world.admission.create(&stranger, served("app"), "nowhere", bad, &options).await.expect_err("no");
     assert_eq!(error.reason, Reason::Forbidden);
 }
+
+fn after(name: &str, others: &[&str]) -> Value {
+    let depends_on: Vec<Value> = others.iter().map(|app| json!({"app": app})).collect();
+    app(name, json!({"process": {"command": ["sleep", "1"]}, "dependsOn": depends_on}))
+}
+
+#[tokio::test]
+async fn apps_that_would_wait_for_each_other_are_refused_with_the_circle() {
+    let world = World::new().await;
+    let apply = |apps: Vec<Value>| {
+        let operations = apps.into_iter().map(|app| Operation::new(OperationVerb::Apply, app)).collect();
+        world.admission.transact(&world.caller, Transaction::new("tester", operations))
+    };
+    apply(vec![after("web", &["log", "api"]), after("api", &["db"])]).await.expect("what is not there is waited for");
+    let refused = apply(vec![after("log", &[]), after("db", &["web"])]).await.expect_err("a circle");
+    insta::assert_snapshot!(refused.message, @"the transaction is invalid: operations[1].object.spec.dependsOn[0].app: Invalid value: waits for itself: `db → web → api → db`");
+    // All in one transaction, whichever comes first.
+    let refused = apply(vec![after("a", &["b"]), after("b", &["c"]), after("c", &["a"])]).await.expect_err("a circle");
+    assert_eq!(refused.details.causes.len(), 3, "{}", refused.message);
+    // A circle that the same transaction opens again is none.
+    apply(vec![after("db", &["web"]), after("api", &[])]).await.expect("no circle");
+    assert!(apply(vec![after("api", &["db"])]).await.is_err());
+    let free = Operation::new(OperationVerb::Delete, after("db", &[]));
+    world.admission.transact(&world.caller, Transaction::new("tester", vec![free])).await.expect("deleted");
+    apply(vec![after("api", &["db"])]).await.expect("no circle any more");
+}
+
+#[tokio::test]
+async fn of_transactions_that_close_a_circle_together_one_is_refused() {
+    for _round in 0..20 {
+        let world = World::new().await;
+        let apply = |app: Value| {
+            let operation = Operation::new(OperationVerb::Apply, app);
+            world.admission.transact(&world.caller, Transaction::new("tester", vec![operation]))
+        };
+        let (a, b, c) = tokio::join!(apply(after("a", &["b"])), apply(after("b", &["c"])), apply(after("c", &["a"])),);
+        let made = [a.is_ok(), b.is_ok(), c.is_ok()].iter().filter(|ok| **ok).count();
+        assert_eq!(made, 2);
+    }
+}

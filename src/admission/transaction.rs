@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Admission, Caller, DeleteOptions, Patch, WriteOptions, namespace,
+    Admission, Caller, DeleteOptions, Patch, WriteOptions, circles, namespace,
     operation::{Action, Context, Planned, Refusal, Step},
     plan::Plan,
 };
@@ -154,6 +154,9 @@ impl Admission {
                 Ok(done) => planned.push(done),
                 Err(refusal) => refused.push((i, refusal)),
             }
+        }
+        if refused.is_empty() {
+            refused = circles::check(plan, &planned);
         }
         if refused.is_empty() { Ok(planned) } else { Err(refused) }
     }

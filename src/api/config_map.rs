@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, as_written, decode_as, schema_of,
+    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, as_written, decode_as, for_nobody,
+    schema_of,
 };
 
 /// Most bytes of all values together, as in Kubernetes.
@@ -174,6 +175,7 @@ impl Kind for ConfigMap {
         normalize,
         defaults: as_written,
         check,
+        waits_for: for_nobody,
         decode: decode_as::<ConfigMap>,
     };
 }

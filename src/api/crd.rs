@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ChangeLog, Condition, Kind, KindInfo, Scope, Verbs, as_written, decode_as, no_check, schema_of};
+use super::{
+    ChangeLog, Condition, Kind, KindInfo, Scope, Verbs, as_written, decode_as, for_nobody, no_check, schema_of,
+};
 
 /// A kind, described.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -170,6 +172,7 @@ impl Kind for CustomResourceDefinition {
         normalize: as_written,
         defaults: as_written,
         check: no_check,
+        waits_for: for_nobody,
         decode: decode_as::<CustomResourceDefinition>,
     };
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Object, ObjectMeta, Problem, Scope, SelectableField, Time,
-    Verbs, View, Violation, as_written, at, decode_as, schema_of,
+    Verbs, View, Violation, as_written, at, decode_as, for_nobody, schema_of,
 };
 
 /// Kubernetes' core `v1` Event.
@@ -425,6 +425,7 @@ impl Kind for Event {
         normalize,
         defaults: as_written,
         check,
+        waits_for: for_nobody,
         decode: decode_as::<Event>,
     };
 }

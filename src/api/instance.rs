@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     ActiveWindow, ChangeLog, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind,
     KindInfo, Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, Scope,
-    SelectableField, Subresource, Time, Verbs, Violation, as_written, at, decode_as, pod::phase, schema_of,
+    SelectableField, Subresource, Time, Verbs, Violation, as_written, at, decode_as, for_nobody, pod::phase, schema_of,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -409,6 +409,7 @@ impl Kind for Instance {
         normalize: as_written,
         defaults: as_written,
         check,
+        waits_for: for_nobody,
         decode: decode_as::<Instance>,
     };
 }

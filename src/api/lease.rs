@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Problem, Scope, Verbs, Violation, as_written, at,
-    decode_as, schema_of,
+    decode_as, for_nobody, schema_of,
 };
 
 /// Who holds something, and until when.
@@ -106,6 +106,7 @@ impl Kind for Lease {
         normalize,
         defaults: as_written,
         check,
+        waits_for: for_nobody,
         decode: decode_as::<Lease>,
     };
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     ChangeLog, Column, Condition, Kind, KindInfo, Scope, SelectableField, Subresource, Verbs, as_written, at,
-    check_label_name, decode_as, schema_of,
+    check_label_name, decode_as, for_nobody, schema_of,
 };
 
 /// A room for names.
@@ -87,6 +87,7 @@ impl Kind for Namespace {
         normalize: as_written,
         defaults,
         check: |new, _| check_label_name(new).into_iter().collect(),
+        waits_for: for_nobody,
         decode: decode_as::<Namespace>,
     };
 }

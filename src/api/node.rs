@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, decode_as, no_check,
-    schema_of,
+    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, decode_as, for_nobody,
+    no_check, schema_of,
 };
 
 /// A machine.
@@ -194,6 +194,7 @@ impl Kind for Node {
         normalize: as_written,
         defaults: as_written,
         check: no_check,
+        waits_for: for_nobody,
         decode: decode_as::<Node>,
     };
 }

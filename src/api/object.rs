@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{ObjectMeta, StoredObject, Uid, Violation};
+use super::{FieldPath, ObjectMeta, StoredObject, Uid, Violation};
 
 /// A kind: the fields that objects of it have beside `apiVersion`, `kind` and `metadata`.
 pub trait Kind:
@@ -197,6 +197,9 @@ pub struct KindInfo {
     pub defaults: fn(&mut Value),
     /// What the schema cannot say: rules between fields, and against the old object. Called with schema-valid JSON.
     pub check: fn(new: &Value, old: Option<&Value>) -> Vec<Violation>,
+    /// The objects of the same kind and namespace that this one waits for, by name, each with the field that says so.
+    /// Admission lets no circle of them come about. Called with schema-valid JSON.
+    pub waits_for: fn(&Value) -> Vec<(FieldPath, String)>,
     /// Decodes the stored form into an `Object` of this kind, leniently.
     pub decode: fn(&[u8]) -> serde_json::Result<Box<dyn std::any::Any + Send + Sync>>,
 }
@@ -464,6 +467,11 @@ pub fn decode_as<K: Kind>(json: &[u8]) -> serde_json::Result<Box<dyn std::any::A
 
 /// A `normalize` or `defaults` for kinds that need none.
 pub fn as_written(_: &mut Value) {}
+
+/// A `waits_for` of kinds whose objects do not wait for each other.
+pub fn for_nobody(_: &Value) -> Vec<(FieldPath, String)> {
+    Vec::new()
+}
 
 /// A `check` that finds nothing, for kinds whose schema says everything.
 pub fn no_check(_: &Value, _: Option<&Value>) -> Vec<Violation> {

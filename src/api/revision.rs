@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, as_written, at, decode_as,
-    schema_of,
+    for_nobody, schema_of,
 };
 
 /// Kubernetes' annotation for the reason of a change: of an App, and of the Revision that it made.
@@ -71,6 +71,7 @@ impl Kind for Revision {
         normalize: as_written,
         defaults: as_written,
         check,
+        waits_for: for_nobody,
         decode: decode_as::<Revision>,
     };
 }

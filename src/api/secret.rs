@@ -16,7 +16,7 @@ use super::{
         bytes_by_name, check_bytes, check_immutable, check_names, check_size, decode_base64, encode_base64, entries,
         normalize_map,
     },
-    decode_as, schema_of,
+    decode_as, for_nobody, schema_of,
 };
 
 /// A text that is never printed.
@@ -192,6 +192,7 @@ impl Kind for Secret {
         normalize,
         defaults,
         check,
+        waits_for: for_nobody,
         decode: decode_as::<Secret>,
     };
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ChangeLog, Column, Kind, KindInfo, Protocol, Scope, Verbs, as_written, at, decode_as, no_check, schema_of,
+    ChangeLog, Column, Kind, KindInfo, Protocol, Scope, Verbs, as_written, at, decode_as, for_nobody, no_check,
+    schema_of,
 };
 
 /// Where something is reached.
@@ -118,6 +119,7 @@ impl Kind for Service {
         normalize: as_written,
         defaults: as_written,
         check: no_check,
+        waits_for: for_nobody,
         decode: decode_as::<Service>,
     };
 }

@@ -52,32 +52,6 @@ pub fn activity(window: Option<&ActiveWindow>, now: Timestamp) -> Activity {
     }
 }
 
-/// The time zone of a window; `UTC` if it says nothing.
-///
-/// # Errors
-/// A sentence for the manifest's author.
-pub fn time_zone(name: Option<&str>) -> Result<TimeZone, String> {
-    let Some(name) = name else { return Ok(TimeZone::UTC) };
-    TimeZone::get(name).map_err(|_| {
-        let known: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-        if known.is_empty() {
-            return format!("`{name}` cannot be looked up: this machine has no time zone database (package tzdata)");
-        }
-        match nearest(name, &known) {
-            Some(meant) => format!("no such time zone `{name}`; did you mean `{meant}`?"),
-            None => format!("no such time zone `{name}`; a name such as `Europe/Berlin` is meant"),
-        }
-    })
-}
-
-/// The name that was probably meant: the same but for case and separators, or the same city.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    let plain = |text: &str| text.to_ascii_lowercase().replace([' ', '-'], "_");
-    let city = |text: &str| plain(text).rsplit('/').next().unwrap_or_default().to_owned();
-    let same = known.iter().find(|zone| plain(zone) == plain(name));
-    same.or_else(|| known.iter().find(|zone| zone.contains('/') && city(zone) == city(name)))
-}
-
 struct Days {
     from: Time,
     to: Time,
@@ -89,7 +63,7 @@ impl Days {
         let time = |text: &str| {
             Time::strptime("%H:%M", text).map_err(|_| format!("`{text}` is not a time of the day such as 08:00"))
         };
-        Ok(Self { from: time(&daily.from)?, to: time(&daily.to)?, zone: time_zone(daily.time_zone.as_deref())? })
+        Ok(Self { from: time(&daily.from)?, to: time(&daily.to)?, zone: daily.zone()? })
     }
 
     /// The window that holds `now`, else the next one.
@@ -195,15 +169,6 @@ mod tests {
             assert_eq!(shown(window, now), expected, "{now} {window:?}");
         }
         assert_eq!(activity(None, at("2026-01-01T00:00:00Z")), Activity::Open(None));
-    }
-
-    #[test]
-    fn a_zone_that_nobody_knows_says_what_was_meant() {
-        let why = |name| time_zone(Some(name)).expect_err("unknown");
-        assert_eq!(why("europe berlin"), "no such time zone `europe berlin`; a name such as `Europe/Berlin` is meant");
-        assert_eq!(why("Berlin"), "no such time zone `Berlin`; did you mean `Europe/Berlin`?");
-        assert_eq!(why("America/New-York"), "no such time zone `America/New-York`; did you mean `America/New_York`?");
-        assert!(time_zone(None).is_ok() && time_zone(Some("UTC")).is_ok());
     }
 
     /// Goes through the time minute by minute with a clock on the wall that is never put back.

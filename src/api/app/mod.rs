@@ -28,7 +28,8 @@ pub use self::{
     signals::*, when::*,
 };
 use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at, decode_as, schema_of,
+    ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at, decode_as,
+    schema_of,
 };
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.
@@ -245,6 +246,15 @@ pub struct AppStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl App {
+    /// The Apps that it depends on.
+    fn waits_for(app: &Value) -> Vec<(FieldPath, String)> {
+        let at = FieldPath::of("spec").field("dependsOn");
+        let listed = app["spec"]["dependsOn"].as_array().into_iter().flatten().enumerate();
+        listed.filter_map(|(i, on)| Some((at.index(i).field("app"), on["app"].as_str()?.to_owned()))).collect()
+    }
+}
+
 impl Kind for App {
     const INFO: &'static KindInfo = &KindInfo {
         group: super::GROUP,
@@ -310,6 +320,7 @@ impl Kind for App {
         normalize: as_written,
         defaults: as_written,
         check: check::check,
+        waits_for: App::waits_for,
         decode: decode_as::<App>,
     };
 }

@@ -244,6 +244,9 @@ fn check_window(window: Option<&ActiveWindow>, at: &FieldPath) -> Vec<Violation>
     if window.not_before.zip(window.not_after).is_some_and(|(from, to)| to.0 <= from.0) {
         found.push(Violation::new(at.field("notAfter"), Problem::Invalid, "must be later than `notBefore`"));
     }
+    if let Some(why) = window.daily.as_ref().and_then(|daily| daily.zone().err()) {
+        found.push(Violation::new(at.field("daily").field("timeZone"), Problem::NotSupported, why));
+    }
     if window.daily.as_ref().is_some_and(|daily| daily.from == daily.to) {
         let message = "must not be the same as `from`; leave `daily` out for the whole day";
         found.push(Violation::new(at.field("daily").field("to"), Problem::Invalid, message));
@@ -340,7 +343,7 @@ mod tests {
             "resources": {"limits": {"memory": "1Gi", "memorySwap": "1Mi"}, "requests": {"memory": "2Gi"}},
             "strategy": {"rollingUpdate": {"maxSurge": "a"}},
             "dependsOn": [{"app": "web"}],
-            "activeWindow": {"daily": {"from": "08:00", "to": "08:00"}},
+            "activeWindow": {"daily": {"from": "08:00", "to": "08:00", "timeZone": "Berlin"}},
         });
         assert_eq!(
             paths(&app),
@@ -362,6 +365,7 @@ mod tests {
                 "spec.resources.requests.memory",
                 "spec.strategy.rollingUpdate.maxSurge",
                 "spec.dependsOn[0].app",
+                "spec.activeWindow.daily.timeZone",
                 "spec.activeWindow.daily.to",
             ]
         );
