@@ -150,7 +150,7 @@ pub struct InstanceStatus {
     /// Restarts by policy since the last stable run; what backoff and `maxRestarts` count.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub consecutive_restarts: u32,
-    /// When the next attempt is due, while waiting for backoff.
+    /// When the next attempt is due, while waiting for backoff or for the active window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start_time: Option<super::MicroTime>,
     /// True once the startup probe has succeeded in the running attempt.
@@ -196,7 +196,7 @@ pub struct InstanceState {
 /// Nothing runs yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
-    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`, `ResourcesUnavailable`.
+    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`, `ResourcesUnavailable`, `DependencyNotReady`, `OutsideActiveWindow`.
     pub reason: String,
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -224,7 +224,8 @@ pub struct Stopping {
     pub pid: i32,
     /// Since when it ran.
     pub start_time: super::MicroTime,
-    /// `Deleted`, `Suspended`, `Restarted`, `Unhealthy` (its liveness or startup probe failed), `PostStartHookError`.
+    /// `Deleted`, `Suspended`, `Restarted`, `OutsideActiveWindow`, `Unhealthy` (its liveness or startup probe failed),
+    /// `PostStartHookError`.
     pub reason: String,
     /// When SIGKILL is due.
     pub kill_time: super::MicroTime,
@@ -239,7 +240,8 @@ pub struct Stopping {
 /// Nothing runs any more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Exited {
-    /// `Completed`, `Failed`, `Suspended`, `Stopped` (by an exit code rule), `Removed`, `CrashLooping`, `Lost`.
+    /// `Completed`, `Failed`, `Suspended`, `Stopped` (by an exit code rule), `Removed`, `CrashLooping`, `Lost`,
+    /// `OutsideActiveWindow` (one that does not open again).
     pub reason: String,
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -388,6 +390,13 @@ impl Kind for Instance {
                 description: "what it was made from",
                 wide: true,
                 cell: |o, _| at(o, &["spec", "revision"]).clone(),
+            },
+            Column {
+                name: "Next-Start",
+                data_type: "string",
+                description: "when the next attempt is due, while it waits",
+                wide: true,
+                cell: |o, _| at(o, &["status", "nextStartTime"]).clone(),
             },
             Column {
                 name: "Last-Exit",

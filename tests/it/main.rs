@@ -13,6 +13,7 @@ mod fuzz;
 mod harness;
 mod keeper;
 mod kill9;
+mod life;
 mod manifests;
 mod model;
 mod powerloss;

@@ -28,8 +28,8 @@ pub use self::{
     signals::*, when::*,
 };
 use super::{
-    ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at, decode_as,
-    schema_of,
+    ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at,
+    decode_as, schema_of,
 };
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
-    Action, Observed, Plan,
+    Action, Observed, Plan, depends,
     endpoints::{self, DRAIN, Leaving},
     instance::{self, Live, held_ports, zero_ports},
     progress::{self, ROLLED_BACK},
@@ -71,6 +71,7 @@ pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timesta
     doing.instances(free);
     actions.extend(doing.actions);
     actions.extend(revision::surplus(app, observed, &target));
+    depends::apply(observed, &mut actions);
     judged.leaving = doing.leaving;
     let status = status::status(app, observed, &judged, now);
     let wake = [doing.wake, judged.progress.deadline, rolling.available_at].into_iter().flatten().min();

@@ -72,6 +72,11 @@ impl Live {
         Self { drain_until: Some(MicroTime(until)), ..self }
     }
 
+    /// It waits for this; for nothing if empty.
+    pub(super) fn hold_for(&mut self, sentence: &str) {
+        sentence.clone_into(&mut self.hold);
+    }
+
     /// What an Instance has.
     pub(super) fn of(spec: &InstanceSpec) -> Self {
         live!(spec, restarted_at: spec.restarted_at.clone(), hold: spec.hold.clone(), drain_until: spec.drain_until)

@@ -7,6 +7,7 @@
 //! Whatever it writes is relaxed: its owner, the App, is durable, and a lost write is simply decided again.
 
 mod decide;
+mod depends;
 mod endpoints;
 mod execute;
 mod instance;
@@ -40,7 +41,7 @@ pub use ports::Ports;
 pub use revision::Change;
 
 use crate::{
-    api::{App, Instance, Key, Kind, Node, Reason, Revision, Status, StoredObject},
+    api::{App, Key, Kind, Node, Reason, Revision, Status, StoredObject},
     client::{Query, SharedClient},
     clock::SharedClock,
     runtime::{Caches, Controller, Map, Reporter, Requeue, Watched},
@@ -57,6 +58,7 @@ pub struct AppController {
     events: Reporter,
     /// When it began to look.
     since: Timestamp,
+    waiting: depends::Waiting,
 }
 
 /// Runs the App controller until `shutdown`. `ready` turns true when every App has had a pass.
@@ -69,7 +71,14 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let since = clock.now();
-    let controller = AppController { client: client.clone(), clock: clock.clone(), ports, events, since };
+    let controller = AppController {
+        client: client.clone(),
+        clock: clock.clone(),
+        ports,
+        events,
+        since,
+        waiting: depends::Waiting::default(),
+    };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
 }
 
@@ -80,8 +89,8 @@ impl Controller for AppController {
 
     fn watches(&self) -> Vec<Watched> {
         vec![
-            Watched::primary(App::INFO),
-            Watched::controlled(Instance::INFO, App::INFO),
+            self.waiting.apps(),
+            self.waiting.instances(),
             Watched::controlled(Revision::INFO, App::INFO),
             Watched { kind: Node::INFO, query: Query::default(), map: every_app() },
         ]
@@ -89,10 +98,9 @@ impl Controller for AppController {
 
     fn reconcile<'a>(&'a self, key: &'a Key, caches: &'a Caches) -> BoxFuture<'a, Result<Requeue, Status>> {
         async move {
-            let Some((stored, app)) = caches.kind::<App>().get(key).and_then(|o| Some((o.clone(), o.typed::<App>()?)))
-            else {
-                return Ok(Requeue::Rest);
-            };
+            let found = caches.kind::<App>().get(key).and_then(|o| Some((o.clone(), o.typed::<App>()?)));
+            self.waiting.note(key, found.as_ref().map(|(_, app)| &***app));
+            let Some((stored, app)) = found else { return Ok(Requeue::Rest) };
             let now = self.clock.now();
             let observed = observe::observe(&stored, caches, self.since);
             let wanted = decide::ports_wanted(&app, &observed, now);

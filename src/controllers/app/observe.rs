@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::instance::held_ports;
+use super::{depends, instance::held_ports};
 use crate::{
     api::{App, Condition, Instance, Kind, Node, Object, Revision, StoredObject},
     policy::template,
@@ -27,6 +27,8 @@ pub struct Observed {
     pub node: Option<String>,
     /// Since when anybody looks: what happened before is known from what is written only.
     pub since: Timestamp,
+    /// What the App waits for, in one sentence; empty if nothing.
+    pub hold: String,
 }
 
 pub(super) fn observe(app: &StoredObject, caches: &Caches, since: Timestamp) -> Observed {
@@ -43,6 +45,7 @@ pub(super) fn observe(app: &StoredObject, caches: &Caches, since: Timestamp) -> 
         leftovers,
         node: node(caches),
         since,
+        hold: depends::hold(app, caches),
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) fn progress(
         None if arrived && counts.crash_looping => return at_rest(ConditionStatus::False, CRASH_LOOPING),
         None if arrived => return at_rest(ConditionStatus::True, ARRIVED),
         None if app.spec.suspend => return at_rest(ConditionStatus::True, "Suspended"),
+        // Not late: the time that others take is not its own.
+        None if counts.waiting > 0 => return at_rest(ConditionStatus::True, "Waiting"),
         None => {}
     }
     let moved = revision != Some(before.update_revision.as_str())

@@ -11,8 +11,10 @@ use super::{
 use crate::{
     api::{App, AppStatus, Condition, ConditionStatus, Instance, Object, Time},
     policy::{
+        depends::NOT_READY,
         restart::{COMPLETED, CRASH_LOOPING, STOPPED},
         rollout::{Health, Member},
+        window::OUTSIDE,
     },
 };
 
@@ -32,6 +34,8 @@ pub(super) struct Counts {
     /// Of the spec's template, and through with their work.
     pub(super) finished: i32,
     pub(super) crash_looping: bool,
+    /// Waiting for other Apps, or for their window.
+    pub(super) waiting: i32,
 }
 
 impl Counts {
@@ -50,6 +54,7 @@ impl Counts {
             counts.updated_available += i32::from(updated && available);
             counts.old += i32::from(!updated);
             counts.finished += i32::from(updated && member.health == Health::Finished);
+            counts.waiting += i32::from(is_waiting(instance));
             counts.crash_looping |= exited(instance) == Some(CRASH_LOOPING);
         }
         counts
@@ -137,6 +142,13 @@ fn exited(instance: &Instance) -> Option<&str> {
     instance.status.state.exited.as_ref().map(|e| e.reason.as_str())
 }
 
+/// True if nobody's doing can help: it starts when other Apps are ready, or when its window opens.
+fn is_waiting(instance: &Instance) -> bool {
+    let state = &instance.status.state;
+    let reason = state.waiting.as_ref().map(|w| &w.reason).or(state.exited.as_ref().map(|e| &e.reason));
+    reason.is_some_and(|reason| [NOT_READY, OUTSIDE].contains(&reason.as_str()))
+}
+
 fn suspended(app: &App) -> (&'static str, ConditionStatus, String, String) {
     let (word, message) = match app.spec.suspend {
         true => ("Suspended", "nothing runs until the app is resumed"),
@@ -208,6 +220,7 @@ fn trouble(instance: &Object<Instance>) -> Option<(u8, String, String)> {
             let rank = match exited.reason.as_str() {
                 CRASH_LOOPING => 0,
                 COMPLETED | STOPPED | "Suspended" => return None,
+                OUTSIDE => 5,
                 _ => 3,
             };
             (rank, &exited.reason, &exited.message)
@@ -216,6 +229,8 @@ fn trouble(instance: &Object<Instance>) -> Option<(u8, String, String)> {
             let rank = match waiting.reason.as_str() {
                 "StartFailed" => 1,
                 "BackOff" => 2,
+                NOT_READY => 4,
+                OUTSIDE => 5,
                 _ => return None,
             };
             (rank, &waiting.reason, &waiting.message)

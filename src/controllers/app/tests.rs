@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{
-        Condition, ConditionStatus, Exited, InstanceState, MicroTime, Object, RESTARTED_AT, ROLLED_BACK_AT, Running,
-        Time,
+        Condition, ConditionStatus, Exited, Instance, InstanceState, MicroTime, Object, RESTARTED_AT, ROLLED_BACK_AT,
+        Running, Time,
     },
     policy::template,
 };
