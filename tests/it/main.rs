@@ -18,5 +18,6 @@ mod manifests;
 mod model;
 mod powerloss;
 mod probes;
+mod rollout;
 mod secrets;
 mod world;
