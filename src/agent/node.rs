@@ -5,16 +5,23 @@
 //! is started, the store is told durably: what ran is lost, one number is skipped, and this is the new boot.
 //! Telling it twice skips two numbers, which harms nobody; so a crash in between needs no care.
 
-use std::{collections::BTreeMap, fs, sync::Arc};
+mod judge;
+mod keep;
+mod machine;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use self::judge::Judged;
+pub(super) use self::keep::keep;
+pub use self::machine::{Disk, Machine, Measured, ThisMachine};
 use super::memory::{Memory, Note};
 use crate::{
     api::{
-        Condition, ConditionStatus, Durability, Instance, Key, Kind, Node, NodeAddress, NodeInfo, NodeStatus, Object,
-        ObjectMeta, Operation, OperationVerb, Preconditions, Status, Time,
+        Durability, Instance, Key, Kind, Node, NodeAddress, NodeInfo, NodeStatus, Object, ObjectMeta, Operation,
+        OperationVerb, Preconditions, Status,
     },
     client::{Query, SharedClient, operation},
     runtime::batch::Batch,
@@ -30,51 +37,8 @@ pub struct NodeFacts {
     pub name: String,
     /// What machine this is, and which boot of it.
     pub info: NodeInfo,
-    /// `cpu` (cores), `memory` (bytes).
+    /// `cpu` (cores), `memory` (bytes), `ephemeral-storage` (bytes), `pods`.
     pub capacity: BTreeMap<String, String>,
-}
-
-impl NodeFacts {
-    /// What this machine says of itself. `boot_id` tells one boot from another.
-    pub fn of_this_machine(boot_id: String) -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let uname = nix::sys::utsname::uname().ok();
-        let text = |pick: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
-            uname.as_ref().map(|u| pick(u).to_string_lossy().into_owned()).unwrap_or_default()
-        };
-        let pretty = |line: &str| line.strip_prefix("PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned());
-        let memory = |line: &str| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
-        let machine_id = read("/etc/machine-id").trim().to_owned();
-        let info = NodeInfo {
-            system_uuid: machine_id.clone(),
-            machine_id,
-            boot_id,
-            kernel_version: text(nix::sys::utsname::UtsName::release),
-            os_image: read("/etc/os-release").lines().find_map(pretty).unwrap_or_default(),
-            operating_system: std::env::consts::OS.to_owned(),
-            architecture: architecture(std::env::consts::ARCH).to_owned(),
-            kubelet_version: format!("v{}", env!("CARGO_PKG_VERSION")),
-            container_runtime_version: format!("appm://{}", env!("CARGO_PKG_VERSION")),
-            kube_proxy_version: String::new(),
-        };
-        let mut capacity = BTreeMap::new();
-        if let Ok(cores) = std::thread::available_parallelism() {
-            capacity.insert("cpu".to_owned(), cores.to_string());
-        }
-        if let Some(kilobytes) = read("/proc/meminfo").lines().find_map(memory) {
-            capacity.insert("memory".to_owned(), format!("{kilobytes}Ki"));
-        }
-        Self { name: node_name(&text(nix::sys::utsname::UtsName::nodename)), info, capacity }
-    }
-}
-
-/// Go's word for an architecture, as Kubernetes uses it.
-fn architecture(rust: &str) -> &str {
-    match rust {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// A host name as the name of a Node: lower case, everything else than letters, digits, dots and dashes left out.
@@ -158,23 +122,16 @@ fn metadata(facts: &NodeFacts) -> ObjectMeta {
 }
 
 fn node(facts: &NodeFacts, address: &str, stored: Option<&Object<Node>>, now: Timestamp) -> Object<Node> {
-    let mut conditions = stored.map(|node| node.status.conditions.clone()).unwrap_or_default();
-    let ready = Condition {
-        kind: "Ready".to_owned(),
-        status: ConditionStatus::True,
-        reason: "AgentReady".to_owned(),
-        message: format!("the agent has been running since {now}"),
-        last_transition_time: Time(now),
-        observed_generation: None,
-    };
-    Condition::set(&mut conditions, ready);
+    let before = stored.map(|node| node.status.clone()).unwrap_or_default();
+    let ready = Judged::ready(now);
     let at = |kind: &str, address: &str| NodeAddress { kind: kind.to_owned(), address: address.to_owned() };
     let status = NodeStatus {
         capacity: facts.capacity.clone(),
         allocatable: facts.capacity.clone(),
         addresses: vec![at("InternalIP", address), at("Hostname", &facts.name)],
         node_info: facts.info.clone(),
-        conditions,
+        conditions: judge::conditions(&before.conditions, vec![ready], now),
+        ..before
     };
     let body = Node { status, ..Node::default() };
     Object::new(metadata(facts), body)

@@ -5,6 +5,7 @@
 //! urgency: exits first.
 
 mod health;
+mod sample;
 mod surely;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -27,11 +28,12 @@ use super::{
     decide::{Action, decide},
     hooks::Hook,
     launch::{launch, log_limits},
+    looks::{Looks, Questions, looker},
     memory::{Memory, Note, Phase, RESOURCES_UNAVAILABLE, START_FAILED},
-    node::{self, NodeFacts},
+    node::{self, Machine, NodeFacts},
     order::Order,
     probes::{Command, Probing},
-    usage::{self, Samples},
+    usage::Samples,
     writer::{self, Entry, What, Writer, Written},
 };
 use crate::{
@@ -55,6 +57,8 @@ pub struct AgentConfig {
     pub address: String,
     /// Looks up OS users.
     pub account: fn(Option<&str>) -> Option<Account>,
+    /// Measures its machine, whose Node is kept true by it; none: nobody looks.
+    pub machine: Option<Arc<dyn Machine>>,
 }
 
 /// How an agent is watched and stopped.
@@ -75,6 +79,7 @@ pub struct Agent {
     driver: SharedDriver,
     clock: SharedClock,
     events: Reporter,
+    questions: Questions,
 }
 
 impl Agent {
@@ -86,18 +91,27 @@ impl Agent {
         clock: SharedClock,
         events: Reporter,
     ) -> Self {
-        Self { config, client, driver, clock, events }
+        let (_, questions) = looker();
+        Self { config, client, driver, clock, events, questions }
+    }
+
+    /// The same agent, which can be asked.
+    pub fn answering(self, questions: Questions) -> Self {
+        Self { questions, ..self }
     }
 
     /// Runs until it is told to stop.
-    pub async fn run(self, signals: Signals) {
+    pub async fn run(mut self, signals: Signals) {
         let driver_events = self.driver.events();
         if !self.register(&signals.shutdown).await {
             return;
         }
         let query = node::bound_to(&self.config.node.name);
         let deltas = follow(self.client.clone(), self.clock.clone(), Instance::INFO, query);
-        Pump::new(self).run(signals, driver_events, deltas).await;
+        let Questions { of_instances, of_node } = std::mem::replace(&mut self.questions, looker().1);
+        let keeping = node::keep(self.client.clone(), self.clock.clone(), self.config.clone(), of_node);
+        let pump = Pump::new(self, of_instances).run(signals, driver_events, deltas);
+        tokio::select! { () = pump => {}, () = keeping => {} }
     }
 
     /// False if it was told to stop before the store knew of this boot.
@@ -163,6 +177,7 @@ struct Pump {
     samples: Samples,
     order: Order,
     probing: Probing,
+    looks: Looks,
     writer: Writer,
     write_again: Option<Timestamp>,
     write_failures: u32,
@@ -178,7 +193,7 @@ struct Pump {
 }
 
 impl Pump {
-    fn new(agent: Agent) -> Self {
+    fn new(agent: Agent, looks: Looks) -> Self {
         let probing = Probing::start(agent.driver.clone(), agent.clock.clone());
         Self {
             agent,
@@ -188,6 +203,7 @@ impl Pump {
             due: WorkQueue::default(),
             samples: Samples::default(),
             order: Order::default(),
+            looks,
             writer: Writer::default(),
             write_again: None,
             write_failures: 0,
@@ -217,11 +233,13 @@ impl Pump {
                 Some(report) = self.probing.next() => self.probe_reported(report),
                 () = signals.drain.cancelled(), if !self.draining => self.drain(),
                 Some(delta) = deltas.next() => self.learn(&delta),
+                asker = self.looks.asked() => self.look(asker),
                 () = wake => {}
             }
             self.step += 1;
             self.timers();
             self.write();
+            self.answer_looks();
             if self.observed {
                 signals.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
             }
@@ -331,9 +349,7 @@ impl Pump {
             self.settle(&uid);
             self.acknowledge(&uid);
         }
-        for uid in self.samples.due(now) {
-            self.sample(&uid, now);
-        }
+        self.sample(now);
         if self.observe_again.is_some_and(|at| at <= now) {
             self.observe();
         }
@@ -611,21 +627,6 @@ impl Pump {
             let what = What::Status(Box::new(status));
             self.writer.push(Entry { key: slot.key.clone(), uid: uid.clone(), what, durability });
         }
-    }
-
-    fn sample(&mut self, uid: &Uid, now: Timestamp) {
-        let Some(slot) = self.slots.get_mut(uid) else { return };
-        if slot.memory.started().is_none() {
-            return;
-        }
-        let key = StartKey { uid: uid.clone(), attempt: slot.memory.attempt };
-        if let Some(used) = self.agent.driver.usage(&key)
-            && usage::differs(slot.memory.usage.as_ref(), &used)
-        {
-            slot.memory.usage = Some(used);
-            self.show(uid, now);
-        }
-        self.samples.again(uid, now);
     }
 
     fn observe(&mut self) {

@@ -416,6 +416,8 @@ impl Kind for Event {
             subresources: &[],
             columns: None,
             fields: &[],
+            only: "",
+            measured: false,
             project,
             lift: Some(lift),
             check: check_regarding,

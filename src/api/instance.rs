@@ -285,22 +285,37 @@ impl Exit {
     }
 }
 
-/// What a process uses.
+/// What a process uses, with everything that it started; or a machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// Cores, averaged since the sample before.
+    /// Cores, averaged over the window.
     #[serde(default)]
     pub cpu_cores: f64,
-    /// Resident memory.
+    /// Memory that could not be taken from it without harm.
     #[serde(default)]
     pub memory_bytes: u64,
+    /// The most memory that it ever had, where the kernel keeps count: in a control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
     /// Open file descriptors.
     #[serde(default)]
     pub fds: u32,
     /// Threads.
     #[serde(default)]
     pub threads: u32,
+    /// Processes.
+    #[serde(default)]
+    pub processes: u32,
+    /// Processes of it that the kernel has ended for want of memory, where it keeps count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub oom_kills: u32,
+    /// When it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<super::MicroTime>,
+    /// How long before that the measurement before was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub window_seconds: u32,
 }
 
 /// Only the live fields may change.
@@ -413,7 +428,7 @@ impl Kind for Instance {
                 value: |o| Some(phase(&o.typed::<Instance>()?.status).word().to_owned()),
             },
         ],
-        views: &[super::pod::VIEW],
+        views: &[super::pod::VIEW, super::metrics::OF_PODS],
         schema: schema_of::<Instance>,
         normalize: as_written,
         defaults: as_written,

@@ -19,6 +19,7 @@ mod key;
 pub mod kinds;
 mod lease;
 mod meta;
+mod metrics;
 mod names;
 mod namespace;
 mod node;

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, Subresource, Verbs, as_written, at, decode_as, for_nobody,
-    no_check, schema_of,
+    ChangeLog, Column, ConditionStatus, Kind, KindInfo, Scope, Subresource, Time, Usage, Verbs, as_written, at,
+    decode_as, for_nobody, no_check, schema_of,
 };
 
 /// A machine.
@@ -33,7 +33,7 @@ pub struct NodeSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
-    /// `cpu` (cores), `memory` (bytes).
+    /// `cpu` (cores), `memory` (bytes), `ephemeral-storage` (bytes of the data directory's disk), `pods`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capacity: BTreeMap<String, String>,
     /// The same: appm keeps nothing for itself.
@@ -46,10 +46,121 @@ pub struct NodeStatus {
     /// What machine this is.
     #[serde(default)]
     pub node_info: NodeInfo,
-    /// `Ready`: the agent is alive.
+    /// `Ready`: the agent is alive. `MemoryPressure`, `DiskPressure`, `PIDPressure`: the machine runs short.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<NodeCondition>,
+    /// What is used of the machine, by everybody on it. Not in Kubernetes, where only its metrics say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// More about the machine, measured now and then. Not in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+}
+
+impl NodeStatus {
+    /// Its agent is alive, as far as is known.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.iter().any(|c| c.kind == "Ready" && c.status == ConditionStatus::True)
+    }
+}
+
+/// Kubernetes' `NodeCondition`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCondition {
+    /// `Ready`, `MemoryPressure`, `DiskPressure`, `PIDPressure`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// When the agent last said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_heartbeat_time: Option<Time>,
+    /// When `status` last flipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Time>,
+    /// One word for programs.
+    #[serde(default)]
+    pub reason: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A machine, as far as Kubernetes has no place for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Host {
+    /// When it was booted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_time: Option<Time>,
+    /// `v1`, `v2`, `hybrid`, or empty: how limits are enforced.
+    pub cgroup_version: String,
+    /// Processors of one chip each.
+    pub cpu_sockets: u32,
+    /// Cores, without their threads.
+    pub cpu_cores: u32,
+    /// Threads of all cores that are online.
+    pub cpu_processors: u32,
+    /// Processes waiting to run, averaged.
+    pub load: Load,
+    /// Memory and swap.
+    pub memory: HostMemory,
+    /// File systems on disks, by where they are mounted.
+    pub filesystems: Vec<Filesystem>,
+    /// Network interfaces.
+    pub interfaces: Vec<Interface>,
+}
+
+/// Processes waiting to run, averaged over so many minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Load {
+    /// Over one minute.
+    pub one_minute: f64,
+    /// Over five.
+    pub five_minutes: f64,
+    /// Over fifteen.
+    pub fifteen_minutes: f64,
+}
+
+/// Memory and swap, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostMemory {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What could be used without swapping.
+    pub available_bytes: u64,
+    /// All swap.
+    pub swap_total_bytes: u64,
+    /// Swap that is free.
+    pub swap_free_bytes: u64,
+}
+
+/// A file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Filesystem {
+    /// What is mounted.
+    pub device: String,
+    /// Where.
+    pub mount_point: String,
+    /// All of it, in bytes.
+    pub size_bytes: u64,
+    /// What others than root may still use.
+    pub available_bytes: u64,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, of either version.
+    pub addresses: Vec<String>,
 }
 
 /// One way to reach a machine.
@@ -189,7 +300,7 @@ impl Kind for Node {
             },
         ],
         fields: &[],
-        views: &[],
+        views: &[super::metrics::OF_NODES],
         schema: schema_of::<Node>,
         normalize: as_written,
         defaults: as_written,

@@ -306,6 +306,10 @@ pub struct View {
     pub columns: Option<&'static [Column]>,
     /// What field selectors may ask for, beside what the stored form has.
     pub fields: &'static [SelectableField],
+    /// A field selector that every list and watch implies; empty: all objects are shown.
+    pub only: &'static str,
+    /// True if it shows what is measured: agents look anew before it is read.
+    pub measured: bool,
     /// Stored form to this form. Pure.
     pub project: fn(&Value) -> Value,
     /// This form to the stored form, where clients may write.

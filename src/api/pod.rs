@@ -10,13 +10,16 @@ mod columns;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Condition, ConditionStatus, EnvVar, Exit, Instance, InstanceSpec, InstanceState, InstanceStatus, Object,
-    ObjectMeta, Port, Process, RestartPolicy, SelectableField, Subresource, Time, Verbs, View, no_check, signal_number,
+    Condition, ConditionStatus, EnvVar, Exit, Instance, InstanceSpec, InstanceState, InstanceStatus, LimitName, Object,
+    ObjectMeta, Port, Process, Quantity, RequestName, Resources, RestartPolicy, SelectableField, Subresource, Time,
+    Verbs, View, no_check, signal_number,
 };
 
 /// What runs: one process, as a Pod of one container.
@@ -70,6 +73,54 @@ pub struct PodContainer {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub ports: Vec<Port>,
+    /// Its limits and requests, of memory and processors.
+    #[serde(default, skip_serializing_if = "PodResources::is_empty")]
+    pub resources: PodResources,
+}
+
+/// What a container may use, and is meant to use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ResourceRequirements")]
+pub struct PodResources {
+    /// The most that it gets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Quantity>,
+    /// What is set aside for it. Where only a limit is given, that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Quantity>,
+}
+
+impl PodResources {
+    fn of(resources: &Resources) -> Self {
+        let limits = [("memory", LimitName::Memory), ("cpu", LimitName::Cpu)];
+        let limits: BTreeMap<String, Quantity> = limits
+            .into_iter()
+            .filter_map(|(word, name)| Some((word.to_owned(), resources.limits.get(&name)?.clone())))
+            .collect();
+        let requests = [("memory", RequestName::Memory), ("cpu", RequestName::Cpu)];
+        let mut all = limits.clone();
+        all.extend(
+            requests
+                .into_iter()
+                .filter_map(|(word, name)| Some((word.to_owned(), resources.requests.get(&name)?.clone()))),
+        );
+        Self { limits, requests: all }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.requests.is_empty()
+    }
+
+    /// Kubernetes' rule.
+    fn qos_class(&self) -> &'static str {
+        if self.is_empty() {
+            "BestEffort"
+        } else if self.limits.len() == 2 && self.limits == self.requests {
+            "Guaranteed"
+        } else {
+            "Burstable"
+        }
+    }
 }
 
 /// Where a Pod is in its life.
@@ -122,7 +173,7 @@ pub struct PodStatus {
     /// The one process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub container_statuses: Vec<ContainerStatus>,
-    /// `BestEffort`: nothing is reserved for it.
+    /// `BestEffort`, `Burstable` or `Guaranteed`: by its limits and requests.
     pub qos_class: String,
 }
 
@@ -231,6 +282,8 @@ pub(super) const VIEW: View = View {
     subresources: &[Subresource::Log],
     columns: Some(columns::COLUMNS),
     fields: FIELDS,
+    only: "",
+    measured: false,
     project,
     lift: None,
     check: no_check,
@@ -324,6 +377,7 @@ fn container(name: &str, spec: &InstanceSpec) -> PodContainer {
         working_dir: working_dir.clone(),
         env: spec.env.clone(),
         ports: spec.ports.clone(),
+        resources: PodResources::of(&spec.resources),
     }
 }
 
@@ -359,7 +413,7 @@ fn status(metadata: &ObjectMeta, container: &PodContainer, status: &InstanceStat
         pod_ip: address,
         start_time: metadata.creation_timestamp,
         container_statuses: vec![container_status],
-        qos_class: "BestEffort".to_owned(),
+        qos_class: container.resources.qos_class().to_owned(),
     }
 }
 

@@ -24,7 +24,10 @@ pub use settings::{DataDir, Settings};
 
 use crate::{
     admission::{Admission, LocalClient},
-    agent::{self, Agent, AgentConfig, Signals, node::NodeFacts},
+    agent::{
+        self, Agent, AgentConfig, Signals,
+        node::{NodeFacts, ThisMachine},
+    },
     api::{Key, Namespace, Operation, OperationVerb, Reason, Status, Transaction},
     auth::Identity,
     client::SharedClient,
@@ -113,12 +116,17 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     }
     let readiness = Arc::new(Readiness::new());
     let (stop, stop_requests) = mpsc::channel(1);
+    let (looker, questions) = agent::looker();
     let foundation = Foundation {
         admission: admission.clone(),
         clock: clock.clone(),
         logs: logs::source(data_dir.clone()),
         readiness: readiness.clone(),
         stop: stopper(stop),
+        look: Arc::new(move || {
+            let looker = looker.clone();
+            Box::pin(async move { looker.look().await })
+        }),
     };
     let config = ServerConfig {
         data_dir: data_dir.clone(),
@@ -143,7 +151,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         tasks: JoinSet::new(),
         ready: Vec::new(),
     };
-    let agent_done = parts.start(facts, driver.clone());
+    let agent_done = parts.start(facts, &data_dir, driver.clone(), questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
     Ok(Running { server, store, driver, tasks, shutdown, drain, ready, readiness, stop_requests, agent_done })
 }
@@ -185,7 +193,13 @@ struct Parts {
 
 impl Parts {
     /// Starts controllers and agent; the answer turns true when the agent has ended.
-    fn start(&mut self, facts: NodeFacts, driver: Arc<ProcessDriver>) -> watch::Receiver<bool> {
+    fn start(
+        &mut self,
+        facts: NodeFacts,
+        data_dir: &std::path::Path,
+        driver: Arc<ProcessDriver>,
+        questions: agent::Questions,
+    ) -> watch::Receiver<bool> {
         let recorder = EventRecorder::new(local(&self.admission, "events"), self.clock.clone());
         let host = facts.name.clone();
         let of_apps = recorder.reporter("appm.dev/app", &host);
@@ -202,8 +216,14 @@ impl Parts {
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 
-        let config = AgentConfig { node: facts, address: "127.0.0.1".to_owned(), account: agent::system_account };
-        let agent = Agent::new(config, local(&self.admission, "agent"), driver, self.clock.clone(), of_agent);
+        let config = AgentConfig {
+            node: facts,
+            address: "127.0.0.1".to_owned(),
+            account: agent::system_account,
+            machine: Some(Arc::new(ThisMachine::new(data_dir.to_owned()))),
+        };
+        let agent = Agent::new(config, local(&self.admission, "agent"), driver, self.clock.clone(), of_agent)
+            .answering(questions);
         let (ready, is_ready) = watch::channel(false);
         self.ready.push(is_ready);
         let (done, is_done) = watch::channel(false);

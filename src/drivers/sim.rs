@@ -384,6 +384,8 @@ impl Driver for SimDriver {
             memory_bytes: 1 << 20,
             fds: 3,
             threads: 1,
+            processes: 1,
+            ..Usage::default()
         })
     }
 

@@ -282,6 +282,7 @@ mod tests {
             "authorization.k8s.io",
             "coordination.k8s.io",
             "events.k8s.io",
+            "metrics.k8s.io",
         ];
         assert_eq!(names, expected);
         assert!(resource_list("", "v1").is_some());

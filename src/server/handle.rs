@@ -262,6 +262,14 @@ async fn whole(
     let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
     match verb {
         "get" | "list" => {
+            if served.view.is_some_and(|view| view.measured) {
+                // Whoever may not read it makes nobody look.
+                match verb {
+                    "get" => drop(state.admission.get_part(&call.caller(), served, "", &resource.key(served))?),
+                    _ => state.admission.may_list(&call.caller(), served, &read::selection(&call, served, resource))?,
+                }
+                (state.look)().await;
+            }
             let _seat = state.turnstile.seat(0).await?;
             match verb {
                 "get" => read::get(state, &call, served, resource).await,

@@ -54,6 +54,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::BoxFuture;
 use tokio::{
     net::{TcpListener, UnixListener},
     task::JoinHandle,
@@ -93,7 +94,12 @@ pub struct Foundation {
     pub readiness: Arc<Readiness>,
     /// Who is told that a client wants the daemon to end.
     pub stop: StopSink,
+    /// Makes agents look at what is used.
+    pub look: LookSink,
 }
+
+/// Makes agents look at what is used, and resolves when that can be read, or after a moment.
+pub type LookSink = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Told that the daemon shall end; the flag says whether the Apps shall end before it.
 pub type StopSink = Arc<dyn Fn(bool) + Send + Sync>;
@@ -157,6 +163,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         logs: on.logs,
         readiness: on.readiness,
         stop: on.stop,
+        look: on.look,
         token,
         address: address.to_string(),
         metrics: metrics::Metrics::default(),

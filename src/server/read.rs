@@ -64,8 +64,10 @@ fn table_text(served: Served, metadata: &str, rows: &str) -> String {
 }
 
 /// The objects that the parameters select.
-pub(super) fn selection(call: &Call, resource: &Resource<'_>) -> Query {
-    let mut field_selector = call.params.get("fieldSelector").to_owned();
+pub(super) fn selection(call: &Call, served: Served, resource: &Resource<'_>) -> Query {
+    let given = call.params.get("fieldSelector");
+    let implied = served.view.map_or("", |view| view.only);
+    let mut field_selector = [implied, given].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(",");
     if resource.watched && !resource.name.is_empty() {
         let others = if field_selector.is_empty() { "" } else { "," };
         field_selector = format!("metadata.name={}{others}{field_selector}", resource.name);
@@ -130,12 +132,12 @@ pub(super) async fn list(
 ) -> Result<Answer, Status> {
     let form = call.form()?;
     let page = page(state, call, served, resource).await?;
-    shown(state, call, served, &page, &selection(call, resource), form)
+    shown(state, call, served, &page, &selection(call, served, resource), form)
 }
 
 /// The part of a collection that the parameters ask for.
 pub(super) async fn page(state: &State, call: &Call, served: Served, resource: &Resource<'_>) -> Result<Page, Status> {
-    let (as_of, query, caller, kind) = (as_of(call)?, selection(call, resource), call.caller(), served.kind);
+    let (as_of, query, caller, kind) = (as_of(call)?, selection(call, served, resource), call.caller(), served.kind);
     let limit = call.params.number("limit")?.filter(|n| *n > 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let (place, now) = (call.params.get("continue"), state.clock.now());
     if !place.is_empty() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Readiness, StopSink,
+    LookSink, Readiness, StopSink,
     bounds::Turnstile,
     lines::Lines,
     logs::LogSource,
@@ -31,6 +31,7 @@ pub(super) struct State {
     pub logs: LogSource,
     pub readiness: Arc<Readiness>,
     pub stop: StopSink,
+    pub look: LookSink,
     pub token: TokenHash,
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,

@@ -82,7 +82,7 @@ pub(super) async fn watch(
     if form.encoding == Encoding::Yaml {
         return Err(Status::new(Reason::NotAcceptable, "watches are served as application/json only"));
     }
-    let (start, query, caller) = (start(call)?, read::selection(call, resource), call.caller());
+    let (start, query, caller) = (start(call)?, read::selection(call, served, resource), call.caller());
     let ends = lifetime(state, call)?;
     let (from, initial, marked) = match start {
         Start::After(version) => (version, Vec::new(), false),

@@ -197,7 +197,7 @@ impl World {
         );
         let info = NodeInfo { boot_id: format!("boot-{}", self.boot), ..NodeInfo::default() };
         let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
-        let config = AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None };
+        let config = AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None };
         let agent =
             Agent::new(config, local("agent"), self.machine.driver(), clock.clone(), reporter("appm.dev/agent"));
         let signals =

@@ -153,5 +153,5 @@ fn what_cannot_be_read_is_still_a_pod_of_that_name() {
     strange["spec"]["process"] = json!("what a later appm may write");
     let pod = project(&strange);
     assert_eq!((&pod["kind"], &pod["metadata"]["name"]), (&json!("Pod"), &json!("web-1-0")));
-    assert_eq!(Instance::INFO.views.len(), 1);
+    assert!(Instance::INFO.views.iter().any(|view| view.kind == "Pod"));
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{depends, instance::held_ports};
 use crate::{
-    api::{App, Condition, Instance, Kind, Node, Object, Revision, StoredObject},
+    api::{App, Instance, Kind, Node, Object, Revision, StoredObject},
     policy::template,
     runtime::Caches,
 };
@@ -53,11 +53,9 @@ pub(super) fn observe(app: &StoredObject, caches: &Caches, since: Timestamp) -> 
 pub(super) fn node(caches: &Caches) -> Option<String> {
     let nodes = caches.kind::<Node>().list();
     let ready = |object: &Arc<StoredObject>| {
-        object.typed::<Node>().is_some_and(|node| {
-            !node.spec.unschedulable
-                && !node.metadata.is_deleting()
-                && Condition::holds(&node.status.conditions, "Ready")
-        })
+        object
+            .typed::<Node>()
+            .is_some_and(|node| !node.spec.unschedulable && !node.metadata.is_deleting() && node.status.is_ready())
     };
     nodes.iter().find(|node| ready(node)).map(|node| node.key.name.to_string())
 }

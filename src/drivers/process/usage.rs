@@ -1,25 +1,38 @@
-//! What a process uses, from /proc.
+//! What an attempt uses: of its control group where it has one, else of its process and their descendants, from /proc.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use jiff::Timestamp;
 use procfs::process::Process;
 
 use crate::{
-    api::Usage,
+    api::{MicroTime, Usage},
     clock::{Clock, System},
     drivers::{StartKey, Started},
+    keeper,
 };
 
-/// A sample of processor time.
-#[derive(Debug, Clone, Copy)]
+/// So many processes of one attempt are looked at; more are counted only.
+const MOST: usize = 256;
+/// So many threads of a process are asked for children.
+const MOST_THREADS: usize = 64;
+
+/// What is remembered of an attempt, since cores are a difference.
+#[derive(Debug, Clone)]
 struct Sample {
     pid: i32,
-    ticks: u64,
+    groups: Vec<PathBuf>,
+    /// Processor time so far, in seconds.
+    seconds: f64,
     at: Timestamp,
 }
 
-/// Remembers the sample before, since cores are a difference.
+/// Remembers the sample before.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     before: Mutex<BTreeMap<StartKey, Sample>>,
@@ -28,36 +41,111 @@ pub(super) struct Meter {
 impl Meter {
     /// What an attempt uses; forgets it if it does not run.
     pub(super) fn read(&self, key: &StartKey, started: Option<&Started>) -> Option<Usage> {
-        let found = started.and_then(|started| measure(started.pid));
         let mut before = self.before.lock().expect("no holder panics");
-        let Some((mut usage, sample)) = found else {
-            before.remove(key);
-            return None;
-        };
-        if let Some(last) = before.insert(key.clone(), sample).filter(|last| last.pid == sample.pid) {
-            usage.cpu_cores = cores(last, sample);
+        let last = before.remove(key).filter(|last| started.is_some_and(|started| started.pid == last.pid));
+        let pid = started?.pid;
+        let groups = last.as_ref().map_or_else(|| keeper::groups_of(key, pid), |last| last.groups.clone());
+        let now = System.now();
+        let (mut usage, seconds) = measure(pid, &groups)?;
+        usage.time = Some(MicroTime(now));
+        if let Some(last) = last {
+            let window = now.duration_since(last.at).as_secs_f64();
+            usage.cpu_cores = if window > 0.0 { (seconds - last.seconds).max(0.0) / window } else { 0.0 };
+            usage.window_seconds = now.duration_since(last.at).as_secs().try_into().unwrap_or(0);
         }
+        before.insert(key.clone(), Sample { pid, groups, seconds, at: now });
         Some(usage)
     }
 }
 
-fn measure(pid: i32) -> Option<(Usage, Sample)> {
-    let process = Process::new(pid).ok()?;
-    let stat = process.stat().ok()?;
-    let usage = Usage {
-        cpu_cores: 0.0,
-        memory_bytes: stat.rss * procfs::page_size(),
-        fds: process.fd_count().ok().and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-        threads: u32::try_from(stat.num_threads).unwrap_or(0),
+/// And the processor time so far, in seconds.
+fn measure(pid: i32, groups: &[PathBuf]) -> Option<(Usage, f64)> {
+    let members = match groups.first() {
+        Some(dir) => members(dir),
+        None => with_descendants(pid),
     };
-    Some((usage, Sample { pid, ticks: stat.utime + stat.stime, at: System.now() }))
+    let mut usage = Usage { processes: members.len().try_into().unwrap_or(u32::MAX), ..Usage::default() };
+    let (mut resident, mut ticks, mut alive) = (0, 0, false);
+    for member in members.iter().take(MOST) {
+        // Gone meanwhile: it uses nothing.
+        let Ok(process) = Process::new(*member) else { continue };
+        let Ok(stat) = process.stat() else { continue };
+        alive = true;
+        resident += stat.rss * procfs::page_size();
+        // With that of its children that have ended.
+        ticks += stat.utime + stat.stime + u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
+        usage.threads += u32::try_from(stat.num_threads).unwrap_or(0);
+        usage.fds += descriptors(*member);
+    }
+    if !alive {
+        return None;
+    }
+    let of_groups = |read: fn(&Path) -> Option<u64>| groups.iter().find_map(|dir| read(dir));
+    usage.memory_bytes = of_groups(keeper::working_set).unwrap_or(resident);
+    usage.peak_memory_bytes = of_groups(peak);
+    usage.oom_kills = of_groups(oom_kills).and_then(|count| count.try_into().ok()).unwrap_or(0);
+    let seconds = match of_groups(microseconds) {
+        Some(microseconds) => fraction(microseconds, 1_000_000),
+        None => fraction(ticks, procfs::ticks_per_second()),
+    };
+    Some((usage, seconds))
 }
 
-#[allow(clippy::cast_precision_loss, reason = "ticks of a life of centuries fit")]
-fn cores(last: Sample, now: Sample) -> f64 {
-    let seconds = now.at.duration_since(last.at).as_secs_f64();
-    let used = now.ticks.saturating_sub(last.ticks) as f64 / procfs::ticks_per_second() as f64;
-    if seconds > 0.0 { used / seconds } else { 0.0 }
+#[allow(clippy::cast_precision_loss, reason = "the time of a life of centuries fits")]
+fn fraction(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+fn members(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The process and its descendants. Those whose parent has ended are the keeper's, and not found here.
+fn with_descendants(pid: i32) -> Vec<i32> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).copied().filter(|_| all.len() < MOST) {
+        all.extend(children(parent));
+        next += 1;
+    }
+    all
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let of_thread = |thread: PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let texts = threads.take(MOST_THREADS).filter_map(|thread| Some(of_thread(thread.ok()?.path())));
+    texts.flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()).collect()
+}
+
+/// Open descriptors: the directory's size since Linux 6.2, else its entries.
+fn descriptors(pid: i32) -> u32 {
+    let path = format!("/proc/{pid}/fd");
+    let size = fs::metadata(&path).map_or(0, |meta| meta.len());
+    let count = if size > 0 { size } else { fs::read_dir(&path).map_or(0, |entries| entries.count() as u64) };
+    count.try_into().unwrap_or(u32::MAX)
+}
+
+fn number(path: PathBuf) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn field(path: PathBuf, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn peak(dir: &Path) -> Option<u64> {
+    number(dir.join("memory.peak")).or_else(|| number(dir.join("memory.max_usage_in_bytes")))
+}
+
+fn oom_kills(dir: &Path) -> Option<u64> {
+    field(dir.join("memory.events"), "oom_kill").or_else(|| field(dir.join("memory.oom_control"), "oom_kill"))
+}
+
+fn microseconds(dir: &Path) -> Option<u64> {
+    field(dir.join("cpu.stat"), "usage_usec")
 }
 
 #[cfg(test)]
@@ -71,8 +159,19 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let started = Started { pid, start_time: Timestamp::UNIX_EPOCH, adopted: false };
         let usage = meter.read(&key, Some(&started)).unwrap();
-        assert!(usage.memory_bytes > 0 && usage.threads > 0 && usage.fds > 0);
+        assert!(usage.memory_bytes > 0 && usage.threads > 0 && usage.fds > 0 && usage.processes > 0);
         assert!(meter.read(&key, Some(&started)).unwrap().cpu_cores >= 0.0);
         assert_eq!(meter.read(&key, None), None);
+    }
+
+    #[test]
+    fn children_count() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(with_descendants(me).contains(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(measure(pid, &[]), None);
     }
 }

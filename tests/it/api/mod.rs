@@ -112,8 +112,14 @@ impl Api {
             hostname: "test-host".to_owned(),
             bounds,
         };
-        let on =
-            Foundation { admission, clock, logs: fake_logs(), readiness: readiness.clone(), stop: Arc::new(|_| {}) };
+        let on = Foundation {
+            admission,
+            clock,
+            logs: fake_logs(),
+            readiness: readiness.clone(),
+            stop: Arc::new(|_| {}),
+            look: Arc::new(|| Box::pin(async {})),
+        };
         let server = server::start(config, on).await.unwrap();
         Self { dir, server, readiness }
     }

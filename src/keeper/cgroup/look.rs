@@ -1,0 +1,71 @@
+//! Control groups as anybody may read them: what the agent needs for its figures.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    find::{Controller, Place, Places},
+    leaf,
+};
+use crate::drivers::StartKey;
+
+/// How limits are enforced on this machine: `v1`, `v2`, `hybrid`, or empty.
+pub fn cgroup_version() -> &'static str {
+    let places = places("self");
+    let v2 = places.v2.map(|place| fs::read_to_string(place.mount.join("cgroup.controllers")).unwrap_or_default());
+    match (places.v1.is_empty(), v2) {
+        (true, Some(_)) => "v2",
+        (false, Some(_)) => "hybrid",
+        (false, None) => "v1",
+        (true, None) => "",
+    }
+}
+
+/// The directories of the groups that were made for an attempt, by one of its processes; none if it has no limits.
+pub fn groups_of(key: &StartKey, pid: i32) -> Vec<PathBuf> {
+    let (places, leaf) = (places(&pid.to_string()), leaf(key));
+    let mut dirs: Vec<PathBuf> = places.v1.into_values().chain(places.v2).map(|place| place.own).collect();
+    // It may have made groups of its own inside.
+    dirs.iter_mut().for_each(|dir| {
+        let ours = dir.ancestors().find(|dir| dir.ends_with(&leaf)).map(Path::to_owned);
+        *dir = ours.unwrap_or_default();
+    });
+    dirs.retain(|dir| !dir.as_os_str().is_empty());
+    dirs.sort();
+    dirs.dedup();
+    dirs
+}
+
+/// How much memory this process's own group may have, and has: a container is a smaller machine. None without a limit.
+pub fn own_memory() -> Option<(u64, u64)> {
+    let places = places("self");
+    let place = places.v1.get(&Controller::Memory).cloned().or(places.v2)?;
+    let Place { mount, own } = place;
+    let groups = own.ancestors().take_while(|dir| dir.starts_with(&mount));
+    let limited = groups.filter_map(|dir| {
+        let number = |name: &str| fs::read_to_string(dir.join(name)).ok()?.trim().parse::<u64>().ok();
+        let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
+        // Version 1 has no word for "all there is".
+        (limit < 1 << 60).then(|| (limit, working_set(dir).unwrap_or(0)))
+    });
+    limited.min_by_key(|(limit, _)| *limit)
+}
+
+/// Memory of a group that could not be taken from it without harm: as the kubelet counts it, without files that were read
+/// once. None where the group's memory is not counted.
+pub fn working_set(dir: &Path) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
+    let used = read("memory.current").or_else(|| read("memory.usage_in_bytes"))?.trim().parse::<u64>().ok()?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let value =
+        |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
+    let inactive = value("total_inactive_file").or_else(|| value("inactive_file")).unwrap_or(0);
+    Some(used.saturating_sub(inactive))
+}
+
+fn places(pid: &str) -> Places {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    Places::read(&read("/proc/self/mountinfo".to_owned()), &read(format!("/proc/{pid}/cgroup")))
+}
