@@ -1,5 +1,6 @@
 //! Tables of the agent's judgement, and the life of an Instance as a sequence of what happens to it.
 
+mod health;
 mod when;
 
 use std::collections::BTreeMap;

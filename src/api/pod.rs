@@ -395,7 +395,7 @@ fn status(metadata: &ObjectMeta, container: &PodContainer, status: &InstanceStat
     let container_status = ContainerStatus {
         name: container.name.clone(),
         ready: Condition::holds(&status.conditions, "Ready"),
-        started: state.running.is_some(),
+        started: state.running.is_some() && status.started != Some(false),
         state,
         last_state,
         restart_count: status.restarts,

@@ -4,7 +4,7 @@
 //! attempts, their main processes and everything in their sessions are passed over by getsid(2) alone; only processes
 //! of foreign sessions (system daemons, and children that called setsid) are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use nix::unistd::{Pid, getsid};
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -92,7 +92,7 @@ pub(super) fn signal(member: Member, signal: i32) {
 /// Kills everybody whom `roots` left behind; repeated, because they may fork meanwhile, but bounded. Answers with how many
 /// each left.
 pub(super) fn sweep(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> BTreeMap<StartKey, usize> {
-    let mut killed = BTreeMap::new();
+    let mut killed: BTreeMap<StartKey, BTreeSet<i32>> = BTreeMap::new();
     for _round in 0..8 {
         let left: Vec<Member> = members(roots, spared);
         let running: Vec<_> = left.into_iter().filter(|member| proc::runs(member.pid, member.ticks)).collect();
@@ -100,9 +100,9 @@ pub(super) fn sweep(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> BTreeMap<St
             break;
         }
         for member in running {
-            *killed.entry(roots[member.root].key.clone()).or_default() += 1;
+            killed.entry(roots[member.root].key.clone()).or_default().insert(member.pid);
             signal(member, nix::libc::SIGKILL);
         }
     }
-    killed
+    killed.into_iter().map(|(key, pids)| (key, pids.len())).collect()
 }

@@ -58,6 +58,8 @@ struct Wanted {
     paused: bool,
     /// It is restarted without any pause.
     eager: bool,
+    /// It is asked how it is doing, and is always well: nobody who merely could not ask may take it for ill.
+    probed: bool,
 }
 
 impl Wanted {
@@ -83,8 +85,14 @@ impl Wanted {
                 "restart": {"backoff": backoff},
                 "process": {"command": ["run", format!("v{}", self.command)]},
                 "terminationGracePeriodSeconds": 5,
+                "startupProbe": self.probe(), "readinessProbe": self.probe(), "livenessProbe": self.probe(),
             },
         })
+    }
+
+    fn probe(&self) -> Value {
+        let probe = json!({"exec": {"command": ["ask"]}, "periodSeconds": 45, "failureThreshold": 1});
+        if self.probed { probe } else { Value::Null }
     }
 }
 
@@ -326,6 +334,7 @@ impl World {
                 min_ready: self.roll(2) * self.roll(20),
                 paused: false,
                 eager: self.roll(2) == 0,
+                probed: self.roll(3) == 0,
             }),
         };
         self.request(&name, wanted).await;
@@ -438,6 +447,9 @@ impl World {
         let mut should_run: BTreeSet<StartKey> = BTreeSet::new();
         for instance in &instances {
             let name = &instance.metadata.name;
+            if instance.status.state.stopping.as_ref().is_some_and(|stopping| stopping.reason == "Unhealthy") {
+                self.fail(format!("instance {name} is taken for ill"));
+            }
             if instance.metadata.is_deleting() {
                 return Some(format!("instance {name} is being deleted"));
             }
@@ -461,6 +473,9 @@ impl World {
             }
             match (&state.running, &state.exited) {
                 (Some(_), _) if !app.spec.suspend => {
+                    if !appm::api::Condition::holds(&instance.status.conditions, "Ready") {
+                        return Some(format!("instance {name} is not ready"));
+                    }
                     should_run.insert(StartKey { uid: instance.uid().clone(), attempt: instance.status.attempt });
                 }
                 (_, Some(exited)) if app.spec.suspend && exited.reason == "Suspended" => {}

@@ -62,7 +62,7 @@ pub(in crate::agent) struct Place {
 
 impl Place {
     /// A port by its number, or by its name in `ports`. That of a container is reached where it is published.
-    fn port(&self, port: &IntOrString) -> Result<u16, String> {
+    pub(super) fn port(&self, port: &IntOrString) -> Result<u16, String> {
         let spec = &self.instance.spec;
         let named = match port {
             IntOrString::Int(number) => {
@@ -87,7 +87,7 @@ impl Place {
     }
 
     /// As in a Pod: from the values that stand in the spec, and the ports.
-    fn words(&self, words: &[String]) -> Vec<String> {
+    pub(super) fn words(&self, words: &[String]) -> Vec<String> {
         let spec = &self.instance.spec;
         let ports = spec.ports.iter().map(|port| (port_variable(&port.name), port.container_port.to_string()));
         let first = spec.ports.first().map(|port| ("PORT".to_owned(), port.container_port.to_string()));

@@ -13,6 +13,8 @@
 
 pub(super) mod ask;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,8 +35,9 @@ use crate::{
     policy::probe::{Checks, Outcome, Probes, Purpose, Rhythm, Turn},
 };
 
-/// The same failure is told again after this long.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// The same failure is told again after this long, another one after that long.
+const TELL_SAME: Duration = Duration::from_secs(60);
+const TELL_OTHER: Duration = Duration::from_secs(5);
 /// What an instance says of itself is passed on at most so often.
 const WORDS_EVERY: Duration = Duration::from_secs(2);
 /// How much longer than its own timeout a command may take before the driver is given up.
@@ -89,6 +92,8 @@ struct Watched {
     /// When it was started.
     began: Duration,
     asked: [Asked; 3],
+    /// How often it has been heard. An answer may be overtaken by what was said after it.
+    heard: u64,
     words: String,
     words_told: Duration,
 }
@@ -125,6 +130,8 @@ struct Done {
     counts: bool,
     lane: Lane,
     asked_at: Duration,
+    /// How often it had been heard when it was asked.
+    heard: u64,
     what: What,
 }
 
@@ -279,6 +286,7 @@ impl Prober {
                     fresh,
                     began: now.saturating_sub(age),
                     asked: Default::default(),
+                    heard: 0,
                     words: String::new(),
                     words_told: Duration::ZERO,
                 };
@@ -349,10 +357,11 @@ impl Prober {
         }
         asked.waits = true;
         self.rooms[lane as usize].enter(now);
-        let (driver, clock, place, id) = (self.driver.clone(), self.clock.clone(), watched.place.clone(), watched.id);
+        let (driver, clock, place) = (self.driver.clone(), self.clock.clone(), watched.place.clone());
+        let (id, heard) = (watched.id, watched.heard);
         self.running.push(Box::pin(async move {
             let what = question(&driver, &clock, &place, &probe).await;
-            Done { uid, id, purpose, counts, lane, asked_at: now, what }
+            Done { uid, id, purpose, counts, lane, asked_at: now, heard, what }
         }));
     }
 
@@ -361,6 +370,7 @@ impl Prober {
         let Some(watched) = self.watched.get_mut(&done.uid).filter(|watched| watched.id == done.id) else { return };
         watched.asked[done.purpose as usize].waits = false;
         match done.what {
+            What::Said(Some(_)) if watched.heard != done.heard => {}
             What::Said(Some(said)) => {
                 self.judge_words(&done.uid, done.purpose, &said, true);
                 self.words(&done.uid, &said);
@@ -393,21 +403,24 @@ impl Prober {
             true => String::new(),
             false => format!("{} probe failed: {why}", purpose.word()),
         };
-        let asked = &mut watched.asked[purpose as usize];
-        let known = |(told, at): &(String, Duration)| *told == message && now.saturating_sub(*at) < TELL_AGAIN;
-        if matches!(outcome, Outcome::Failure | Outcome::Certain(false)) && !asked.told.as_ref().is_some_and(known) {
-            asked.told = Some((message.clone(), now));
+        let grace_seconds = watched.probes.get(purpose).and_then(|probe| probe.termination_grace_period_seconds);
+        let turn = watched.checks.take(purpose, outcome, &watched.probes);
+        let told = &mut watched.asked[purpose as usize].told;
+        let lately = told
+            .as_ref()
+            .is_some_and(|(told, at)| now.saturating_sub(*at) < if *told == message { TELL_SAME } else { TELL_OTHER });
+        if matches!(outcome, Outcome::Failure | Outcome::Certain(false)) && (turn.is_some() || !lately) {
+            *told = Some((message.clone(), now));
             self.report(Report::Failed { key: key.clone(), message: message.clone() });
         }
-        let Some(watched) = self.watched.get_mut(uid) else { return };
-        let grace_seconds = watched.probes.get(purpose).and_then(|probe| probe.termination_grace_period_seconds);
-        if let Some(turn) = watched.checks.take(purpose, outcome, &watched.probes) {
+        if let Some(turn) = turn {
             self.report(Report::Turn { key, turn, message, grace_seconds });
         }
     }
 
     /// Something was said: judged at once by every probe that listens.
     fn heard(&mut self, uid: &Uid, said: &Notified) {
+        self.watched.get_mut(uid).into_iter().for_each(|watched| watched.heard += 1);
         for purpose in Purpose::ALL {
             self.judge_words(uid, purpose, said, false);
         }
