@@ -1,4 +1,7 @@
-//! `appm logs`: what processes print, of one instance byte for byte, of several line by line under coloured names.
+//! `appm logs`: what processes print, of one instance byte for byte, of several line by line in the order of their times,
+//! under coloured names.
+
+mod merge;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -8,10 +11,7 @@ use std::{
 use anstyle::Style;
 use bytes::Bytes;
 use clap::Args;
-use futures::{
-    FutureExt, StreamExt,
-    stream::{BoxStream, SelectAll},
-};
+use futures::{FutureExt, StreamExt, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     client::http::{Request, RequestError},
 };
 
+use self::merge::{Line, Merge};
 use super::{
     context::{Context, Selection, Where, instance_log_path, name_of, namespace_of, served},
     error::CliError,
@@ -33,7 +34,9 @@ Examples:
   appm logs -f web                    and go on, instances that come later included
   appm logs web-6f9c-0 --previous     the run before the last start
   appm logs web --tail 20 --since 5m
-  appm logs -l tier=front --timestamps")]
+  appm logs -f -l tier=front --timestamps
+
+The lines of several instances come in the order of their times; -f holds a line for a tenth of a second for that.")]
 pub(super) struct LogsArgs {
     /// Names of Apps or instances: `web`, `app/web`, `instance/web-6f9c-0`
     #[arg(value_name = "NAME", add = super::complete::apps_and_instances())]
@@ -101,7 +104,7 @@ impl LogOptions {
     }
 }
 
-type Pieces = BoxStream<'static, Result<Bytes, RequestError>>;
+type Pieces<'a> = BoxStream<'a, Result<Bytes, RequestError>>;
 
 /// Opens an instance's log.
 pub(super) async fn open(
@@ -110,7 +113,7 @@ pub(super) async fn open(
     name: &str,
     options: &LogOptions,
     follow: bool,
-) -> Result<Pieces, RequestError> {
+) -> Result<Pieces<'static>, RequestError> {
     let path = instance_log_path(namespace, name, &options.query(follow));
     context.client.stream(Request::get(path).accept("text/plain, application/json")).await
 }
@@ -121,9 +124,6 @@ pub(super) async fn run(args: LogsArgs, context: &Context) -> Result<(), CliErro
     if sources.instances.len() == 1 && !args.prefix && !(args.follow && dynamic) {
         let (namespace, name) = &sources.instances[0];
         return raw(context, namespace, name, &args).await;
-    }
-    if !args.follow {
-        return one_after_another(context, &args, &sources).await;
     }
     together(context, &args, sources).await
 }
@@ -210,68 +210,42 @@ async fn drain(mut pieces: BoxStream<'_, Result<Bytes, RequestError>>) -> Result
     Ok(())
 }
 
-async fn one_after_another(context: &Context, args: &LogsArgs, sources: &Sources) -> Result<(), CliError> {
-    let mut printer = Printer::new(context, sources, args.prefix);
-    for (namespace, name) in &sources.instances {
-        match open(context, namespace, name, &args.options, false).await {
-            Ok(mut pieces) => {
-                let index = printer.add(name);
-                while let Some(piece) = pieces.next().await {
-                    printer.piece(index, &piece?)?;
-                }
-                printer.end(index)?;
-            }
-            Err(RequestError::Refused(status)) => screen::remark(format_args!("{name}: {}", status.message)),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Which instance, and a piece of its output; none at its end.
-type Output = (usize, Option<Result<Bytes, RequestError>>);
-
 /// All at once, and more as they come.
 async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Result<(), CliError> {
-    let mut printer = Printer::new(context, &sources, args.prefix);
+    let mut printer = Printer::new(context, &sources, args);
     let mut followed: BTreeSet<String> = BTreeSet::new();
     let mut waiting: VecDeque<(String, String)> = sources.instances.into();
-    let mut outputs: SelectAll<BoxStream<'_, Output>> = SelectAll::new();
-    let growing = sources.growing.is_some();
+    let mut merge = Merge::new(args.follow);
+    let growing = args.follow && sources.growing.is_some();
     let (selector, start) = sources.growing.unwrap_or_default();
     let place = Where::Namespace(context.namespace());
-    let changes = follow::changes(
-        context,
-        served::<Instance>(),
-        place,
-        Selection::by_labels(selector),
-        start,
-        "application/json",
-    );
+    let selection = Selection::by_labels(selector);
+    let changes = follow::changes(context, served::<Instance>(), place, selection, start, "application/json");
     futures::pin_mut!(changes);
-    let mut options = args.options.clone();
+    let mut options = LogOptions { timestamps: true, ..args.options.clone() };
     loop {
         while let Some((namespace, name)) = waiting.pop_front() {
-            match steady::follow(context, &namespace, &name, &options).await {
+            let opened = match args.follow {
+                true => steady::follow(context, &namespace, &name, &options).await,
+                false => open(context, &namespace, &name, &options, false).await,
+            };
+            match opened {
                 Ok(pieces) => {
-                    let index = printer.add(&name);
-                    let end = futures::stream::once(async move { (index, None) });
-                    outputs.push(pieces.map(move |piece| (index, Some(piece))).chain(end).boxed());
+                    merge.add(printer.add(&name), pieces);
                     followed.insert(name);
                 }
                 // It has not printed anything yet; its next change is another chance.
                 Err(RequestError::Refused(_)) if growing => {}
+                Err(RequestError::Refused(status)) if !args.follow => {
+                    screen::remark(format_args!("{name}: {}", status.message));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         // Whoever comes later is shown from the beginning.
         options.tail = None;
         tokio::select! {
-            output = outputs.next(), if !outputs.is_empty() => match output {
-                Some((index, Some(piece))) => printer.piece(index, &piece?)?,
-                Some((index, None)) => printer.end(index)?,
-                None => {}
-            },
+            lines = merge.next(), if !merge.is_over() => printer.print(&lines?)?,
             change = changes.next(), if growing => {
                 let (change, object): (String, Value) = match change {
                     Some(change) => change?,
@@ -284,64 +258,52 @@ async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Resul
                     _ => {}
                 }
             }
-            () = std::future::ready(()).fuse(), if outputs.is_empty() && !growing => return Ok(()),
+            () = std::future::ready(()).fuse(), if merge.is_over() && !growing => return Ok(()),
         }
     }
 }
 
-/// Cuts pieces at line ends and names each line's instance.
-pub(super) struct Printer<'a> {
+/// Names each line's instance.
+struct Printer<'a> {
     context: &'a Context,
     width: usize,
     named: bool,
-    lanes: Vec<(String, Style, Vec<u8>)>,
+    with_times: bool,
+    names: Vec<(String, Style)>,
 }
 
 impl<'a> Printer<'a> {
-    fn new(context: &'a Context, sources: &Sources, prefix: bool) -> Self {
+    fn new(context: &'a Context, sources: &Sources, args: &LogsArgs) -> Self {
         let width = sources.instances.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
-        let named = prefix || sources.instances.len() != 1;
-        Self { context, width, named, lanes: Vec::new() }
+        let named = args.prefix || sources.instances.len() != 1;
+        Self { context, width, named, with_times: args.options.timestamps, names: Vec::new() }
     }
 
     /// A new instance; the number stands for it.
-    pub(super) fn add(&mut self, name: &str) -> usize {
-        let style = screen::PREFIXES[self.lanes.len() % screen::PREFIXES.len()];
+    fn add(&mut self, name: &str) -> usize {
+        let style = screen::PREFIXES[self.names.len() % screen::PREFIXES.len()];
         self.width = self.width.max(name.len());
-        self.named |= !self.lanes.is_empty();
-        self.lanes.push((name.to_owned(), style, Vec::new()));
-        self.lanes.len() - 1
+        self.named |= !self.names.is_empty();
+        self.names.push((name.to_owned(), style));
+        self.names.len() - 1
     }
 
-    pub(super) fn piece(&mut self, index: usize, piece: &[u8]) -> io::Result<()> {
-        self.lanes[index].2.extend_from_slice(piece);
-        let Some(end) = self.lanes[index].2.iter().rposition(|b| *b == b'\n') else { return Ok(()) };
-        let rest = self.lanes[index].2.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.lanes[index].2, rest);
-        self.write(index, &whole)
-    }
-
-    /// The instance has nothing more to say; an unfinished line is finished for it.
-    pub(super) fn end(&mut self, index: usize) -> io::Result<()> {
-        let mut rest = std::mem::take(&mut self.lanes[index].2);
-        if rest.is_empty() {
-            return Ok(());
+    fn print(&self, lines: &[(usize, Line)]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for (number, line) in lines {
+            if self.named {
+                let (name, style) = &self.names[*number];
+                let prefix = format!("{name:width$} | ", width = self.width);
+                text.extend_from_slice(self.context.screen.paint(*style, &prefix).as_bytes());
+            }
+            if self.with_times && !line.time.is_empty() {
+                text.extend_from_slice(&line.time);
+                text.push(b' ');
+            }
+            text.extend_from_slice(&line.text);
         }
-        rest.push(b'\n');
-        self.write(index, &rest)
-    }
-
-    fn write(&self, index: usize, whole: &[u8]) -> io::Result<()> {
-        let (name, style, _) = &self.lanes[index];
-        let prefix = match self.named {
-            true => self.context.screen.paint(*style, &format!("{name:width$} | ", width = self.width)),
-            false => String::new(),
-        };
         let mut out = io::stdout().lock();
-        for line in whole.split_inclusive(|b| *b == b'\n') {
-            out.write_all(prefix.as_bytes())?;
-            out.write_all(line)?;
-        }
+        out.write_all(&text)?;
         out.flush()
     }
 }

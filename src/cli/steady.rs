@@ -20,44 +20,105 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Where a reader of lines with times is.
+/// Longest time that a line can begin with.
+const LONGEST_TIME: usize = 64;
+
+/// Where a reader of lines with times is. It shows bytes as they come and keeps none, however long a line is.
 #[derive(Debug, Default)]
 struct Position {
     /// The time of the last line, as it was written, and how many lines of that time there were.
     last: Option<(Vec<u8>, usize)>,
     /// How many lines of that time are known already.
     known: usize,
+    /// How much of the last of these is known, if it had no end yet.
+    begun: Option<usize>,
     /// Whether times are wanted by whoever reads.
     with_times: bool,
+    /// The beginning of a line, up to the end of its time.
+    head: Vec<u8>,
+    /// In the middle of a line.
+    inside: Option<Inside>,
+}
+
+/// In the middle of a line.
+#[derive(Debug, PartialEq)]
+struct Inside {
+    /// How much of its text has come.
+    length: usize,
+    /// How much of it is known already.
+    hidden: usize,
 }
 
 impl Position {
-    /// What is to be shown of a line; nothing if it was shown before.
-    fn take<'a>(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {
-        let (time, text) = match line.iter().position(|b| *b == b' ') {
-            Some(at) => (&line[..at], &line[at + 1..]),
-            None => return Some(line),
-        };
-        if std::str::from_utf8(time).ok().and_then(|t| t.parse::<Timestamp>().ok()).is_none() {
-            return Some(line);
+    /// What is to be shown of some bytes, without what was shown before.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(bytes.len());
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let text = match self.inside {
+                Some(_) => part,
+                None => self.begin(part, &mut shown),
+            };
+            if let Some(Inside { length, hidden }) = &mut self.inside {
+                let new = hidden.saturating_sub(*length).min(text.len());
+                shown.extend_from_slice(&text[new..]);
+                *length = length.saturating_add(text.len());
+            }
+            if part.ends_with(b"\n") {
+                self.inside = None;
+                self.head.clear();
+            }
         }
+        shown
+    }
+
+    /// The beginning of a line, or more of it. What follows its time is left.
+    fn begin<'a>(&mut self, part: &'a [u8], shown: &mut Vec<u8>) -> &'a [u8] {
+        let Some(space) = part.iter().position(|byte| *byte == b' ') else {
+            self.head.extend_from_slice(part);
+            if self.head.ends_with(b"\n") || self.head.len() > LONGEST_TIME {
+                // No time at all: shown as it is.
+                shown.append(&mut self.head);
+                self.inside = Some(Inside { length: 0, hidden: 0 });
+            }
+            return &[];
+        };
+        self.head.extend_from_slice(&part[..space]);
+        let time = std::mem::take(&mut self.head);
+        let is_time = str::from_utf8(&time).is_ok_and(|time| time.parse::<Timestamp>().is_ok());
+        let hidden = if is_time { self.hidden(&time) } else { 0 };
+        self.inside = Some(Inside { length: 0, hidden });
+        if hidden == 0 && (self.with_times || !is_time) {
+            shown.extend_from_slice(&time);
+            shown.push(b' ');
+        }
+        &part[space + 1..]
+    }
+
+    /// How much of a line of this time is known.
+    fn hidden(&mut self, time: &[u8]) -> usize {
         match &mut self.last {
             Some((last, _)) if last == time && self.known > 0 => {
                 self.known -= 1;
-                return None;
+                let begun = self.begun.take_if(|_| self.known == 0);
+                begun.unwrap_or(usize::MAX)
             }
-            Some((last, count)) if last == time => *count += 1,
+            Some((last, count)) if last == time => {
+                *count += 1;
+                0
+            }
             last => {
-                self.known = 0;
+                (self.known, self.begun) = (0, None);
                 *last = Some((time.to_vec(), 1));
+                0
             }
         }
-        Some(if self.with_times { line } else { text })
     }
 
     /// The connection broke: what comes next begins with lines that are known.
     fn again(&mut self) {
         self.known = self.last.as_ref().map_or(0, |(_, count)| *count);
+        self.begun = self.inside.take().map(|inside| inside.length);
+        self.head.clear();
     }
 
     fn since(&self) -> Option<String> {
@@ -74,7 +135,6 @@ struct Steady<'a> {
     options: LogOptions,
     pieces: Option<Pieces<'static>>,
     position: Position,
-    rest: Vec<u8>,
     waited: Duration,
 }
 
@@ -92,7 +152,6 @@ pub(super) async fn follow<'a>(
         options: options.clone(),
         pieces: None,
         position: Position { with_times: options.timestamps, ..Position::default() },
-        rest: Vec::new(),
         waited: Duration::ZERO,
     };
     steady.pieces = Some(steady.open().await?);
@@ -134,36 +193,19 @@ impl Steady<'_> {
             };
             match pieces.next().await {
                 Some(Ok(piece)) => {
-                    self.rest.extend_from_slice(&piece);
-                    let shown = self.shown();
+                    let shown = self.position.take(&piece);
                     if !shown.is_empty() {
                         return Ok(Some(shown.into()));
                     }
                 }
                 // A server that ends closes its streams; one that is still there has nothing more to say.
-                None if self.context.client.call(Request::get("/version")).await.is_ok() => {
-                    let rest = std::mem::take(&mut self.rest);
-                    let last = self.position.take(&rest).unwrap_or_default().to_vec();
-                    // After a line without an end the empty stream says that this is all.
-                    self.pieces = Some(stream::empty().boxed());
-                    return Ok(if last.is_empty() { None } else { Some(last.into()) });
-                }
+                None if self.context.client.call(Request::get("/version")).await.is_ok() => return Ok(None),
                 None | Some(Err(_)) => {
                     self.pieces = None;
-                    self.rest.clear();
                     self.position.again();
                 }
             }
         }
-    }
-
-    /// The whole lines that have come, as far as they are new.
-    fn shown(&mut self) -> Vec<u8> {
-        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') else { return Vec::new() };
-        let rest = self.rest.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.rest, rest);
-        let position = &mut self.position;
-        whole.split_inclusive(|b| *b == b'\n').filter_map(|line| position.take(line)).flatten().copied().collect()
     }
 }
 
@@ -171,19 +213,15 @@ impl Steady<'_> {
 mod tests {
     use super::*;
 
-    fn shown(position: &mut Position, lines: &[&str]) -> Vec<String> {
-        lines
-            .iter()
-            .filter_map(|l| position.take(l.as_bytes()))
-            .map(|l| String::from_utf8_lossy(l).into_owned())
-            .collect()
+    fn shown(position: &mut Position, lines: &[&str]) -> String {
+        String::from_utf8(position.take(lines.concat().as_bytes())).expect("text")
     }
 
     #[test]
     fn after_a_break_known_lines_are_left_out_and_new_ones_of_the_same_time_are_not() {
         let mut position = Position::default();
         let before = ["2026-01-01T00:00:00.5Z a\n", "2026-01-01T00:00:01Z b\n", "2026-01-01T00:00:01Z c\n"];
-        assert_eq!(shown(&mut position, &before), ["a\n", "b\n", "c\n"]);
+        assert_eq!(shown(&mut position, &before), "a\nb\nc\n");
         position.again();
         assert_eq!(position.since().as_deref(), Some("2026-01-01T00:00:01Z"));
         let after = [
@@ -192,9 +230,9 @@ mod tests {
             "2026-01-01T00:00:01Z d\n",
             "2026-01-01T00:00:02Z \n",
         ];
-        assert_eq!(shown(&mut position, &after), ["d\n", "\n"]);
+        assert_eq!(shown(&mut position, &after), "d\n\n");
         position.again();
-        assert_eq!(shown(&mut position, &["2026-01-01T00:00:02Z \n", "2026-01-01T00:00:03Z e\n"]), ["e\n"]);
+        assert_eq!(shown(&mut position, &["2026-01-01T00:00:02Z \n", "2026-01-01T00:00:03Z e\n"]), "e\n");
     }
 
     #[test]
@@ -202,7 +240,27 @@ mod tests {
         let mut position = Position { with_times: true, ..Position::default() };
         assert_eq!(
             shown(&mut position, &["2026-01-01T00:00:00Z a\n", "no time\n", "x\n"]),
-            ["2026-01-01T00:00:00Z a\n", "no time\n", "x\n"]
+            "2026-01-01T00:00:00Z a\nno time\nx\n"
         );
+    }
+
+    #[test]
+    fn after_a_break_in_the_middle_of_a_line_it_goes_on_where_it_was_in_pieces_of_any_size() {
+        let whole = "2026-01-01T00:00:00Z a\n2026-01-01T00:00:01Z b\n2026-01-01T00:00:01Z a long line\nno time\n";
+        for at in 0..whole.len() {
+            for size in 1..12 {
+                let mut position = Position::default();
+                let mut seen = position.take(&whole.as_bytes()[..at]);
+                position.again();
+                // The server begins with the first line of the last time.
+                let since = position.since().unwrap_or_default();
+                let from = whole.find(&since).expect("it is there");
+                for piece in whole.as_bytes()[from..].chunks(size) {
+                    seen.extend(position.take(piece));
+                }
+                let seen = String::from_utf8(seen).expect("text");
+                assert!(seen.starts_with("a\nb\na long line\n"), "{at} {size}: {seen:?}");
+            }
+        }
     }
 }
