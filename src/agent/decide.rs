@@ -2,7 +2,7 @@
 //!
 //! | now \ wanted | runs | outside its window | suspended | gone |
 //! |---|---|---|---|---|
-//! | `Waiting` | `Start` when due and the attempt before is durable; a first start `Wait`s for dependencies | `Wait`, or `Rest` if it never opens again | `Rest` | `Remove` |
+//! | `Waiting` | `Start` when due and the attempt before is durable, a container after `Fetch`; a first start `Wait`s for dependencies | `Wait`, or `Rest` if it never opens again | `Rest` | `Remove` |
 //! | `Starting`, `Doubtful`, `Unknown` | – | – | – | – |
 //! | `Running` | `Stop` if a restart is asked for, or a probe or hook says that it is of no use | `Stop` | `Stop`, after what depends on it | `Stop`, after what depends on it |
 //! | `Stopping` | `Signal` when due | `Signal` when due | `Signal` when due | `Signal` when due, `Stop` anew with the shorter grace |
@@ -16,7 +16,10 @@ use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::{AFTER_HOOK, Memory, Phase, StopReason};
+use super::{
+    fetch::{self, Fetch},
+    memory::{AFTER_HOOK, Memory, Phase, StopReason},
+};
 use crate::{
     api::{Instance, Object, signal_number},
     drivers::Reach,
@@ -65,6 +68,8 @@ pub struct Around {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Fetch what the next start needs.
+    Fetch,
     /// Start the next attempt.
     Start {
         /// Its number.
@@ -116,6 +121,7 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Action::Fetch => f.write_str("fetch its image"),
             Action::Start { attempt } => write!(f, "start attempt {attempt}"),
             Action::Stop { reason, .. } => write!(f, "stop it because it is {}", reason.plain()),
             Action::Signal { signal, reach: Reach::Process, .. } => write!(f, "send signal {signal}"),
@@ -230,8 +236,14 @@ fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, no
     let longest = instance.map_or(Duration::ZERO, |i| i.spec.restart.backoff.max.0);
     let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX).saturating_add(SLACK);
     // What waited for its window, and whose clock was set back, is due.
-    let due = at <= now || at.duration_since(now) > longest || reason == OUTSIDE || restart_asked(instance, memory);
+    let due = at <= now || at.duration_since(now) > longest || reason == OUTSIDE;
+    let due = due || (restart_asked(instance, memory) && !fetch::is_pause(reason));
     match (due, memory.durable_attempt >= memory.attempt) {
+        (true, true) if memory.lacks_image(instance) => match memory.fetch {
+            Fetch::Needed => Plan::act(Action::Fetch),
+            // Its answer comes back to us.
+            Fetch::UnderWay | Fetch::Done => Plan::NOTHING,
+        },
         (true, true) => Plan::act(Action::Start { attempt: memory.attempt + 1 }),
         // The answer to the write comes back to us.
         (true, false) => Plan::NOTHING,

@@ -14,7 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Health;
+use super::{
+    Health,
+    fetch::{Fetch, PULLING},
+};
 use crate::{
     api::{
         Condition, ConditionStatus, Exit, Exited, Instance, InstanceSpec, InstanceState, InstanceStatus, MicroTime,
@@ -62,6 +65,10 @@ pub struct Memory {
     pub first: bool,
     /// Restarts by policy since the last stable run.
     pub consecutive: u32,
+    /// Whether what the next start needs is there.
+    pub fetch: Fetch,
+    /// How often that could not be had since it was had last.
+    pub fetch_failures: u32,
     /// The `restartedAt` under which the last attempt was started.
     pub restarted_at: String,
     /// What the running attempt uses.
@@ -207,6 +214,8 @@ impl Memory {
             restart_due: false,
             first: true,
             consecutive: status.consecutive_restarts,
+            fetch: Fetch::Needed,
+            fetch_failures: 0,
             restarted_at: status.restarted_at.clone(),
             usage: status.usage.clone(),
             health: Health::of(status),
@@ -231,12 +240,13 @@ impl Memory {
     /// Goes back to the beginning: whatever ended may start again at once, with a clean slate.
     pub fn resume(&mut self, now: Timestamp) {
         (self.consecutive, self.restart_due, self.first) = (0, false, true);
+        self.fetch = Fetch::Needed;
         self.phase = Self::start_at(now);
     }
 
     /// Nothing runs, and nothing is to run, for this reason.
     pub fn rest(&mut self, reason: &str, message: String, generation: i64) {
-        self.restart_due = false;
+        (self.restart_due, self.fetch) = (false, Fetch::Needed);
         self.phase = exited(reason, message, generation);
     }
 
@@ -249,7 +259,7 @@ impl Memory {
     /// The driver is asked to start the next attempt, or was.
     pub fn begin(&mut self, attempt: u32) {
         self.restarts += u32::from(std::mem::take(&mut self.restart_due));
-        self.attempt = attempt;
+        (self.attempt, self.fetch) = (attempt, Fetch::Needed);
         self.phase = Phase::Starting;
         self.health = Health::default();
     }
@@ -586,7 +596,9 @@ impl Memory {
         };
         Condition::set(&mut conditions, condition);
         let next_start_time = match &self.phase {
-            Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY].contains(reason) => Some(MicroTime(*at)),
+            Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY, PULLING].contains(reason) => {
+                Some(MicroTime(*at))
+            }
             _ => None,
         };
         Some(InstanceStatus {

@@ -18,6 +18,8 @@
 
 mod account;
 mod decide;
+mod fetch;
+mod forms;
 mod health;
 mod hooks;
 mod launch;
@@ -35,6 +37,8 @@ mod tests;
 
 pub use account::{Account, system_account};
 pub use decide::{Action, Around, Plan, decide};
+pub use fetch::Fetch;
+pub use forms::Drivers;
 pub use health::{Death, Health};
 pub use looks::{Looker, Questions, looker};
 pub use memory::{Memory, Note, Phase, StopReason};

@@ -24,6 +24,7 @@ use crate::{
         OperationVerb, Preconditions, Status,
     },
     client::{Query, SharedClient, operation},
+    clock::SharedClock,
     runtime::batch::Batch,
 };
 
@@ -135,6 +136,21 @@ fn node(facts: &NodeFacts, address: &str, stored: Option<&Object<Node>>, now: Ti
     };
     let body = Node { status, ..Node::default() };
     Object::new(metadata(facts), body)
+}
+
+/// Says on the Node whether the engine of containers answers. What cannot be written is said again with the next change.
+pub(super) async fn show_engine(client: &SharedClient, clock: &SharedClock, name: &str, trouble: Option<String>) {
+    let key = Key::of::<Node>("", name);
+    let Ok(Some(stored)) = client.get(&key).await else { return };
+    let Some(node) = stored.typed::<Node>() else { return };
+    let mut status = node.status.clone();
+    status.conditions = judge::conditions(&status.conditions, vec![Judged::engine(trouble)], clock.now());
+    let object =
+        Object::new(ObjectMeta { name: name.to_owned(), ..ObjectMeta::default() }, Node { status, ..Node::default() });
+    let batch = Batch { manager: "appm-agent", reason: "the container engine", durability: Durability::Relaxed };
+    if let Err(status) = client.transact(batch.transaction(vec![operation(OperationVerb::Status, &object)])).await {
+        tracing::warn!(%status, "the node's condition cannot be written");
+    }
 }
 
 #[cfg(test)]

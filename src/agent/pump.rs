@@ -6,6 +6,7 @@
 
 mod health;
 mod sample;
+mod sight;
 mod surely;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use futures::{
     stream::{BoxStream, FuturesUnordered},
 };
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -26,6 +27,8 @@ use self::{
 use super::{
     Account,
     decide::{Action, decide},
+    fetch::{self, Fetch},
+    forms::{self, Drivers, Form, Sights},
     hooks::Hook,
     launch::{launch, log_limits},
     looks::{Looks, Questions, looker},
@@ -40,7 +43,9 @@ use crate::{
     api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, StoredObject, Uid},
     client::SharedClient,
     clock::SharedClock,
-    drivers::{Attempt, DriverEvent, Ended, LogLimits, SharedDriver, StartError, StartKey, Started, Unreachable},
+    drivers::{
+        Attempt, DriverEvent, Ended, Fetched, LogLimits, PrepareError, StartError, StartKey, Started, Unreachable,
+    },
     policy::backoff,
     runtime::{Cache, Caches, Delta, Next, Reporter, WorkQueue, follow},
 };
@@ -76,7 +81,7 @@ pub struct Signals {
 pub struct Agent {
     config: AgentConfig,
     client: SharedClient,
-    driver: SharedDriver,
+    drivers: Drivers,
     clock: SharedClock,
     events: Reporter,
     questions: Questions,
@@ -87,12 +92,12 @@ impl Agent {
     pub fn new(
         config: AgentConfig,
         client: SharedClient,
-        driver: SharedDriver,
+        drivers: Drivers,
         clock: SharedClock,
         events: Reporter,
     ) -> Self {
         let (_, questions) = looker();
-        Self { config, client, driver, clock, events, questions }
+        Self { config, client, drivers, clock, events, questions }
     }
 
     /// The same agent, which can be asked.
@@ -102,7 +107,11 @@ impl Agent {
 
     /// Runs until it is told to stop.
     pub async fn run(mut self, signals: Signals) {
-        let driver_events = self.driver.events();
+        let [processes, containers] = Form::ALL.map(|form| {
+            let mut events = self.drivers.of(form).events();
+            futures::stream::poll_fn(move |cx| events.poll_recv(cx)).map(move |event| (form, event))
+        });
+        let driver_events = futures::stream::select(processes, containers).boxed();
         if !self.register(&signals.shutdown).await {
             return;
         }
@@ -142,6 +151,7 @@ fn tell(events: &Reporter, instance: &Object<Instance>, note: Note, now: Timesta
 #[derive(Debug)]
 pub(super) struct Slot {
     key: Key,
+    form: Form,
     pub(super) instance: Option<Arc<Object<Instance>>>,
     pub(super) memory: Memory,
     /// The status that was handed to the writer last.
@@ -163,7 +173,8 @@ enum Finished {
     Signal(Uid, Result<(), Unreachable>),
     Acknowledge(StartKey, Result<(), Unreachable>),
     Remove(Uid),
-    Observe(u64, Result<BTreeMap<StartKey, Attempt>, Unreachable>),
+    Observe(Form, u64, Result<BTreeMap<StartKey, Attempt>, Unreachable>),
+    Fetch(Uid, Result<Option<Fetched>, PrepareError>),
     Write(Vec<(Entry, Written)>),
     Hook(StartKey, Hook, Result<(), String>),
     Other,
@@ -184,17 +195,15 @@ struct Pump {
     work: FuturesUnordered<BoxFuture<'static, Finished>>,
     /// Counts what happened.
     step: u64,
-    /// Set once the driver has told what it knows.
-    observed: bool,
-    observing: bool,
-    observe_next: bool,
-    observe_again: Option<Timestamp>,
+    sights: Sights,
+    /// Whether the Node says that the engine of containers is there.
+    engine_shown: Option<bool>,
     draining: bool,
 }
 
 impl Pump {
     fn new(agent: Agent, looks: Looks) -> Self {
-        let probing = Probing::start(agent.driver.clone(), agent.clock.clone());
+        let probing = Probing::start(agent.drivers.clone(), agent.clock.clone());
         Self {
             agent,
             probing,
@@ -209,10 +218,8 @@ impl Pump {
             write_failures: 0,
             work: FuturesUnordered::new(),
             step: 0,
-            observed: false,
-            observing: false,
-            observe_next: false,
-            observe_again: None,
+            sights: Sights::default(),
+            engine_shown: None,
             draining: false,
         }
     }
@@ -220,7 +227,7 @@ impl Pump {
     async fn run(
         mut self,
         signals: Signals,
-        mut events: mpsc::UnboundedReceiver<DriverEvent>,
+        mut events: BoxStream<'static, (Form, DriverEvent)>,
         mut deltas: BoxStream<'static, Delta>,
     ) {
         loop {
@@ -228,7 +235,7 @@ impl Pump {
             tokio::select! {
                 biased;
                 () = signals.shutdown.cancelled() => break,
-                Some(event) = events.recv() => self.driver_event(event),
+                Some((form, event)) = events.next() => self.driver_event(form, event),
                 Some(finished) = self.work.next() => self.finished(finished),
                 Some(report) = self.probing.next() => self.probe_reported(report),
                 () = signals.drain.cancelled(), if !self.draining => self.drain(),
@@ -240,7 +247,7 @@ impl Pump {
             self.timers();
             self.write();
             self.answer_looks();
-            if self.observed {
+            if self.sights.are_settled() {
                 signals.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
             }
             if self.draining && self.is_drained() {
@@ -264,8 +271,10 @@ impl Pump {
         for object in self.cache().apply(delta) {
             self.changed(&object);
         }
-        if !self.observed {
-            self.observe();
+        for form in Form::ALL {
+            if self.sights.at(form).is_fresh() {
+                self.observe(form);
+            }
         }
     }
 
@@ -290,14 +299,16 @@ impl Pump {
     /// A new Instance. Before the driver was first heard, and for one with a history, only the driver can tell what runs.
     fn adopt_later(&mut self, uid: Uid, key: Key, instance: Arc<Object<Instance>>) {
         let mut memory = Memory::new(&instance.status, self.now());
-        if !self.observed {
+        let form = Form::of(&instance);
+        if !self.sights.at(form).known {
             memory.phase = Phase::Unknown;
         } else if memory.phase == Phase::Unknown {
-            self.observe();
+            self.observe(form);
         }
         let shown = instance.status.clone();
         let slot = Slot {
             key,
+            form,
             instance: Some(instance),
             memory,
             shown,
@@ -310,12 +321,16 @@ impl Pump {
         self.slots.insert(uid, slot);
     }
 
-    fn driver_event(&mut self, event: DriverEvent) {
+    fn driver_event(&mut self, form: Form, event: DriverEvent) {
         match event {
             DriverEvent::Resync => {
-                self.observe();
+                self.observe(form);
                 self.probing.tell(Command::Resync);
             }
+            DriverEvent::Fetching(uid, said) => self.with(&uid, |slot, _| {
+                let image = slot.image().to_owned();
+                slot.memory.fetching(said, &image)
+            }),
             DriverEvent::Main(key, started) => self.with(&key.uid, |slot, _| {
                 slot.memory.confirm_running(key.attempt, &started);
                 Vec::new()
@@ -331,7 +346,7 @@ impl Pump {
                 let unheard =
                     |slot: &Slot| slot.memory.exit_attempt() < key.attempt && slot.calling != Some(key.attempt);
                 if self.slots.get(&key.uid).is_some_and(unheard) {
-                    self.observe();
+                    self.observe(form);
                 }
             }
         }
@@ -350,14 +365,16 @@ impl Pump {
             self.acknowledge(&uid);
         }
         self.sample(now);
-        if self.observe_again.is_some_and(|at| at <= now) {
-            self.observe();
+        for form in Form::ALL {
+            if self.sights.at(form).again.is_some_and(|at| at <= now) {
+                self.observe(form);
+            }
         }
     }
 
     fn next_wake(&self) -> BoxFuture<'static, ()> {
         let writes = self.write_again.filter(|_| !self.writer.in_flight);
-        let times = [self.due.next_due(), self.samples.next(), self.observe_again, writes];
+        let times = [self.due.next_due(), self.samples.next(), self.sights.next(), writes];
         match times.into_iter().flatten().min() {
             Some(at) => self.agent.clock.sleep_until(at),
             None => futures::future::pending().boxed(),
@@ -393,7 +410,8 @@ impl Pump {
                     Vec::new()
                 });
             }
-            Finished::Observe(step, result) => self.observation(step, result),
+            Finished::Observe(form, step, result) => self.observation(form, step, result),
+            Finished::Fetch(uid, result) => self.fetched(&uid, result),
             Finished::Write(results) => self.written(results),
             Finished::Hook(key, hook, outcome) => self.hook_ended(&key, hook, outcome),
             Finished::Other => {}
@@ -404,6 +422,7 @@ impl Pump {
         let attempt = key.attempt;
         let now = self.now();
         let Some(slot) = self.slots.get_mut(&key.uid) else { return };
+        let form = slot.form;
         slot.calling = None;
         let early_end = slot.early_end.take();
         match result {
@@ -425,7 +444,7 @@ impl Pump {
                     }
                     Vec::new()
                 });
-                self.observe();
+                self.observe(form);
             }
         }
         if let Some(ended) = early_end {
@@ -435,51 +454,6 @@ impl Pump {
 
     fn start_refused(&mut self, uid: &Uid, attempt: u32, reason: &'static str, why: &str) {
         self.with(uid, |slot, now| slot.memory.start_refused(slot.instance.as_deref(), attempt, reason, why, now));
-    }
-
-    fn observation(&mut self, step: u64, result: Result<BTreeMap<StartKey, Attempt>, Unreachable>) {
-        self.observing = false;
-        if std::mem::take(&mut self.observe_next) {
-            self.observe();
-        }
-        let Ok(seen) = result else {
-            self.observe_again = Some(self.now() + DRIVER_RETRY);
-            return;
-        };
-        let mut by_uid: BTreeMap<Uid, BTreeMap<u32, Attempt>> = BTreeMap::new();
-        for (key, attempt) in seen {
-            by_uid.entry(key.uid).or_default().insert(key.attempt, attempt);
-        }
-        let now = self.now();
-        let uids: Vec<Uid> = self.slots.keys().cloned().collect();
-        for uid in uids {
-            let attempts = by_uid.remove(&uid).unwrap_or_default();
-            self.with(&uid, |slot, now| slot.observed(&attempts, step, now));
-            if self.slots.get(&uid).is_some_and(|slot| slot.memory.started().is_some()) {
-                self.samples.started(&uid, now);
-            }
-            self.acknowledge(&uid);
-        }
-        for (uid, attempts) in by_uid {
-            tracing::warn!(%uid, "ending what runs without an instance in the store");
-            let slot = Slot {
-                key: Key::of::<Instance>("", ""),
-                instance: None,
-                memory: Memory::orphan(&attempts, now),
-                shown: InstanceStatus::default(),
-                touched: self.step,
-                limits: None,
-                calling: None,
-                early_end: None,
-                attended: Attended::default(),
-            };
-            self.slots.insert(uid.clone(), slot);
-            self.settle(&uid);
-        }
-        self.observed = true;
-        if self.slots.values().any(|slot| matches!(slot.memory.phase, Phase::Unknown | Phase::Doubtful)) {
-            self.observe_again = Some(now + DRIVER_RETRY);
-        }
     }
 
     /// Lets something happen to a slot, then does what follows from it.
@@ -524,8 +498,8 @@ impl Pump {
     }
 
     fn act(&mut self, uid: &Uid, action: Action, now: Timestamp) {
-        let (driver, clock) = (self.agent.driver.clone(), self.agent.clock.clone());
         let Some(slot) = self.slots.get_mut(uid) else { return };
+        let (driver, clock) = (self.agent.drivers.of(slot.form).clone(), self.agent.clock.clone());
         let instance = slot.instance.clone();
         let memory = &mut slot.memory;
         match (action, instance) {
@@ -543,6 +517,16 @@ impl Pump {
                 let account = process.and_then(|process| (config.account)(process.user.as_deref()));
                 let start = launch(&instance, attempt, &config.address, account.as_ref());
                 self.work.push(Box::pin(start_surely(driver, clock, start)));
+            }
+            (Action::Fetch, Some(instance)) => {
+                memory.fetch = Fetch::UnderWay;
+                let (client, uid) = (self.agent.client.clone(), uid.clone());
+                let namespace = instance.metadata.namespace.clone();
+                let container = instance.spec.container.clone().unwrap_or_default();
+                self.work.push(Box::pin(async move {
+                    let fetched = fetch::fetch(client, driver, uid.clone(), namespace, container).await;
+                    Finished::Fetch(uid, fetched)
+                }));
             }
             (Action::Stop { reason, kill_at }, instance) => {
                 if let Some(started) = memory.started().cloned() {
@@ -587,7 +571,7 @@ impl Pump {
                     self.writer.push(entry);
                 }
             }
-            (Action::Start { .. } | Action::Release, None) => {
+            (Action::Start { .. } | Action::Fetch | Action::Release, None) => {
                 self.slots.remove(uid);
             }
         }
@@ -605,16 +589,22 @@ impl Pump {
             return;
         };
         let limits = log_limits(&instance.spec);
-        if slot.limits.is_some_and(|known| known != limits) {
+        // The keeper remembers what a process was started with; a container that was found again is told.
+        let known = slot.limits.or((slot.form == Form::Process).then_some(limits));
+        if known != Some(limits) && slot.memory.started().is_some() {
             slot.limits = Some(limits);
-            let (driver, uid) = (self.agent.driver.clone(), uid.clone());
+            let (driver, uid) = (self.agent.drivers.of(slot.form).clone(), uid.clone());
             self.work.push(Box::pin(async move {
                 // A driver that cannot be reached gets the limits with the next start.
                 let _ = driver.set_log_limits(&uid, limits).await;
                 Finished::Other
             }));
         }
-        for status in slot.memory.tell(instance, &slot.shown, &self.agent.config.address, now) {
+        let mut told = slot.memory.tell(instance, &slot.shown, &self.agent.config.address, now);
+        if let Some(why) = self.sights.doubt(slot.form) {
+            told = forms::doubted(told, &slot.shown, why, instance.metadata.generation, now);
+        }
+        for status in told {
             if status == slot.shown {
                 continue;
             }
@@ -627,18 +617,6 @@ impl Pump {
             let what = What::Status(Box::new(status));
             self.writer.push(Entry { key: slot.key.clone(), uid: uid.clone(), what, durability });
         }
-    }
-
-    fn observe(&mut self) {
-        self.observe_again = None;
-        if self.observing {
-            // What this one sees may be older than what we were just told: look once more after it.
-            self.observe_next = true;
-            return;
-        }
-        self.observing = true;
-        let (driver, step) = (self.agent.driver.clone(), self.step);
-        self.work.push(Box::pin(async move { Finished::Observe(step, driver.observe().await) }));
     }
 
     // Keeping the records.
@@ -701,7 +679,7 @@ impl Pump {
         let Some(slot) = self.slots.get(uid) else { return };
         for attempt in slot.memory.unacknowledged.range(..=slot.memory.durable_exit) {
             let key = StartKey { uid: uid.clone(), attempt: *attempt };
-            let driver = self.agent.driver.clone();
+            let driver = self.agent.drivers.of(slot.form).clone();
             self.work.push(Box::pin(async move {
                 let result = driver.acknowledge(&key).await;
                 Finished::Acknowledge(key, result)
@@ -713,12 +691,16 @@ impl Pump {
 
     fn is_drained(&self) -> bool {
         let busy = |slot: &Slot| {
+            // What cannot be reached cannot be stopped either.
+            if self.sights.doubt(slot.form).is_some() {
+                return false;
+            }
             // While an end waits to be acknowledged, the keeper does not end.
             slot.memory.unacknowledged.range(..=slot.memory.durable_exit).next().is_some()
                 || slot.memory.started().is_some()
                 || matches!(slot.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing)
         };
-        self.observed && self.writer.is_idle() && !self.slots.values().any(busy)
+        self.sights.are_settled() && self.writer.is_idle() && !self.slots.values().any(busy)
     }
 
     /// Writes what is still in line. What cannot be written now, the next agent will learn from the driver.
@@ -738,6 +720,12 @@ impl Pump {
 }
 
 impl Slot {
+    /// The image of a container.
+    fn image(&self) -> &str {
+        let container = self.instance.as_ref().and_then(|instance| instance.spec.container.as_ref());
+        container.map_or("", |container| &container.image)
+    }
+
     /// True if something of it runs, or may.
     pub(super) fn is_alive(&self) -> bool {
         self.memory.started().is_some()

@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::GoDuration,
     client::http::{Endpoint, Request, RequestError},
-    daemon::{self, Apps, DataDir, Running, Settings},
+    daemon::{self, Apps, DataDir, EngineHosts, Running, Settings},
 };
 
 use super::{
@@ -83,6 +83,12 @@ pub(super) struct ServerOptions {
     /// The name of this machine as a Node [default: the host's]
     #[arg(long, value_name = "NAME", env = "APPM_NODE_NAME", hide_env_values = true)]
     pub(super) node_name: Option<String>,
+    /// Docker's engine, unix://PATH or tcp://HOST:PORT [default: $DOCKER_HOST, else unix:///var/run/docker.sock]
+    #[arg(long, value_name = "ADDRESS", env = "APPM_DOCKER_HOST", hide_env_values = true)]
+    pub(super) docker_host: Option<String>,
+    /// Podman's service [default: $CONTAINER_HOST, else the user's own or unix:///run/podman/podman.sock]
+    #[arg(long, value_name = "ADDRESS", env = "APPM_PODMAN_HOST", hide_env_values = true)]
+    pub(super) podman_host: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -156,6 +162,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
         node_name: options.node_name.clone(),
+        engines: engines(options),
         exe,
     };
     daemon::start(settings).await.map_err(|error| {
@@ -165,6 +172,13 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         }
         failed
     })
+}
+
+/// Where engines are, as Docker's and Podman's own commands are told.
+#[allow(clippy::disallowed_methods, reason = "a setting")]
+fn engines(options: &ServerOptions) -> EngineHosts {
+    let told = EngineHosts { docker: options.docker_host.clone(), podman: options.podman_host.clone() };
+    told.or_environment(|name| std::env::var(name).ok())
 }
 
 /// An error and what caused it.
@@ -257,7 +271,8 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         return Err(CliError::new(Exit::NoServer, message));
     }
     log_to_file(data_dir)?;
-    let options = ServerOptions { listen: SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0), node_name: None };
+    let listen = SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0);
+    let options = ServerOptions { listen, node_name: None, docker_host: None, podman_host: None };
     let mut running = start(&options, global).await?;
     running.ready().await;
     running.stop(Apps::Stop).await;
@@ -288,8 +303,13 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     let mut command = Command::new(exe);
     command.arg("server").arg("--detached").arg("--data-dir").arg(&data_dir);
     command.arg("--listen").arg(options.listen.to_string());
-    if let Some(name) = &options.node_name {
-        command.arg("--node-name").arg(name);
+    let named = [
+        ("--node-name", &options.node_name),
+        ("--docker-host", &options.docker_host),
+        ("--podman-host", &options.podman_host),
+    ];
+    for (flag, value) in named.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?))) {
+        command.arg(flag).arg(value);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
     let mut child = command.spawn().map_err(|e| CliError::io("cannot start a server", &e))?;

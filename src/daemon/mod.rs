@@ -1,7 +1,8 @@
 //! The composition root: the only place that builds real things and joins them.
 //!
 //! ```text
-//!   Sqlite ─► Store ─► Admission ─┬─► LocalClient ─► controllers, agent ◄─ ProcessDriver ─► keeper ─► logger
+//!   Sqlite ─► Store ─► Admission ─┬─► LocalClient ─► controllers, agent ◄┬─ ProcessDriver ─► keeper ─► logger
+//!                                 │                                                  └─ ContainerDriver ─► engines
 //!                                 └─► Server (TLS, Unix socket)
 //! ```
 //! Everything starts in this order and stops in the reverse one: first nobody new gets in, then judgement ends, then the
@@ -22,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use settings::{DataDir, Settings};
 
+pub use crate::drivers::container::EngineHosts;
+
 use crate::{
     admission::{Admission, LocalClient},
     agent::{
-        self, Agent, AgentConfig, Signals,
+        self, Agent, AgentConfig, Drivers, Signals,
         node::{NodeFacts, ThisMachine},
     },
     api::{Key, Namespace, Operation, OperationVerb, Reason, Status, Transaction},
@@ -33,7 +36,10 @@ use crate::{
     client::SharedClient,
     clock::{self, SharedClock},
     controllers::{self, namespace::NamespaceController},
-    drivers::process::{ConnectError, ProcessDriver},
+    drivers::{
+        container::ContainerDriver,
+        process::{ConnectError, ProcessDriver},
+    },
     runtime::{self, EventRecorder},
     server::{self, Bounds, Foundation, Readiness, RunningServer, ServerConfig},
     store::{Limits, OpenError, Sqlite, Store},
@@ -51,6 +57,9 @@ pub enum StartError {
     /// The keeper cannot be reached or started.
     #[error("cannot reach the keeper")]
     Keeper(#[from] ConnectError),
+    /// The directory of the driver of containers.
+    #[error("cannot open `containers` in the data directory")]
+    Containers(#[source] std::io::Error),
     /// The address, the certificate or the socket.
     #[error("cannot serve the API")]
     Server(#[from] server::StartError),
@@ -134,6 +143,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         hostname: facts.name.clone(),
         bounds: Bounds::default(),
     };
+    let containers = ContainerDriver::open(&data_dir, settings.engines).map_err(StartError::Containers)?;
     // Before the keeper: a port that is taken leaves no keeper behind.
     let server = server::start(config, foundation).await?;
     let driver = match ProcessDriver::connect(&data_dir, settings.exe).await {
@@ -151,7 +161,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         tasks: JoinSet::new(),
         ready: Vec::new(),
     };
-    let agent_done = parts.start(facts, &data_dir, driver.clone(), questions);
+    let drivers = Drivers { process: driver.clone(), container: Arc::new(containers) };
+    let agent_done = parts.start(facts, &data_dir, drivers, questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
     Ok(Running { server, store, driver, tasks, shutdown, drain, ready, readiness, stop_requests, agent_done })
 }
@@ -197,7 +208,7 @@ impl Parts {
         &mut self,
         facts: NodeFacts,
         data_dir: &std::path::Path,
-        driver: Arc<ProcessDriver>,
+        drivers: Drivers,
         questions: agent::Questions,
     ) -> watch::Receiver<bool> {
         let recorder = EventRecorder::new(local(&self.admission, "events"), self.clock.clone());
@@ -222,7 +233,7 @@ impl Parts {
             account: agent::system_account,
             machine: Some(Arc::new(ThisMachine::new(data_dir.to_owned()))),
         };
-        let agent = Agent::new(config, local(&self.admission, "agent"), driver, self.clock.clone(), of_agent)
+        let agent = Agent::new(config, local(&self.admission, "agent"), drivers, self.clock.clone(), of_agent)
             .answering(questions);
         let (ready, is_ready) = watch::channel(false);
         self.ready.push(is_ready);

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::drivers::container::EngineHosts;
+
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -14,6 +16,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The name of this node; default: the host's.
     pub node_name: Option<String>,
+    /// Where engines of containers are; what is not said is found.
+    pub engines: EngineHosts,
     /// The binary that keeper and logger run from: normally the running one.
     pub exe: PathBuf,
 }
@@ -66,6 +70,11 @@ impl DataDir {
     /// The keeper's directory.
     pub fn keeper(&self) -> PathBuf {
         self.0.join("keeper")
+    }
+
+    /// What is known of the engines of containers.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers")
     }
 
     /// The directories of the instances.

@@ -6,6 +6,8 @@
 //! - an exit is reported until it is acknowledged;
 //! - what cannot be known is said to be lost, never made up.
 
+pub mod container;
+mod prepare;
 pub mod process;
 pub mod sim;
 mod start;
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
 use crate::api::{Uid, Usage};
 
@@ -156,6 +159,8 @@ pub enum DriverEvent {
     Main(StartKey, Started),
     /// An attempt whose end was acknowledged left so many processes behind, which were killed.
     LeftBehind(StartKey, usize),
+    /// How the fetching of what an Instance needs goes on, in one sentence.
+    Fetching(Uid, String),
     /// Reports may have been missed: call [`Driver::observe`].
     Resync,
 }
@@ -197,6 +202,12 @@ pub struct Unreachable(pub String);
 pub trait Driver: Send + Sync + 'static {
     /// Every attempt that runs, or ended and is not acknowledged.
     fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>>;
+
+    /// Fetches what a start needs and this machine lacks; starts nothing. `None` if it was there already.
+    fn prepare(&self, _: Need) -> BoxFuture<'_, Result<Option<Fetched>, PrepareError>> {
+        // A process needs nothing but itself.
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Starts an attempt, unless its key was started before. If it runs already, answers with what runs.
     fn start(&self, start: Start) -> BoxFuture<'_, Result<Started, StartError>>;

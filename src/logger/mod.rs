@@ -10,6 +10,7 @@
 pub mod control;
 mod files;
 pub mod read;
+pub mod record;
 mod seek;
 mod sink;
 pub mod stream;

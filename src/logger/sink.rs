@@ -17,7 +17,10 @@ use std::{
 use jiff::Timestamp;
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::files::{RECORD, Record, Segment, Stream, records, segments};
+use super::{
+    files::{RECORD, Record, Segment, Stream, records, segments},
+    record::Piece,
+};
 use crate::drivers::LogLimits;
 
 /// The most that is moved at once; also the largest FIFO that an unprivileged process may have.
@@ -113,6 +116,56 @@ impl Sink {
         let length32 = u32::try_from(length).expect("a piece is at most 1 MiB");
         self.record(Record { nanos: nanos(now), stream, offset, length: length32 })?;
         Ok(Moved::Some(length))
+    }
+
+    /// Writes pieces that have their times already: as many as belong into one file at once, bytes first, records second.
+    pub(super) fn put(&mut self, mut pieces: &[Piece]) -> io::Result<()> {
+        if self.open.as_ref().is_some_and(Open::is_removed) {
+            self.begin_anew()?;
+        }
+        while !pieces.is_empty() {
+            let mut total: u64 = self.lengths.iter().sum();
+            if total >= self.limits.max_size && total > 0 {
+                self.rotate()?;
+                total = 0;
+            }
+            let fits = pieces.iter().take_while(|piece| {
+                let before = total;
+                total += piece.bytes.len() as u64;
+                before < self.limits.max_size
+            });
+            let (now, later) = pieces.split_at(fits.count().max(1));
+            self.put_here(now)?;
+            pieces = later;
+        }
+        Ok(())
+    }
+
+    fn put_here(&mut self, pieces: &[Piece]) -> io::Result<()> {
+        for stream in Stream::ALL.into_iter().filter(|stream| pieces.iter().any(|piece| piece.stream == *stream)) {
+            self.open_stream(stream)?;
+        }
+        let mut lengths = self.lengths;
+        let mut bytes = [Vec::new(), Vec::new()];
+        let mut index = Vec::with_capacity(pieces.len() * RECORD);
+        for piece in pieces {
+            let slot = piece.stream as usize;
+            let length = u32::try_from(piece.bytes.len()).map_err(io::Error::other)?;
+            let record = Record { nanos: piece.nanos, stream: piece.stream, offset: lengths[slot], length };
+            index.extend_from_slice(&record.to_bytes());
+            bytes[slot].extend_from_slice(&piece.bytes);
+            lengths[slot] += u64::from(length);
+        }
+        for (stream, bytes) in Stream::ALL.into_iter().zip(bytes).filter(|(_, bytes)| !bytes.is_empty()) {
+            let offset = self.lengths[stream as usize];
+            let file = self.open.as_ref().and_then(|open| open.streams[stream as usize].as_ref());
+            file.expect("it was opened above").write_all_at(&bytes, offset)?;
+        }
+        let open = self.opened()?;
+        open.index.write_all_at(&index, open.index_length)?;
+        open.index_length += index.len() as u64;
+        self.lengths = lengths;
+        Ok(())
     }
 
     fn open_stream(&mut self, stream: Stream) -> io::Result<()> {

@@ -23,6 +23,11 @@ pub fn spread(uid: &str, attempt: u32) -> u64 {
     hash ^ (hash >> 32)
 }
 
+/// The pause before an image is fetched again, after so many failures before the last one: 10 s, doubling up to 5 minutes.
+pub fn fetch(failures: u32) -> Duration {
+    doubled(Duration::from_secs(10), failures).min(Duration::from_secs(300))
+}
+
 /// The pause before a failed pass or request is repeated: 5 ms, doubling up to a minute, shortened by up to a quarter at
 /// random so that what failed together does not come back together.
 pub fn retry(failures: u32, random: u64) -> Duration {

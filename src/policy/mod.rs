@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod depends;
 pub mod expand;
 pub mod fields;
+pub mod image;
 pub mod json_patch;
 pub mod label_names;
 pub mod manifest;

@@ -12,7 +12,7 @@ use std::{
 
 use appm::{
     admission::{Admission, LocalClient},
-    agent::{Agent, AgentConfig, Signals, node::NodeFacts},
+    agent::{Agent, AgentConfig, Drivers, Signals, node::NodeFacts},
     api::{
         App, Instance, Key, Kind, KindInfo, Namespace, NodeInfo, Object, Operation, OperationVerb, Reason, Rev,
         Revision, Status, Transaction, Uid,
@@ -206,8 +206,9 @@ impl World {
         let info = NodeInfo { boot_id: format!("boot-{}", self.boot), ..NodeInfo::default() };
         let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
         let config = AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None };
-        let agent =
-            Agent::new(config, local("agent"), self.machine.driver(), clock.clone(), reporter("appm.dev/agent"));
+        let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
+        let drivers = Drivers { process: self.machine.driver(), container: containers };
+        let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"));
         let signals =
             Signals { ready: watch::channel(false).0, shutdown: shutdown.clone(), drain: CancellationToken::new() };
         let tasks = vec![

@@ -25,6 +25,12 @@ impl Judged {
         let message = format!("the agent has been running since {}", Time(since));
         Self { kind: "Ready", holds: true, reason: "AgentReady", message }
     }
+
+    /// The engine of containers answers, or why it does not.
+    pub(super) fn engine(trouble: Option<String>) -> Self {
+        let reason = if trouble.is_none() { "EngineAnswers" } else { "EngineUnavailable" };
+        Self { kind: "ContainerEngineReady", holds: trouble.is_none(), reason, message: trouble.unwrap_or_default() }
+    }
 }
 
 /// Whether the machine runs short of something.

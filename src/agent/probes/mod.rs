@@ -29,6 +29,7 @@ use self::{
     room::Room,
 };
 use crate::{
+    agent::forms::{Drivers, Form},
     api::{Probe, Uid},
     clock::SharedClock,
     drivers::{Notified, SharedDriver, StartKey},
@@ -157,7 +158,7 @@ impl Lane {
 
 /// See the module.
 pub(super) struct Prober {
-    driver: SharedDriver,
+    drivers: Drivers,
     clock: SharedClock,
     commands: mpsc::UnboundedReceiver<Command>,
     reports: mpsc::UnboundedSender<Report>,
@@ -177,11 +178,11 @@ pub(super) struct Probing {
 
 impl Probing {
     /// Starts a prober, which ends when this is dropped.
-    pub(super) fn start(driver: SharedDriver, clock: SharedClock) -> Self {
+    pub(super) fn start(drivers: Drivers, clock: SharedClock) -> Self {
         let (commands, commanded) = mpsc::unbounded_channel();
         let (reporter, reports) = mpsc::unbounded_channel();
         let prober = Prober {
-            driver,
+            drivers,
             clock,
             commands: commanded,
             reports: reporter,
@@ -357,7 +358,8 @@ impl Prober {
         }
         asked.waits = true;
         self.rooms[lane as usize].enter(now);
-        let (driver, clock, place) = (self.driver.clone(), self.clock.clone(), watched.place.clone());
+        let driver = self.drivers.of(Form::of(&watched.place.instance)).clone();
+        let (clock, place) = (self.clock.clone(), watched.place.clone());
         let (id, heard) = (watched.id, watched.heard);
         self.running.push(Box::pin(async move {
             let what = question(&driver, &clock, &place, &probe).await;

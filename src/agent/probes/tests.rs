@@ -11,6 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
+    agent::Drivers,
     api::{Instance, Object},
     clock::{Clock, SharedClock, Virtual},
     drivers::{
@@ -45,7 +46,8 @@ impl World {
         let shared: SharedClock = Arc::new(clock.clone());
         let machine = Machine::new(shared.clone(), Faults::default());
         let driver = machine.driver();
-        let probing = Probing::start(driver.clone(), shared);
+        let drivers = Drivers { process: driver.clone(), container: driver.clone() };
+        let probing = Probing::start(drivers, shared);
         Self { clock, machine, driver, probing }
     }
 

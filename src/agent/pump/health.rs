@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Finished, Pump, tell};
 use crate::{
     agent::{
+        forms::Form,
         health::Death,
         hooks::{self, Hook},
         memory::{Note, Phase, StopReason},
@@ -117,7 +118,7 @@ impl Pump {
         let place = self.place(uid, instance);
         let Some(slot) = self.slots.get_mut(uid).filter(|slot| slot.attended.hook != Some(hook)) else { return };
         slot.attended.hook = Some(hook);
-        let (driver, clock) = (self.agent.driver.clone(), self.agent.clock.clone());
+        let (driver, clock) = (self.agent.drivers.of(Form::of(instance)).clone(), self.agent.clock.clone());
         self.work.push(Box::pin(async move {
             let key = place.key.clone();
             Finished::Hook(key, hook, hooks::run(driver, clock, place, hook, handler, timeout).await)

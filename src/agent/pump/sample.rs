@@ -38,7 +38,7 @@ impl Pump {
             return;
         }
         let key = StartKey { uid: uid.clone(), attempt: slot.memory.attempt };
-        let used = self.agent.driver.usage(&key);
+        let used = self.agent.drivers.of(slot.form).usage(&key);
         let before = slot.memory.usage.as_ref();
         let changed = used.as_ref().is_some_and(|used| usage::differs(before, used, self.looks.is_under_way()));
         if let (true, Some(used)) = (changed, used) {

@@ -1,0 +1,93 @@
+//! From what an engine says of a container to what a driver says of an attempt. Pure.
+
+use bollard::models::ContainerState;
+use jiff::Timestamp;
+
+use crate::drivers::{Attempt, End, Ended, Started};
+
+/// A container that has never run was given this code by its engine if its program could not be executed.
+const NOT_EXECUTED: i64 = 128;
+/// An exit code above this means a signal, as a shell says it and as runc does.
+const SIGNALLED: i32 = 128;
+/// The last signal that there is.
+const LAST_SIGNAL: i32 = 64;
+
+/// What a container's state means; `None`: it has not been started, and may be.
+pub(super) fn attempt(state: &ContainerState, now: Timestamp) -> Option<Attempt> {
+    let started = time(state.started_at.as_deref());
+    if state.running == Some(true) || state.paused == Some(true) {
+        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
+        return Some(Attempt::Running(Started { pid, start_time: started.unwrap_or(now), adopted: false }));
+    }
+    let code = state.exit_code.unwrap_or(0);
+    let Some(start_time) = started else {
+        // Podman says nothing of a start that failed; then it is as if it had never been tried, which is as true.
+        let failed = code != 0 || state.error.as_deref().is_some_and(|error| !error.is_empty());
+        let code = if code == 0 { NOT_EXECUTED } else { code };
+        let end = End::Code(i32::try_from(code).unwrap_or(SIGNALLED));
+        return failed.then_some(Attempt::Ended(Ended { end, oom_killed: false, start_time: now, finish_time: now }));
+    };
+    let finish_time = time(state.finished_at.as_deref()).filter(|at| *at >= start_time).unwrap_or(now);
+    let oom_killed = state.oom_killed == Some(true);
+    Some(Attempt::Ended(Ended { end: end(code), oom_killed, start_time, finish_time }))
+}
+
+/// What an exit code says. A program may well exit with 137 by itself; nobody can tell that from SIGKILL.
+fn end(code: i64) -> End {
+    let Ok(code) = i32::try_from(code) else { return End::Lost };
+    match code - SIGNALLED {
+        signal if (1..=LAST_SIGNAL).contains(&signal) => End::Signal(signal),
+        _ => End::Code(code),
+    }
+}
+
+/// A time, unless it is Go's zero, which stands for never.
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    text?.parse().ok().filter(|at| *at > Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn states_mean_what_they_say() {
+        let now = Timestamp::from_second(1_800_000_000).expect("a time");
+        let (never, at, later) = ("0001-01-01T00:00:00Z", "2026-11-21T19:03:20.5Z", "2026-11-21T19:03:21Z");
+        let mut said = Vec::new();
+        for (what, state) in [
+            ("created", json!({"Status": "created", "StartedAt": never, "FinishedAt": never, "ExitCode": 0})),
+            ("no program", json!({"Status": "created", "StartedAt": never, "ExitCode": 127, "Error": "no such file"})),
+            ("running", json!({"Status": "running", "Running": true, "Pid": 42, "StartedAt": at, "FinishedAt": never})),
+            ("paused", json!({"Status": "paused", "Paused": true, "Pid": 42, "StartedAt": at})),
+            ("exited", json!({"Status": "exited", "StartedAt": at, "FinishedAt": later, "ExitCode": 3})),
+            ("terminated", json!({"Status": "exited", "StartedAt": at, "FinishedAt": later, "ExitCode": 143})),
+            ("255", json!({"Status": "exited", "StartedAt": at, "FinishedAt": later, "ExitCode": 255})),
+            (
+                "out of memory",
+                json!({"Status": "exited", "StartedAt": at, "FinishedAt": later, "ExitCode": 137, "OOMKilled": true}),
+            ),
+        ] {
+            let state: ContainerState = serde_json::from_value(state).expect("a state");
+            said.push(match attempt(&state, now) {
+                None => format!("{what}: not started"),
+                Some(Attempt::Running(Started { pid, start_time, .. })) => format!("{what}: {pid} since {start_time}"),
+                Some(Attempt::Ended(ended)) => {
+                    format!("{what}: {:?} oom={} at {}", ended.end, ended.oom_killed, ended.finish_time)
+                }
+            });
+        }
+        insta::assert_snapshot!(said.join("\n"), @r"
+        created: not started
+        no program: Code(127) oom=false at 2027-01-15T08:00:00Z
+        running: 42 since 2026-11-21T19:03:20.5Z
+        paused: 42 since 2026-11-21T19:03:20.5Z
+        exited: Code(3) oom=false at 2026-11-21T19:03:21Z
+        terminated: Signal(15) oom=false at 2026-11-21T19:03:21Z
+        255: Code(255) oom=false at 2026-11-21T19:03:21Z
+        out of memory: Signal(9) oom=true at 2026-11-21T19:03:21Z
+        ");
+    }
+}
