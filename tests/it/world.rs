@@ -619,7 +619,7 @@ fn whatever_happens_the_world_ends_as_it_was_asked_for() {
         return run(seed.parse().expect("a number"));
     }
     // An unoptimised build is twenty times slower.
-    let usual = if cfg!(debug_assertions) { 100 } else { 2000 };
+    let usual = if cfg!(debug_assertions) { 60 } else { 2000 };
     let count: u64 = std::env::var("WORLD_SCHEDULES").map_or(usual, |n| n.parse().expect("a number"));
     for seed in 0..count {
         run(seed);

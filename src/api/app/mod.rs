@@ -232,6 +232,9 @@ pub struct AppStatus {
     /// When the rollout that is on its way last came nearer to its end; `progressDeadlineSeconds` counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_time: Option<Time>,
+    /// The restart that was asked for last (`appm.dev/restartedAt`), once every instance has had it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub restarted_at: String,
     /// Where the App is reached, by instance: those that are ready, and for a moment those that are being taken away. Only of
     /// Apps with `ports`, and the first 1,000.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -4,7 +4,7 @@ use clap::Args;
 use futures::TryStreamExt;
 
 use crate::{
-    api::{App, Condition, GoDuration, Object},
+    api::{App, Condition, GoDuration, Object, RESTARTED_AT},
     cli::{
         choice::AppChoice,
         context::{Context, Selection, Where, name_of, namespace_of, served},
@@ -22,7 +22,7 @@ Examples:
   appm apply -f web.yaml && appm rollout status web --timeout=2m
   appm rollout status web --watch=false      how it is now
 
-The exit code is 0 when every instance is of the present template and available, 1 when the rollout failed (it exceeded
+The exit code is 0 when every instance is of the present template, available, and restarted if that was asked for; 1 when the rollout failed (it exceeded
 spec.progressDeadlineSeconds, was rolled back, keeps crashing, or the App is stopped), and 124 when --timeout runs out.")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -139,6 +139,10 @@ fn judge(app: &Object<App>) -> Verdict {
     let available = status.available_replicas;
     if available < updated && reason("Ready") != "Completed" {
         return Verdict::OnItsWay(format!("Waiting for {name}: {available} of {updated} new instances are available"));
+    }
+    let asked = app.metadata.annotations.get(RESTARTED_AT).unwrap_or_default();
+    if !asked.is_empty() && status.restarted_at != asked {
+        return Verdict::OnItsWay(format!("Waiting for {name}: its instances are restarted one after another"));
     }
     Verdict::Arrived(format!("{name} successfully rolled out"))
 }

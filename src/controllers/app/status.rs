@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{
     Observed,
     endpoints::{self, Leaving},
+    instance,
     progress::{PAUSED, Progress, ROLLED_BACK},
     revision::{Held, Target},
 };
@@ -84,6 +85,7 @@ pub(super) fn status(app: &Object<App>, observed: &Observed, judged: &Judged<'_>
         observed.instances.iter().map(AsRef::as_ref).filter(|i| !i.metadata.is_deleting()).collect();
     let before = &app.status;
     let update = target.revision.as_ref().unwrap_or(&before.update_revision);
+    let asked = instance::restarted_at(app);
     // Nothing was proved where nothing was wanted.
     let proven = progress.done && (counts.wanted > 0 || before.current_revision.is_empty());
     let mut status = AppStatus {
@@ -96,6 +98,8 @@ pub(super) fn status(app: &Object<App>, observed: &Observed, judged: &Judged<'_>
         current_revision: if proven { update } else { &before.current_revision }.clone(),
         update_revision: update.clone(),
         progress_time: progress.since.map(Time),
+        restarted_at: if there.iter().all(|i| i.status.restarted_at == asked) { asked } else { &before.restarted_at }
+            .to_owned(),
         endpoints: endpoints::endpoints(app, &there, &judged.leaving),
         selector: format!("{}={}", crate::api::APP_LABEL, app.metadata.name),
         conditions: before.conditions.clone(),
