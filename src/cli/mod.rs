@@ -47,6 +47,7 @@ mod settings;
 mod steady;
 mod stop;
 mod table;
+mod top;
 mod up;
 mod version;
 mod wait;
@@ -95,6 +96,7 @@ enum Command {
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
     Events(events::EventsArgs),
+    Top(top::TopArgs),
     Scale(scale::ScaleArgs),
     Restart(restart::RestartArgs),
     Rollout(rollout::RolloutArgs),
@@ -186,6 +188,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Describe(args) => describe::run(args, &context).await,
             Command::Logs(args) => logs::run(args, &context).await,
             Command::Events(args) => events::run(args, &context).await,
+            Command::Top(args) => top::run(args, &context).await,
             Command::Scale(args) => scale::run(args, &context).await,
             Command::Restart(args) => restart::run(args, &context).await,
             Command::Rollout(args) => rollout::run(args, &context).await,

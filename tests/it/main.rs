@@ -18,6 +18,7 @@ mod manifests;
 mod model;
 mod powerloss;
 mod probes;
+mod resources;
 mod rollout;
 mod secrets;
 mod world;
