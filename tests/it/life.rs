@@ -181,3 +181,57 @@ fn exits_remove_the_app_or_end_it_after_so_many_restarts() {
         if again { Ok(()) } else { Err(status.to_string()) }
     });
 }
+
+/// How much memory a process has had at most, in bytes.
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn a_line_without_an_end_takes_no_memory_of_whoever_hands_it_on() {
+    const SIZE: usize = 64 << 20;
+    let mut world = World::new();
+    world.start();
+    let script = format!("head -c {SIZE} /dev/zero | tr '\\0' x");
+    let logs = json!({"restartPolicy": "Never", "logs": {"maxSize": "1Gi"}});
+    apply(&world, &with(app(&world, "long", 1, &script), logs));
+    let ended = state(&world, "long", "exited", Some("Completed"));
+    let name = ended["metadata"]["name"].as_str().unwrap();
+    let server = world.own_process("server").unwrap();
+    let before = peak_memory(server);
+    for question in ["", "?timestamps=true", "?tailLines=1"] {
+        let path = format!("{INSTANCES}/{name}/log{question}");
+        let (code, mut body) = world.api().open("GET", &path, "", b"").unwrap();
+        let mut seen = 0;
+        while let Ok(piece @ [_, ..]) = std::io::BufRead::fill_buf(&mut body) {
+            let length = piece.len();
+            seen += length;
+            std::io::BufRead::consume(&mut body, length);
+        }
+        let stamp = if question.contains("timestamps") { "2026-11-21T08:00:00.000000000Z ".len() } else { 0 };
+        assert_eq!((code, seen), (200, SIZE + stamp), "{question}");
+    }
+    let grown = peak_memory(server) - before;
+    assert!(grown < SIZE as u64 / 2, "{grown} bytes for {SIZE}");
+}
+
+#[test]
+fn while_many_crash_at_once_the_api_answers_and_each_is_restarted() {
+    let mut world = World::new();
+    world.start();
+    apply(&world, &with(app(&world, "loops", 100, "exit 1"), json!({"restart": {}, "logs": {}})));
+    let path = app_path("loops");
+    let mut answers = 0;
+    wait_for("each to be restarted twice", || {
+        let app = world.api().get(&path).map_err(|e| e.to_string())?.unwrap();
+        answers += 1;
+        let status = &app["status"];
+        if status["restarts"].as_u64() >= Some(200) { Ok(()) } else { Err(status["restarts"].to_string()) }
+    });
+    assert!(answers > 10, "{answers} answers");
+    let all = world.api().list(INSTANCES).unwrap();
+    let due: std::collections::BTreeSet<_> = all.iter().filter_map(|i| i["status"]["nextStartTime"].as_str()).collect();
+    assert!(due.len() > all.len() / 4, "they do not come back together: {due:?}");
+}

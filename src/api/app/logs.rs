@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Quantity;
 
-/// How much output of an instance is kept.
+/// How much output of an instance is kept: so many files of that size at most, over all its runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Logs {
