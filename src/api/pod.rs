@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Condition, ConditionStatus, EnvVar, Exit, Instance, InstanceSpec, InstanceState, InstanceStatus, LimitName, Object,
-    ObjectMeta, Port, Process, Quantity, RequestName, Resources, RestartPolicy, SelectableField, Subresource, Time,
-    Verbs, View, no_check, signal_number,
+    Condition, ConditionStatus, EnvVar, Exit, Instance, InstanceSpec, InstanceState, InstanceStatus, Lifecycle,
+    LimitName, Object, ObjectMeta, Port, Probe, Process, Quantity, RequestName, Resources, RestartPolicy,
+    SelectableField, Subresource, Time, Verbs, View, no_check, signal_number,
 };
 
 /// What runs: one process, as a Pod of one container.
@@ -76,6 +76,18 @@ pub struct PodContainer {
     /// Its limits and requests, of memory and processors.
     #[serde(default, skip_serializing_if = "PodResources::is_empty")]
     pub resources: PodResources,
+    /// Whether it has finished its start; none if it says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_probe: Option<Probe>,
+    /// Whether it can be used; none if it says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness_probe: Option<Probe>,
+    /// Whether it is alive; none if it says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// What is done at the turns of its life.
+    #[serde(default, skip_serializing_if = "Lifecycle::is_empty")]
+    pub lifecycle: Lifecycle,
 }
 
 /// What a container may use, and is meant to use.
@@ -378,7 +390,16 @@ fn container(name: &str, spec: &InstanceSpec) -> PodContainer {
         env: spec.env.clone(),
         ports: spec.ports.clone(),
         resources: PodResources::of(&spec.resources),
+        startup_probe: asked(&spec.startup_probe),
+        readiness_probe: asked(&spec.readiness_probe),
+        liveness_probe: asked(&spec.liveness_probe),
+        lifecycle: spec.lifecycle.clone(),
     }
+}
+
+/// Kubernetes knows no probe by sd_notify.
+fn asked(probe: &Option<Probe>) -> Option<Probe> {
+    probe.clone().filter(|probe| probe.notify.is_none())
 }
 
 /// What runs a script: the words of its `#!` line, or the shell.

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{APPS, INSTANCES, World, app, app_path, wait_for};
+use crate::harness::{APPS, INSTANCES, World, app, app_path, signal, wait_for};
 
 const EVENTS: &str = "/api/v1/namespaces/default/events";
 
@@ -320,7 +321,11 @@ fn what_is_ready_stays_so_through_the_servers_death_and_probes_change_without_a_
     world.write("ok");
     let ask = |file: &str| json!({"exec": {"command": ["sh", "-c", format!("test -e $PROOF_ROOT/{file}")]}, "periodSeconds": 1});
     let speaker = SPEAKER.to_owned() + "say('READY=1\\nSTATUS=open'); time.sleep(1000)";
-    world.run("kept", SLEEP, &json!({"startupProbe": ask("ok"), "readinessProbe": ask("ok")}));
+    let mut alive = ask("ok");
+    alive["failureThreshold"] = json!(1);
+    alive["exec"]["command"] = json!(["sleep", "0.3"]);
+    let kept = json!({"startupProbe": ask("ok"), "readinessProbe": ask("ok"), "livenessProbe": alive});
+    world.run("kept", SLEEP, &kept);
     world.run("said", &speaker, &json!({"readinessProbe": {"notify": {}}}));
     let before = ["kept", "said"].map(|name| world.until_ready(name, "True", "ProbeSucceeded"));
     world.kill_server();
@@ -329,6 +334,14 @@ fn what_is_ready_stays_so_through_the_servers_death_and_probes_change_without_a_
     for (name, before) in ["kept", "said"].iter().zip(&before) {
         let after = world.instance(name).unwrap();
         assert_eq!((pid(&after), &after["status"]["started"]), (pid(before), &json!(true)));
+        assert_eq!(ready(&after)["lastTransitionTime"], ready(before)["lastTransitionTime"], "{}", after["status"]);
+    }
+    // A keeper that dies knows nothing of the questions that were under way, and nobody holds that against the App.
+    let keeper = world.own_process("keeper").unwrap();
+    signal(keeper, Signal::SIGKILL);
+    for (name, before) in ["kept", "said"].iter().zip(&before) {
+        let after = world.until(name, "its adoption", |i| i["status"]["state"]["running"]["adopted"] == true);
+        assert_eq!((pid(&after), &after["status"]["restarts"]), (pid(before), &json!(0)));
         assert_eq!(ready(&after)["lastTransitionTime"], ready(before)["lastTransitionTime"], "{}", after["status"]);
     }
     fs::remove_file(world.root().join("ok")).unwrap();
