@@ -9,6 +9,7 @@ pub mod json_patch;
 pub mod label_names;
 pub mod manifest;
 pub mod merge;
+pub mod place;
 pub mod probe;
 pub mod restart;
 pub mod rollout;

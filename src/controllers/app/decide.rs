@@ -38,7 +38,7 @@ const PORTS_RETRY: SignedDuration = SignedDuration::from_secs(5);
 pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timestamp) -> Plan {
     if app.metadata.is_deleting() {
         let status = AppStatus { endpoints: Vec::new(), ..app.status.clone() };
-        return Plan { actions: Vec::new(), status, requeue: Requeue::Rest };
+        return Plan { actions: Vec::new(), status, requeue: Requeue::Rest, waits_for_room: false };
     }
     let (target, mut actions) = revision::target(app, observed);
     let rolling = Rolling::new(app, observed, &target, now);
@@ -56,18 +56,31 @@ pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timesta
     if let Some(instance) = observed.instances.iter().find(|i| is_removed(i) && revision == Some(&*i.spec.revision)) {
         let because = format!("the exit of instance {} says so", instance.metadata.name);
         let status = status::status(app, observed, &judged, now);
-        return Plan { actions: vec![Action::DeleteApp { because }], status, requeue: Requeue::Rest };
+        return Plan {
+            actions: vec![Action::DeleteApp { because }],
+            status,
+            requeue: Requeue::Rest,
+            waits_for_room: false,
+        };
     }
     if observed.leftovers > 0 {
         // Names and ports of the former App's instances are free when its last one is gone.
         let status = status::status(app, observed, &judged, now);
-        return Plan { actions: Vec::new(), status, requeue: Requeue::Rest };
+        return Plan { actions: Vec::new(), status, requeue: Requeue::Rest, waits_for_room: false };
     }
     if let Some(plan) = roll_back(app, observed, &judged, now) {
         return plan;
     }
-    let mut doing =
-        Doing { app, observed, rolling: &rolling, now, actions: Vec::new(), leaving: Leaving::default(), wake: None };
+    let mut doing = Doing {
+        app,
+        observed,
+        rolling: &rolling,
+        now,
+        actions: Vec::new(),
+        leaving: Leaving::default(),
+        wake: None,
+        unplaced: false,
+    };
     doing.instances(free);
     actions.extend(doing.actions);
     actions.extend(revision::surplus(app, observed, &target));
@@ -75,7 +88,8 @@ pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timesta
     judged.leaving = doing.leaving;
     let status = status::status(app, observed, &judged, now);
     let wake = [doing.wake, judged.progress.deadline, rolling.available_at].into_iter().flatten().min();
-    Plan { actions, status, requeue: wake.map_or(Requeue::Rest, Requeue::At) }
+    let requeue = wake.map_or(Requeue::Rest, Requeue::At);
+    Plan { actions, status, requeue, waits_for_room: doing.unplaced }
 }
 
 /// How many ports new Instances need now.
@@ -122,7 +136,7 @@ fn roll_back(app: &Object<App>, observed: &Observed, judged: &Judged<'_>, now: T
         Action::RollBack { to: to.clone(), because },
         Action::UpdateRevision { revision: failed.clone(), change: Change::RolledBack(now) },
     ];
-    Some(Plan { actions, status, requeue: Requeue::Rest })
+    Some(Plan { actions, status, requeue: Requeue::Rest, waits_for_room: false })
 }
 
 /// Everything that the policy of rollouts asks for.
@@ -247,6 +261,8 @@ struct Doing<'a> {
     actions: Vec<Action>,
     leaving: Leaving,
     wake: Option<Timestamp>,
+    /// An Instance is wanted that no node has room for.
+    unplaced: bool,
 }
 
 impl Doing<'_> {
@@ -258,6 +274,7 @@ impl Doing<'_> {
         let steps = self.rolling.steps();
         let going: BTreeMap<usize, Step> = steps.iter().filter_map(|step| Some((member_of(step)?, *step))).collect();
         let stays = |(i, m): (usize, &Member)| !m.deleting && !going.contains_key(&i) && serves(m);
+        let mut made = 0;
         let others_serve = self.rolling.members.iter().enumerate().any(stays);
         for step in steps {
             match step {
@@ -272,14 +289,19 @@ impl Doing<'_> {
                 }
                 Step::Delete { .. } | Step::Restart { .. } => {}
                 Step::Create { ordinal, because } => {
-                    let Some(node) = &self.observed.node else { continue };
+                    let Ok(place) = self.observed.place.as_ref().map_err(|_| self.unplaced = true) else { continue };
+                    if made >= place.room {
+                        self.unplaced = true;
+                        continue;
+                    }
                     let chosen = if zero == 0 { Some(&[][..]) } else { ports.next() };
                     let Some(chosen) = chosen else {
                         self.look_again(self.now + PORTS_RETRY);
                         continue;
                     };
-                    let made = instance::new(self.app, &self.rolling.spec, base, ordinal, node, chosen);
-                    self.actions.push(Action::CreateInstance { instance: Box::new(made), because });
+                    let instance = instance::new(self.app, &self.rolling.spec, base, ordinal, &place.node, chosen);
+                    self.actions.push(Action::CreateInstance { instance: Box::new(instance), because });
+                    made += 1;
                 }
             }
         }

@@ -12,6 +12,7 @@ mod endpoints;
 mod execute;
 mod instance;
 mod observe;
+mod place;
 mod plan;
 mod ports;
 mod progress;
@@ -23,10 +24,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
@@ -41,10 +39,10 @@ pub use ports::Ports;
 pub use revision::Change;
 
 use crate::{
-    api::{App, Key, Kind, Node, Reason, Revision, Status, StoredObject},
+    api::{App, Key, Kind, Node, Reason, Revision, Status},
     client::{Query, SharedClient},
     clock::SharedClock,
-    runtime::{Caches, Controller, Map, Reporter, Requeue, Watched},
+    runtime::{Caches, Controller, Reporter, Requeue, Watched},
 };
 
 /// The field manager of everything that this controller writes.
@@ -59,6 +57,9 @@ pub struct AppController {
     /// When it began to look.
     since: Timestamp,
     waiting: depends::Waiting,
+    homeless: place::Homeless,
+    /// Held by a pass that places by requests, so that no two give away the same room.
+    placing: tokio::sync::Mutex<()>,
 }
 
 /// Runs the App controller until `shutdown`. `ready` turns true when every App has had a pass.
@@ -78,6 +79,8 @@ pub async fn run(
         events,
         since,
         waiting: depends::Waiting::default(),
+        homeless: place::Homeless::default(),
+        placing: tokio::sync::Mutex::default(),
     };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
 }
@@ -90,9 +93,9 @@ impl Controller for AppController {
     fn watches(&self) -> Vec<Watched> {
         vec![
             self.waiting.apps(),
-            self.waiting.instances(),
+            self.homeless.waiting_for(self.waiting.instances()),
             Watched::controlled(Revision::INFO, App::INFO),
-            Watched { kind: Node::INFO, query: Query::default(), map: every_app() },
+            Watched { kind: Node::INFO, query: Query::default(), map: place::every_app() },
         ]
     }
 
@@ -101,8 +104,12 @@ impl Controller for AppController {
             let found = caches.kind::<App>().get(key).and_then(|o| Some((o.clone(), o.typed::<App>()?)));
             self.waiting.note(key, found.as_ref().map(|(_, app)| &***app));
             let Some((stored, app)) = found else { return Ok(Requeue::Rest) };
+            let _turn = match app.spec.resources.requests.is_empty() {
+                true => None,
+                false => Some(self.placing.lock().await),
+            };
             let now = self.clock.now();
-            let observed = observe::observe(&stored, caches, self.since);
+            let observed = observe::observe(&stored, &app, caches, self.since);
             let wanted = decide::ports_wanted(&app, &observed, now);
             let reserved = self.ports.reserve(wanted, || observe::taken_ports(caches), self.clock.random());
             let plan = decide(&app, &observed, reserved.numbers(), now);
@@ -112,6 +119,7 @@ impl Controller for AppController {
                 Err(status) if is_terminating(&status) => return Ok(Requeue::Rest),
                 Err(status) => return Err(status),
             }
+            self.homeless.note(key, plan.waits_for_room);
             Ok(plan.requeue)
         }
         .boxed()
@@ -121,18 +129,4 @@ impl Controller for AppController {
 /// True if the namespace is going.
 fn is_terminating(status: &Status) -> bool {
     status.is(Reason::Forbidden) && status.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
-}
-
-/// Which node new Instances are placed on matters to every App; whatever else a node says of itself does not.
-fn every_app() -> Map {
-    let chosen = Mutex::new(None);
-    Box::new(move |_: &StoredObject, caches: &Caches| {
-        let node = observe::node(caches);
-        let mut chosen = chosen.lock().expect("no holder of the node panics");
-        if chosen.replace(node.clone()) == Some(node) {
-            return Vec::new();
-        }
-        let keys: BTreeSet<Key> = caches.kind::<App>().list().iter().map(|app| app.key.clone()).collect();
-        keys.into_iter().collect()
-    })
 }

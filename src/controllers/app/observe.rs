@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{depends, instance::held_ports};
+use super::{depends, instance::held_ports, place};
 use crate::{
-    api::{App, Instance, Kind, Node, Object, Revision, StoredObject},
-    policy::template,
+    api::{App, Instance, Kind, Object, Revision, StoredObject},
+    policy::{place::Place, template},
     runtime::Caches,
 };
 
 /// The world as one App's pass sees it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Observed {
     /// The App's template as its author wrote it.
     pub template: Value,
@@ -23,15 +23,15 @@ pub struct Observed {
     pub revisions: Vec<Arc<Object<Revision>>>,
     /// What is left of a former App of that name.
     pub leftovers: usize,
-    /// The node to place new Instances on; none is ready if absent.
-    pub node: Option<String>,
+    /// The node to place new Instances on, or why there is none.
+    pub place: Result<Place, String>,
     /// Since when anybody looks: what happened before is known from what is written only.
     pub since: Timestamp,
     /// What the App waits for, in one sentence; empty if nothing.
     pub hold: String,
 }
 
-pub(super) fn observe(app: &StoredObject, caches: &Caches, since: Timestamp) -> Observed {
+pub(super) fn observe(app: &StoredObject, typed: &App, caches: &Caches, since: Timestamp) -> Observed {
     let (namespace, name) = (&app.key.namespace, &app.key.name);
     let uid = app.meta().uid();
     let owned = |object: &Arc<StoredObject>| object.meta().controller().is_some_and(|owner| owner.uid == *uid);
@@ -43,21 +43,10 @@ pub(super) fn observe(app: &StoredObject, caches: &Caches, since: Timestamp) -> 
         instances: instances.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         revisions: revisions.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         leftovers,
-        node: node(caches),
+        place: place::choose(typed, caches),
         since,
         hold: depends::hold(app, caches),
     }
-}
-
-/// The one node that is ready; the first by name, should there be several.
-pub(super) fn node(caches: &Caches) -> Option<String> {
-    let nodes = caches.kind::<Node>().list();
-    let ready = |object: &Arc<StoredObject>| {
-        object
-            .typed::<Node>()
-            .is_some_and(|node| !node.spec.unschedulable && !node.metadata.is_deleting() && node.status.is_ready())
-    };
-    nodes.iter().find(|node| ready(node)).map(|node| node.key.name.to_string())
 }
 
 /// Every port that an Instance has, whether it runs or not.

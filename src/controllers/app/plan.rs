@@ -110,4 +110,6 @@ pub struct Plan {
     pub status: AppStatus,
     /// When to look again though nothing changed.
     pub requeue: Requeue,
+    /// An Instance is wanted that no node has room for.
+    pub waits_for_room: bool,
 }

@@ -198,8 +198,8 @@ fn ready(app: &App, observed: &Observed, judged: &Judged<'_>, there: &[&Object<I
     if observed.leftovers > 0 {
         return no("Waiting", "what is left of a former app of this name must end first".to_owned());
     }
-    if observed.node.is_none() && counts.there < counts.wanted {
-        return no("Pending", "no node is ready".to_owned());
+    if let (Err(why), true) = (&observed.place, counts.there < counts.wanted) {
+        return no("Pending", why.clone());
     }
     if let Some((reason, message)) = there.iter().filter_map(|i| trouble(i)).min_by_key(|t| t.0).map(|t| (t.1, t.2)) {
         return no(&reason, format!("{ready_of}; {message}"));

@@ -12,7 +12,7 @@ use crate::{
         Condition, ConditionStatus, Exited, Instance, InstanceState, MicroTime, Object, RESTARTED_AT, ROLLED_BACK_AT,
         Running, Time,
     },
-    policy::template,
+    policy::{place::Place, template},
 };
 
 pub(super) fn start() -> Timestamp {
@@ -33,7 +33,15 @@ impl World {
             "apiVersion": "appm.dev/v1", "kind": "App", "spec": spec,
             "metadata": {"name": "web", "namespace": "default", "uid": "app-uid", "generation": 1},
         });
-        let observed = Observed { node: Some("host-a".to_owned()), since: start(), ..Observed::default() };
+        let observed = Observed {
+            template: Value::Null,
+            instances: Vec::new(),
+            revisions: Vec::new(),
+            leftovers: 0,
+            place: Ok(Place { node: "host-a".to_owned(), room: usize::MAX }),
+            since: start(),
+            hold: String::new(),
+        };
         Self { app, observed, now: start(), made: 0 }
     }
 
@@ -311,16 +319,28 @@ fn a_restart_goes_through_the_instances_one_by_one() {
 }
 
 #[test]
+fn no_more_instances_are_made_than_there_is_room_for() {
+    let mut world = World::new(spec(3));
+    world.observed.place = Ok(Place { node: "host-a".to_owned(), room: 2 });
+    assert!(world.plan().waits_for_room);
+    world.pass();
+    assert_eq!(world.observed.instances.len(), 2);
+    world.observed.place = Err("0/1 nodes are available: 1 insufficient memory".to_owned());
+    world.pass();
+    assert_eq!(world.condition("Ready"), "False/Pending: 0/1 nodes are available: 1 insufficient memory");
+}
+
+#[test]
 fn severe_cases_come_first() {
     let mut deleting = World::new(spec(1));
     deleting.app["metadata"]["deletionTimestamp"] = json!("2026-11-21T08:00:00Z");
     assert_eq!(deleting.shown(), [""; 0]);
 
     let mut no_node = World::new(spec(1));
-    no_node.observed.node = None;
+    no_node.observed.place = Err("0/1 nodes are available: 1 not ready or unschedulable".to_owned());
     no_node.pass();
     assert!(no_node.observed.instances.is_empty());
-    assert_eq!(no_node.condition("Ready"), "False/Pending: no node is ready");
+    assert_eq!(no_node.condition("Ready"), "False/Pending: 0/1 nodes are available: 1 not ready or unschedulable");
 
     let mut leftovers = World::new(spec(1));
     leftovers.observed.leftovers = 1;
