@@ -600,7 +600,10 @@ impl Pump {
                 Finished::Other
             }));
         }
-        let mut told = slot.memory.tell(instance, &slot.shown, &self.agent.config.address, now);
+        let key = StartKey { uid: uid.clone(), attempt: slot.memory.attempt };
+        let own = slot.memory.started().and_then(|_| self.agent.drivers.of(slot.form).address(&key));
+        let address = own.as_deref().unwrap_or(&self.agent.config.address);
+        let mut told = slot.memory.tell(instance, &slot.shown, address, now);
         if let Some(why) = self.sights.doubt(slot.form) {
             told = forms::doubted(told, &slot.shown, why, instance.metadata.generation, now);
         }

@@ -63,6 +63,8 @@ struct Shared {
     /// Addresses of the engines that are listened to.
     listened: Mutex<BTreeSet<String>>,
     running: Mutex<BTreeMap<StartKey, Place>>,
+    /// Addresses of containers that publish no port: that of this machine leads to the others.
+    addresses: Mutex<BTreeMap<StartKey, String>>,
     /// What ran beside attempts and must not run twice, as long as this daemon lives.
     once: Mutex<BTreeMap<(StartKey, String), Executed>>,
     output: Output,
@@ -100,6 +102,7 @@ impl ContainerDriver {
             engines: Mutex::default(),
             listened: Mutex::default(),
             running: Mutex::default(),
+            addresses: Mutex::default(),
             once: Mutex::default(),
             output: Output::new(data_dir.to_owned(), life.clone()),
             pulls: Pulls::default(),
@@ -121,6 +124,10 @@ impl Shared {
 
     fn listened(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.listened.lock().expect("no holder panics")
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, BTreeMap<StartKey, String>> {
+        self.addresses.lock().expect("no holder panics")
     }
 
     fn once(&self) -> MutexGuard<'_, BTreeMap<(StartKey, String), Executed>> {
@@ -190,7 +197,12 @@ impl Shared {
     /// What became of one attempt; `None`: there is no container of it, or one that was never started.
     async fn inspect(&self, engine: &Engine, key: &StartKey) -> Result<Option<Attempt>, Unreachable> {
         match engine.docker.inspect_container(&names::container_name(key), None).await {
-            Ok(found) => Ok(found.state.and_then(|state| state::attempt(&state, System.now()))),
+            Ok(found) => {
+                if let Some(address) = state::address(&found) {
+                    self.addresses().insert(key.clone(), address);
+                }
+                Ok(found.state.and_then(|state| state::attempt(&state, System.now())))
+            }
             Err(error) if verdict(&error).is_some_and(|(status, _)| status == 404) => Ok(None),
             Err(error) => Err(self.unreachable(engine, &error)),
         }
@@ -245,6 +257,7 @@ impl Shared {
             self.delete(&engine, key, false).await?;
         }
         self.running().remove(key);
+        self.addresses().remove(key);
         self.once().retain(|(of, _), _| of != key);
         Ok(())
     }
@@ -257,6 +270,7 @@ impl Shared {
             }
         }
         self.running().retain(|key, _| key.uid != *uid);
+        self.addresses().retain(|key, _| key.uid != *uid);
         self.output.remove(uid).await
     }
 }
@@ -299,6 +313,10 @@ impl Driver for ContainerDriver {
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>> {
         self.shared.output.set_limits(uid, limits);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn address(&self, key: &StartKey) -> Option<String> {
+        self.shared.addresses().get(key).cloned()
     }
 
     fn usage(&self, key: &StartKey) -> Option<Usage> {

@@ -230,6 +230,11 @@ pub trait Driver: Send + Sync + 'static {
     /// How much output of an Instance is kept from now on.
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>>;
 
+    /// Where an attempt is reached that has an address of its own; `None`: at that of this machine.
+    fn address(&self, _: &StartKey) -> Option<String> {
+        None
+    }
+
     /// What an attempt that runs uses; `None` if it does not run.
     fn usage(&self, key: &StartKey) -> Option<Usage>;
 

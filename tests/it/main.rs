@@ -9,6 +9,7 @@
 
 mod api;
 mod cli;
+mod containers;
 mod fuzz;
 mod harness;
 mod keeper;

@@ -97,7 +97,9 @@ impl Pump {
     fn place(&self, uid: &Uid, instance: &Arc<Object<Instance>>) -> Place {
         let attempt = self.slots.get(uid).map_or(0, |slot| slot.memory.attempt);
         let key = StartKey { uid: uid.clone(), attempt };
-        Place { instance: instance.clone(), key, address: self.agent.config.address.clone() }
+        let own = self.agent.drivers.of(Form::of(instance)).address(&key);
+        let address = own.unwrap_or_else(|| self.agent.config.address.clone());
+        Place { instance: instance.clone(), key, address }
     }
 
     /// Nothing is asked of it any more.

@@ -1,6 +1,6 @@
 //! From what an engine says of a container to what a driver says of an attempt. Pure.
 
-use bollard::models::ContainerState;
+use bollard::models::{ContainerInspectResponse, ContainerState};
 use jiff::Timestamp;
 
 use crate::drivers::{Attempt, End, Ended, Started};
@@ -30,6 +30,16 @@ pub(super) fn attempt(state: &ContainerState, now: Timestamp) -> Option<Attempt>
     let finish_time = time(state.finished_at.as_deref()).filter(|at| *at >= start_time).unwrap_or(now);
     let oom_killed = state.oom_killed == Some(true);
     Some(Attempt::Ended(Ended { end: end(code), oom_killed, start_time, finish_time }))
+}
+
+/// The address of a container on a network of the engine, if none of its ports is published.
+pub(super) fn address(found: &ContainerInspectResponse) -> Option<String> {
+    let bindings = found.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
+    if bindings.is_some_and(|bindings| !bindings.is_empty()) {
+        return None;
+    }
+    let networks = found.network_settings.as_ref()?.networks.as_ref()?;
+    networks.values().filter_map(|network| network.ip_address.clone()).filter(|address| !address.is_empty()).min()
 }
 
 /// What an exit code says. A program may well exit with 137 by itself; nobody can tell that from SIGKILL.
