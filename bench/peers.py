@@ -3,6 +3,7 @@
 Each is installed into the run's temporary directory by its own package manager, with a pinned version.
 """
 
+import base64
 import json
 import os
 import random
@@ -157,11 +158,13 @@ def restarts(peer, tools, kills):
 
 def logs(peer, tools, gib):
     """A child copies a file to its output; how fast it is in the log, and for how much CPU of the daemon."""
-    block, target = 256 << 20, os.path.join(peer.root, "log")
+    target = os.path.join(peer.root, "log")
     source = os.path.join(peer.root, "source")
     with open(source, "wb") as f:
-        for _ in range(block >> 20):
-            f.write(os.urandom(1 << 20))
+        # Lines of text: pm2 decodes what it takes, and bytes that are none would grow.
+        for _ in range(256):
+            f.write(base64.encodebytes(os.urandom(776 << 10)))
+    block = os.path.getsize(source)
     copies, bell = gib * 4, tools.Bell(peer.root, "log-bell")
     total = block * copies
     files = " ".join([source] * copies)
