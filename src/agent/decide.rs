@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     fetch::{self, Fetch},
-    memory::{AFTER_HOOK, Memory, Phase, StopReason},
+    memory::{AFTER_HOOK, CONFIG_ERROR, CONFIG_RETRY, Memory, Phase, StopReason},
 };
 use crate::{
     api::{Instance, Object, signal_number},
@@ -235,9 +235,14 @@ fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, no
     }
     let longest = instance.map_or(Duration::ZERO, |i| i.spec.restart.backoff.max.0);
     let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX).saturating_add(SLACK);
-    // What waited for its window, and whose clock was set back, is due.
-    let due = at <= now || at.duration_since(now) > longest || reason == OUTSIDE;
-    let due = due || (restart_asked(instance, memory) && !fetch::is_pause(reason));
+    let due = match reason {
+        // Whoever asks for a restart does not bring what is missing.
+        CONFIG_ERROR => at <= now || at.duration_since(now) > CONFIG_RETRY.saturating_add(SLACK),
+        // What waited for its window, and whose clock was set back, is due.
+        _ => at <= now || at.duration_since(now) > longest || reason == OUTSIDE,
+    };
+    let may_be_asked = reason != CONFIG_ERROR && !fetch::is_pause(reason);
+    let due = due || (may_be_asked && restart_asked(instance, memory));
     match (due, memory.durable_attempt >= memory.attempt) {
         (true, true) if memory.lacks_image(instance) => match memory.fetch {
             Fetch::Needed => Plan::act(Action::Fetch),

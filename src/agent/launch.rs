@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Account;
+use super::{Account, resolve::Given};
 use crate::{
     api::{
         APP_LABEL, Container, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Probe, Process,
-        Quantity, RequestName, Resources,
+        Quantity, RequestName, Resources, SecretValue,
     },
     drivers::{ContainerProgram, Limits, LogLimits, Notify, ProcessProgram, Program, Start, StartKey},
     policy::expand::expand,
@@ -39,22 +39,55 @@ pub(super) fn limits(resources: &Resources) -> Limits {
     }
 }
 
-/// The start of one attempt. `address` is where the Instance's ports are reached.
-pub(super) fn launch(instance: &Object<Instance>, attempt: u32, address: &str, account: Option<&Account>) -> Start {
-    let env = environment(instance, attempt, address, account);
+/// A start, and what of it nobody may be told.
+pub(super) struct Launch {
+    pub start: Start,
+    secrets: Vec<String>,
+}
+
+impl Launch {
+    /// A sentence without the values that were secret: a word of a command may hold one.
+    pub(super) fn without_secrets(&self, sentence: &str) -> String {
+        self.secrets.iter().fold(sentence.to_owned(), |sentence, secret| sentence.replace(secret, "…"))
+    }
+}
+
+/// Shorter ones are found in every sentence.
+const SHORTEST_SECRET: usize = 4;
+
+/// The start of one attempt. `address` is where the Instance's ports are reached; `given` comes from elsewhere.
+pub(super) fn launch(
+    instance: &Object<Instance>,
+    attempt: u32,
+    address: &str,
+    account: Option<&Account>,
+    given: Given,
+) -> Launch {
+    let env = environment(instance, attempt, address, account, &given);
     let spec = &instance.spec;
     let program = match &spec.container {
         Some(container) => Program::Container(Box::new(container_program(instance, container, &env))),
-        None => Program::Process(process_program(&spec.process.clone().unwrap_or_default(), &env)),
+        None => {
+            let process = process_program(&spec.process.clone().unwrap_or_default(), &env);
+            Program::Process(ProcessProgram { files: given.files, ..process })
+        }
     };
-    Start {
+    let secrets = given.from.iter().chain(&given.vars).filter_map(|(_, value)| text(value));
+    let secrets = secrets.filter(|text| text.len() >= SHORTEST_SECRET).collect();
+    let start = Start {
         key: StartKey { uid: instance.uid().clone(), attempt },
         logs: log_limits(spec),
         limits: limits(&spec.resources),
         notify: notify(spec),
         program,
         env: env.into_iter().collect(),
-    }
+    };
+    Launch { start, secrets }
+}
+
+/// Nothing that is not text came this far.
+fn text(value: &SecretValue) -> Option<String> {
+    String::from_utf8(value.bytes()?).ok()
 }
 
 fn process_program(process: &Process, env: &BTreeMap<String, String>) -> ProcessProgram {
@@ -98,13 +131,14 @@ fn expanded(text: &str, env: &BTreeMap<String, String>) -> String {
     expand(text, |name| env.get(name).map(String::as_str))
 }
 
-/// Lowest first: a sane default, then the ports, then what the author wrote (each value expanded from those before it),
-/// then what says who this is, which nobody may change.
+/// Lowest first: a sane default, then the ports, then `envFrom`, then `env` (each value that stands there expanded from those
+/// before it, one that stands elsewhere as it is), then what says who this is, which nobody may change.
 fn environment(
     instance: &Object<Instance>,
     attempt: u32,
     address: &str,
     account: Option<&Account>,
+    given: &Given,
 ) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     if instance.spec.container.is_none() {
@@ -118,12 +152,14 @@ fn environment(
     env.extend(ports(&instance.spec));
     let own = identity(instance, attempt);
     env.extend(own.iter().cloned());
+    env.extend(given.from.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))));
     for var in &instance.spec.env {
-        let value = match field(var) {
-            Some(path) => field_value(instance, path, address),
-            None => expand(var.value.as_deref().unwrap_or_default(), |name| env.get(name).map(String::as_str)),
+        let value = match (field(var), &var.value_from) {
+            (Some(path), _) => Some(field_value(instance, path, address)),
+            (None, None) => Some(expanded(var.value.as_deref().unwrap_or_default(), &env)),
+            (None, Some(_)) => given.vars.iter().find(|(name, _)| *name == var.name).and_then(|(_, value)| text(value)),
         };
-        env.insert(var.name.clone(), value);
+        env.extend(value.map(|value| (var.name.clone(), value)));
     }
     env.extend(own);
     env
@@ -194,7 +230,7 @@ mod tests {
         });
         let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
         let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned(), shell: "/bin/sh".to_owned() };
-        launch(&instance, 7, "127.0.0.1", Some(&account))
+        launch(&instance, 7, "127.0.0.1", Some(&account), Given::default()).start
     }
 
     fn env(start: &Start, name: &str) -> Option<String> {

@@ -39,6 +39,10 @@ pub(super) const START_FAILED: &str = "StartFailed";
 pub(super) const RESOURCES_UNAVAILABLE: &str = "ResourcesUnavailable";
 /// What a process gets between the stop signal and SIGKILL even if its preStop hook used up all the grace, as a kubelet has it.
 pub(super) const AFTER_HOOK: SignedDuration = SignedDuration::from_secs(2);
+/// Nothing runs because a ConfigMap or a Secret, or an entry of one, is not there.
+pub(super) const CONFIG_ERROR: &str = "ConfigError";
+/// After which it is looked for again, if nobody says that it came.
+pub(super) const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(10);
 
 /// Everything that matters of one Instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +88,7 @@ pub enum Phase {
     Unknown,
     /// Nothing runs; the next attempt is due at `at`.
     Waiting {
-        /// `Starting`, `BackOff`, `StartFailed`, `ResourcesUnavailable`, `DependencyNotReady`, `OutsideActiveWindow`.
+        /// `Starting`, `BackOff`, `StartFailed`, `ResourcesUnavailable`, `ConfigError`, `DependencyNotReady`, `OutsideActiveWindow`.
         reason: &'static str,
         /// One sentence.
         message: String,
@@ -349,6 +353,15 @@ impl Memory {
         }
     }
 
+    /// The next attempt cannot be given what it needs, and is due again a little later. No number is used up.
+    pub fn unconfigured(&mut self, message: String, now: Timestamp) -> Vec<Note> {
+        let Phase::Waiting { reason, message: before, .. } = &self.phase else { return Vec::new() };
+        let is_known = *reason == CONFIG_ERROR && *before == message;
+        let notes = if is_known { Vec::new() } else { vec![Note::warning(CONFIG_ERROR, &message)] };
+        self.phase = Phase::Waiting { reason: CONFIG_ERROR, message, at: now + CONFIG_RETRY };
+        notes
+    }
+
     /// The driver has answered the start of `attempt`.
     pub fn start_answered(&mut self, attempt: u32, started: Started) -> Vec<Note> {
         if attempt != self.attempt || self.phase != Phase::Starting {
@@ -596,7 +609,7 @@ impl Memory {
         };
         Condition::set(&mut conditions, condition);
         let next_start_time = match &self.phase {
-            Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY, PULLING].contains(reason) => {
+            Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY, PULLING, CONFIG_ERROR].contains(reason) => {
                 Some(MicroTime(*at))
             }
             _ => None,
@@ -675,6 +688,7 @@ fn phase_of(status: &InstanceStatus, now: Timestamp) -> Phase {
             Some("BackOff") => "BackOff",
             Some(START_FAILED) => START_FAILED,
             Some(RESOURCES_UNAVAILABLE) => RESOURCES_UNAVAILABLE,
+            Some(CONFIG_ERROR) => CONFIG_ERROR,
             Some(NOT_READY) => NOT_READY,
             Some(OUTSIDE) => OUTSIDE,
             _ => "Starting",

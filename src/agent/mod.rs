@@ -29,6 +29,8 @@ pub mod node;
 mod order;
 mod probes;
 mod pump;
+mod resolve;
+mod sources;
 mod usage;
 mod writer;
 

@@ -4,12 +4,17 @@
 //! as one more thing that happened; so no Instance waits for another. The branch order of the loop is the order of
 //! urgency: exits first.
 
+mod given;
 mod health;
 mod sample;
 mod sight;
 mod surely;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -21,6 +26,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    given::Preparation,
     health::Attended,
     surely::{remove_surely, start_surely},
 };
@@ -36,11 +42,12 @@ use super::{
     node::{self, Machine, NodeFacts},
     order::Order,
     probes::{Command, Probing},
+    sources::{Found, Sources},
     usage::Samples,
     writer::{self, Entry, What, Writer, Written},
 };
 use crate::{
-    api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, StoredObject, Uid},
+    api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, Status, StoredObject, Uid},
     client::SharedClient,
     clock::SharedClock,
     drivers::{
@@ -165,6 +172,7 @@ pub(super) struct Slot {
     early_end: Option<Ended>,
     /// The hooks and probes that were begun.
     attended: Attended,
+    given: Preparation,
 }
 
 /// Something that took time is over.
@@ -173,6 +181,8 @@ enum Finished {
     Signal(Uid, Result<(), Unreachable>),
     Acknowledge(StartKey, Result<(), Unreachable>),
     Remove(Uid),
+    Read(Uid, Result<Found, Status>),
+    Changed(Key),
     Observe(Form, u64, Result<BTreeMap<StartKey, Attempt>, Unreachable>),
     Fetch(Uid, Result<Option<Fetched>, PrepareError>),
     Write(Vec<(Entry, Written)>),
@@ -184,6 +194,9 @@ struct Pump {
     agent: Agent,
     caches: Caches,
     slots: BTreeMap<Uid, Slot>,
+    sources: Sources,
+    /// Who waits for what object to change.
+    awaited: BTreeMap<Key, BTreeSet<Uid>>,
     due: WorkQueue<Uid>,
     samples: Samples,
     order: Order,
@@ -205,6 +218,8 @@ impl Pump {
     fn new(agent: Agent, looks: Looks) -> Self {
         let probing = Probing::start(agent.drivers.clone(), agent.clock.clone());
         Self {
+            sources: Sources::new(agent.client.clone(), agent.clock.clone()),
+            awaited: BTreeMap::new(),
             agent,
             probing,
             caches: Caches::new([Instance::INFO]),
@@ -317,6 +332,7 @@ impl Pump {
             calling: None,
             early_end: None,
             attended: Attended::default(),
+            given: Preparation::None,
         };
         self.slots.insert(uid, slot);
     }
@@ -410,6 +426,8 @@ impl Pump {
                     Vec::new()
                 });
             }
+            Finished::Read(uid, result) => self.read(&uid, result),
+            Finished::Changed(key) => self.source_changed(&key),
             Finished::Observe(form, step, result) => self.observation(form, step, result),
             Finished::Fetch(uid, result) => self.fetched(&uid, result),
             Finished::Write(results) => self.written(results),
@@ -492,6 +510,9 @@ impl Pump {
                 self.due.add(uid.clone(), at);
             }
             let Some(action) = plan.action else { break };
+            if matches!(action, Action::Start { .. }) && !self.is_prepared(uid) {
+                break;
+            }
             self.act(uid, action, now);
         }
         self.show(uid, now);
@@ -515,7 +536,7 @@ impl Pump {
                 let config = &self.agent.config;
                 let process = instance.spec.process.as_ref();
                 let account = process.and_then(|process| (config.account)(process.user.as_deref()));
-                let start = launch(&instance, attempt, &config.address, account.as_ref());
+                let start = launch(&instance, attempt, &config.address, account.as_ref(), slot.given.take());
                 self.work.push(Box::pin(start_surely(driver, clock, start)));
             }
             (Action::Fetch, Some(instance)) => {
@@ -612,7 +633,7 @@ impl Pump {
                 continue;
             }
             self.order.concerned(instance).into_iter().for_each(|other| self.due.add(other, now));
-            let durability = match records(&status) == records(&slot.shown) {
+            let durability = match writer::records(&status) == writer::records(&slot.shown) {
                 true => Durability::Relaxed,
                 false => Durability::Durable,
             };
@@ -776,9 +797,4 @@ impl Slot {
         memory.unacknowledged.extend(ended.map(|(n, _)| *n));
         notes
     }
-}
-
-/// What of a status must not be lost: which attempts there were, and how they ended.
-fn records(status: &InstanceStatus) -> (u32, Option<u32>, bool) {
-    (status.attempt, status.last_exit.as_ref().map(|exit| exit.attempt), status.state.exited.is_some())
 }

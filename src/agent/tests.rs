@@ -269,6 +269,26 @@ fn an_observation_older_than_the_report_of_an_end_revives_nothing() {
 }
 
 #[test]
+fn what_is_missing_uses_up_no_attempt_and_neither_a_restart_nor_the_clock_makes_it_spin() {
+    let web =
+        instance(json!({"/spec/restartedAt": "now", "/spec/restart": {"backoff": {"initial": "1ms", "max": "1ms"}}}));
+    let mut memory = memory(3, waiting(start()));
+    let notes = memory.unconfigured("no such thing".to_owned(), start());
+    assert_eq!((memory.attempt, memory.restarts, notes.len()), (3, 0, 1));
+    assert!(memory.unconfigured("no such thing".to_owned(), start()).is_empty(), "it is told once");
+    let plan = |now| decide(Some(&web), &memory, &Around::default(), now);
+    assert_eq!((plan(start()).action, plan(start()).look_again), (None, Some(after(10))));
+    assert_eq!(plan(after(10)).action, Some(Action::Start { attempt: 4 }));
+    assert_eq!(plan(after(-3600)).action, Some(Action::Start { attempt: 4 }), "the clock was set back");
+    let status = memory.status(&web, &Default::default(), "", start()).expect("a status");
+    assert_eq!(status.next_start_time, None, "somebody's doing ends it, not time");
+    let mut again = Memory::new(&status, start());
+    again.adopt(&instance(json!({"/status": status})), &BTreeMap::new(), start());
+    let phase = Phase::Waiting { reason: "ConfigError", message: "no such thing".to_owned(), at: start() };
+    assert_eq!(again.phase, phase);
+}
+
+#[test]
 fn a_refused_start_uses_up_its_attempt_and_backs_off_from_the_first_time() {
     let runs = instance(json!({}));
     let mut memory = memory(1, Phase::Starting);

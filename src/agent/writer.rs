@@ -175,6 +175,11 @@ pub(super) fn released(mut object: Value) -> Value {
     object
 }
 
+/// What of a status must not be lost: which attempts there were, and how they ended.
+pub(super) fn records(status: &InstanceStatus) -> (u32, Option<u32>, bool) {
+    (status.attempt, status.last_exit.as_ref().map(|exit| exit.attempt), status.state.exited.is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -196,7 +196,8 @@ pub struct InstanceState {
 /// Nothing runs yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
-    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`, `ResourcesUnavailable`, `DependencyNotReady`, `OutsideActiveWindow`.
+    /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`, `ResourcesUnavailable`, `ConfigError` (a ConfigMap or Secret is missing),
+    /// `DependencyNotReady`, `OutsideActiveWindow`.
     pub reason: String,
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]

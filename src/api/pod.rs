@@ -241,7 +241,7 @@ pub struct ContainerState {
 /// Nothing runs, and something will.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerStateWaiting {
-    /// `ContainerCreating`, `CrashLoopBackOff`, `RunContainerError`; `Suspended` with its App.
+    /// `ContainerCreating`, `CrashLoopBackOff`, `RunContainerError`, `CreateContainerConfigError`; `Suspended` with its App.
     pub reason: String,
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -464,6 +464,7 @@ fn waiting_word(reason: &str) -> &str {
         "Starting" => "ContainerCreating",
         "BackOff" | "CrashLooping" => "CrashLoopBackOff",
         "StartFailed" => "RunContainerError",
+        "ConfigError" => "CreateContainerConfigError",
         other => other,
     }
 }

@@ -30,6 +30,16 @@ impl SecretValue {
         Self(encode_base64(bytes))
     }
 
+    /// A text that is in base64 already.
+    pub fn from_base64(text: String) -> Self {
+        Self(text)
+    }
+
+    /// How long the base64 text is.
+    pub fn base64_length(&self) -> usize {
+        self.0.len()
+    }
+
     /// The bytes that the base64 text stands for; `None` if it is none.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         decode_base64(&self.0)

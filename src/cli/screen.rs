@@ -86,7 +86,8 @@ impl Screen {
 pub(super) fn judge(word: &str) -> Style {
     match word {
         "Running" | "Ready" | "True" | "AllReady" | "OK" | "Active" | "Completed" | "created" | "enabled" => GOOD,
-        "CrashLooping" | "Failed" | "StartFailed" | "Lost" | "BackOff" | "Warning" | "False" | "deleted" => BAD,
+        "CrashLooping" | "Failed" | "StartFailed" | "ConfigError" | "Lost" | "BackOff" | "Warning" | "False"
+        | "deleted" => BAD,
         "Starting" | "Stopping" | "Pending" | "Progressing" | "Terminating" | "configured" | "Suspended"
         | "disabled" | "Unknown" => WARN,
         "unchanged" => DIM,

@@ -19,6 +19,7 @@ mod manifests;
 mod model;
 mod powerloss;
 mod probes;
+mod process;
 mod resources;
 mod rollout;
 mod secrets;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DRIVER_RETRY, Finished, Pump, Slot, health::Attended};
+use super::{DRIVER_RETRY, Finished, Pump, Slot, given::Preparation, health::Attended};
 use crate::{
     agent::{
         forms::Form,
@@ -73,6 +73,7 @@ impl Pump {
                 calling: None,
                 early_end: None,
                 attended: Attended::default(),
+                given: Preparation::None,
             };
             self.slots.insert(uid.clone(), slot);
             self.settle(&uid);

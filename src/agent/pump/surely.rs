@@ -2,20 +2,25 @@
 
 use super::Finished;
 use crate::{
+    agent::launch::Launch,
     api::Uid,
     clock::SharedClock,
-    drivers::{SharedDriver, Start, StartError},
+    drivers::{SharedDriver, StartError},
     policy::backoff,
 };
 
 /// Asks until the driver gives an answer that means something. Asking again is safe: a key is never started twice.
-pub(super) async fn start_surely(driver: SharedDriver, clock: SharedClock, start: Start) -> Finished {
-    let key = start.key.clone();
+pub(super) async fn start_surely(driver: SharedDriver, clock: SharedClock, launch: Launch) -> Finished {
+    let key = launch.start.key.clone();
     for failures in 0.. {
-        match driver.start(start.clone()).await {
+        match driver.start(launch.start.clone()).await {
             Err(StartError::Unknown(why)) => {
+                let why = launch.without_secrets(&why);
                 tracing::warn!(%key, why, "the driver did not answer a start");
                 clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
+            }
+            Err(StartError::Refused(why)) => {
+                return Finished::Start(key, Err(StartError::Refused(launch.without_secrets(&why))));
             }
             result => return Finished::Start(key, result),
         }

@@ -231,7 +231,7 @@ fn trouble(instance: &Object<Instance>) -> Option<(u8, String, String)> {
         }
         (None, Some(waiting)) => {
             let rank = match waiting.reason.as_str() {
-                "StartFailed" => 1,
+                "StartFailed" | "ConfigError" => 1,
                 "BackOff" => 2,
                 NOT_READY => 4,
                 OUTSIDE => 5,
