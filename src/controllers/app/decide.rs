@@ -86,6 +86,12 @@ pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timesta
     actions.extend(revision::surplus(app, observed, &target));
     depends::apply(observed, &mut actions);
     judged.leaving = doing.leaving;
+    // What is made in this commit is there after it; the next pass has nothing to add.
+    let made = actions.iter().filter(|action| matches!(action, Action::CreateInstance { .. })).count();
+    if made > 0 {
+        judged.counts = counts.with_made(made as i32, target.base == target.revision);
+        judged.progress = progress::progress(app, revision, target.held, &judged.counts, observed.since, now);
+    }
     let status = status::status(app, observed, &judged, now);
     let wake = [doing.wake, judged.progress.deadline, rolling.available_at].into_iter().flatten().min();
     let requeue = wake.map_or(Requeue::Rest, Requeue::At);

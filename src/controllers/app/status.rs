@@ -61,6 +61,12 @@ impl Counts {
         counts
     }
 
+    /// The same, with so many new ones.
+    pub(super) fn with_made(self, made: i32, updated: bool) -> Self {
+        let (new, old) = if updated { (made, 0) } else { (0, made) };
+        Self { there: self.there + made, updated: self.updated + new, old: self.old + old, ..self }
+    }
+
     fn ready_of(&self) -> String {
         format!("{} of {} instances are ready", self.ready, self.wanted)
     }
