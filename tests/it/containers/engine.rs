@@ -116,5 +116,8 @@ impl Drop for Engine {
             }
         }
         self.stop();
+        // With `live-restore` it leaves its directory mounted on itself. Otherwise there is nothing to undo.
+        let data = self.dir.path().join("data");
+        let _ = nix::mount::umount2(&data, nix::mount::MntFlags::MNT_DETACH);
     }
 }
