@@ -241,7 +241,9 @@ fn trouble(instance: &Object<Instance>) -> Option<(u8, String, String)> {
                 "BackOff" => 2,
                 NOT_READY => 4,
                 OUTSIDE => 5,
-                _ => return None,
+                "Starting" => return None,
+                // An image or a value that is missing, limits that cannot be enforced, an engine that is down.
+                _ => 1,
             };
             (rank, &waiting.reason, &waiting.message)
         }

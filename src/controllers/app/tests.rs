@@ -168,6 +168,11 @@ fn running() -> InstanceState {
     InstanceState { running: Some(running), ..InstanceState::default() }
 }
 
+fn waiting(reason: &str) -> InstanceState {
+    let waiting = crate::api::Waiting { reason: reason.to_owned(), message: "it waits".to_owned() };
+    InstanceState { waiting: Some(waiting), ..InstanceState::default() }
+}
+
 pub(super) fn exited(reason: &str) -> InstanceState {
     let exited = Exited { reason: reason.to_owned(), message: "it ended".to_owned() };
     InstanceState { exited: Some(exited), ..InstanceState::default() }
@@ -382,6 +387,8 @@ fn the_reason_of_ready_names_the_worst_trouble() {
     for (state, shown) in [
         (exited("CrashLooping"), "False/CrashLooping: 1 of 2 instances are ready; web-36772c-0: it ended"),
         (exited("Failed"), "False/Failed: 1 of 2 instances are ready; web-36772c-0: it ended"),
+        (waiting("ErrImagePull"), "False/ErrImagePull: 1 of 2 instances are ready; web-36772c-0: it waits"),
+        (waiting("Starting"), "False/Starting: 1 of 2 instances are ready"),
         (InstanceState::default(), "False/Starting: 1 of 2 instances are ready"),
     ] {
         world.instance(0).status.state = state;
