@@ -20,7 +20,8 @@ import (
 func app(replicas *int32) appm.App {
 	process := appm.NewProcess()
 	process.SetCommand([]string{"sleep", "1000000"})
-	spec := appm.NewAppSpec(*process)
+	spec := appm.NewAppSpec()
+	spec.SetProcess(*process)
 	spec.Replicas = replicas
 	metadata := appm.NewObjectMeta()
 	metadata.SetName("hello")
