@@ -14,6 +14,7 @@ mod process;
 mod resources;
 mod restart;
 mod rollout;
+mod share;
 mod signals;
 mod when;
 
@@ -25,7 +26,7 @@ use serde_json::Value;
 
 pub use self::{
     container::*, endpoint::*, env::*, logs::*, port::*, probe::*, process::*, resources::*, restart::*, rollout::*,
-    signals::*, when::*,
+    share::*, signals::*, when::*,
 };
 use super::{
     ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at,
@@ -84,6 +85,8 @@ pub const FIELDS: &[(&str, FieldClass)] = &[
     ("dependsOn", FieldClass::Live),
     ("activeWindow", FieldClass::Live),
     ("logs", FieldClass::Live),
+    ("sharing", FieldClass::Live),
+    ("task", FieldClass::Live),
     ("strategy", FieldClass::Control),
     ("minReadySeconds", FieldClass::Control),
     ("progressDeadlineSeconds", FieldClass::Control),
@@ -165,6 +168,12 @@ pub struct AppSpec {
     /// The time within which it runs; outside it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_window: Option<ActiveWindow>,
+    /// What others than the owner may do with it.
+    #[serde(default)]
+    pub sharing: Sharing,
+    /// How remote tasks go into the running process.
+    #[serde(default)]
+    pub task: Task,
     /// How a new template replaces running instances.
     #[serde(default)]
     pub strategy: Strategy,

@@ -1,0 +1,54 @@
+//! Who else may do what with an App, and how work is sent into it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What others than the owner may do with an App. It is asked when there is more than one user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sharing {
+    /// The users of the owner's group.
+    #[serde(default)]
+    pub group: Access,
+    /// All other users.
+    #[serde(default)]
+    pub others: Access,
+}
+
+/// How much somebody may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Access {
+    /// Nothing.
+    #[default]
+    None,
+    /// See it, and what it prints.
+    Read,
+    /// Change it, too.
+    ReadWrite,
+}
+
+/// How remote tasks go into the running process: the bounds that a worker's queue keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Most tasks that wait for an instance.
+    #[serde(default = "many")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub max_queue: u32,
+    /// Most tasks that an instance works on at a time.
+    #[serde(default = "one_task")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub concurrency: u32,
+}
+
+fn many() -> u32 {
+    512
+}
+fn one_task() -> u32 {
+    1
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self { max_queue: many(), concurrency: one_task() }
+    }
+}
