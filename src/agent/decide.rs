@@ -25,7 +25,7 @@ use crate::{
     drivers::Reach,
     policy::{
         depends::NOT_READY,
-        restart::{CRASH_LOOPING, SUSPENDED},
+        restart::{CRASH_LOOPING, LOST, SUSPENDED},
         window::{Activity, OUTSIDE, activity},
     },
 };
@@ -230,6 +230,9 @@ fn outside(memory: &Memory, until: Option<Timestamp>) -> Plan {
 
 fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, now: Timestamp) -> Plan {
     let Phase::Waiting { reason, at, .. } = memory.phase else { return Plan::NOTHING };
+    if let Some(pid) = taken_over_before(instance, memory) {
+        return Plan::act(spent(pid));
+    }
     if memory.first && !needs.is_empty() {
         return wait(memory, NOT_READY, needs.to_owned(), now).unwrap_or(Plan::NOTHING);
     }
@@ -254,6 +257,15 @@ fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, no
         (true, false) => Plan::NOTHING,
         (false, _) => Plan::at(at),
     }
+}
+
+/// The process that it took over, or would have. Once: later its number may be another's.
+fn taken_over_before(instance: Option<&Object<Instance>>, memory: &Memory) -> Option<i32> {
+    instance.filter(|_| memory.attempt > 0)?.spec.adopts()
+}
+
+fn spent(pid: i32) -> Action {
+    Action::Rest { reason: LOST, message: format!("process {pid} is not taken over a second time") }
 }
 
 fn restart_asked(instance: Option<&Object<Instance>>, memory: &Memory) -> bool {
@@ -348,6 +360,9 @@ fn stopping(
 
 /// Whether what has ended for good starts again all the same.
 fn exited(instance: Option<&Object<Instance>>, memory: &Memory, reason: &str, generation: i64) -> Option<Action> {
+    if let Some(pid) = taken_over_before(instance, memory) {
+        return [SUSPENDED, OUTSIDE].contains(&reason).then(|| spent(pid));
+    }
     let because = if reason == SUSPENDED {
         "it is no longer suspended"
     } else if reason == OUTSIDE {

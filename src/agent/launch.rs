@@ -69,7 +69,7 @@ pub(super) fn launch(
         Some(container) => Program::Container(Box::new(container_program(instance, container, &env))),
         None => {
             let process = process_program(&spec.process.clone().unwrap_or_default(), &env);
-            Program::Process(ProcessProgram { files: given.files, ..process })
+            Program::Process(Box::new(ProcessProgram { files: given.files, ..process }))
         }
     };
     let secrets = given.from.iter().chain(&given.vars).filter_map(|(_, value)| text(value));
@@ -101,6 +101,7 @@ fn process_program(process: &Process, env: &BTreeMap<String, String>) -> Process
         umask: umask.unwrap_or(DEFAULT_UMASK),
         nice: process.nice.unwrap_or(0),
         rlimits: process.rlimits.clone(),
+        adopt: process.adopt.map(|adopt| adopt.pid),
         stdin: process.stdin.clone(),
         login: process.login,
         tty: process.tty,

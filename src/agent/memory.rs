@@ -27,7 +27,7 @@ use crate::{
     policy::{
         backoff,
         depends::NOT_READY,
-        restart::{CRASH_LOOPING, SUSPENDED, Verdict, judge, judge_unhealthy},
+        restart::{CRASH_LOOPING, SUSPENDED, Verdict, judge, judge_taken_over, judge_unhealthy},
         window::OUTSIDE,
     },
     runtime::EventType,
@@ -363,12 +363,17 @@ impl Memory {
     }
 
     /// The driver has answered the start of `attempt`.
-    pub fn start_answered(&mut self, attempt: u32, started: Started) -> Vec<Note> {
+    pub fn start_answered(&mut self, instance: Option<&Object<Instance>>, attempt: u32, started: Started) -> Vec<Note> {
         if attempt != self.attempt || self.phase != Phase::Starting {
             return Vec::new();
         }
         self.phase = Phase::Running(started);
-        vec![Note::normal("Started", "Started the process")]
+        vec![match instance.and_then(|instance| instance.spec.adopts()) {
+            Some(pid) => {
+                Note::normal("Adopted", format!("Took over process {pid}; its output goes where it went before"))
+            }
+            None => Note::normal("Started", "Started the process"),
+        }]
     }
 
     /// The driver will never start `attempt`: `reason` is [`START_FAILED`] or [`RESOURCES_UNAVAILABLE`]. The number is used up.
@@ -477,6 +482,15 @@ impl Memory {
         let health = std::mem::take(&mut self.health);
         self.phase = match (&self.phase, instance) {
             (Phase::Removing | Phase::Removed | Phase::Released, _) => self.phase.clone(),
+            (phase, Some(i)) if i.spec.adopts().is_some() => {
+                use StopReason::{Deleted, Outside, Suspended};
+                let reason = match phase {
+                    Phase::Stopping { reason: reason @ (Deleted | Outside | Suspended), .. } => reason.word(),
+                    _ => judge_taken_over(&exit, &i.spec.restart),
+                };
+                let message = health.dead.map_or(message.clone(), |death| format!("{}; {message}", death.message));
+                exited(reason, message, i.metadata.generation)
+            }
             (Phase::Stopping { reason: StopReason::Restarted, .. }, Some(_)) => {
                 (self.consecutive, self.first) = (0, false);
                 Self::start_at(now)

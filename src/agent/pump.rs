@@ -448,7 +448,7 @@ impl Pump {
                 self.samples.started(&key.uid, now);
                 self.with(&key.uid, |slot, _| {
                     slot.attended = Attended::fresh(attempt, &slot.attended);
-                    slot.memory.start_answered(attempt, started)
+                    slot.memory.start_answered(slot.instance.as_deref(), attempt, started)
                 });
             }
             Err(StartError::Refused(why)) => self.start_refused(&key.uid, attempt, START_FAILED, &why),

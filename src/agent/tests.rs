@@ -201,7 +201,7 @@ fn pauses(instance: &Object<Instance>, lifetimes: &[i64]) -> Vec<String> {
     for seconds in lifetimes {
         memory.attempt += 1;
         memory.phase = Phase::Starting;
-        memory.start_answered(memory.attempt, started(now));
+        memory.start_answered(None, memory.attempt, started(now));
         let end = now + SignedDuration::from_secs(*seconds);
         memory.ended(Some(instance), memory.attempt, &ended(End::Code(1), now, end), end);
         match &memory.phase {
@@ -253,7 +253,7 @@ fn a_report_that_comes_twice_or_early_counts_once() {
     assert_eq!(memory.ended(Some(&runs), 1, &end, after(1)).len(), 1);
     let once = memory.clone();
     assert_eq!(memory.ended(Some(&runs), 1, &end, after(2)), []);
-    assert_eq!(memory.start_answered(1, started(start())), []);
+    assert_eq!(memory.start_answered(None, 1, started(start())), []);
     assert_eq!(memory, once);
     assert_eq!((memory.restart_due, memory.consecutive, memory.exit_attempt()), (true, 1, 1));
 }
@@ -388,5 +388,22 @@ fn a_status_survives_the_way_through_the_store() {
         let seen = if before.started().is_some() { run } else { BTreeMap::new() };
         back.adopt(&object, &seen, after(3));
         assert_eq!(back.phase, phase);
+    }
+}
+
+#[test]
+fn a_number_of_another_boot_is_nobody() {
+    let running = json!({"pid": 4711, "startTime": "2026-11-21T07:00:00Z", "adopted": true});
+    for status in [
+        json!({"attempt": 1, "state": {"running": running}}),
+        json!({}),
+        json!({"state": {"exited": {"reason": "Suspended"}}}),
+    ] {
+        let taking = instance(json!({"/spec/process": {"adopt": {"pid": 4711}}, "/status": status}));
+        let (mut memory, _) = Memory::after_reboot(&taking, after(3));
+        memory.durable_attempt = memory.attempt;
+        let said = shown(Some(&taking), &memory, after(3));
+        let is_over = matches!(&memory.phase, Phase::Exited { reason, .. } if reason == "Lost");
+        assert!(is_over || said == "rest because of Lost", "{memory:?}: {said}");
     }
 }

@@ -212,7 +212,7 @@ pub struct Running {
     pub pid: i32,
     /// Since when.
     pub start_time: super::MicroTime,
-    /// True if its parent died and it was found again: its exit code cannot be known.
+    /// True if it is not appm's child, because it was taken over or its parent died: its exit code cannot be known.
     #[serde(default)]
     pub adopted: bool,
 }
@@ -230,7 +230,7 @@ pub struct Stopping {
     pub reason: String,
     /// When SIGKILL is due.
     pub kill_time: super::MicroTime,
-    /// True if its parent died and it was found again.
+    /// True if it is not appm's child.
     #[serde(default)]
     pub adopted: bool,
     /// True while its preStop hook runs; the stop signal waits for it.
@@ -453,6 +453,13 @@ pub fn last_exit_word(exit: &Value) -> String {
 /// The name of an App's instance.
 pub fn instance_name(revision: &str, ordinal: u32) -> String {
     format!("{revision}-{ordinal}")
+}
+
+impl InstanceSpec {
+    /// The process that it takes over instead of starting one.
+    pub fn adopts(&self) -> Option<i32> {
+        Some(self.process.as_ref()?.adopt?.pid)
+    }
 }
 
 impl InstanceState {

@@ -41,7 +41,7 @@ impl Start {
         self.notify = None;
         if let Program::Process(process) = &mut self.program {
             process.argv = argv;
-            (process.script, process.stdin) = (None, None);
+            (process.script, process.stdin, process.adopt) = (None, None, None);
             (process.tty, process.files) = (false, Vec::new());
         }
         self
@@ -58,7 +58,7 @@ impl fmt::Debug for Start {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Program {
     /// A process of this machine.
-    Process(ProcessProgram),
+    Process(Box<ProcessProgram>),
     /// A container.
     Container(Box<ContainerProgram>),
 }
@@ -82,6 +82,8 @@ pub struct ProcessProgram {
     pub nice: i32,
     /// Resource limits.
     pub rlimits: BTreeMap<RlimitName, u64>,
+    /// A process that runs already is taken over instead; the rest is then of no account.
+    pub adopt: Option<i32>,
     /// Text for standard input; none: `/dev/null`.
     pub stdin: Option<String>,
     /// Through a login shell of the user; the working directory is then by default the user's home.

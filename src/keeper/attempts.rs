@@ -46,11 +46,16 @@ pub(super) struct Live {
     /// Held if it is not our child.
     pub pidfd: Option<OwnedFd>,
     gate: Option<Gate>,
-    /// What it was started with; unknown if an earlier keeper started it.
+    /// What it was started with; unknown if somebody else started it.
     pub origin: Option<Origin>,
 }
 
 impl Live {
+    /// One that executes its program already.
+    pub(super) fn underway(pid: i32, ticks: u64, at: Timestamp) -> Self {
+        Self { pid, ticks, at, pidfd: None, gate: None, origin: None }
+    }
+
     /// It has executed its program.
     pub(super) fn is_underway(&self) -> bool {
         self.gate.is_none()
@@ -76,9 +81,8 @@ impl Keeper {
         for (key, attempt) in recorded {
             let child = is_child(&key);
             let Recorded { pid, ticks, at, said, .. } = attempt;
-            let live = Live { pid, ticks, at, pidfd: None, gate: None, origin: None };
-            self.by_pid.insert(live.pid, key.clone());
-            self.live.insert(key.clone(), live);
+            self.by_pid.insert(pid, key.clone());
+            self.live.insert(key.clone(), Live::underway(pid, ticks, at));
             if let Some(said) = said {
                 let listening = match ears.remove(&key) {
                     Some(socket) => self.listen_by(&key, socket, said),
@@ -216,7 +220,12 @@ impl Keeper {
         if self.ledger.book().used.get(&key.uid).is_some_and(|used| key.attempt <= *used) {
             return self.answer(to, Answer::NotStarted(StartError::AlreadyStarted(key)));
         }
-        if let Err(e) = self.fork(to, start) {
+        let taken_over = start.process().and_then(|process| process.adopt);
+        let begun = match taken_over {
+            Some(pid) => self.take_over_running(to, &start, pid),
+            None => self.fork(to, start),
+        };
+        if let Err(e) = begun {
             self.stop_listening(&key);
             self.answer(to, Answer::NotStarted(e));
         }
@@ -269,7 +278,7 @@ impl Keeper {
     }
 
     /// A start that never comes to a fork. Its number is used up.
-    fn refuse(&mut self, key: StartKey, why: StartError, now: Timestamp) -> StartError {
+    pub(super) fn refuse(&mut self, key: StartKey, why: StartError, now: Timestamp) -> StartError {
         let ended = Ended { end: End::Code(126), oom_killed: false, start_time: now, finish_time: now };
         match self.ledger.append(Line::End { key, ended }) {
             Ok(()) => why,

@@ -60,7 +60,7 @@ impl Origin {
             logs: pump::DEFAULT_LIMITS,
             limits: Limits::default(),
             notify: None,
-            program: Program::Process(process),
+            program: Program::Process(Box::new(process)),
         })
     }
 

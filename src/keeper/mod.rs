@@ -15,6 +15,7 @@
 //!
 //! Only `drivers::process` talks to it.
 
+mod adopt;
 mod attempts;
 mod cgroup;
 pub(crate) mod channel;

@@ -187,7 +187,8 @@ fn text(text: String, field: &str) -> Result<CString, PrepareError> {
     CString::new(text).map_err(|_| PrepareError::Refused(format!("{field} holds a NUL character")))
 }
 
-fn directories(key: &StartKey, switch: Option<&Switch>) -> io::Result<()> {
+/// The directories of an attempt, its working directory of this user.
+pub(super) fn directories(key: &StartKey, switch: Option<&Switch>) -> io::Result<()> {
     let make = |path: &Path, mode: u32| match DirBuilder::new().mode(mode).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,

@@ -4,6 +4,9 @@ use std::{fs, io};
 
 use crate::drivers::StartKey;
 
+/// `PF_KTHREAD`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// The fields of `/proc/PID/stat` that tell one process from a later one with the same number, and its kin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -12,6 +15,8 @@ pub(crate) struct Stat {
     pub pgrp: i32,
     /// When it was started, in clock ticks since boot.
     pub ticks: u64,
+    /// A thread of the kernel.
+    pub is_kernel: bool,
 }
 
 /// Reads a process's stat; `None` if there is no such process.
@@ -25,8 +30,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let state = fields.next()?.chars().next()?;
     let ppid = fields.next()?.parse().ok()?;
     let pgrp = fields.next()?.parse().ok()?;
-    let ticks = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, ppid, pgrp, ticks })
+    let flags: u32 = fields.nth(3)?.parse().ok()?;
+    let ticks = fields.nth(12)?.parse().ok()?;
+    Some(Stat { state, ppid, pgrp, ticks, is_kernel: flags & KERNEL_THREAD != 0 })
 }
 
 /// True if this very process still runs (a zombie does not).
@@ -57,7 +63,7 @@ mod tests {
     #[test]
     fn a_command_with_parentheses_and_spaces_is_no_obstacle() {
         let text = "42 (a) R (b) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1 2 3";
-        assert_eq!(parse_stat(text), Some(Stat { state: 'S', ppid: 7, pgrp: 42, ticks: 9876 }));
+        assert_eq!(parse_stat(text), Some(Stat { state: 'S', ppid: 7, pgrp: 42, ticks: 9876, is_kernel: false }));
         assert_eq!(parse_stat("42 (a"), None);
     }
 

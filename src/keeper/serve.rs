@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use nix::{libc, sys::signalfd::SignalFd};
-use rustix::{event::epoll::EventFlags, fs::Timespec};
+use rustix::{event::epoll::EventFlags, fs::Timespec, net::sockopt::socket_peercred};
 
 use super::{
     attempts::Live,
@@ -268,7 +268,7 @@ impl Keeper {
                 Err(_) => return std::thread::sleep(std::time::Duration::from_millis(5)),
             };
             let me = rustix::process::geteuid();
-            let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);
+            let peer = socket_peercred(&socket).map(|peer| peer.uid);
             if !peer.is_ok_and(|uid| uid == me || uid.is_root()) {
                 continue;
             }
@@ -296,6 +296,13 @@ impl Keeper {
                 self.part_with(token);
             }
         }
+    }
+
+    /// The processes of appm: this one, the logger, and whoever is connected.
+    pub(super) fn own_processes(&self) -> impl Iterator<Item = i32> {
+        let peers = self.clients.values().filter_map(|client| socket_peercred(client.channel.socket()).ok());
+        let peers = peers.map(|peer| peer.pid.as_raw_nonzero().get());
+        peers.chain(self.pump.pid()).chain([own_pid()])
     }
 
     fn part_with(&mut self, token: u64) {

@@ -17,6 +17,10 @@ pub const REMOVED: &str = "Removed";
 pub const CRASH_LOOPING: &str = "CrashLooping";
 /// The terminal reason of an exit with code 0 that is not restarted.
 pub const COMPLETED: &str = "Completed";
+/// The terminal reason of one that nobody could see, and that is not restarted.
+pub const LOST: &str = "Lost";
+/// The terminal reason of a failure that is not restarted.
+const FAILED: &str = "Failed";
 /// The terminal reason of an exit by a rule that says `Stop`.
 pub const STOPPED: &str = "Stopped";
 /// The reason of an instance whose App is suspended.
@@ -34,8 +38,8 @@ pub fn judge(exit: &Exit, policy: RestartPolicy, restart: &Restart) -> Verdict {
         RestartPolicy::Always => Verdict::Restart,
         RestartPolicy::OnFailure if !exit.is_success() => Verdict::Restart,
         _ if exit.is_success() => Verdict::End(COMPLETED),
-        _ if exit.lost => Verdict::End("Lost"),
-        _ => Verdict::End("Failed"),
+        _ if exit.lost => Verdict::End(LOST),
+        _ => Verdict::End(FAILED),
     }
 }
 
@@ -44,7 +48,15 @@ pub fn judge(exit: &Exit, policy: RestartPolicy, restart: &Restart) -> Verdict {
 pub fn judge_unhealthy(policy: RestartPolicy) -> Verdict {
     match policy {
         RestartPolicy::Always | RestartPolicy::OnFailure => Verdict::Restart,
-        RestartPolicy::Never => Verdict::End("Failed"),
+        RestartPolicy::Never => Verdict::End(FAILED),
+    }
+}
+
+/// Judges the end of a process that was taken over: it is never started again, since its number may be another's by now.
+pub fn judge_taken_over(exit: &Exit, restart: &Restart) -> &'static str {
+    match judge(exit, RestartPolicy::Never, restart) {
+        Verdict::End(reason) => reason,
+        Verdict::Restart => FAILED,
     }
 }
 

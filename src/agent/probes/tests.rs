@@ -15,7 +15,7 @@ use crate::{
     api::{Instance, Object},
     clock::{Clock, SharedClock, Virtual},
     drivers::{
-        LogLimits, Notify, ProcessProgram, Program, Start,
+        LogLimits, Notify, Program, Start,
         sim::{Faults, Machine},
     },
 };
@@ -59,7 +59,7 @@ impl World {
             logs: LogLimits { max_size: 1, max_files: 1 },
             limits: Default::default(),
             notify: Some(Notify::default()),
-            program: Program::Process(ProcessProgram::default()),
+            program: Program::Process(Box::default()),
         };
         self.driver.start(start).await.expect("it starts");
         self.watch(uid, spec);

@@ -86,7 +86,7 @@ fn a_first_start_waits_for_what_it_depends_on_and_a_restart_does_not() {
     assert_eq!(at(&memory, &Around::default()), Some(Action::Start { attempt: 1 }));
 
     memory.begin(1);
-    memory.start_answered(1, started(start()));
+    memory.start_answered(None, 1, started(start()));
     memory.ended(Some(&runs), 1, &ended(End::Code(1), start(), after(1)), after(1));
     memory.durable_attempt = 1;
     assert_eq!(at(&memory, &needs), Some(Action::Start { attempt: 2 }), "a crash does not wait for others");
@@ -124,7 +124,7 @@ fn a_restart_is_counted_when_it_happens() {
     memory.resume(after(2));
     memory.begin(2);
     assert_eq!(memory.restarts, 0, "it was suspended, so nothing was restarted");
-    memory.start_answered(2, started(after(2)));
+    memory.start_answered(None, 2, started(after(2)));
     memory.ended(Some(&runs), 2, &ended(End::Code(1), after(2), after(3)), after(3));
     let waits = stored(&memory, &runs);
     let mut back = Memory::new(&waits.status, after(3));

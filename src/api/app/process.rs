@@ -60,7 +60,8 @@ pub struct Process {
     pub adopt: Option<Adopt>,
 }
 
-/// A process that runs already. Its output is not kept, its exit code cannot be known, and it is not started again.
+/// A process that runs already, as it is. Its output goes where it went before, its exit code cannot be known, and when it
+/// has ended nothing is started again: its number may be another's by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Adopt {
     /// Its process id.

@@ -217,11 +217,11 @@ pub(super) fn command(key: &StartKey, words: &[&str]) -> Start {
         logs: LogLimits { max_size: 10 << 20, max_files: 5 },
         limits: Limits::default(),
         notify: None,
-        program: Program::Process(ProcessProgram {
+        program: Program::Process(Box::new(ProcessProgram {
             argv: words.iter().map(|word| (*word).to_owned()).collect(),
             umask: 0o022,
             ..ProcessProgram::default()
-        }),
+        })),
     }
 }
 

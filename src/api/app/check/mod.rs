@@ -1,5 +1,6 @@
 //! The rules between an App's fields.
 
+mod adopt;
 mod probes;
 
 use serde::Deserialize;
@@ -12,13 +13,14 @@ use super::{
 use crate::api::{FieldPath, IntOrString, Problem, Violation, check_label_name};
 
 /// The rules between fields.
-pub(super) fn check(new: &Value, _old: Option<&Value>) -> Vec<Violation> {
+pub(super) fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
     let Ok(spec) = AppSpec::deserialize(&new["spec"]) else {
         return vec![Violation::new(FieldPath::of("spec"), Problem::Invalid, "cannot be read")];
     };
     let root = FieldPath::of("spec");
     let mut found: Vec<Violation> = check_label_name(new).into_iter().collect();
     found.extend(check_form(&spec, &root));
+    found.extend(adopt::check(&spec, &new["spec"], old.map(|old| &old["spec"]), &root));
     found.extend(check_env(&spec.env, &root.field("env")));
     found.extend(check_env_from(&spec.env_from, &root.field("envFrom")));
     found.extend(check_files(&spec, &root.field("files")));
