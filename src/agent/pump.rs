@@ -621,8 +621,7 @@ impl Pump {
                 Finished::Other
             }));
         }
-        let key = StartKey { uid: uid.clone(), attempt: slot.memory.attempt };
-        let own = slot.memory.started().and_then(|_| self.agent.drivers.of(slot.form).address(&key));
+        let own = health::own_address(&self.agent.drivers, slot, uid, instance);
         let address = own.as_deref().unwrap_or(&self.agent.config.address);
         let mut told = slot.memory.tell(instance, &slot.shown, address, now);
         if let Some(why) = self.sights.doubt(slot.form) {

@@ -319,6 +319,13 @@ pub struct Usage {
     pub window_seconds: u32,
 }
 
+impl InstanceSpec {
+    /// Whether one of its ports is reached at its machine's address.
+    pub fn publishes(&self) -> bool {
+        self.container.is_some() && self.ports.iter().any(|port| port.host_port.is_some_and(|port| port > 0))
+    }
+}
+
 /// Only the live fields may change.
 fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
     let Some((new, old)) = new["spec"].as_object().zip(old.and_then(|o| o["spec"].as_object())) else {

@@ -63,7 +63,7 @@ struct Shared {
     /// Addresses of the engines that are listened to.
     listened: Mutex<BTreeSet<String>>,
     running: Mutex<BTreeMap<StartKey, Place>>,
-    /// Addresses of containers that publish no port: that of this machine leads to the others.
+    /// Addresses of containers on the networks of their engines.
     addresses: Mutex<BTreeMap<StartKey, String>>,
     /// What ran beside attempts and must not run twice, as long as this daemon lives.
     once: Mutex<BTreeMap<(StartKey, String), Executed>>,

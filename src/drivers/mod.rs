@@ -230,7 +230,7 @@ pub trait Driver: Send + Sync + 'static {
     /// How much output of an Instance is kept from now on.
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>>;
 
-    /// Where an attempt is reached that has an address of its own; `None`: at that of this machine.
+    /// The address of an attempt that has one of its own; `None`: it has that of this machine.
     fn address(&self, _: &StartKey) -> Option<String> {
         None
     }

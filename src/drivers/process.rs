@@ -6,7 +6,7 @@
 //! `exe` is asked to become `exe`, in place.
 
 mod link;
-mod usage;
+pub(in crate::drivers) mod usage;
 
 use std::{
     collections::BTreeMap,

@@ -33,6 +33,8 @@ use crate::{
     policy::expand::expand,
 };
 
+/// Where engines publish ports.
+const LOOPBACK: &str = "127.0.0.1";
 /// How much of a body is read.
 const BODY: usize = 10 << 10;
 /// Redirects that are followed.
@@ -56,20 +58,30 @@ pub(in crate::agent) enum Answer {
 pub(in crate::agent) struct Place {
     pub instance: Arc<Object<Instance>>,
     pub key: StartKey,
-    /// Where its ports are reached.
+    /// The address that is its own, if it has one.
+    pub own: Option<String>,
+    /// That of this machine.
     pub address: String,
 }
 
 impl Place {
-    /// A port by its number, or by its name in `ports`. That of a container is reached where it is published.
-    pub(super) fn port(&self, port: &IntOrString) -> Result<u16, String> {
+    /// Where a port is reached, given by its number or by its name in `ports`. That of a container is asked where it is
+    /// published, which is on the loopback; any other at the container itself, as a kubelet asks a Pod.
+    pub(super) fn target<'a>(&'a self, host: &'a str, port: &IntOrString) -> Result<(&'a str, u16), String> {
+        let (port, published) = self.port(port)?;
+        let own = self.own.as_deref().unwrap_or(&self.address);
+        let default = if published.is_some() { LOOPBACK } else { own };
+        Ok((if host.is_empty() { default } else { host }, published.unwrap_or(port)))
+    }
+
+    fn port(&self, port: &IntOrString) -> Result<(u16, Option<u16>), String> {
         let spec = &self.instance.spec;
         let named = match port {
             IntOrString::Int(number) => {
                 let number = u16::try_from(*number).map_err(|_| format!("{number} is no port"))?;
                 match spec.ports.iter().find(|port| port.container_port == number) {
                     Some(port) => port,
-                    None => return Ok(number),
+                    None => return Ok((number, None)),
                 }
             }
             IntOrString::String(name) => spec
@@ -79,11 +91,7 @@ impl Place {
                 .ok_or_else(|| format!("no port of the instance is called `{name}`"))?,
         };
         let published = named.host_port.filter(|port| *port > 0 && spec.container.is_some());
-        Ok(published.unwrap_or(named.container_port))
-    }
-
-    fn host<'a>(&'a self, host: &'a str) -> &'a str {
-        if host.is_empty() { &self.address } else { host }
+        Ok((named.container_port, published))
     }
 
     /// As in a Pod: from the values that stand in the spec, and the ports.
@@ -122,11 +130,10 @@ pub(in crate::agent) async fn exec(
 
 /// Opens a connection, and closes it.
 pub(in crate::agent) async fn tcp(place: &Place, action: &TcpSocketAction) -> Answer {
-    let port = match place.port(&action.port) {
-        Ok(port) => port,
+    let (host, port) = match place.target(&action.host, &action.port) {
+        Ok(target) => target,
         Err(why) => return Answer::No(why),
     };
-    let host = place.host(&action.host);
     match TcpStream::connect((host, port)).await {
         Ok(_) => Answer::Yes,
         Err(e) => Answer::No(format!("cannot connect to {host}:{port}: {}", plain(&e))),
@@ -135,15 +142,14 @@ pub(in crate::agent) async fn tcp(place: &Place, action: &TcpSocketAction) -> An
 
 /// Sends a request; 200 to 399 is a yes.
 pub(in crate::agent) async fn http(place: &Place, action: &HttpGetAction) -> Answer {
-    let port = match place.port(&action.port) {
-        Ok(port) => port,
+    let (host, port) = match place.target(&action.host, &action.port) {
+        Ok(target) => target,
         Err(why) => return Answer::No(why),
     };
     let scheme = match action.scheme {
         UriScheme::Http => "http",
         UriScheme::Https => "https",
     };
-    let host = place.host(&action.host);
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let path = if action.path.starts_with('/') { action.path.clone() } else { format!("/{}", action.path) };
     let url = format!("{scheme}://{host}:{port}{path}");

@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     agent::Drivers,
-    api::{Instance, Object},
+    api::{Instance, IntOrString, Object},
     clock::{Clock, SharedClock, Virtual},
     drivers::{
         LogLimits, Notify, Program, Start,
@@ -25,7 +25,7 @@ fn place(key: &StartKey, spec: &Value) -> Place {
     spec.as_object().into_iter().flatten().for_each(|(field, value)| all[field] = value.clone());
     let object = json!({"metadata": {"name": "web-1-0", "namespace": "default", "uid": key.uid}, "spec": all});
     let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
-    Place { instance: Arc::new(instance), key: key.clone(), address: "127.0.0.1".to_owned() }
+    Place { instance: Arc::new(instance), key: key.clone(), own: None, address: "127.0.0.1".to_owned() }
 }
 
 fn key(uid: &str) -> StartKey {
@@ -257,6 +257,23 @@ async fn answers_from_200_to_399_are_a_yes_and_redirects_on_the_host_are_followe
     assert_eq!(nobody, Answer::No("Get \"http://127.0.0.1:1/health\": connection refused".to_owned()));
 }
 
+#[test]
+fn a_container_is_asked_where_it_is_published_and_else_at_its_own_address() {
+    let ports = json!([{"name": "web", "containerPort": 80, "hostPort": 8080}, {"name": "admin", "containerPort": 81}]);
+    let mut place = place(&key("a"), &json!({"process": null, "container": {"image": "x"}, "ports": ports}));
+    let at = |place: &Place, host: &str, port: IntOrString| {
+        place.target(host, &port).map(|(host, port)| format!("{host}:{port}")).expect("a port")
+    };
+    let name = |name: &str| IntOrString::String(name.to_owned());
+    place.address = "192.0.2.1".to_owned();
+    assert_eq!(at(&place, "", name("admin")), "192.0.2.1:81", "on the network of its machine");
+    place.own = Some("172.17.0.2".to_owned());
+    assert_eq!(at(&place, "", name("web")), "127.0.0.1:8080");
+    assert_eq!(at(&place, "", name("admin")), "172.17.0.2:81");
+    assert_eq!(at(&place, "", IntOrString::Int(9000)), "172.17.0.2:9000");
+    assert_eq!(at(&place, "192.0.2.7", name("web")), "192.0.2.7:8080");
+}
+
 #[tokio::test]
 async fn a_certificate_of_nobody_will_do() {
     let rcgen::CertifiedKey { cert, signing_key } =
@@ -289,7 +306,9 @@ fn commands_are_expanded_and_ports_found_by_name_and_number() {
     let here = place(&key("a"), &spec);
     let words = ["ask", "$(PORT)", "$(PORT_MY_WEB)/$(MODE)", "$(TOKEN)", "$$(PORT)"].map(str::to_owned);
     assert_eq!(here.words(&words), ["ask", "8080", "8080/deep", "$(TOKEN)", "$(PORT)"]);
-    let port = |place: &Place, port: Value| place.port(&serde_json::from_value(port).expect("a port"));
+    let port = |place: &Place, port: Value| {
+        place.target("", &serde_json::from_value(port).expect("a port")).map(|(_, port)| port)
+    };
     assert_eq!(
         (port(&here, json!("my-web")), port(&here, json!(8080)), port(&here, json!(9))),
         (Ok(8080), Ok(8080), Ok(9))

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Finished, Pump, tell};
+use super::{Finished, Pump, Slot, tell};
 use crate::{
     agent::{
+        Drivers,
         forms::Form,
         health::Death,
         hooks::{self, Hook},
@@ -98,8 +99,7 @@ impl Pump {
         let attempt = self.slots.get(uid).map_or(0, |slot| slot.memory.attempt);
         let key = StartKey { uid: uid.clone(), attempt };
         let own = self.agent.drivers.of(Form::of(instance)).address(&key);
-        let address = own.unwrap_or_else(|| self.agent.config.address.clone());
-        Place { instance: instance.clone(), key, address }
+        Place { instance: instance.clone(), key, own, address: self.agent.config.address.clone() }
     }
 
     /// Nothing is asked of it any more.
@@ -178,4 +178,10 @@ impl Pump {
         }
         self.settle(&uid);
     }
+}
+
+/// The address at which a running container is reached that is not its machine's. Where a port is published, that is the address.
+pub(super) fn own_address(drivers: &Drivers, slot: &Slot, uid: &Uid, instance: &Instance) -> Option<String> {
+    slot.memory.started().filter(|_| !instance.spec.publishes())?;
+    drivers.of(slot.form).address(&StartKey { uid: uid.clone(), attempt: slot.memory.attempt })
 }

@@ -32,12 +32,8 @@ pub(super) fn attempt(state: &ContainerState, now: Timestamp) -> Option<Attempt>
     Some(Attempt::Ended(Ended { end: end(code), oom_killed, start_time, finish_time }))
 }
 
-/// The address of a container on a network of the engine, if none of its ports is published.
+/// The address of a container on a network of the engine.
 pub(super) fn address(found: &ContainerInspectResponse) -> Option<String> {
-    let bindings = found.host_config.as_ref().and_then(|host| host.port_bindings.as_ref());
-    if bindings.is_some_and(|bindings| !bindings.is_empty()) {
-        return None;
-    }
     let networks = found.network_settings.as_ref()?.networks.as_ref()?;
     networks.values().filter_map(|network| network.ip_address.clone()).filter(|address| !address.is_empty()).min()
 }

@@ -12,10 +12,12 @@ use jiff::Timestamp;
 use crate::{
     api::Usage,
     clock::{Clock, System},
-    drivers::{StartKey, Started},
+    drivers::{StartKey, Started, process::usage::descriptors},
 };
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// Of so many processes at most the open files are counted.
+const MOST: usize = 1024;
 
 /// A sample of processor time.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +81,11 @@ fn measure(groups: &str, root: &Path) -> Option<(Usage, u64)> {
     let micros = |dir: PathBuf| field(dir.join("cpu.stat"), "usage_usec").map(|micros| micros * 1000);
     let nanos = group("cpuacct").and_then(|dir| number(dir.join("cpuacct.usage")).or_else(|| micros(dir)));
     let threads = group("pids").and_then(|dir| number(dir.join("pids.current")));
+    let members = fs::read_to_string(memory.join("cgroup.procs")).unwrap_or_default();
+    let members: Vec<i32> = members.lines().filter_map(|line| line.parse().ok()).collect();
     let usage = Usage {
+        processes: members.len().try_into().unwrap_or(u32::MAX),
+        fds: members.iter().take(MOST).map(|pid| descriptors(*pid)).sum(),
         memory_bytes: used.saturating_sub(idle),
         threads: threads.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
         ..Usage::default()
@@ -114,6 +120,7 @@ mod tests {
             &one,
             &[
                 ("memory/docker/x/memory.usage_in_bytes", "5000\n"),
+                ("memory/docker/x/cgroup.procs", "4194401\n4194402\n"),
                 ("memory/docker/x/memory.stat", "inactive_file 1\ntotal_inactive_file 1000\n"),
                 ("cpuacct/docker/x/cpuacct.usage", "7000000\n"),
                 ("pids/docker/x/pids.current", "3\n"),
@@ -123,13 +130,14 @@ mod tests {
             &two,
             &[
                 ("docker-x.scope/memory.current", "5000\n"),
+                ("docker-x.scope/cgroup.procs", "4194401\n4194402\n"),
                 ("docker-x.scope/memory.stat", "anon 4\ninactive_file 1000\n"),
                 ("docker-x.scope/cpu.stat", "usage_usec 7000\nuser_usec 1\n"),
                 ("docker-x.scope/pids.current", "3\n"),
             ],
         );
         let first = "9:pids:/docker/x\n4:memory:/docker/x\n2:cpu,cpuacct:/docker/x\n0::/\n";
-        let expected = Usage { memory_bytes: 4000, threads: 3, ..Usage::default() };
+        let expected = Usage { memory_bytes: 4000, threads: 3, processes: 2, ..Usage::default() };
         assert_eq!(measure(first, &one), Some((expected.clone(), 7_000_000)));
         assert_eq!(measure("0::/docker-x.scope\n", &two), Some((expected, 7_000_000)));
         assert_eq!(measure(first, &two), None);

@@ -120,7 +120,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 /// Open descriptors: the directory's size since Linux 6.2, else its entries.
-fn descriptors(pid: i32) -> u32 {
+pub(in crate::drivers) fn descriptors(pid: i32) -> u32 {
     let path = format!("/proc/{pid}/fd");
     let size = fs::metadata(&path).map_or(0, |meta| meta.len());
     let count = if size > 0 { size } else { fs::read_dir(&path).map_or(0, |entries| entries.count() as u64) };

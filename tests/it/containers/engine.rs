@@ -100,7 +100,9 @@ impl Engine {
     }
 
     fn run(&self, args: &[&str]) -> (bool, String) {
-        let output = Command::new("docker").args(["--host", &self.host()]).args(args).output().unwrap();
+        // An engine that hangs fails the test, not the hour.
+        let client = Command::new("timeout").args(["60", "docker", "--host", &self.host()]).args(args).output();
+        let output = client.unwrap();
         let said = if output.status.success() { &output.stdout } else { &output.stderr };
         (output.status.success(), String::from_utf8_lossy(said).trim().to_owned())
     }
