@@ -27,6 +27,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a level.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Every file below a directory that contains one of the texts.
+pub(crate) fn files_with(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap().filter_map(Result::ok) {
+        let path = entry.path();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            files_with(&path, texts, found);
+        } else if kind.is_file() {
+            let bytes = fs::read(&path).unwrap_or_default();
+            if texts.iter().any(|text| bytes.windows(text.len()).any(|w| w == text.as_bytes())) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+}
+
 /// Looks until `look` finds something; panics with the last thing `look` said when patience ends.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;

@@ -1,29 +1,11 @@
 //! A Secret's values are in the API's answers and nowhere else.
 
-use std::{fs, path::Path};
-
 use serde_json::json;
 
-use crate::harness::World;
+use crate::harness::{World, files_with};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const PLAIN: &str = "correct-horse-battery";
-
-/// Every file below a directory that contains one of the texts.
-fn files_with(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
-    for entry in fs::read_dir(dir).unwrap().filter_map(Result::ok) {
-        let path = entry.path();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            files_with(&path, texts, found);
-        } else if kind.is_file() {
-            let bytes = fs::read(&path).unwrap_or_default();
-            if texts.iter().any(|text| bytes.windows(text.len()).any(|w| w == text.as_bytes())) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
-}
 
 #[test]
 fn a_secrets_values_are_neither_on_disk_nor_in_logs_tables_or_descriptions() {

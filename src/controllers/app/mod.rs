@@ -103,7 +103,10 @@ impl Controller for AppController {
         async move {
             let found = caches.kind::<App>().get(key).and_then(|o| Some((o.clone(), o.typed::<App>()?)));
             self.waiting.note(key, found.as_ref().map(|(_, app)| &***app));
-            let Some((stored, app)) = found else { return Ok(Requeue::Rest) };
+            let Some((stored, app)) = found else {
+                self.homeless.note(key, false);
+                return Ok(Requeue::Rest);
+            };
             let _turn = match app.spec.resources.requests.is_empty() {
                 true => None,
                 false => Some(self.placing.lock().await),

@@ -59,14 +59,13 @@ fn requested(caches: &Caches) -> BTreeMap<String, Amounts> {
 pub(super) struct Homeless(Arc<Mutex<BTreeSet<Key>>>);
 
 impl Homeless {
-    /// An App has had its turn.
+    /// An App has had its turn, or is gone.
     pub(super) fn note(&self, app: &Key, waits: bool) {
         let mut all = self.lock();
-        if waits {
-            all.insert(app.clone());
-        } else if !all.is_empty() {
-            all.remove(app);
-        }
+        match waits {
+            true => all.insert(app.clone()),
+            false => all.remove(app),
+        };
     }
 
     /// What `instances` brings the turn of, and those who wait for room.
@@ -74,8 +73,7 @@ impl Homeless {
         let (homeless, others) = (self.clone(), instances.map);
         let map = move |object: &StoredObject, caches: &Caches| {
             let mut keys = others(object, caches);
-            let gone = caches.kind::<Instance>().get(&object.key).is_none();
-            if gone && !homeless.lock().is_empty() {
+            if caches.kind::<Instance>().get(&object.key).is_none() {
                 keys.extend(homeless.lock().iter().cloned());
             }
             keys
@@ -92,7 +90,7 @@ impl Homeless {
 pub(super) fn every_app() -> Map {
     let known = Mutex::new(BTreeMap::new());
     Box::new(move |object: &StoredObject, caches: &Caches| {
-        let node = caches.kind::<Node>().get(&object.key).and_then(|object| object.typed::<Node>());
+        let node = caches.kind::<Node>().typed::<Node>(&object.key);
         let facts = node.map(|node| (is_open(&node), node.metadata.labels.clone(), allocatable(&node)));
         let mut known = known.lock().expect("no holder of the nodes panics");
         if known.get(&object.key) == Some(&facts) {

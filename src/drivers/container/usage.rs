@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use crate::{
     api::Usage,
     clock::{Clock, System},
-    drivers::{StartKey, Started, process::usage::descriptors},
+    drivers::{
+        StartKey, Started,
+        process::usage::{descriptors, field, members, number},
+    },
 };
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -67,12 +70,6 @@ fn measure(groups: &str, root: &Path) -> Option<(Usage, u64)> {
         }
         first.or(unified)
     };
-    let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let field = |path: PathBuf, name: &str| {
-        let text = fs::read_to_string(path).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse::<u64>().ok())
-    };
     let memory = group("memory")?;
     let used = number(memory.join("memory.current")).or_else(|| number(memory.join("memory.usage_in_bytes")))?;
     // What the kernel would give back at once is not counted, as in `docker stats`.
@@ -81,8 +78,7 @@ fn measure(groups: &str, root: &Path) -> Option<(Usage, u64)> {
     let micros = |dir: PathBuf| field(dir.join("cpu.stat"), "usage_usec").map(|micros| micros * 1000);
     let nanos = group("cpuacct").and_then(|dir| number(dir.join("cpuacct.usage")).or_else(|| micros(dir)));
     let threads = group("pids").and_then(|dir| number(dir.join("pids.current")));
-    let members = fs::read_to_string(memory.join("cgroup.procs")).unwrap_or_default();
-    let members: Vec<i32> = members.lines().filter_map(|line| line.parse().ok()).collect();
+    let members = members(&memory);
     let usage = Usage {
         processes: members.len().try_into().unwrap_or(u32::MAX),
         fds: members.iter().take(MOST).map(|pid| descriptors(*pid)).sum(),

@@ -96,7 +96,8 @@ fn fraction(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-fn members(dir: &Path) -> Vec<i32> {
+/// The processes of a control group.
+pub(in crate::drivers) fn members(dir: &Path) -> Vec<i32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
@@ -127,11 +128,13 @@ pub(in crate::drivers) fn descriptors(pid: i32) -> u32 {
     count.try_into().unwrap_or(u32::MAX)
 }
 
-fn number(path: PathBuf) -> Option<u64> {
+/// The one number in a file.
+pub(in crate::drivers) fn number(path: PathBuf) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn field(path: PathBuf, name: &str) -> Option<u64> {
+/// The number beside a name in a file of such lines.
+pub(in crate::drivers) fn field(path: PathBuf, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

@@ -5,8 +5,6 @@
 
 mod engine;
 
-use std::{thread, time::Duration};
-
 use serde_json::{Value, json};
 
 use self::engine::{Engine, IMAGE};
@@ -166,7 +164,10 @@ fn killing_the_server_restarts_nothing_and_loses_no_line() {
         let known = counted(&world, "count");
         wait_for("more output", || if counted(&world, "count") > known + 100 { Ok(()) } else { Err(String::new()) });
         world.kill_server();
-        thread::sleep(Duration::from_millis(300));
+        let container = engine.docker(&["ps", "-q"]);
+        let printed = || engine.docker(&["logs", "--tail", "1", &container]);
+        let unread = printed();
+        wait_for("output that no server reads", || if printed() == unread { Err(unread.clone()) } else { Ok(()) });
         world.start();
     }
     let after = instance(&world, "count", "runs", runs);

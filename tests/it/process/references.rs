@@ -1,11 +1,9 @@
 //! Variables and files out of ConfigMaps and Secrets.
 
-use std::{fs, path::Path};
-
 use serde_json::{Value, json};
 
 use super::{app, apply, instance, printed};
-use crate::harness::World;
+use crate::harness::{World, files_with};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -27,21 +25,6 @@ fn secret(name: &str, texts: &Value) -> Value {
 
 fn map(name: &str, data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
-}
-
-/// Every file below a directory that contains one of the texts.
-fn files_with(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
-    for entry in fs::read_dir(dir).unwrap().filter_map(Result::ok) {
-        let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        if kind.is_dir() {
-            files_with(&path, texts, found);
-        } else if kind.is_file() {
-            let bytes = fs::read(&path).unwrap_or_default();
-            if texts.iter().any(|text| bytes.windows(text.len()).any(|w| w == text.as_bytes())) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
 }
 
 #[test]
