@@ -33,7 +33,7 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_timestamp: Option<Time>,
     /// How often.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub count: i32,
     /// `Normal` or `Warning`.
     #[serde(default, rename = "type")]
@@ -56,10 +56,6 @@ pub struct Event {
     /// Which of several.
     #[serde(default)]
     pub reporting_instance: String,
-}
-
-fn is_zero(n: &i32) -> bool {
-    *n == 0
 }
 
 /// A reference to an object.
@@ -163,7 +159,7 @@ pub struct RegardingEvent {
     pub deprecated_first_timestamp: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated_last_timestamp: Option<Time>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub deprecated_count: i32,
 }
 

@@ -148,7 +148,7 @@ pub struct InstanceStatus {
     #[serde(default)]
     pub restarts: u32,
     /// Restarts by policy since the last stable run; what backoff and `maxRestarts` count.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub consecutive_restarts: u32,
     /// When the next attempt is due, while waiting for backoff or for the active window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,10 +169,6 @@ pub struct InstanceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }
 
 /// What an instance is doing. Exactly one member, or none before the agent has seen it.
@@ -309,13 +305,13 @@ pub struct Usage {
     #[serde(default)]
     pub processes: u32,
     /// Processes of it that the kernel has ended for want of memory, where it keeps count.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub oom_kills: u32,
     /// When it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<super::MicroTime>,
     /// How long before that the measurement before was.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub window_seconds: u32,
 }
 

@@ -36,7 +36,7 @@ pub struct ObjectMeta {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource_version: String,
     /// Counts changes outside metadata and status.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub generation: i64,
     /// When the server made the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,10 +69,6 @@ pub struct ObjectMeta {
 
 fn left_out<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ManagedFieldsEntry>, D::Error> {
     IgnoredAny::deserialize(from).map(|_| Vec::new())
-}
-
-fn is_zero(n: &i64) -> bool {
-    *n == 0
 }
 
 impl ObjectMeta {

@@ -71,3 +71,8 @@ pub const GROUP: &str = "appm.dev";
 pub const VERSION: &str = "v1";
 /// `apiVersion` of our own kinds.
 pub const API_VERSION: &str = "appm.dev/v1";
+
+/// For serde: a count that is zero is left out.
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
+}

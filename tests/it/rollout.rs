@@ -185,7 +185,7 @@ fn a_rollout_that_does_not_arrive_is_told_of_and_goes_back_if_asked() {
     apply(&api, &with(broken(&world, 2), soon.clone()));
     let (code, said) = appm(&world, "rollout status web --timeout 60s");
     assert_eq!((code, said.contains("exceeded its progress deadline")), (1, true), "{said}");
-    assert_eq!(status(&api)["readyReplicas"], 2, "those that serve were not touched");
+    assert_eq!(status(&api)["availableReplicas"], 2, "those that serve were not touched");
 
     // From now on it goes back by itself.
     let back = json!({"progressDeadlineSeconds": 2, "strategy": {"autoRollback": true}});

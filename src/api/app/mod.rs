@@ -241,6 +241,10 @@ pub struct AppStatus {
     /// When the rollout that is on its way last came nearer to its end; `progressDeadlineSeconds` counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_time: Option<Time>,
+    /// How near it came: the most new instances that were ready at one time, each counted twice once it was available. One that
+    /// crashes and is ready again comes no nearer.
+    #[serde(default, skip_serializing_if = "crate::api::is_zero")]
+    pub progress_count: i32,
     /// The restart that was asked for last (`appm.dev/restartedAt`), once every instance has had it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub restarted_at: String,

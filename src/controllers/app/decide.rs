@@ -135,6 +135,7 @@ fn roll_back(app: &Object<App>, observed: &Observed, judged: &Judged<'_>, now: T
     let mut status = status::status(app, observed, judged, now);
     status.update_revision = to.metadata.name.clone();
     status.progress_time = Some(Time(now));
+    status.progress_count = 0;
     let message = format!("{} runs again, because {because}", to.metadata.name);
     let told = status::condition(app, ROLLED_BACK, ConditionStatus::True, progress::DEADLINE, message, now);
     Condition::set(&mut status.conditions, told);

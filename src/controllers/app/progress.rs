@@ -1,8 +1,8 @@
 //! How far a rollout is: whether it moves, has arrived, or has not moved for too long.
 //!
 //! As with a Deployment, a rollout that has arrived stays so: what becomes of its instances later is told by `Ready` and
-//! `Available`. The deadline counts from the last time that a count came nearer to what is wanted, and never from before this
-//! daemon was there to see it.
+//! `Available`. The deadline counts from the last time that the rollout came nearer to its end than ever before (an instance that
+//! crashes, is ready for a moment and crashes again moves nothing), and never from before this daemon was there to see it.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,6 +28,8 @@ pub(super) struct Progress {
     pub(super) done: bool,
     /// When it last moved, while it is on its way.
     pub(super) since: Option<Timestamp>,
+    /// How near it came since it began, as `AppStatus::progress_count` has it.
+    pub(super) count: i32,
     /// When it must have moved again.
     pub(super) deadline: Option<Timestamp>,
     pub(super) status: ConditionStatus,
@@ -54,7 +56,7 @@ pub(super) fn progress(
     let only_new = counts.old == 0 && counts.updated == counts.wanted;
     let done = held.is_none() && only_new && counts.updated_available + counts.finished >= counts.wanted;
     let arrived = done || (counts.old == 0 && revision == Some(before.current_revision.as_str()));
-    let at_rest = |status, reason| Progress { done, since: None, deadline: None, status, reason };
+    let at_rest = |status, reason| Progress { done, since: None, count: 0, deadline: None, status, reason };
     match held {
         Some(Held::Paused) => return at_rest(ConditionStatus::Unknown, PAUSED),
         Some(Held::RolledBack) => return at_rest(ConditionStatus::False, ROLLED_BACK),
@@ -65,11 +67,13 @@ pub(super) fn progress(
         None if counts.waiting > 0 => return at_rest(ConditionStatus::True, "Waiting"),
         None => {}
     }
-    let moved = revision != Some(before.update_revision.as_str())
+    let begins = revision != Some(before.update_revision.as_str());
+    let farthest = if begins { 0 } else { before.progress_count };
+    let count = farthest.max(counts.updated_ready + counts.updated_available);
+    let moved = begins
+        || count > farthest
         || counts.updated > before.updated_replicas
-        || counts.old < before.replicas - before.updated_replicas
-        || counts.ready > before.ready_replicas
-        || counts.available > before.available_replicas;
+        || counts.old < before.replicas - before.updated_replicas;
     let since = before.progress_time.filter(|_| !moved).map_or(now, |Time(at)| at.min(now));
     let deadline = since.max(seen_since) + SignedDuration::from_secs(i64::from(app.spec.progress_deadline_seconds));
     let (status, reason) = match deadline <= now {
@@ -77,5 +81,5 @@ pub(super) fn progress(
         false if counts.crash_looping => (ConditionStatus::False, CRASH_LOOPING),
         false => (ConditionStatus::True, "Updating"),
     };
-    Progress { done, since: Some(since), deadline: Some(deadline).filter(|at| *at > now), status, reason }
+    Progress { done, since: Some(since), count, deadline: Some(deadline).filter(|at| *at > now), status, reason }
 }

@@ -7,7 +7,7 @@ use super::{
     tests::{World, exited, set_ready, spec, start},
     *,
 };
-use crate::api::{Condition, Endpoint, MicroTime, RESTARTED_AT};
+use crate::api::{Condition, Endpoint, InstanceState, MicroTime, RESTARTED_AT, Running};
 
 fn web(replicas: i32) -> World {
     let mut world = World::new(json!({
@@ -194,6 +194,28 @@ fn a_rollout_that_does_not_move_is_late_and_one_that_moves_is_not() {
     world.now += SignedDuration::from_secs(100);
     world.pass();
     assert!(world.condition("Progressing").starts_with("True/RevisionAvailable"));
+}
+
+#[test]
+fn an_instance_that_is_ready_between_its_crashes_holds_no_deadline_off() {
+    let mut world = World::new(spec(1));
+    world.change("progressDeadlineSeconds", json!(10));
+    world.settle();
+    world.change("process", json!({"command": ["sleep", "2"]}));
+    world.pass();
+    assert_eq!(world.observed.instances[0].metadata.name, "web-174023-0", "the new one");
+    for second in 0..10 {
+        assert!(world.condition("Progressing").starts_with("True/Updating"), "second {second}");
+        world.now += SignedDuration::from_secs(1);
+        let running = Running { pid: 1, start_time: MicroTime(world.now), adopted: false };
+        world.instance(0).status.state = InstanceState { running: Some(running), ..InstanceState::default() };
+        set_ready(world.instance(0), second % 2 == 0);
+        world.pass();
+    }
+    assert!(world.condition("Progressing").starts_with("True/Updating"), "it was nearer once, after a second");
+    world.now += SignedDuration::from_secs(1);
+    world.pass();
+    assert!(world.condition("Progressing").starts_with("False/ProgressDeadlineExceeded"));
 }
 
 #[test]

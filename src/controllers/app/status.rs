@@ -104,6 +104,7 @@ pub(super) fn status(app: &Object<App>, observed: &Observed, judged: &Judged<'_>
         current_revision: if proven { update } else { &before.current_revision }.clone(),
         update_revision: update.clone(),
         progress_time: progress.since.map(Time),
+        progress_count: progress.count,
         restarted_at: if there.iter().all(|i| i.status.restarted_at == asked) { asked } else { &before.restarted_at }
             .to_owned(),
         endpoints: endpoints::endpoints(app, &there, &judged.leaving),
