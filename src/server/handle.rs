@@ -1,6 +1,6 @@
 //! One request from its head to its answer: request id, authentication, routing, and what is counted.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+use std::{convert::Infallible, fmt, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use hyper::{Method, Request, header};
@@ -28,10 +28,22 @@ use crate::{
 /// How a connection came in.
 #[derive(Clone, Debug)]
 pub(super) enum Peer {
-    /// Over TLS: each request needs the token.
-    Remote,
+    /// Over TLS: each request brings its credentials.
+    Remote {
+        /// Where it came from.
+        source: SocketAddr,
+    },
     /// Over the Unix socket: the kernel has said who it is.
     Local(Identity),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Remote { source } => source.fmt(f),
+            Peer::Local(_) => f.write_str("the socket"),
+        }
+    }
 }
 
 /// Answers one request. Whatever happens inside, the client gets an answer.
@@ -39,6 +51,7 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Lent>
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
     let uri = request.uri().clone();
+    let from = peer.clone();
     let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
     // Boxed, so that a watch, whose answer is given by the place that this future has, does not hold it for hours.
     let routed = Box::pin(route(&state, peer, request, &request_id, &mut labels));
@@ -48,7 +61,7 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Lent>
         Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
     });
     let mut answer = outcome.unwrap_or_else(|status| {
-        tracing::debug!(request_id, reason = ?status.reason, message = status.message, "request refused");
+        tracing::debug!(request_id, %from, reason = ?status.reason, message = status.message, "request refused");
         let mut answer = respond::failure(&status);
         if status.is(Reason::MethodNotAllowed) {
             respond::header(&mut answer, "allow", &methods(uri.path()));

@@ -1,6 +1,6 @@
 //! The listener: HTTPS and the Unix socket, each with its own seats, so that a crowd at one door keeps nobody from the other.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
@@ -31,8 +31,12 @@ pub(super) struct Doors {
 pub(super) async fn serve(doors: Doors, state: Arc<State>) {
     let Doors { tcp, unix, tls, owner } = doors;
     let (acceptor, guests) = (TlsAcceptor::from(tls), TaskTracker::new());
-    let from_afar =
-        door(&state, &guests, || tcp.accept().boxed(), |(stream, _)| remote(stream, acceptor.clone(), state.clone()));
+    let from_afar = door(
+        &state,
+        &guests,
+        || tcp.accept().boxed(),
+        |(stream, source)| remote(stream, source, acceptor.clone(), state.clone()),
+    );
     let from_here = door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, owner, state.clone()));
     tokio::join!(from_afar, from_here);
     drop((tcp, unix));
@@ -77,7 +81,7 @@ async fn door<'a, C, S>(
     }
 }
 
-async fn remote(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
+async fn remote(stream: TcpStream, source: SocketAddr, acceptor: TlsAcceptor, state: Arc<State>) {
     // Without it every small answer waits for the client's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -88,14 +92,14 @@ async fn remote(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
     };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "no TLS handshake"),
-        Err(_) => return tracing::debug!("the TLS handshake took too long"),
+        Ok(Err(error)) => return tracing::debug!(%source, %error, "no TLS handshake"),
+        Err(_) => return tracing::debug!(%source, "the TLS handshake took too long"),
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let builder = Builder::new(TokioExecutor::new());
     // The handshake has settled the protocol, so nobody waits for its first bytes without a limit.
     let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    connection::serve(stream, builder, Peer::Remote, state).await;
+    connection::serve(stream, builder, Peer::Remote { source }, state).await;
 }
 
 async fn local(stream: UnixStream, owner: u32, state: Arc<State>) {
