@@ -1,11 +1,13 @@
 //! How the running attempt is doing, as far as its hooks and probes have told, and what that makes of `Ready`.
 //!
-//! Part of [`super::Memory`]; a new agent makes it again from `status.started` and the `Ready` condition. An Instance
-//! without hooks and probes is ready as soon as it runs.
+//! Part of [`super::Memory`]; a new agent makes it again from `status.started`, the `Ready` condition and what the driver
+//! says of the image's own check. That check counts where no readiness probe is declared. An Instance without hooks,
+//! probes and such a check is ready as soon as it runs.
 
 use crate::{
     agent::StopReason,
     api::{Condition, InstanceSpec, InstanceStatus},
+    drivers::{CheckState, ImageCheck},
     policy::probe::{Purpose, Turn},
 };
 
@@ -22,6 +24,8 @@ pub struct Health {
     message: String,
     /// What it says of itself by sd_notify.
     words: String,
+    /// What the check that its image brings says, if there is one.
+    check: Option<ImageCheck>,
     /// It is to be ended.
     pub dead: Option<Death>,
     /// Its preStop hook runs, or is to be run: the stop signal waits for it.
@@ -73,17 +77,43 @@ impl Health {
 
     /// True while it can be used.
     pub fn is_ready(&self, spec: &InstanceSpec) -> bool {
-        self.is_started(spec) && self.dead.is_none() && (self.ready || spec.readiness_probe.is_none())
+        let ready = match (&spec.readiness_probe, &self.check) {
+            (Some(_), _) => self.ready,
+            (None, Some(check)) => check.state == CheckState::Healthy,
+            (None, None) => true,
+        };
+        ready && self.is_started(spec) && self.dead.is_none()
+    }
+
+    /// What the check of its image says, where that counts.
+    fn counted_check(&self, spec: &InstanceSpec) -> Option<&ImageCheck> {
+        self.check.as_ref().filter(|_| spec.readiness_probe.is_none())
+    }
+
+    /// What the check of its image says now. Returns a sentence if that turned for the worse, and counts.
+    pub fn checked(&mut self, check: Option<ImageCheck>, spec: &InstanceSpec) -> Option<String> {
+        let is_bad = |check: Option<&ImageCheck>| check.is_some_and(|check| check.state == CheckState::Unhealthy);
+        let was_bad = is_bad(self.check.as_ref());
+        self.check = check;
+        self.counted_check(spec).filter(|check| !was_bad && is_bad(Some(check))).map(sentence)
     }
 
     /// Reason and message of the `Ready` condition while it runs.
     pub fn condition(&self, spec: &InstanceSpec) -> (&'static str, String) {
-        let asked = spec.readiness_probe.is_some();
+        let good = match (&spec.readiness_probe, &self.check) {
+            (Some(_), _) => "ProbeSucceeded",
+            (None, Some(_)) => "HealthCheckSucceeded",
+            (None, None) => "Running",
+        };
         match &self.dead {
             Some(death) => (death.reason.word(), death.message.clone()),
-            None if self.is_ready(spec) => (if asked { "ProbeSucceeded" } else { "Running" }, self.words.clone()),
-            None if !self.message.is_empty() => ("ProbeFailed", self.message.clone()),
-            None => ("Starting", self.words.clone()),
+            None if self.is_ready(spec) => (good, self.words.clone()),
+            None => match self.counted_check(spec).filter(|_| self.is_started(spec)) {
+                Some(check) if check.state == CheckState::Unhealthy => ("HealthCheckFailed", sentence(check)),
+                Some(check) => ("Starting", sentence(check)),
+                None if !self.message.is_empty() => ("ProbeFailed", self.message.clone()),
+                None => ("Starting", self.words.clone()),
+            },
         }
     }
 
@@ -103,4 +133,10 @@ impl Health {
     pub fn says(&mut self, words: String) {
         self.words = words;
     }
+}
+
+/// What a check says, for people.
+fn sentence(check: &ImageCheck) -> String {
+    let before = if check.said.is_empty() { "" } else { ": " };
+    format!("The image's HEALTHCHECK says {}{before}{}", check.state.word(), check.said)
 }

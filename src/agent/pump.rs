@@ -354,6 +354,7 @@ impl Pump {
             DriverEvent::LeftBehind(key, count) => {
                 self.with(&key.uid, |slot, _| slot.memory.left_behind(key.attempt, count).into_iter().collect());
             }
+            DriverEvent::Checked(key) => self.settle(&key.uid),
             DriverEvent::Notified(key, said) => self.probing.tell(Command::Heard(key, said)),
             DriverEvent::Ended(key, ended) => {
                 self.with(&key.uid, |slot, now| slot.reported(key.attempt, ended, now));

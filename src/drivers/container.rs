@@ -25,7 +25,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::{
+    models::ContainerInspectResponse,
+    query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder},
+};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +41,8 @@ use self::{
     usage::Meter,
 };
 use super::{
-    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, LogLimits, Need, Notified, PrepareError, Reach,
-    Start, StartError, StartKey, Started, Unreachable,
+    Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, ImageCheck, LogLimits, Need,
+    Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
 };
 use crate::{
     api::{ContainerRuntime, Uid, Usage},
@@ -53,6 +56,25 @@ struct Place {
     started: Started,
 }
 
+/// What was seen of an attempt that runs, beside the fact that it does.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Seen {
+    /// Its address on a network of its engine.
+    address: Option<String>,
+    /// What the check of its image says.
+    check: Option<ImageCheck>,
+}
+
+/// What bears the name of an attempt.
+enum Bearer {
+    /// Nothing.
+    Nobody,
+    /// A container of ours.
+    Ours(Box<ContainerInspectResponse>),
+    /// A container that somebody else made: it is neither looked into nor touched.
+    Stranger,
+}
+
 /// What the parts of the driver share.
 #[derive(Debug)]
 struct Shared {
@@ -63,8 +85,7 @@ struct Shared {
     /// Addresses of the engines that are listened to.
     listened: Mutex<BTreeSet<String>>,
     running: Mutex<BTreeMap<StartKey, Place>>,
-    /// Addresses of containers on the networks of their engines.
-    addresses: Mutex<BTreeMap<StartKey, String>>,
+    seen: Mutex<BTreeMap<StartKey, Seen>>,
     /// What ran beside attempts and must not run twice, as long as this daemon lives.
     once: Mutex<BTreeMap<(StartKey, String), Executed>>,
     output: Output,
@@ -102,7 +123,7 @@ impl ContainerDriver {
             engines: Mutex::default(),
             listened: Mutex::default(),
             running: Mutex::default(),
-            addresses: Mutex::default(),
+            seen: Mutex::default(),
             once: Mutex::default(),
             output: Output::new(data_dir.to_owned(), life.clone()),
             pulls: Pulls::default(),
@@ -126,8 +147,8 @@ impl Shared {
         self.listened.lock().expect("no holder panics")
     }
 
-    fn addresses(&self) -> MutexGuard<'_, BTreeMap<StartKey, String>> {
-        self.addresses.lock().expect("no holder panics")
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<StartKey, Seen>> {
+        self.seen.lock().expect("no holder panics")
     }
 
     fn once(&self) -> MutexGuard<'_, BTreeMap<(StartKey, String), Executed>> {
@@ -190,22 +211,54 @@ impl Shared {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed = engine.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|error| self.unreachable(engine, &error))?;
-        let keys = listed.into_iter().filter_map(|one| names::key_of(&one.labels?, &self.register.node));
+        let names = |all: &Vec<String>| all.iter().map(|name| name.trim_start_matches('/').to_owned()).collect();
+        let keys = listed.into_iter().filter_map(|one| {
+            let names: Vec<String> = one.names.as_ref().map(names)?;
+            let key = names::key_of(&one.labels?, &self.register.node)?;
+            names.contains(&names::container_name(&key)).then_some(key)
+        });
         Ok(keys.collect())
+    }
+
+    /// What bears the name of an attempt.
+    async fn find(&self, engine: &Engine, key: &StartKey) -> Result<Bearer, Unreachable> {
+        match engine.docker.inspect_container(&names::container_name(key), None).await {
+            Ok(found) => {
+                let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
+                let of = labels.and_then(|labels| names::key_of(labels, &self.register.node));
+                Ok(if of.as_ref() == Some(key) { Bearer::Ours(Box::new(found)) } else { Bearer::Stranger })
+            }
+            Err(error) if verdict(&error).is_some_and(|(status, _)| status == 404) => Ok(Bearer::Nobody),
+            Err(error) => Err(self.unreachable(engine, &error)),
+        }
     }
 
     /// What became of one attempt; `None`: there is no container of it, or one that was never started.
     async fn inspect(&self, engine: &Engine, key: &StartKey) -> Result<Option<Attempt>, Unreachable> {
-        match engine.docker.inspect_container(&names::container_name(key), None).await {
-            Ok(found) => {
-                if let Some(address) = state::address(&found) {
-                    self.addresses().insert(key.clone(), address);
-                }
-                Ok(found.state.and_then(|state| state::attempt(&state, System.now())))
-            }
-            Err(error) if verdict(&error).is_some_and(|(status, _)| status == 404) => Ok(None),
-            Err(error) => Err(self.unreachable(engine, &error)),
+        match self.find(engine, key).await? {
+            Bearer::Ours(found) => Ok(self.note(key, &found)),
+            Bearer::Nobody | Bearer::Stranger => Ok(None),
         }
+    }
+
+    /// What an engine says of an attempt. Tells of its image's check if that says something else than before.
+    fn note(&self, key: &StartKey, found: &ContainerInspectResponse) -> Option<Attempt> {
+        let attempt = found.state.as_ref().and_then(|state| state::attempt(state, System.now()));
+        if let Some(Attempt::Running(_)) = attempt {
+            let now = Seen { address: state::address(found), check: state::check(found) };
+            let check = now.check.clone();
+            let before = self.seen().insert(key.clone(), now);
+            if before.is_some_and(|before| before.check != check) {
+                self.report(DriverEvent::Checked(key.clone()));
+            }
+        }
+        attempt
+    }
+
+    /// True while the check of its image has yet to succeed or to fail for the first time.
+    fn awaits_check(&self, key: &StartKey) -> bool {
+        let check = self.seen().get(key).and_then(|seen| seen.check.as_ref().map(|check| check.state));
+        check == Some(CheckState::Starting)
     }
 
     async fn observe(self: &Arc<Self>) -> Result<BTreeMap<StartKey, Attempt>, Unreachable> {
@@ -238,9 +291,11 @@ impl Shared {
     }
 
     async fn delete(&self, engine: &Engine, key: &StartKey, force: bool) -> Result<(), Unreachable> {
+        let Bearer::Ours(found) = self.find(engine, key).await? else { return Ok(()) };
+        let Some(id) = found.id else { return Ok(()) };
         // Volumes that have a name stay; those that the image made for this one container go with it.
         let options = RemoveContainerOptionsBuilder::default().force(force).v(true).build();
-        match engine.docker.remove_container(&names::container_name(key), Some(options)).await {
+        match engine.docker.remove_container(&id, Some(options)).await {
             Err(error) if verdict(&error).is_none_or(|(status, _)| status != 404) => {
                 Err(self.unreachable(engine, &error))
             }
@@ -257,7 +312,7 @@ impl Shared {
             self.delete(&engine, key, false).await?;
         }
         self.running().remove(key);
-        self.addresses().remove(key);
+        self.seen().remove(key);
         self.once().retain(|(of, _), _| of != key);
         Ok(())
     }
@@ -270,7 +325,7 @@ impl Shared {
             }
         }
         self.running().retain(|key, _| key.uid != *uid);
-        self.addresses().retain(|key, _| key.uid != *uid);
+        self.seen().retain(|key, _| key.uid != *uid);
         self.output.remove(uid).await
     }
 }
@@ -316,7 +371,11 @@ impl Driver for ContainerDriver {
     }
 
     fn address(&self, key: &StartKey) -> Option<String> {
-        self.shared.addresses().get(key).cloned()
+        self.shared.seen().get(key).and_then(|seen| seen.address.clone())
+    }
+
+    fn check(&self, key: &StartKey) -> Option<ImageCheck> {
+        self.shared.seen().get(key).and_then(|seen| seen.check.clone())
     }
 
     fn usage(&self, key: &StartKey) -> Option<Usage> {

@@ -148,6 +148,37 @@ pub enum Attempt {
     Ended(Ended),
 }
 
+/// What the check that an image brings (`HEALTHCHECK`) says of a container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageCheck {
+    /// Where it stands.
+    pub state: CheckState,
+    /// The end of what the last one printed, or its exit code; empty if none has ended.
+    pub said: String,
+}
+
+/// Where the check of an image stands, in its engine's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckState {
+    /// It has not succeeded yet, nor failed as often as it may.
+    Starting,
+    /// It succeeded last, or has failed less often than it may.
+    Healthy,
+    /// It failed as often in a row as it may.
+    Unhealthy,
+}
+
+impl CheckState {
+    /// The engine's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            CheckState::Starting => "starting",
+            CheckState::Healthy => "healthy",
+            CheckState::Unhealthy => "unhealthy",
+        }
+    }
+}
+
 /// What the driver reports by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DriverEvent {
@@ -159,6 +190,8 @@ pub enum DriverEvent {
     Main(StartKey, Started),
     /// An attempt whose end was acknowledged left so many processes behind, which were killed.
     LeftBehind(StartKey, usize),
+    /// What [`Driver::check`] answers of this attempt is another thing than before.
+    Checked(StartKey),
     /// How the fetching of what an Instance needs goes on, in one sentence.
     Fetching(Uid, String),
     /// Reports may have been missed: call [`Driver::observe`].
@@ -232,6 +265,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The address of an attempt that has one of its own; `None`: it has that of this machine.
     fn address(&self, _: &StartKey) -> Option<String> {
+        None
+    }
+
+    /// What the check of its image says of an attempt that runs; `None`: it has none.
+    fn check(&self, _: &StartKey) -> Option<ImageCheck> {
         None
     }
 

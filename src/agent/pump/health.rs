@@ -75,6 +75,13 @@ impl Pump {
         let Some(slot) = self.slots.get_mut(uid) else { return };
         let (spec, generation) = (&instance.spec, instance.metadata.generation);
         slot.memory.health.note_started(spec);
+        if slot.form == Form::Container {
+            let key = StartKey { uid: uid.clone(), attempt: slot.memory.attempt };
+            let check = self.agent.drivers.of(slot.form).check(&key);
+            if let Some(message) = slot.memory.health.checked(check, spec) {
+                tell(&self.agent.events, instance, Note::warning("Unhealthy", message), self.agent.clock.now());
+            }
+        }
         if !slot.memory.health.is_open(spec)
             && let Some(handler) = &spec.lifecycle.post_start
         {

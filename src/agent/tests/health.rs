@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     api::{Condition, InstanceStatus},
+    drivers::{CheckState, ImageCheck},
     policy::probe::{Purpose, Turn},
 };
 
@@ -52,6 +53,29 @@ fn readiness_is_what_hooks_and_probes_say() {
     memory.health.says("open".to_owned());
     assert_eq!(ready(&memory, &all), "True ProbeSucceeded true open");
     assert_eq!(ready(&memory, &plain), "True Running true open", "probes are live");
+}
+
+#[test]
+fn the_check_of_an_image_counts_where_no_readiness_probe_is_declared() {
+    let check = |state, said: &str| Some(ImageCheck { state, said: said.to_owned() });
+    let (plain, all) = (instance(json!({})), probed(json!({})));
+    let started_late = instance(json!({"/spec/startupProbe": {"tcpSocket": {"port": 1}}}));
+    let mut memory = running();
+    assert_eq!(memory.health.checked(check(CheckState::Starting, ""), &plain.spec), None);
+    assert_eq!(ready(&memory, &plain), "False Starting true The image's HEALTHCHECK says starting");
+    let told = memory.health.checked(check(CheckState::Unhealthy, "refused"), &plain.spec);
+    assert_eq!(told.as_deref(), Some("The image's HEALTHCHECK says unhealthy: refused"));
+    assert_eq!(memory.health.checked(check(CheckState::Unhealthy, "still"), &plain.spec), None, "told once");
+    assert_eq!(ready(&memory, &plain), "False HealthCheckFailed true The image's HEALTHCHECK says unhealthy: still");
+    memory.health.checked(check(CheckState::Healthy, "fine"), &plain.spec);
+    assert_eq!(ready(&memory, &plain), "True HealthCheckSucceeded true ");
+    assert_eq!(ready(&memory, &started_late), "False Starting false ", "a startup probe is waited for");
+
+    let mut memory = running();
+    assert_eq!(memory.health.checked(check(CheckState::Unhealthy, "refused"), &all.spec), None);
+    memory.health.turn(Turn::Started, String::new(), None);
+    memory.health.turn(Turn::Ready, String::new(), None);
+    assert_eq!(ready(&memory, &all), "True ProbeSucceeded true ");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Listening to an engine: who ended, who disappeared.
+//! Listening to an engine: who ended, who disappeared, how the checks of images go.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,7 +63,24 @@ async fn hear_once(shared: &Arc<Shared>, engine: &Engine, since: Timestamp) -> T
 async fn take(shared: &Arc<Shared>, engine: &Engine, event: EventMessage) {
     let labels = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
     let Some(key) = names::key_of(&labels, &shared.register.node) else { return };
+    // Labels pass from a container to an image that is made of it, and on to others' containers.
+    if labels.get("name").is_some_and(|name| *name != names::container_name(&key)) {
+        return;
+    }
     match event.action.as_deref() {
+        // `health_status: healthy`. Which, and why, is asked.
+        Some(action) if action.starts_with("health_status") => {
+            // An engine that does not answer breaks off, and is looked at when it is back.
+            let _ = shared.inspect(engine, &key).await;
+        }
+        // Perhaps a check, which has not turned anything yet: what it says is worth knowing while one waits for it.
+        Some("exec_die") if shared.awaits_check(&key) => {
+            let (shared, engine) = (shared.clone(), engine.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(SETTLES).await;
+                let _ = shared.inspect(&engine, &key).await;
+            });
+        }
         Some("die" | "died") => {
             for _look in 0..100 {
                 match shared.inspect(engine, &key).await {

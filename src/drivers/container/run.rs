@@ -10,7 +10,7 @@ use bollard::{
 };
 use futures::StreamExt;
 
-use super::{Place, Shared, body, engine::Engine, events, names, sentence, verdict};
+use super::{Bearer, Place, Shared, body, engine::Engine, events, names, sentence, verdict};
 use crate::{
     clock::{Clock, System},
     drivers::{
@@ -33,15 +33,22 @@ pub(super) async fn start(shared: &Arc<Shared>, start: Start) -> Result<Started,
     shared.register.use_engine(&engine).map_err(|e| StartError::Unknown(format!("cannot note the engine: {e}")))?;
     events::listen(shared, &engine);
     let key = &start.key;
-    match shared.inspect(&engine, key).await.map_err(unknown)? {
-        Some(Attempt::Running(started)) => return Ok(runs(shared, &engine, key, started)),
-        Some(Attempt::Ended(_)) => return Err(StartError::AlreadyStarted(key.clone())),
-        // One that was made for this attempt and never started may have been made of other Secrets. It is not removed by
-        // force: if somebody is starting it at this moment, the engine refuses.
-        None => shared.delete(&engine, key, false).await.map_err(unknown)?,
+    let name = names::container_name(key);
+    match shared.find(&engine, key).await.map_err(unknown)? {
+        Bearer::Ours(found) => match shared.note(key, &found) {
+            Some(Attempt::Running(started)) => return Ok(runs(shared, &engine, key, started)),
+            Some(Attempt::Ended(_)) => return Err(StartError::AlreadyStarted(key.clone())),
+            // One that was made for this attempt and never started may have been made of other Secrets. It is not removed
+            // by force: if somebody is starting it at this moment, the engine refuses.
+            None => shared.delete(&engine, key, false).await.map_err(unknown)?,
+        },
+        Bearer::Nobody => {}
+        Bearer::Stranger => {
+            let why = format!("somebody else's container bears the name of this attempt, `{name}`");
+            return Err(StartError::Refused(why));
+        }
     }
     create(shared, &engine, &start, program).await?;
-    let name = names::container_name(key);
     let begun = engine.docker.start_container(&name, None::<StartContainerOptions>).await;
     match (shared.inspect(&engine, key).await.map_err(unknown)?, begun) {
         (Some(Attempt::Running(started)), _) => Ok(runs(shared, &engine, key, started)),

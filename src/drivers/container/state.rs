@@ -1,9 +1,9 @@
 //! From what an engine says of a container to what a driver says of an attempt. Pure.
 
-use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::models::{ContainerInspectResponse, ContainerState, HealthStatusEnum};
 use jiff::Timestamp;
 
-use crate::drivers::{Attempt, End, Ended, Started};
+use crate::drivers::{Attempt, CheckState, End, Ended, ImageCheck, Started};
 
 /// A container that has never run was given this code by its engine if its program could not be executed.
 const NOT_EXECUTED: i64 = 128;
@@ -11,6 +11,8 @@ const NOT_EXECUTED: i64 = 128;
 const SIGNALLED: i32 = 128;
 /// The last signal that there is.
 const LAST_SIGNAL: i32 = 64;
+/// How much is told of what a check printed.
+const TOLD: usize = 512;
 
 /// What a container's state means; `None`: it has not been started, and may be.
 pub(super) fn attempt(state: &ContainerState, now: Timestamp) -> Option<Attempt> {
@@ -38,6 +40,25 @@ pub(super) fn address(found: &ContainerInspectResponse) -> Option<String> {
     networks.values().filter_map(|network| network.ip_address.clone()).filter(|address| !address.is_empty()).min()
 }
 
+/// What the check of a container's image says; `None`: it has none, or somebody switched it off.
+pub(super) fn check(found: &ContainerInspectResponse) -> Option<ImageCheck> {
+    let health = found.state.as_ref()?.health.as_ref()?;
+    let state = match health.status? {
+        HealthStatusEnum::STARTING => CheckState::Starting,
+        HealthStatusEnum::HEALTHY => CheckState::Healthy,
+        HealthStatusEnum::UNHEALTHY => CheckState::Unhealthy,
+        HealthStatusEnum::EMPTY | HealthStatusEnum::NONE => return None,
+    };
+    let last = health.log.as_ref().and_then(|log| log.last());
+    let said = last.and_then(|last| {
+        let printed = last.output.as_deref().unwrap_or_default().trim();
+        let from = printed.ceil_char_boundary(printed.len().saturating_sub(TOLD));
+        let code = last.exit_code.filter(|code| *code != 0).map(|code| format!("exit code {code}"));
+        if printed.is_empty() { code } else { Some(printed[from..].to_owned()) }
+    });
+    Some(ImageCheck { state, said: said.unwrap_or_default() })
+}
+
 /// What an exit code says. A program may well exit with 137 by itself; nobody can tell that from SIGKILL.
 fn end(code: i64) -> End {
     let Ok(code) = i32::try_from(code) else { return End::Lost };
@@ -57,6 +78,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_check_is_told_by_its_state_and_the_end_of_what_it_printed_last() {
+        let long = "x".repeat(TOLD) + "refused\n";
+        let check = |health: serde_json::Value| {
+            let found = serde_json::from_value(json!({"State": {"Running": true, "Health": health}}));
+            let found = check(&found.expect("what an engine says"))?;
+            Some((found.state.word(), found.said))
+        };
+        let of =
+            |status: &str, log: serde_json::Value| check(json!({"Status": status, "FailingStreak": 1, "Log": log}));
+        assert_eq!(check(json!(null)), None);
+        assert_eq!(of("none", json!([])), None);
+        assert_eq!(of("", json!(null)), None);
+        assert_eq!(of("starting", json!(null)), Some(("starting", String::new())));
+        let log = json!([{"ExitCode": 0, "Output": "fine"}, {"ExitCode": 1, "Output": long}]);
+        let end = "x".repeat(TOLD - "refused".len()) + "refused";
+        assert_eq!(of("unhealthy", log), Some(("unhealthy", end)));
+        let log = json!([{"ExitCode": 7, "Output": ""}]);
+        assert_eq!(of("unhealthy", log), Some(("unhealthy", "exit code 7".to_owned())));
+        assert_eq!(of("healthy", json!([{"ExitCode": 0, "Output": ""}])), Some(("healthy", String::new())));
+    }
 
     #[test]
     fn states_mean_what_they_say() {

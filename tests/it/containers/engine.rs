@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -42,16 +42,34 @@ impl Engine {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let mut engine = Self { dir: tempfile::tempdir().unwrap(), flags, child: None };
         engine.again();
-        let root = engine.dir.path().join("image");
+        let root = engine.root();
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::create_dir_all(root.join("tmp")).unwrap();
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
         fs::copy(busybox.unwrap(), root.join("bin/busybox")).unwrap();
-        let tar = engine.dir.path().join("image.tar");
-        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().unwrap();
+        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(engine.tar()).arg(".").status().unwrap();
         assert!(packed.success());
-        engine.docker(&["import", "-c", "ENV PATH=/bin", &tar.display().to_string(), IMAGE]);
+        engine.import(IMAGE, &[]);
         Some(engine)
+    }
+
+    /// What its images consist of, as files.
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
+    /// And packed.
+    pub(super) fn tar(&self) -> PathBuf {
+        self.dir.path().join("image.tar")
+    }
+
+    /// Makes another image of the same files, with lines of a Dockerfile.
+    pub(super) fn import(&self, image: &str, lines: &[&str]) {
+        let tar = self.tar().display().to_string();
+        let mut words = vec!["import", "-c", "ENV PATH=/bin"];
+        lines.iter().for_each(|line| words.extend(["-c", line]));
+        words.extend([&*tar, image]);
+        self.docker(&words);
     }
 
     /// Where it listens.

@@ -4,6 +4,7 @@
 //! pass, except in CI.
 
 mod engine;
+mod images;
 
 use serde_json::{Value, json};
 
