@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Account, resolve::Given};
+use super::{Account, node::NodeFacts, resolve::Given};
 use crate::{
     api::{
-        APP_LABEL, Container, EnvVar, FieldRefPath, Instance, InstanceSpec, LimitName, Object, Probe, Process,
-        Quantity, RequestName, Resources, SecretValue,
+        APP_LABEL, Container, EnvVar, Instance, InstanceField, InstanceSpec, LimitName, NodeRoom, Object, Probe,
+        Process, Quantity, RequestName, Resources, SecretValue,
     },
     drivers::{ContainerProgram, Limits, LogLimits, Notify, ProcessProgram, Program, Start, StartKey},
     policy::expand::expand,
@@ -55,15 +55,34 @@ impl Launch {
 /// Shorter ones are found in every sentence.
 const SHORTEST_SECRET: usize = 4;
 
-/// The start of one attempt. `address` is where the Instance's ports are reached; `given` comes from elsewhere.
+/// The machine that an attempt is started on.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    /// Where ports of it are reached.
+    pub address: &'a str,
+    pub room: NodeRoom,
+}
+
+impl<'a> Here<'a> {
+    pub(super) fn new(address: &'a str, node: &NodeFacts) -> Self {
+        let capacity = |name: &str| node.capacity.get(name)?.parse::<Quantity>().ok();
+        let room = NodeRoom {
+            cpu_milli: capacity("cpu").map_or(0, |cores| cores.milli()),
+            memory_bytes: capacity("memory").map_or(0, |bytes| bytes.units()),
+        };
+        Self { address, room }
+    }
+}
+
+/// The start of one attempt. `given` comes from elsewhere.
 pub(super) fn launch(
     instance: &Object<Instance>,
     attempt: u32,
-    address: &str,
+    here: Here<'_>,
     account: Option<&Account>,
     given: Given,
 ) -> Launch {
-    let env = environment(instance, attempt, address, account, &given);
+    let env = environment(instance, attempt, here, account, &given);
     let spec = &instance.spec;
     let program = match &spec.container {
         Some(container) => Program::Container(Box::new(container_program(instance, container, &env))),
@@ -137,7 +156,7 @@ fn expanded(text: &str, env: &BTreeMap<String, String>) -> String {
 fn environment(
     instance: &Object<Instance>,
     attempt: u32,
-    address: &str,
+    here: Here<'_>,
     account: Option<&Account>,
     given: &Given,
 ) -> BTreeMap<String, String> {
@@ -155,10 +174,12 @@ fn environment(
     env.extend(own.iter().cloned());
     env.extend(given.from.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))));
     for var in &instance.spec.env {
-        let value = match (field(var), &var.value_from) {
-            (Some(path), _) => Some(field_value(instance, path, address)),
-            (None, None) => Some(expanded(var.value.as_deref().unwrap_or_default(), &env)),
-            (None, Some(_)) => given.vars.iter().find(|(name, _)| *name == var.name).and_then(|(_, value)| text(value)),
+        let value = match &var.value_from {
+            None => Some(expanded(var.value.as_deref().unwrap_or_default(), &env)),
+            Some(_) => of_itself(instance, var, here).or_else(|| {
+                let found = given.vars.iter().find(|(name, _)| *name == var.name);
+                found.and_then(|(_, value)| text(value))
+            }),
         };
         env.extend(value.map(|value| (var.name.clone(), value)));
     }
@@ -200,18 +221,22 @@ fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> 
     facts.into_iter().map(|(name, value)| (format!("APPM_{name}"), value)).collect()
 }
 
-fn field(var: &EnvVar) -> Option<FieldRefPath> {
-    Some(var.value_from.as_ref()?.field_ref.as_ref()?.field_path)
-}
-
-fn field_value(instance: &Object<Instance>, path: FieldRefPath, address: &str) -> String {
-    match path {
-        FieldRefPath::Name => instance.metadata.name.clone(),
-        FieldRefPath::Namespace => instance.metadata.namespace.clone(),
-        FieldRefPath::Uid => instance.uid().to_string(),
-        FieldRefPath::NodeName => instance.spec.node_name.clone(),
-        FieldRefPath::Address => address.to_owned(),
+/// What a variable says of the Instance itself, if it is such a one.
+fn of_itself(instance: &Object<Instance>, var: &EnvVar, here: Here<'_>) -> Option<String> {
+    let from = var.value_from.as_ref()?;
+    if let Some(of) = &from.resource_field_ref {
+        return Some(of.value(&instance.spec.resources, here.room).to_string());
     }
+    let meta = &instance.metadata;
+    Some(match from.field_ref.as_ref()?.field()? {
+        InstanceField::Name => meta.name.clone(),
+        InstanceField::Namespace => meta.namespace.clone(),
+        InstanceField::Uid => instance.uid().to_string(),
+        InstanceField::Label(key) => meta.labels.get(key).unwrap_or_default().to_owned(),
+        InstanceField::Annotation(key) => meta.annotations.get(key).unwrap_or_default().to_owned(),
+        InstanceField::NodeName => instance.spec.node_name.clone(),
+        InstanceField::HostAddress | InstanceField::Address => here.address.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -231,7 +256,8 @@ mod tests {
         });
         let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
         let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned(), shell: "/bin/sh".to_owned() };
-        launch(&instance, 7, "127.0.0.1", Some(&account), Given::default()).start
+        let here = Here { address: "127.0.0.1", room: NodeRoom { cpu_milli: 4000, memory_bytes: 8 << 30 } };
+        launch(&instance, 7, here, Some(&account), Given::default()).start
     }
 
     fn env(start: &Start, name: &str) -> Option<String> {
@@ -255,6 +281,27 @@ mod tests {
         assert_eq!(process.argv, ["serve", "8080", "http://$(IP):9000/x", "$(PORT)", "$(NOPE)"]);
         assert_eq!(env(&start, "EARLY").as_deref(), Some("$(LATE)"));
         assert_eq!(env(&start, "URL2").as_deref(), Some("http://127.0.0.1:9000/x"));
+    }
+
+    #[test]
+    fn variables_tell_of_the_instance_and_of_what_it_may_use() {
+        let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+        let amount = |name: &str, resource: &str, divisor: &str| json!({"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource, "divisor": divisor}}});
+        let start = start(json!({
+            "process": {"command": ["serve", "$(MEMORY)"]},
+            "resources": {"limits": {"memory": "1Gi"}},
+            "env": [
+                field("LABEL", "metadata.labels['appm.dev/app']"),
+                field("NONE", "metadata.annotations['none']"),
+                field("HOST", "status.hostIP"),
+                amount("MEMORY", "limits.memory", "1Mi"),
+                amount("CPU", "limits.cpu", "1m"),
+            ],
+        }));
+        let said = ["LABEL", "NONE", "HOST", "MEMORY", "CPU"].map(|name| env(&start, name).unwrap());
+        assert_eq!(said, ["web", "", "127.0.0.1", "1024", "4000"]);
+        let Program::Process(process) = &start.program else { panic!("a process") };
+        assert_eq!(process.argv, ["serve", "1024"]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use super::{
     fetch::{self, Fetch},
     forms::{self, Drivers, Form, Sights},
     hooks::Hook,
-    launch::{launch, log_limits},
+    launch::{Here, launch, log_limits},
     looks::{Looks, Questions, looker},
     memory::{Memory, Note, Phase, RESOURCES_UNAVAILABLE, START_FAILED},
     node::{self, Machine, NodeFacts},
@@ -537,7 +537,13 @@ impl Pump {
                 let config = &self.agent.config;
                 let process = instance.spec.process.as_ref();
                 let account = process.and_then(|process| (config.account)(process.user.as_deref()));
-                let start = launch(&instance, attempt, &config.address, account.as_ref(), slot.given.take());
+                let start = launch(
+                    &instance,
+                    attempt,
+                    Here::new(&config.address, &config.node),
+                    account.as_ref(),
+                    slot.given.take(),
+                );
                 self.work.push(Box::pin(start_surely(driver, clock, start)));
             }
             (Action::Fetch, Some(instance)) => {

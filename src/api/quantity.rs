@@ -20,6 +20,11 @@ impl Quantity {
         u64::try_from(self.milli.div_ceil(1000)).unwrap_or(u64::MAX)
     }
 
+    /// The value in thousandths of a unit, however large it is.
+    pub fn exact_milli(&self) -> u128 {
+        self.milli
+    }
+
     /// The value in thousandths of a unit (of a core, say).
     pub fn milli(&self) -> u64 {
         u64::try_from(self.milli).unwrap_or(u64::MAX)

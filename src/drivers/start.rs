@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{Notify, StartKey};
-use crate::api::{Container, Port, RlimitName, SecretValue};
+use crate::api::{Container, Port, Rlimit, RlimitName, SecretValue};
 
 /// One attempt, resolved. Its values may be secrets, so it prints as its key alone.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub struct ProcessProgram {
     /// The nice value.
     pub nice: i32,
     /// Resource limits.
-    pub rlimits: BTreeMap<RlimitName, u64>,
+    pub rlimits: BTreeMap<RlimitName, Rlimit>,
     /// A process that runs already is taken over instead; the rest is then of no account.
     pub adopt: Option<i32>,
     /// Text for standard input; none: `/dev/null`.

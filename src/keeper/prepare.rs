@@ -329,7 +329,7 @@ fn stdin(given: Option<&str>) -> io::Result<OwnedFd> {
 }
 
 fn rlimits(process: &ProcessProgram, own: Inherited) -> Vec<(u32, u64, u64)> {
-    let asked = process.rlimits.iter().map(|(name, value)| (resource(*name), *value, *value));
+    let asked = process.rlimits.iter().map(|(name, value)| (resource(*name), value.soft, value.hard));
     let nofile = (libc::RLIMIT_NOFILE, own.nofile.0, own.nofile.1);
     std::iter::once(nofile).filter(|_| !process.rlimits.contains_key(&RlimitName::Nofile)).chain(asked).collect()
 }
@@ -342,8 +342,13 @@ fn resource(name: RlimitName) -> u32 {
         RlimitName::Data => libc::RLIMIT_DATA,
         RlimitName::Fsize => libc::RLIMIT_FSIZE,
         RlimitName::Memlock => libc::RLIMIT_MEMLOCK,
+        RlimitName::Msgqueue => libc::RLIMIT_MSGQUEUE,
+        RlimitName::Nice => libc::RLIMIT_NICE,
         RlimitName::Nofile => libc::RLIMIT_NOFILE,
         RlimitName::Nproc => libc::RLIMIT_NPROC,
+        RlimitName::Rtprio => libc::RLIMIT_RTPRIO,
+        RlimitName::Rttime => libc::RLIMIT_RTTIME,
+        RlimitName::Sigpending => libc::RLIMIT_SIGPENDING,
         RlimitName::Stack => libc::RLIMIT_STACK,
     }
 }
@@ -361,6 +366,11 @@ pub(super) fn explain(start: &Start, failure: Failure, command: &str) -> String 
         Stage::Terminal => format!("spec.process.tty: the terminal cannot be set up: {why}"),
         Stage::OwnDir => format!("the instance's own directory cannot be entered: {why}"),
         Stage::Nice => format!("spec.process.nice: {} cannot be set: {why}", process.nice),
+        Stage::Rlimit if errno == libc::EPERM => format!(
+            "spec.process.rlimits: {} is more than the system allows: only root raises a hard limit, and `nofile` ends at \
+             /proc/sys/fs/nr_open",
+            shown(process, index)
+        ),
         Stage::Rlimit => format!("spec.process.rlimits: {} cannot be set: {why}", shown(process, index)),
         Stage::User => {
             let whom = process.user.as_deref().or(process.group.as_deref()).unwrap_or_default();
@@ -421,5 +431,5 @@ fn too_large(start: &Start, process: &ProcessProgram, command: &str) -> String {
 fn shown(process: &ProcessProgram, index: usize) -> String {
     let implied = usize::from(!process.rlimits.contains_key(&RlimitName::Nofile));
     let asked = index.checked_sub(implied).and_then(|index| process.rlimits.iter().nth(index));
-    asked.map_or_else(|| "nofile".to_owned(), |(name, value)| format!("{}={value}", format!("{name:?}").to_lowercase()))
+    asked.map_or_else(|| "nofile".to_owned(), |(name, value)| format!("{name}={value}"))
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{FieldRef, ResourceFieldRef};
+
 /// One variable. At most one of `value` and `valueFrom`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +27,9 @@ pub struct EnvSource {
     /// A field of the Instance itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_ref: Option<FieldRef>,
+    /// What it may use of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_field_ref: Option<ResourceFieldRef>,
     /// An entry of a ConfigMap in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyRef>,
@@ -91,32 +96,4 @@ pub struct FileSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^0?[0-7]{3}$"))]
     pub mode: Option<String>,
-}
-
-/// A field of the Instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FieldRef {
-    /// Which.
-    pub field_path: FieldRefPath,
-}
-
-/// The fields that a process may see of its Instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum FieldRefPath {
-    /// The Instance's name.
-    #[serde(rename = "metadata.name")]
-    Name,
-    /// Its namespace.
-    #[serde(rename = "metadata.namespace")]
-    Namespace,
-    /// Its uid.
-    #[serde(rename = "metadata.uid")]
-    Uid,
-    /// The node it runs on.
-    #[serde(rename = "spec.nodeName")]
-    NodeName,
-    /// The address it is reached at.
-    #[serde(rename = "status.podIP")]
-    Address,
 }

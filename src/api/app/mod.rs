@@ -5,6 +5,7 @@
 
 mod check;
 mod container;
+mod downward;
 mod endpoint;
 mod env;
 mod logs;
@@ -13,6 +14,7 @@ mod probe;
 mod process;
 mod resources;
 mod restart;
+mod rlimit;
 mod rollout;
 mod share;
 mod signals;
@@ -25,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
-    container::*, endpoint::*, env::*, logs::*, port::*, probe::*, process::*, resources::*, restart::*, rollout::*,
-    share::*, signals::*, when::*,
+    container::*, downward::*, endpoint::*, env::*, logs::*, port::*, probe::*, process::*, resources::*, restart::*,
+    rlimit::*, rollout::*, share::*, signals::*, when::*,
 };
 use super::{
     ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at,

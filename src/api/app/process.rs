@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Rlimit, RlimitName};
+
 /// A process of the operating system. Exactly one of `command`, `script` and `adopt`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -41,9 +43,9 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -20, max = 19))]
     pub nice: Option<i32>,
-    /// Resource limits by name (`nofile`, `core`, `as`, …), soft and hard alike.
+    /// Resource limits by name (`nofile`, `core`, `as`, …): a number for soft and hard alike, `soft:hard`, `unlimited`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rlimits: BTreeMap<RlimitName, u64>,
+    pub rlimits: BTreeMap<RlimitName, Rlimit>,
     /// Text given to the process on its standard input, which is then closed; default: nothing to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262144))]
@@ -71,20 +73,4 @@ pub struct Adopt {
 
 fn is_false(flag: &bool) -> bool {
     !flag
-}
-
-/// The resource limits of setrlimit(2), in lower case without `RLIMIT_`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "setrlimit(2) explains each name")]
-pub enum RlimitName {
-    As,
-    Core,
-    Cpu,
-    Data,
-    Fsize,
-    Memlock,
-    Nofile,
-    Nproc,
-    Stack,
 }

@@ -69,15 +69,15 @@ async fn a_child_starts_clean() {
 async fn a_child_leads_a_session_of_its_own_and_reads_what_it_is_given() {
     let mut bench = Bench::new().await;
     let own = key("session", 1);
-    let mut start = script(&own, "cut -d' ' -f1,5,6 /proc/$$/stat; cat; ulimit -n; nice");
+    let mut start = script(&own, "cut -d' ' -f1,5,6 /proc/$$/stat; cat; ulimit -n; ulimit -Hn; nice");
     process(&mut start).stdin = Some("given\n".to_owned());
     process(&mut start).nice = 5;
-    process(&mut start).rlimits.insert(appm::api::RlimitName::Nofile, 123);
+    process(&mut start).rlimits.insert(appm::api::RlimitName::Nofile, "123:124".parse().unwrap());
     let said = bench.say(start).await;
     let lines: Vec<_> = said.lines().collect();
     let ids: Vec<_> = lines[0].split(' ').collect();
     assert!(ids[0] == ids[1] && ids[1] == ids[2], "{ids:?}");
-    assert_eq!(&lines[1..], ["given", "123", "5"]);
+    assert_eq!(&lines[1..], ["given", "123", "124", "5"]);
 }
 
 #[tokio::test]

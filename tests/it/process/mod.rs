@@ -1,6 +1,7 @@
 //! What an App's process is given, seen from outside: through the API and the command line, on real processes.
 
 mod adopt;
+mod attributes;
 mod references;
 
 use serde_json::{Value, json};

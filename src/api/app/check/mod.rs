@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     ActiveWindow, AppSpec, Container, EnvFrom, EnvVar, LimitName, Port, Process, RequestName, Resources, Restart,
-    RollingUpdate, signal_number,
+    RollingUpdate, rlimit, signal_number,
 };
 use crate::api::{FieldPath, IntOrString, Problem, Violation, check_label_name};
 
@@ -82,6 +82,7 @@ fn check_process(process: &Process, at: &FieldPath) -> Vec<Violation> {
         let message = "the program's name must not be empty";
         found.push(Violation::new(at.field("command").index(0), Problem::Invalid, message));
     }
+    found.extend(rlimit::check(&process.rlimits, &at.field("rlimits")));
     let texts = process.command.iter().enumerate().map(|(i, t)| (at.field("command").index(i), t));
     let texts = texts.chain(process.args.iter().enumerate().map(|(i, t)| (at.field("args").index(i), t)));
     for (path, _) in texts.filter(|(_, text)| text.contains('\0')) {
@@ -107,10 +108,14 @@ fn check_env(env: &[EnvVar], at: &FieldPath) -> Vec<Violation> {
             }
             let set = [
                 ("fieldRef", source.field_ref.is_some()),
+                ("resourceFieldRef", source.resource_field_ref.is_some()),
                 ("configMapKeyRef", source.config_map_key_ref.is_some()),
                 ("secretKeyRef", source.secret_key_ref.is_some()),
             ];
-            found.extend(one_of(&path.field("valueFrom"), &set));
+            let at = path.field("valueFrom");
+            found.extend(one_of(&at, &set));
+            found.extend(source.field_ref.as_ref().and_then(|of| of.check(&at.field("fieldRef"))));
+            found.extend(source.resource_field_ref.as_ref().and_then(|of| of.check(&at.field("resourceFieldRef"))));
         }
     }
     found
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn all_violations_are_found_at_once() {
         let app = json!({
-            "process": {"command": ["a"], "script": "b"},
+            "process": {"command": ["a"], "script": "b", "rlimits": {"nofile": "2:1", "core": "0:unlimited"}},
             "env": [{"name": "A", "value": "1"}, {"name": "A"}],
             "ports": [{"name": "a", "containerPort": 80}, {"name": "b", "containerPort": 80}],
             "stopSignal": "SIGFOO",
@@ -320,6 +325,7 @@ mod tests {
             paths(&app),
             [
                 "spec.process.script",
+                "spec.process.rlimits.nofile",
                 "spec.env[1].name",
                 "spec.ports[1].containerPort",
                 "spec.stopSignal",
@@ -334,7 +340,11 @@ mod tests {
     fn unions_probes_and_limits_have_their_rules() {
         let app = json!({
             "container": {"image": "a", "mounts": [{"source": "./b", "target": "/b"}]},
-            "env": [{"name": "A", "valueFrom": {}}],
+            "env": [
+                {"name": "A", "valueFrom": {}},
+                {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.serviceAccountName"}}},
+                {"name": "C", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1Mi"}}},
+            ],
             "envFrom": [{}],
             "files": [{"path": "../a", "secretKeyRef": {"name": "s", "key": "k"}}],
             "ports": [{"name": "http"}],
@@ -352,6 +362,8 @@ mod tests {
             [
                 "spec.container.mounts[0].source",
                 "spec.env[0].valueFrom",
+                "spec.env[1].valueFrom.fieldRef.fieldPath",
+                "spec.env[2].valueFrom.resourceFieldRef.divisor",
                 "spec.envFrom[0]",
                 "spec.files",
                 "spec.files[0].path",
