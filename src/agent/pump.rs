@@ -8,6 +8,7 @@ mod given;
 mod health;
 mod sample;
 mod sight;
+mod start;
 mod surely;
 
 use std::{
@@ -36,9 +37,9 @@ use super::{
     fetch::{self, Fetch},
     forms::{self, Drivers, Form, Sights},
     hooks::Hook,
-    launch::{Here, launch, log_limits},
+    launch::log_limits,
     looks::{Looks, Questions, looker},
-    memory::{Memory, Note, Phase, RESOURCES_UNAVAILABLE, START_FAILED},
+    memory::{Memory, Note, Phase},
     node::{self, Machine, NodeFacts},
     order::Order,
     probes::{Command, Probing},
@@ -437,44 +438,6 @@ impl Pump {
         }
     }
 
-    fn start_answered(&mut self, key: &StartKey, result: Result<Started, StartError>) {
-        let attempt = key.attempt;
-        let now = self.now();
-        let Some(slot) = self.slots.get_mut(&key.uid) else { return };
-        let form = slot.form;
-        slot.calling = None;
-        let early_end = slot.early_end.take();
-        match result {
-            Ok(started) => {
-                self.samples.started(&key.uid, now);
-                self.with(&key.uid, |slot, _| {
-                    slot.attended = Attended::fresh(attempt, &slot.attended);
-                    slot.memory.start_answered(slot.instance.as_deref(), attempt, started)
-                });
-            }
-            Err(StartError::Refused(why)) => self.start_refused(&key.uid, attempt, START_FAILED, &why),
-            Err(StartError::ResourcesUnavailable(why)) => {
-                self.start_refused(&key.uid, attempt, RESOURCES_UNAVAILABLE, &why);
-            }
-            Err(StartError::AlreadyStarted(_) | StartError::Unknown(_)) => {
-                self.with(&key.uid, |slot, _| {
-                    if slot.memory.attempt == attempt && slot.memory.phase == Phase::Starting {
-                        slot.memory.phase = Phase::Doubtful;
-                    }
-                    Vec::new()
-                });
-                self.observe(form);
-            }
-        }
-        if let Some(ended) = early_end {
-            self.with(&key.uid, |slot, now| slot.memory.ended(slot.instance.as_deref(), attempt, &ended, now));
-        }
-    }
-
-    fn start_refused(&mut self, uid: &Uid, attempt: u32, reason: &'static str, why: &str) {
-        self.with(uid, |slot, now| slot.memory.start_refused(slot.instance.as_deref(), attempt, reason, why, now));
-    }
-
     /// Lets something happen to a slot, then does what follows from it.
     fn with(&mut self, uid: &Uid, happen: impl FnOnce(&mut Slot, Timestamp) -> Vec<Note>) {
         let (now, step) = (self.now(), self.step);
@@ -526,25 +489,8 @@ impl Pump {
         let memory = &mut slot.memory;
         match (action, instance) {
             (Action::Start { attempt }, Some(instance)) => {
-                memory.begin(attempt);
-                if memory.restarted_at != instance.spec.restarted_at {
-                    memory.consecutive = 0;
-                }
-                memory.restarted_at = instance.spec.restarted_at.clone();
-                slot.touched = self.step;
-                slot.calling = Some(attempt);
-                slot.limits = Some(log_limits(&instance.spec));
-                let config = &self.agent.config;
-                let process = instance.spec.process.as_ref();
-                let account = process.and_then(|process| (config.account)(process.user.as_deref()));
-                let start = launch(
-                    &instance,
-                    attempt,
-                    Here::new(&config.address, &config.node),
-                    account.as_ref(),
-                    slot.given.take(),
-                );
-                self.work.push(Box::pin(start_surely(driver, clock, start)));
+                let launch = slot.begin(attempt, &instance, &self.agent.config, self.step);
+                self.work.push(Box::pin(start_surely(driver, clock, launch)));
             }
             (Action::Fetch, Some(instance)) => {
                 memory.fetch = Fetch::UnderWay;
