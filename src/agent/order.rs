@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     decide::{Around, Wanted, grace, wanted},
     memory::Phase,
-    pump::Slot,
+    pump::{Slot, step::moved},
 };
 use crate::{
     api::{APP_LABEL, Condition, Instance, Object, Uid},
@@ -74,6 +74,11 @@ impl Order {
                 self.members.remove(&app);
             }
         }
+    }
+
+    /// The time of day is another, by `by`.
+    pub(super) fn stepped(&mut self, by: SignedDuration) {
+        self.ending.values_mut().for_each(|since| *since = moved(*since, by));
     }
 
     /// What decides about an Instance beside itself.

@@ -9,6 +9,7 @@ mod health;
 mod sample;
 mod sight;
 mod start;
+pub(super) mod step;
 mod surely;
 
 use std::{
@@ -50,7 +51,7 @@ use super::{
 use crate::{
     api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, Status, StoredObject, Uid},
     client::SharedClient,
-    clock::SharedClock,
+    clock::{SharedClock, Timeline},
     drivers::{
         Attempt, DriverEvent, Ended, Fetched, LogLimits, PrepareError, StartError, StartKey, Started, Unreachable,
     },
@@ -144,7 +145,7 @@ impl Agent {
                 }
                 Err(status) => tracing::warn!(%status, "the node cannot be registered yet"),
             }
-            let wake = self.clock.sleep_until(now + backoff::retry(failures, self.clock.random()));
+            let wake = self.clock.sleep(backoff::retry(failures, self.clock.random()));
             tokio::select! { () = shutdown.cancelled() => return false, () = wake => {} }
         }
         false
@@ -193,6 +194,7 @@ enum Finished {
 
 struct Pump {
     agent: Agent,
+    time: Timeline,
     caches: Caches,
     slots: BTreeMap<Uid, Slot>,
     sources: Sources,
@@ -221,6 +223,7 @@ impl Pump {
         Self {
             sources: Sources::new(agent.client.clone(), agent.clock.clone()),
             awaited: BTreeMap::new(),
+            time: Timeline::new(agent.clock.clone()),
             agent,
             probing,
             caches: Caches::new([Instance::INFO]),
@@ -251,6 +254,7 @@ impl Pump {
             tokio::select! {
                 biased;
                 () = signals.shutdown.cancelled() => break,
+                by = self.time.stepped() => self.stepped(by),
                 Some((form, event)) = events.next() => self.driver_event(form, event),
                 Some(finished) = self.work.next() => self.finished(finished),
                 Some(report) = self.probing.next() => self.probe_reported(report),
@@ -274,7 +278,7 @@ impl Pump {
     }
 
     fn now(&self) -> Timestamp {
-        self.agent.clock.now()
+        self.time.now()
     }
 
     fn cache(&self) -> &Cache {
@@ -394,7 +398,7 @@ impl Pump {
         let writes = self.write_again.filter(|_| !self.writer.in_flight);
         let times = [self.due.next_due(), self.samples.next(), self.sights.next(), writes];
         match times.into_iter().flatten().min() {
-            Some(at) => self.agent.clock.sleep_until(at),
+            Some(at) => self.time.sleep_until(at),
             None => futures::future::pending().boxed(),
         }
     }

@@ -2,8 +2,14 @@
 //!
 //! [`System`] is the machine's own; [`Virtual`] stands still until a simulation advances it, and its chance is seeded,
 //! so that a failing run can be repeated exactly.
+//!
+//! There are two times. The time of day ([`Clock::now`]) may be set by anybody at any moment; the uptime cannot. Delays,
+//! deadlines and intervals go by the uptime; what a person wrote as a time goes by the time of day, and is judged
+//! again when that is set ([`Clock::steps`]). A loop that needs both has a [`Timeline`].
 
 mod boot;
+mod steps;
+mod timeline;
 mod r#virtual;
 
 use std::{
@@ -15,6 +21,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 pub use boot::boot_id;
+pub use steps::{Steps, notice_steps};
+pub use timeline::Timeline;
 pub use r#virtual::Virtual;
 
 /// A source of time and chance.
@@ -22,7 +30,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The time of day.
     fn now(&self) -> Timestamp;
 
-    /// Resolves once [`Clock::now`] is at or past `at`. Cancel-safe.
+    /// Resolves once [`Clock::now`] is at or past `at`, by whatever way it got there. Cancel-safe.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 
     /// Time that nobody sets, from some moment on: for intervals.
@@ -30,6 +38,9 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Resolves after so much of [`Clock::uptime`]. Cancel-safe.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Tells when the time of day was set.
+    fn steps(&self) -> Steps;
 
     /// 64 random bits.
     fn random(&self) -> u64;
@@ -49,9 +60,8 @@ impl Clock for System {
     }
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        // Long waits are cut up, so that a step of the wall clock is noticed within a minute.
-        const STEP: Duration = Duration::from_secs(60);
         let clock = *self;
+        let mut steps = self.steps();
         Box::pin(async move {
             loop {
                 let left = at.duration_since(clock.now());
@@ -59,7 +69,10 @@ impl Clock for System {
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(STEP)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(left) => {}
+                    Ok(()) = steps.changed() => {}
+                }
             }
         })
     }
@@ -72,6 +85,10 @@ impl Clock for System {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn steps(&self) -> Steps {
+        steps::steps()
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is where chance comes in")]

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::{BoxFuture, FutureExt};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::{
@@ -37,7 +37,7 @@ impl NamespaceController {
     }
 
     /// Deletes until nothing is left, or nothing that is not waiting for somebody else. Ends, because nothing new comes in.
-    async fn empty(&self, namespace: &StoredObject, caches: &Caches) -> Result<Requeue, Status> {
+    async fn empty(&self, namespace: &StoredObject, caches: &Caches, now: Timestamp) -> Result<Requeue, Status> {
         loop {
             let left = self.content(&namespace.key.name).await?;
             if left.is_empty() {
@@ -49,7 +49,7 @@ impl NamespaceController {
             if groups.is_empty() {
                 self.tell(namespace, &left).await?;
                 let unwatched = left.iter().any(|object| object.key.kind.log == ChangeLog::Short);
-                return Ok(if unwatched { Requeue::At(self.clock.now() + LOOK_AGAIN) } else { Requeue::Rest });
+                return Ok(if unwatched { Requeue::At(now + LOOK_AGAIN) } else { Requeue::Rest });
             }
             self.delete_all(groups, caches).await?;
         }
@@ -200,10 +200,15 @@ impl Controller for NamespaceController {
         std::iter::once(Watched::primary(Namespace::INFO)).chain(inside).collect()
     }
 
-    fn reconcile<'a>(&'a self, key: &'a Key, caches: &'a Caches) -> BoxFuture<'a, Result<Requeue, Status>> {
+    fn reconcile<'a>(
+        &'a self,
+        key: &'a Key,
+        caches: &'a Caches,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Requeue, Status>> {
         async move {
             match caches.kind::<Namespace>().get(key) {
-                Some(namespace) if namespace.meta().is_deleting() => self.empty(&namespace, caches).await,
+                Some(namespace) if namespace.meta().is_deleting() => self.empty(&namespace, caches, now).await,
                 _ => Ok(Requeue::Rest),
             }
         }

@@ -176,6 +176,13 @@ fn stopper(stop: mpsc::Sender<Apps>) -> server::StopSink {
     })
 }
 
+/// Without it a clock that is set goes unnoticed: what means a time of day is late by as much.
+async fn notice_steps(shutdown: CancellationToken) {
+    if let Some(Err(error)) = shutdown.run_until_cancelled(clock::notice_steps()).await {
+        tracing::warn!(%error, "nobody will notice if the time of day is set");
+    }
+}
+
 fn local(admission: &Admission, part: &str) -> SharedClient {
     Arc::new(LocalClient::new(admission.clone(), Identity::system(part), &format!("appm-{part}")))
 }
@@ -211,6 +218,7 @@ impl Parts {
         drivers: Drivers,
         questions: agent::Questions,
     ) -> watch::Receiver<bool> {
+        self.tasks.spawn(notice_steps(self.shutdown.clone()));
         let recorder = EventRecorder::new(local(&self.admission, "events"), self.clock.clone());
         let host = facts.name.clone();
         let of_apps = recorder.reporter("appm.dev/app", &host);

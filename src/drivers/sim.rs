@@ -8,10 +8,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use super::{
@@ -223,8 +223,8 @@ impl SimDriver {
     async fn reach(&self) -> Result<(), Unreachable> {
         if self.machine.chance(|faults| faults.slow) {
             let clock = &self.machine.clock;
-            let pause = SignedDuration::from_millis(i64::try_from(clock.random() % 1000).expect("below 1000"));
-            clock.sleep_until(clock.now() + pause).await;
+            let pause = Duration::from_millis(clock.random() % 1000);
+            clock.sleep(pause).await;
         }
         if self.machine.lock().lease != self.lease {
             // This daemon is dead: whatever it still does has no effect.

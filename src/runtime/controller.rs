@@ -18,7 +18,7 @@ use super::{Caches, Delta, Next, WorkQueue, follow};
 use crate::{
     api::{Key, KindInfo, Reason, Status, StoredObject},
     client::{Query, SharedClient},
-    clock::SharedClock,
+    clock::{SharedClock, Timeline},
     policy::backoff,
 };
 
@@ -72,8 +72,16 @@ pub trait Controller: Send + Sync + 'static {
     fn watches(&self) -> Vec<Watched>;
 
     /// One pass: observe (from the caches), decide, execute. Level-triggered; the object may be gone. Safe to repeat
-    /// after a crash at any await. Own writes must be given to [`Caches::written`].
-    fn reconcile<'a>(&'a self, key: &'a Key, caches: &'a Caches) -> BoxFuture<'a, Result<Requeue, Status>>;
+    /// after a crash at any await. Own writes must be given to [`Caches::written`]. `now` is of the pump's [`Timeline`].
+    fn reconcile<'a>(
+        &'a self,
+        key: &'a Key,
+        caches: &'a Caches,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Requeue, Status>>;
+
+    /// The time of day was set, to `now`; every key that waits for a time gets its turn.
+    fn stepped(&self, _now: Timestamp) {}
 }
 
 /// Runs a controller until `shutdown`; then ends the passes that have begun and returns.
@@ -92,8 +100,16 @@ pub async fn run(
         follow(client.clone(), clock.clone(), watched.kind, watched.query.clone()).map(move |d| (i, d)).boxed()
     });
     let mut deltas = stream::select_all(streams.collect::<Vec<_>>());
-    let mut pump =
-        Pump { queue: WorkQueue::default(), clock, controller, caches, passes: FuturesUnordered::new(), initial: None };
+    let time = Timeline::new(clock.clone());
+    let mut pump = Pump {
+        queue: WorkQueue::default(),
+        time,
+        clock,
+        controller,
+        caches,
+        passes: FuturesUnordered::new(),
+        initial: None,
+    };
     loop {
         pump.start_passes();
         pump.report(&ready);
@@ -101,6 +117,7 @@ pub async fn run(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
+            _by = pump.time.stepped() => pump.stepped(),
             Some((i, delta)) = deltas.next() => pump.learn(&watches[i], &delta),
             Some((key, result)) = pump.passes.next() => pump.finish(&key, result),
             () = wake => {}
@@ -116,6 +133,7 @@ type Pass = BoxFuture<'static, (Key, Result<Requeue, Status>)>;
 struct Pump {
     controller: Arc<dyn Controller>,
     clock: SharedClock,
+    time: Timeline,
     caches: Arc<Caches>,
     queue: WorkQueue<Key>,
     passes: FuturesUnordered<Pass>,
@@ -124,8 +142,14 @@ struct Pump {
 }
 
 impl Pump {
+    fn stepped(&mut self) {
+        let now = self.time.now();
+        self.controller.stepped(now);
+        self.queue.hurry(now);
+    }
+
     fn learn(&mut self, watched: &Watched, delta: &Delta) {
-        let now = self.clock.now();
+        let now = self.time.now();
         for object in self.caches.of(watched.kind).apply(delta) {
             for key in (watched.map)(&object, &self.caches) {
                 self.queue.add(key, now);
@@ -138,14 +162,14 @@ impl Pump {
         if !self.caches.are_synced() {
             return;
         }
-        let now = self.clock.now();
+        let now = self.time.now();
         self.initial.get_or_insert_with(|| self.queue.waiting_keys().cloned().collect());
         while self.passes.len() < IN_FLIGHT
             && let Some(key) = self.queue.pop_due(now)
         {
             let (controller, caches) = (self.controller.clone(), self.caches.clone());
             self.passes.push(Box::pin(async move {
-                let pass = async { controller.reconcile(&key, &caches).await };
+                let pass = async { controller.reconcile(&key, &caches, now).await };
                 let result = AssertUnwindSafe(pass).catch_unwind().await;
                 let result = result.unwrap_or_else(|_| Err(Status::internal("the pass panicked")));
                 (key, result)
@@ -174,7 +198,7 @@ impl Pump {
             }
             _ => tracing::warn!(controller = name, %key, %status, "the pass failed"),
         }
-        Next::Retry(self.clock.now() + pause)
+        Next::Retry(self.time.now() + pause)
     }
 
     fn report(&self, ready: &watch::Sender<bool>) {
@@ -185,6 +209,6 @@ impl Pump {
 
     fn next_wake(&self) -> BoxFuture<'static, ()> {
         let due = self.queue.next_due().filter(|_| self.caches.are_synced() && self.passes.len() < IN_FLIGHT);
-        due.map_or_else(|| futures::future::pending().boxed(), |at| self.clock.sleep_until(at))
+        due.map_or_else(|| futures::future::pending().boxed(), |at| self.time.sleep_until(at))
     }
 }

@@ -10,6 +10,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt, stream::BoxStream};
@@ -44,9 +45,9 @@ const LONGEST: usize = 1024;
 /// How long an event is kept after it happened last.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 /// How often expired events are looked for, while there are any events at all.
-const SWEEP: SignedDuration = SignedDuration::from_mins(5);
+const SWEEP: Duration = Duration::from_mins(5);
 /// How long an event may wait for company, so that telling stays out of the way of doing.
-const GATHER: SignedDuration = SignedDuration::from_millis(500);
+const GATHER: Duration = Duration::from_millis(500);
 /// Events written in one transaction.
 const BATCH: usize = 256;
 
@@ -163,33 +164,33 @@ impl EventRecorder {
         if !self.load(&mut stored, &shutdown).await {
             return;
         }
-        let mut sweep = self.clock.now() + SWEEP;
+        let mut sweep = self.clock.uptime() + SWEEP;
         let mut failures = 0;
         loop {
             let tick = match self.known.is_empty() {
                 true => Box::pin(futures::future::pending()),
-                false => self.clock.sleep_until(sweep),
+                false => self.clock.sleep(sweep.saturating_sub(self.clock.uptime())),
             };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(record) = self.records.recv() => {
                     self.take(record);
-                    let gathered = self.clock.sleep_until(self.clock.now() + GATHER);
+                    let gathered = self.clock.sleep(GATHER);
                     tokio::select! { () = shutdown.cancelled() => break, () = gathered => {} }
                 }
                 Some(delta) = stored.next() => self.learn(&delta),
                 () = tick => {}
             }
             self.take_all();
-            if self.clock.now() >= sweep {
+            if self.clock.uptime() >= sweep {
                 self.expire();
-                sweep = self.clock.now() + SWEEP;
+                sweep = self.clock.uptime() + SWEEP;
             }
             while !self.flush().await && !shutdown.is_cancelled() {
                 let pause = backoff::retry(failures, self.clock.random());
                 failures += 1;
-                let wake = self.clock.sleep_until(self.clock.now() + pause);
+                let wake = self.clock.sleep(pause);
                 tokio::select! { () = shutdown.cancelled() => {}, () = wake => {} }
                 self.take_all();
             }

@@ -96,6 +96,6 @@ impl Informer {
         tracing::debug!(kind = self.kind.kind, %status, "the watch is resumed");
         let pause = backoff::retry(self.failures, self.clock.random());
         self.failures += 1;
-        self.clock.sleep_until(self.clock.now() + pause).await;
+        self.clock.sleep(pause).await;
     }
 }

@@ -89,6 +89,14 @@ impl<K: Ord + Clone> WorkQueue<K> {
         self.failures.remove(key);
     }
 
+    /// The time of day was set: whatever waits for a time is looked at now, and what is being worked on once more.
+    pub fn hurry(&mut self, now: Timestamp) {
+        let keys: Vec<K> = self.waiting.keys().chain(self.running.keys()).cloned().collect();
+        self.due.clear();
+        self.waiting.clear();
+        keys.into_iter().for_each(|key| self.add(key, now));
+    }
+
     /// How often `key` has failed in a row.
     pub fn failures(&self, key: &K) -> u32 {
         self.failures.get(key).copied().unwrap_or(0)
@@ -142,6 +150,20 @@ mod tests {
         assert_eq!((queue.pop_due(at(1)), queue.pop_due(at(99))), (Some("a"), None));
         queue.done(&"a", Next::Rest);
         assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn when_the_clock_was_set_everything_is_looked_at_whatever_its_time_was() {
+        for now in [3, 300] {
+            let mut queue = WorkQueue::default();
+            ["a", "b", "c"].into_iter().zip([5, 200, 0]).for_each(|(key, time)| queue.add(key, at(time)));
+            assert_eq!(queue.pop_due(at(1)), Some("c"));
+            queue.hurry(at(now));
+            assert_eq!([queue.pop_due(at(now)), queue.pop_due(at(now))], [Some("a"), Some("b")]);
+            assert_eq!(queue.pop_due(at(999)), None);
+            queue.done(&"c", Next::At(at(7)));
+            assert_eq!(queue.pop_due(at(now)), Some("c"));
+        }
     }
 
     #[test]

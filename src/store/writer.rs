@@ -110,7 +110,7 @@ impl Writer {
 
     fn timer(&self) -> BoxFuture<'static, ()> {
         match self.compaction {
-            Compaction::Waiting => self.clock.sleep_until(self.clock.now() + self.core.limits.compact_every),
+            Compaction::Waiting => self.clock.sleep(self.core.limits.compact_every.unsigned_abs()),
             Compaction::Removing(_) => Box::pin(tokio::task::yield_now()),
         }
     }

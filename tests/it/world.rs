@@ -1,5 +1,6 @@
 //! The whole daemon in a simulated world: store, admission, controllers and agent are the real ones; the disk, the machine
-//! and the clock are simulated. Seeded schedules of edits, crashes, daemon restarts and power losses end with an audit.
+//! and the clock are simulated. Seeded schedules of edits, crashes, daemon restarts, power losses and clocks that are set end
+//! with an audit.
 //!
 //! One seed is one schedule, exactly: `WORLD_SEED=7 cargo test --test it world` repeats a failure. Nothing here sleeps or
 //! measures time, so schedules are cheap: `WORLD_SCHEDULES=5000 cargo test --release --test it world` runs thousands.
@@ -29,7 +30,7 @@ use appm::{
         sim::{Faults, Machine},
     },
     runtime::EventRecorder,
-    store::{Limits, Memory, Store},
+    store::{Limits, Memory, Retention, Store},
 };
 use futures::StreamExt;
 use jiff::SignedDuration;
@@ -177,7 +178,10 @@ impl World {
     async fn start_daemon(&mut self) {
         let clock: SharedClock = Arc::new(self.clock.clone());
         let store = loop {
-            match Store::open(self.disk.engine(), clock.clone(), Limits::default()).await {
+            // What the log keeps goes by the time of day, and the audit reads all of it.
+            let changes = Retention { age: SignedDuration::from_hours(24 * 365), ..Limits::default().changes };
+            let limits = Limits { changes, ..Limits::default() };
+            match Store::open(self.disk.engine(), clock.clone(), limits).await {
                 Ok(store) => break store,
                 Err(why) => self.note(format!("the daemon does not start: {why}")),
             }
@@ -251,7 +255,7 @@ impl World {
             self.start_daemon().await;
             self.check_acknowledged();
         }
-        match self.roll(21) {
+        match self.roll(22) {
             0..=7 => self.edit().await,
             8..=11 => self.crash(),
             12..=15 => {
@@ -273,6 +277,11 @@ impl World {
                 self.power_loss();
             }
             19 => self.storm().await,
+            20 => {
+                let by = [-3600, -40, -1, 1, 40, 86_400][self.roll(6) as usize];
+                self.note(format!("the clock is set by {by} s"));
+                self.clock.step(SignedDuration::from_secs(by));
+            }
             _ => {
                 self.note("the disk fails");
                 self.disk.fail_next(1 + self.roll(3) as u32);
@@ -624,6 +633,119 @@ fn whatever_happens_the_world_ends_as_it_was_asked_for() {
     for seed in 0..count {
         run(seed);
     }
+}
+
+/// A world without faults, with one App of one instance that runs.
+async fn quiet_world(wanted: impl FnOnce(&mut Wanted)) -> World {
+    let mut world = World::new(1);
+    world.machine.set_faults(Faults::default());
+    world.start_daemon().await;
+    let mut one = Wanted {
+        replicas: 1,
+        command: 0,
+        suspend: false,
+        restarted: 0,
+        recreate: false,
+        policy: "Always",
+        port: 0,
+        surge: 1,
+        unavailable: 0,
+        min_ready: 0,
+        paused: false,
+        eager: false,
+        probed: false,
+    };
+    wanted(&mut one);
+    world.request("a", Some(one)).await;
+    world.settle().await;
+    world
+}
+
+impl World {
+    async fn change(&mut self, change: impl FnOnce(&mut Wanted)) {
+        let mut wanted = self.wanted["a"].clone().expect("wanted");
+        change(&mut wanted);
+        self.request("a", Some(wanted)).await;
+        self.turn(TURNS * 4).await;
+    }
+
+    async fn seconds(&mut self, seconds: i64) {
+        self.pass(SignedDuration::from_secs(seconds)).await;
+    }
+
+    async fn set_clock(&mut self, hours: i64) {
+        self.clock.step(SignedDuration::from_hours(hours));
+        self.turn(TURNS * 4).await;
+    }
+}
+
+#[test]
+fn whoever_sets_the_clock_neither_shortens_a_grace_period_nor_prolongs_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for hours in [-1, 24] {
+        runtime.block_on(async {
+            let mut world = quiet_world(|_| {}).await;
+            world.change(|wanted| wanted.suspend = true).await;
+            assert!(world.machine.running().is_empty(), "it obeys");
+            world.change(|wanted| wanted.suspend = false).await;
+            world.settle().await;
+            // The next one does not.
+            world.machine.set_faults(Faults { hang: u8::MAX, ..Faults::default() });
+            world.change(|wanted| wanted.restarted = 1).await;
+            world.settle().await;
+            world.change(|wanted| wanted.suspend = true).await;
+            world.seconds(2).await;
+            world.set_clock(hours).await;
+            world.seconds(2).await;
+            assert_eq!(world.machine.running().len(), 1, "a second of its grace is left, {hours} h");
+            world.seconds(2).await;
+            assert!(world.machine.running().is_empty(), "its grace is over, {hours} h");
+            world.kill_daemon().await;
+        });
+    }
+}
+
+#[test]
+fn whoever_sets_the_clock_neither_hastens_a_restart_nor_delays_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for hours in [-1, 24] {
+        runtime.block_on(async {
+            let mut world = quiet_world(|_| {}).await;
+            // The first restart is immediate, the second is not.
+            for _ in 0..2 {
+                let key = world.machine.running()[0].key.clone();
+                world.machine.end(&key, End::Code(1));
+                world.turn(TURNS * 4).await;
+            }
+            let instance = world.of_kind::<Instance>().remove(0);
+            let next = instance.status.next_start_time.expect("it waits").0;
+            let left = next.duration_since(world.clock.now());
+            assert!(left > SignedDuration::from_millis(200), "{left:?}");
+            world.set_clock(hours).await;
+            assert!(world.machine.running().is_empty(), "not at once, {hours} h");
+            let told = world.of_kind::<Instance>().remove(0).status.next_start_time.expect("it waits").0;
+            assert_eq!(told, next + SignedDuration::from_hours(hours), "in the words of the new clock");
+            world.pass(left + SignedDuration::from_millis(100)).await;
+            assert_eq!(world.machine.running().len(), 1, "when its pause is over, {hours} h");
+            world.kill_daemon().await;
+        });
+    }
+}
+
+#[test]
+fn a_rollout_that_waits_goes_on_in_its_time_when_the_clock_is_set_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut world = quiet_world(|wanted| wanted.min_ready = 20).await;
+        world.change(|wanted| wanted.command = 1).await;
+        world.seconds(2).await;
+        assert_eq!(world.machine.running().len(), 2, "the new one proves itself");
+        world.set_clock(-1).await;
+        world.seconds(30).await;
+        assert_eq!(world.machine.running().len(), 1);
+        assert_eq!(world.unsettled(), None);
+        world.kill_daemon().await;
+    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Keeps the Node's status true: measures once a minute and when somebody asks, writes what is worth it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Machine, NodeFacts, judge, metadata};
 use crate::{
@@ -13,17 +13,17 @@ use crate::{
     runtime::batch::Batch,
 };
 
-const EVERY: SignedDuration = SignedDuration::from_secs(60);
+const EVERY: Duration = Duration::from_secs(60);
 /// The first figures come soon after the start, when there is a time to average over.
-const FIRST: SignedDuration = SignedDuration::from_secs(2);
+const FIRST: Duration = Duration::from_secs(2);
 
 /// Never resolves. What cannot be written now is measured and written the next time.
 pub(in crate::agent) async fn keep(client: SharedClient, clock: SharedClock, config: AgentConfig, mut looks: Looks) {
     let AgentConfig { node: facts, machine: Some(machine), .. } = config else { return std::future::pending().await };
-    let mut next = clock.now() + FIRST;
+    let mut next = clock.uptime() + FIRST;
     loop {
         tokio::select! {
-            () = clock.sleep_until(next) => {}
+            () = clock.sleep(next.saturating_sub(clock.uptime())) => {}
             asker = looks.asked() => if !looks.begins(asker, clock.now()) { continue },
         }
         let now = clock.now();
@@ -32,7 +32,7 @@ pub(in crate::agent) async fn keep(client: SharedClient, clock: SharedClock, con
             tracing::debug!(%status, "the node's figures cannot be written now");
         }
         looks.answer();
-        next = now + EVERY;
+        next = clock.uptime() + EVERY;
     }
 }
 

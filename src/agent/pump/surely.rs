@@ -17,7 +17,7 @@ pub(super) async fn start_surely(driver: SharedDriver, clock: SharedClock, launc
             Err(StartError::Unknown(why)) => {
                 let why = launch.without_secrets(&why);
                 tracing::warn!(%key, why, "the driver did not answer a start");
-                clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
+                clock.sleep(backoff::retry(failures.min(8), clock.random())).await;
             }
             Err(StartError::Refused(why)) => {
                 return Finished::Start(key, Err(StartError::Refused(launch.without_secrets(&why))));
@@ -34,7 +34,7 @@ pub(super) async fn remove_surely(driver: SharedDriver, clock: SharedClock, uid:
             Ok(()) => break,
             Err(why) => tracing::warn!(%uid, %why, "an instance cannot be removed yet"),
         }
-        clock.sleep_until(clock.now() + backoff::retry(failures.min(8), clock.random())).await;
+        clock.sleep(backoff::retry(failures.min(8), clock.random())).await;
     }
     Finished::Remove(uid)
 }

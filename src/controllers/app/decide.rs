@@ -33,6 +33,8 @@ use crate::{
 
 /// How long to wait before looking for free ports again.
 const PORTS_RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// So far apart the clocks of two machines may be.
+const SLACK: SignedDuration = SignedDuration::from_secs(5);
 
 /// What to do for `app` now. `free` are ports that nobody else will get.
 pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timestamp) -> Plan {
@@ -171,9 +173,8 @@ impl<'a> Rolling<'a> {
         let goal = if clash.is_some() { goal.one_after_another() } else { goal };
         let base = target.base.clone();
         let rolls = observed.instances.iter().any(|i| Some(&i.spec.revision) != base.as_ref());
-        let proof = Proof::of(app, rolls);
-        let members: Vec<Member> =
-            observed.instances.iter().map(|i| member(app, i, base.as_deref(), proof, now)).collect();
+        let proof = Proof::of(app, rolls, observed.since, now);
+        let members: Vec<Member> = observed.instances.iter().map(|i| member(app, i, base.as_deref(), proof)).collect();
         let waiting = observed.instances.iter().zip(&members).filter(|(_, m)| m.health == Health::Ready && !m.deleting);
         let available_at = waiting.filter_map(|(i, _)| proof.at(i)).min();
         Self { spec, base, members, goal, clash, available_at }
@@ -207,25 +208,25 @@ fn clash(spec: &AppSpec, base: Option<&str>, observed: &Observed) -> Option<u16>
     held.find(|port| wanted.contains(port)).map(|(number, _)| number)
 }
 
-fn member(app: &Object<App>, instance: &Object<Instance>, base: Option<&str>, proof: Proof, now: Timestamp) -> Member {
+fn member(app: &Object<App>, instance: &Object<Instance>, base: Option<&str>, proof: Proof) -> Member {
     let asked = instance::restarted_at(app);
     Member {
         ordinal: instance.spec.ordinal,
         current: Some(instance.spec.revision.as_str()) == base,
-        health: health(instance, proof, now),
+        health: health(instance, proof),
         restart_due: !asked.is_empty() && instance.spec.restarted_at != asked,
         deleting: instance.metadata.is_deleting(),
     }
 }
 
 /// An Instance that is about to go counts as out of service: the next one must wait.
-fn health(instance: &Instance, proof: Proof, now: Timestamp) -> Health {
+fn health(instance: &Instance, proof: Proof) -> Health {
     let ended = |e: &crate::api::Exited| [COMPLETED, STOPPED].contains(&e.reason.as_str());
     if instance.status.state.exited.as_ref().is_some_and(ended) {
         Health::Finished
     } else if !instance::is_ready(instance) || instance.spec.drain_until.is_some() {
         Health::Unready
-    } else if proof.at(instance).is_none_or(|at| at <= now) {
+    } else if proof.at(instance).is_none_or(|at| at <= proof.now) {
         Health::Available
     } else {
         Health::Ready
@@ -239,23 +240,33 @@ struct Proof {
     ready: SignedDuration,
     /// It runs for so long.
     runs: SignedDuration,
+    /// Since when what is ready now was ready at least, if it says that it will only be ready later.
+    since: Timestamp,
+    now: Timestamp,
 }
 
 impl Proof {
     /// Without any probe a process is ready as soon as it runs. While others are to go because of it, it must run for a moment at
     /// least: one that ends at once, as a misspelt command does, takes nobody's place.
-    fn of(app: &App, rolls: bool) -> Self {
+    fn of(app: &App, rolls: bool, since: Timestamp, now: Timestamp) -> Self {
         let probed = app.spec.readiness_probe.is_some() || app.spec.startup_probe.is_some();
         let runs = if rolls && !probed { SignedDuration::from_secs(1) } else { SignedDuration::ZERO };
-        Self { ready: SignedDuration::from_secs(i64::from(app.spec.min_ready_seconds)), runs }
+        // While others are to go because of it, nothing is believed that nobody saw.
+        let since = if rolls { since } else { Timestamp::UNIX_EPOCH };
+        Self { ready: SignedDuration::from_secs(i64::from(app.spec.min_ready_seconds)), runs, since, now }
     }
 
     /// When a ready Instance is available; `None` if it is at once.
     fn at(self, instance: &Instance) -> Option<Timestamp> {
         let ready = Condition::find(&instance.status.conditions, "Ready").filter(|_| !self.ready.is_zero());
         let running = instance.status.state.running.as_ref().filter(|_| !self.runs.is_zero());
-        let ready = ready.map(|c| c.last_transition_time.0 + self.ready);
-        ready.max(running.map(|r| r.start_time.0 + self.runs))
+        let ready = ready.map(|c| self.seen(c.last_transition_time.0) + self.ready);
+        ready.max(running.map(|r| self.seen(r.start_time.0) + self.runs))
+    }
+
+    /// What is yet to come was written by another clock, or before this one was set back.
+    fn seen(self, at: Timestamp) -> Timestamp {
+        if at.duration_since(self.now) > SLACK { self.since } else { at }
     }
 }
 

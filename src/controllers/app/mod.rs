@@ -24,7 +24,10 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
@@ -54,8 +57,8 @@ pub struct AppController {
     clock: SharedClock,
     ports: Ports,
     events: Reporter,
-    /// When it began to look.
-    since: Timestamp,
+    /// When it began to look, or the clock was set last, in microseconds.
+    since: AtomicI64,
     waiting: depends::Waiting,
     homeless: place::Homeless,
     /// Held by a pass that places by requests, so that no two give away the same room.
@@ -71,7 +74,7 @@ pub async fn run(
     ready: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
-    let since = clock.now();
+    let since = AtomicI64::new(clock.now().as_microsecond());
     let controller = AppController {
         client: client.clone(),
         clock: clock.clone(),
@@ -99,7 +102,16 @@ impl Controller for AppController {
         ]
     }
 
-    fn reconcile<'a>(&'a self, key: &'a Key, caches: &'a Caches) -> BoxFuture<'a, Result<Requeue, Status>> {
+    fn stepped(&self, now: Timestamp) {
+        self.since.store(now.as_microsecond(), Ordering::Relaxed);
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        key: &'a Key,
+        caches: &'a Caches,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Requeue, Status>> {
         async move {
             let found = caches.kind::<App>().get(key).and_then(|o| Some((o.clone(), o.typed::<App>()?)));
             self.waiting.note(key, found.as_ref().map(|(_, app)| &***app));
@@ -111,13 +123,13 @@ impl Controller for AppController {
                 true => None,
                 false => Some(self.placing.lock().await),
             };
-            let now = self.clock.now();
-            let observed = observe::observe(&stored, &app, caches, self.since);
+            let since = Timestamp::from_microsecond(self.since.load(Ordering::Relaxed)).unwrap_or(now);
+            let observed = observe::observe(&stored, &app, caches, since);
             let wanted = decide::ports_wanted(&app, &observed, now);
             let reserved = self.ports.reserve(wanted, || observe::taken_ports(caches), self.clock.random());
             let plan = decide(&app, &observed, reserved.numbers(), now);
             match execute::execute(&self.client, caches, &app, &plan).await {
-                Ok(()) => report::report(&self.events, &app, &plan, self.clock.now()),
+                Ok(()) => report::report(&self.events, &app, &plan, now),
                 // The App goes soon, too, and nothing can be made for it until then.
                 Err(status) if is_terminating(&status) => return Ok(Requeue::Rest),
                 Err(status) => return Err(status),

@@ -167,6 +167,34 @@ fn a_process_that_has_only_just_begun_takes_nobodys_place() {
 }
 
 #[test]
+fn a_clock_that_is_set_makes_no_rollout_late_and_keeps_none_waiting() {
+    let hour = SignedDuration::from_hours(1);
+    for by in [-hour, hour * 24] {
+        let mut world = World::new(spec(2));
+        world.change("progressDeadlineSeconds", json!(10));
+        world.change("minReadySeconds", json!(5));
+        world.settle();
+        world.now += SignedDuration::from_secs(5);
+        world.settle();
+        let mut set = world.now + by;
+        (world.now, world.observed.since) = (set, set);
+        world.pass();
+        assert_eq!(world.app().status.available_replicas, 2, "what was available still is, {by:?}");
+        world.change("process", json!({"command": ["sleep", "2"]}));
+        world.pass();
+        assert_eq!(world.plan().actions.len(), 0, "{by:?}");
+        world.now += SignedDuration::from_secs(8);
+        set = world.now + by;
+        (world.now, world.observed.since) = (set, set);
+        world.pass();
+        assert!(world.condition("Progressing").starts_with("True/Updating"), "{by:?}");
+        world.now += SignedDuration::from_secs(10);
+        world.pass();
+        assert!(world.condition("Progressing").starts_with("False/ProgressDeadlineExceeded"), "{by:?}");
+    }
+}
+
+#[test]
 fn a_rollout_that_does_not_move_is_late_and_one_that_moves_is_not() {
     let mut world = World::new(spec(2));
     world.change("progressDeadlineSeconds", json!(10));

@@ -18,7 +18,7 @@ use self::{
 use crate::{
     api::{ChangeLog, Durability, FOREGROUND_FINALIZER, KINDS, Key, KindInfo, OwnerReference, Reason, Status, kinds},
     client::{Query, SharedClient},
-    clock::SharedClock,
+    clock::{SharedClock, Timeline},
     policy::backoff,
     runtime::{Next, WorkQueue, batch::Batch, follow},
 };
@@ -37,14 +37,16 @@ pub async fn run(client: SharedClient, clock: SharedClock, ready: watch::Sender<
         follow(client.clone(), clock.clone(), kind, Query::default()).map(move |delta| (kind, delta)).boxed()
     });
     let mut deltas = stream::select_all(streams.collect::<Vec<_>>());
-    let mut collector = Collector { client, clock, graph: Graph::new(followed()), queue: WorkQueue::default() };
+    let time = Timeline::new(clock.clone());
+    let mut collector = Collector { client, clock, time, graph: Graph::new(followed()), queue: WorkQueue::default() };
     loop {
         let wake = collector.next_wake();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
+            _by = collector.time.stepped() => collector.queue.hurry(collector.time.now()),
             Some((kind, delta)) = deltas.next() => {
-                let now = collector.clock.now();
+                let now = collector.time.now();
                 collector.graph.apply(kind, &delta).into_iter().for_each(|key| collector.queue.add(key, now));
             }
             () = wake => collector.pass().await,
@@ -58,6 +60,7 @@ pub async fn run(client: SharedClient, clock: SharedClock, ready: watch::Sender<
 struct Collector {
     client: SharedClient,
     clock: SharedClock,
+    time: Timeline,
     graph: Graph,
     queue: WorkQueue<Key>,
 }
@@ -65,14 +68,14 @@ struct Collector {
 impl Collector {
     fn next_wake(&self) -> BoxFuture<'static, ()> {
         match self.queue.next_due().filter(|_| self.graph.is_synced()) {
-            Some(at) => self.clock.sleep_until(at),
+            Some(at) => self.time.sleep_until(at),
             None => Box::pin(futures::future::pending()),
         }
     }
 
     /// Judges what is due, and does it.
     async fn pass(&mut self) {
-        let now = self.clock.now();
+        let now = self.time.now();
         let mut keys = Vec::new();
         while keys.len() < TOGETHER
             && let Some(key) = self.queue.pop_due(now)
@@ -109,7 +112,7 @@ impl Collector {
             Err(status) => {
                 tracing::debug!(%key, %status, "garbage collection is tried again");
                 let pause = backoff::retry(self.queue.failures(key), self.clock.random());
-                Next::Retry(self.clock.now() + pause)
+                Next::Retry(self.time.now() + pause)
             }
         };
         self.queue.done(key, next);

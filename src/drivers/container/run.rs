@@ -150,7 +150,7 @@ pub(super) async fn exec(shared: &Arc<Shared>, key: &StartKey, exec: Exec) -> Re
         return Err(ExecError::Unknown("the engine gives no output".to_owned()));
     };
     let mut output = output.map(|piece| piece.map(LogOutput::into_bytes));
-    let deadline = System.sleep_until(System.now() + exec.timeout);
+    let deadline = System.sleep(exec.timeout);
     tokio::pin!(deadline);
     loop {
         tokio::select! {

@@ -5,9 +5,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
-
-use jiff::Timestamp;
 
 use crate::{
     api::Usage,
@@ -27,7 +26,8 @@ const MOST: usize = 1024;
 struct Sample {
     pid: i32,
     nanos: u64,
-    at: Timestamp,
+    /// By the uptime.
+    at: Duration,
 }
 
 /// Remembers the sample before, since cores are a difference.
@@ -42,7 +42,7 @@ impl Meter {
         let found = started.and_then(|started| {
             let groups = fs::read_to_string(format!("/proc/{}/cgroup", started.pid)).ok()?;
             let (usage, nanos) = measure(&groups, Path::new(ROOT))?;
-            Some((usage, Sample { pid: started.pid, nanos, at: System.now() }))
+            Some((usage, Sample { pid: started.pid, nanos, at: System.uptime() }))
         });
         let mut before = self.before.lock().expect("no holder panics");
         let Some((mut usage, sample)) = found else {
@@ -91,7 +91,7 @@ fn measure(groups: &str, root: &Path) -> Option<(Usage, u64)> {
 
 #[allow(clippy::cast_precision_loss, reason = "nanoseconds of a life of centuries fit")]
 fn cores(last: Sample, now: Sample) -> f64 {
-    let seconds = now.at.duration_since(last.at).as_secs_f64();
+    let seconds = now.at.saturating_sub(last.at).as_secs_f64();
     let used = now.nanos.saturating_sub(last.nanos) as f64 / 1e9;
     if seconds > 0.0 { used / seconds } else { 0.0 }
 }

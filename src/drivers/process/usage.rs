@@ -5,9 +5,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
-use jiff::Timestamp;
 use procfs::process::Process;
 
 use crate::{
@@ -29,7 +29,8 @@ struct Sample {
     groups: Vec<PathBuf>,
     /// Processor time so far, in seconds.
     seconds: f64,
-    at: Timestamp,
+    /// By the uptime.
+    at: Duration,
 }
 
 /// Remembers the sample before.
@@ -45,15 +46,17 @@ impl Meter {
         let last = before.remove(key).filter(|last| started.is_some_and(|started| started.pid == last.pid));
         let pid = started?.pid;
         let groups = last.as_ref().map_or_else(|| keeper::groups_of(key, pid), |last| last.groups.clone());
-        let now = System.now();
+        let (now, uptime) = (System.now(), System.uptime());
         let (mut usage, seconds) = measure(pid, &groups)?;
         usage.time = Some(MicroTime(now));
         if let Some(last) = last {
-            let window = now.duration_since(last.at).as_secs_f64();
+            let window = uptime.saturating_sub(last.at);
+            let whole = window.as_secs();
+            let window = window.as_secs_f64();
             usage.cpu_cores = if window > 0.0 { (seconds - last.seconds).max(0.0) / window } else { 0.0 };
-            usage.window_seconds = now.duration_since(last.at).as_secs().try_into().unwrap_or(0);
+            usage.window_seconds = whole.try_into().unwrap_or(0);
         }
-        before.insert(key.clone(), Sample { pid, groups, seconds, at: now });
+        before.insert(key.clone(), Sample { pid, groups, seconds, at: uptime });
         Some(usage)
     }
 }
@@ -160,7 +163,7 @@ mod tests {
         let meter = Meter::default();
         let key = StartKey { uid: "u".into(), attempt: 1 };
         let pid = i32::try_from(std::process::id()).unwrap();
-        let started = Started { pid, start_time: Timestamp::UNIX_EPOCH, adopted: false };
+        let started = Started { pid, start_time: jiff::Timestamp::UNIX_EPOCH, adopted: false };
         let usage = meter.read(&key, Some(&started)).unwrap();
         assert!(usage.memory_bytes > 0 && usage.threads > 0 && usage.fds > 0 && usage.processes > 0);
         assert!(meter.read(&key, Some(&started)).unwrap().cpu_cores >= 0.0);
