@@ -1,18 +1,36 @@
 //! The list of kinds: one word each.
 
 use super::{
-    App, ConfigMap, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node, Revision,
-    Secret, Served, Service,
+    App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
+    Revision, Role, Secret, Served, Service, Session, Throttle, Token, User, Verbs,
 };
 
 macro_rules! kinds {
     ($($kind:ident),* $(,)?) => {
-        /// Every kind there is.
+        /// Every kind there is, those that are stored and never served among them.
         pub static KINDS: &[&KindInfo] = &[$($kind::INFO),*];
     };
 }
 
-kinds![App, Instance, Revision, Node, Namespace, ConfigMap, Secret, Lease, Event, CustomResourceDefinition, Service];
+kinds![
+    App,
+    Instance,
+    Revision,
+    Node,
+    Namespace,
+    ConfigMap,
+    Secret,
+    User,
+    Role,
+    Token,
+    Lease,
+    Event,
+    CustomResourceDefinition,
+    Service,
+    Credential,
+    Session,
+    Throttle,
+];
 
 /// The kind of a stored form, by group and CamelCase name.
 pub fn find_kind(group: &str, kind: &str) -> Option<&'static KindInfo> {
@@ -31,7 +49,7 @@ pub fn find_served(api_version: &str, kind: &str) -> Option<Served> {
 
 /// Everything the API serves, kinds and views.
 pub fn served() -> impl Iterator<Item = Served> {
-    KINDS.iter().flat_map(|kind| kind.served())
+    KINDS.iter().filter(|kind| kind.verbs != Verbs::None).flat_map(|kind| kind.served())
 }
 
 /// What a person calls a resource on the command line: plural, singular, short name or kind, in any case, with or

@@ -111,6 +111,8 @@ pub enum Verbs {
     ReadOnly,
     /// Reading and deleting: what is made or changed is made or changed in another form.
     ReadDelete,
+    /// Nothing: it is not served at all.
+    None,
 }
 
 impl Verbs {
@@ -120,6 +122,7 @@ impl Verbs {
             Verbs::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
             Verbs::ReadOnly => &["get", "list", "watch"],
             Verbs::ReadDelete => &["delete", "deletecollection", "get", "list", "watch"],
+            Verbs::None => &[],
         }
     }
 

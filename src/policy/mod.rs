@@ -1,5 +1,6 @@
 //! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.
 
+pub mod access;
 pub mod backoff;
 pub mod depends;
 pub mod expand;

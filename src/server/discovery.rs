@@ -302,6 +302,11 @@ mod tests {
             "instances/log",
             "instances/status",
             "revisions",
+            "users",
+            "users/status",
+            "roles",
+            "tokens",
+            "tokens/status",
             "transactions",
         ];
         assert_eq!(names, expected);

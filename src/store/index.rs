@@ -23,6 +23,8 @@ pub(super) struct Index {
     owners: BTreeSet<(Uid, Option<Key>)>,
     /// Kinds whose objects are made at each start, and since which revision they are here.
     provided: BTreeMap<&'static KindInfo, Rev>,
+    /// How often an object of a kind was put in or taken out.
+    changes: BTreeMap<&'static KindInfo, u64>,
 }
 
 impl Index {
@@ -33,6 +35,7 @@ impl Index {
             uids: HashMap::new(),
             owners: BTreeSet::new(),
             provided: BTreeMap::new(),
+            changes: BTreeMap::new(),
         };
         for LoadedObject { key, revision, body } in objects {
             let stored = StoredObject::new(key.clone(), revision, &body).map_err(|e| OpenError::Corrupt {
@@ -89,9 +92,15 @@ impl Index {
         self.provided.get(kind).copied().unwrap_or_default()
     }
 
+    /// A number that is another one whenever an object of the kind has changed.
+    pub(super) fn changes_of(&self, kind: &'static KindInfo) -> u64 {
+        self.changes.get(kind).copied().unwrap_or_default()
+    }
+
     /// Adds or replaces an object; gives the version before.
     pub(super) fn put(&mut self, object: &Arc<StoredObject>) -> Option<Arc<StoredObject>> {
         let key = &object.key;
+        *self.changes.entry(key.kind).or_default() += 1;
         let place = (key.namespace.clone(), key.name.clone());
         let old = self.kinds.entry(key.kind).or_default().insert(place, object.clone());
         if let Some(old) = &old {
@@ -108,6 +117,7 @@ impl Index {
 
     /// Takes an object out; gives the version before.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<StoredObject>> {
+        *self.changes.entry(key.kind).or_default() += 1;
         let objects = self.kinds.get_mut(key.kind)?;
         let old = objects.remove(&(key.namespace.clone(), key.name.clone()))?;
         self.forget(&old);

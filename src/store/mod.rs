@@ -140,6 +140,11 @@ impl Store {
         self.core.index().revision()
     }
 
+    /// A number that is another one whenever an object of the kind has changed: for what is made of all of them.
+    pub fn changes_of(&self, kind: &'static KindInfo) -> u64 {
+        self.core.index().changes_of(kind)
+    }
+
     /// The object, as it is now.
     pub fn get(&self, key: &Key) -> Option<Arc<StoredObject>> {
         self.core.index().get(key).cloned()
