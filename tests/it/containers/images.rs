@@ -1,13 +1,16 @@
 //! What images bring with them, and where they come from.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
     app, apply,
     engine::{Engine, IMAGE},
-    instance, ready, runs, world,
+    instance, ready,
+    registry::Registry,
+    runs, world,
 };
-use crate::harness::wait_for;
+use crate::harness::{World, files_with, wait_for};
 
 /// Reason and message of the `Ready` condition.
 fn why(status: &Value) -> (String, String) {
@@ -78,4 +81,82 @@ fn the_health_check_of_an_image_is_its_readiness_unless_the_app_declares_its_own
         expected.sort_unstable();
         if left == expected { Ok(()) } else { Err(format!("{left:?}")) }
     });
+}
+
+/// Parts of everything in which a text can be hidden by base64, whatever stands before it.
+fn disguises(text: &str) -> Vec<String> {
+    let disguised = (0..3).map(|before| STANDARD.encode(format!("{}{text}", &"   "[..before])));
+    disguised.map(|encoded| encoded[4..encoded.len() - 4].to_owned()).chain([text.to_owned()]).collect()
+}
+
+#[test]
+fn a_registry_gets_the_credentials_of_the_secret_and_nobody_else_does() {
+    const RIGHT: &str = "correcthorsebatterystaple";
+    const WRONG: &str = "tr0ub4dorand3againandagain";
+    let Some(engine) = Engine::start(&[]) else { return };
+    let registry = Registry::start(&engine.tar(), "ada", RIGHT);
+    let mut world = World::new();
+    world.set_env("DOCKER_HOST", engine.host());
+    world.set_env("APPM_LOG", "trace");
+    world.start();
+    for (name, password) in [("right", RIGHT), ("wrong", WRONG)] {
+        let secret = registry.secret(name, "ada", password).to_string();
+        let path = "/api/v1/namespaces/default/secrets";
+        assert_eq!(world.api().ask("POST", path, "application/json", secret.as_bytes()).unwrap().code, 201);
+    }
+    let declared = |name: &str, policy: &str, secrets: Value| {
+        let mut app = app(name, "exec busybox sleep 1000", json!({"revisionHistoryLimit": 0}));
+        app["spec"]["container"]["image"] = registry.image().into();
+        app["spec"]["container"]["imagePullPolicy"] = policy.into();
+        app["spec"]["container"]["imagePullSecrets"] = secrets;
+        app
+    };
+    let waits = |status: &Value, reason: &str, message: &str| {
+        let waiting = &status["state"]["waiting"];
+        waiting["reason"] == reason && waiting["message"].as_str().is_some_and(|said| said.contains(message))
+    };
+    let is_refused = |s: &Value| ["ErrImagePull", "ImagePullBackOff"].iter().any(|reason| waits(s, reason, "auth"));
+    let (right, wrong) = (json!([{"name": "right"}]), json!([{"name": "wrong"}]));
+    apply(&world, &declared("web", "IfNotPresent", wrong));
+    let refused = instance(&world, "web", "is refused", is_refused);
+    assert_eq!(refused["status"]["attempt"], 0, "a pull is no attempt");
+    // It may be asked again, and says so.
+    assert!(refused["status"]["nextStartTime"].is_string(), "{refused}");
+    apply(&world, &declared("web", "IfNotPresent", right.clone()));
+    let waits_for_more = |s: &Value| waits(s, "PullingImage", " MB") && waits(s, "PullingImage", "/team/web:1: ");
+    instance(&world, "web", "is being pulled", waits_for_more);
+    registry.open();
+    instance(&world, "web", "runs", runs);
+    assert!(registry.pulls() > 0);
+
+    // What the engine has is not asked for again, unless that is wished; then without leave there is none.
+    let before = registry.pulls();
+    apply(&world, &declared("present", "IfNotPresent", json!([])));
+    apply(&world, &declared("never", "Never", json!([])));
+    instance(&world, "present", "runs", runs);
+    instance(&world, "never", "runs", runs);
+    assert_eq!(registry.pulls(), before);
+    apply(&world, &declared("stranger", "Always", json!([])));
+    instance(&world, "stranger", "is refused", is_refused);
+    apply(&world, &declared("always", "Always", right));
+    instance(&world, "always", "runs", runs);
+    assert!(registry.pulls() > before);
+
+    wait_for("what is told of it", || {
+        let events = world.api().list("/api/v1/namespaces/default/events").map_err(|e| e.to_string())?;
+        let all: Vec<_> = events.iter().map(|e| format!("{} {}", e["reason"], e["message"])).collect();
+        let told = |reason: &str, words: &str| all.iter().any(|one| one.contains(reason) && one.contains(words));
+        let whole = told("Pulling", "Pulling image") && told("Pulled", "bytes") && told("Failed", "auth");
+        if whole { Ok(()) } else { Err(all.join("\n")) }
+    });
+    for app in ["web", "present", "never", "stranger", "always"] {
+        let said = world.command(&["describe", "app", app]).stdout;
+        assert!(!String::from_utf8_lossy(&said).contains(RIGHT));
+        assert!(world.command(&["delete", "app", app, "--wait"]).status.success());
+    }
+    world.terminate_server();
+    let hidden: Vec<String> = [disguises(RIGHT), disguises(WRONG)].concat();
+    let mut found = Vec::new();
+    files_with(world.root(), &hidden.iter().map(String::as_str).collect::<Vec<_>>(), &mut found);
+    assert_eq!(found, Vec::<String>::new());
 }

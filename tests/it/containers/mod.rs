@@ -5,6 +5,7 @@
 
 mod engine;
 mod images;
+mod registry;
 
 use serde_json::{Value, json};
 
