@@ -16,7 +16,6 @@ mod names;
 mod output;
 mod run;
 mod state;
-mod usage;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,15 +37,15 @@ use self::{
     engine::{Engine, Register, sentence, verdict},
     image::Pulls,
     output::Output,
-    usage::Meter,
 };
 use super::{
     Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, ImageCheck, LogLimits, Need,
-    Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
+    Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable, usage::Meter,
 };
 use crate::{
     api::{ContainerRuntime, Uid, Usage},
     clock::{Clock, System},
+    keeper,
 };
 
 /// An attempt that runs, as far as this driver was told.
@@ -380,7 +379,9 @@ impl Driver for ContainerDriver {
 
     fn usage(&self, key: &StartKey) -> Option<Usage> {
         let place = self.shared.running().get(key).cloned();
-        self.shared.meter.read(key, place.as_ref().map(|place| &place.started))
+        // Of a process of another machine nothing can be seen here.
+        let started = place.as_ref().filter(|place| place.engine.is_local()).map(|place| &place.started);
+        self.shared.meter.read(key, started, keeper::groups_around)
     }
 
     fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent> {

@@ -11,6 +11,7 @@ mod prepare;
 pub mod process;
 pub mod sim;
 mod start;
+mod usage;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

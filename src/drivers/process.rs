@@ -6,7 +6,6 @@
 //! `exe` is asked to become `exe`, in place.
 
 mod link;
-pub(in crate::drivers) mod usage;
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +18,17 @@ use std::{
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use self::{link::Link, usage::Meter};
+use self::link::Link;
 use super::{
     Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey,
-    Started, Unreachable,
+    Started, Unreachable, usage::Meter,
 };
 use crate::{
     api::{Uid, Usage},
-    keeper::protocol::{Answer, Message, Request},
+    keeper::{
+        self,
+        protocol::{Answer, Message, Request},
+    },
 };
 
 /// How long a request waits for a keeper that is being started or replaced.
@@ -199,7 +201,7 @@ impl Driver for ProcessDriver {
 
     fn usage(&self, key: &StartKey) -> Option<Usage> {
         let started = self.running().get(key).cloned();
-        self.meter.read(key, started.as_ref())
+        self.meter.read(key, started.as_ref(), |pid| keeper::groups_of(key, pid))
     }
 
     fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent> {

@@ -49,6 +49,8 @@ pub(super) struct Place {
 pub(super) struct Places {
     pub v1: BTreeMap<Controller, Place>,
     pub v2: Option<Place>,
+    /// What counts processor time in version 1. It limits nothing.
+    pub cpuacct: Option<Place>,
 }
 
 impl Places {
@@ -71,6 +73,9 @@ impl Places {
                 own: own_directory(&mount.mount_point, &mount.root, &group.pathname),
                 mount: mount.mount_point.clone(),
             };
+            if group.controllers.iter().any(|name| name == "cpuacct") {
+                places.cpuacct = Some(place.clone());
+            }
             if group.hierarchy == 0 {
                 places.v2 = Some(place);
             } else {
@@ -101,7 +106,7 @@ mod tests {
         let mounts = "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         let places = Places::read(mounts, "0::/system.slice/appm-keeper.service\n");
         let own = "/sys/fs/cgroup/system.slice/appm-keeper.service";
-        assert_eq!(places, Places { v1: BTreeMap::new(), v2: Some(place("/sys/fs/cgroup", own)) });
+        assert_eq!(places, Places { v2: Some(place("/sys/fs/cgroup", own)), ..Places::default() });
     }
 
     #[test]

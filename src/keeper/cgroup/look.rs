@@ -38,6 +38,24 @@ pub fn groups_of(key: &StartKey, pid: i32) -> Vec<PathBuf> {
     dirs
 }
 
+/// The directories of the groups that somebody else, an engine, made for one of its containers, by a process in it: all
+/// that bear the name of the one that has its memory. None if it has no group of its own.
+pub fn groups_around(pid: i32) -> Vec<PathBuf> {
+    around(places(&pid.to_string()))
+}
+
+fn around(places: Places) -> Vec<PathBuf> {
+    let name = |place: &Place| place.own.strip_prefix(&place.mount).ok().map(Path::to_owned);
+    let named = places.v1.get(&Controller::Memory).or(places.v2.as_ref()).and_then(name);
+    let Some(own) = named.filter(|named| !named.as_os_str().is_empty()) else { return Vec::new() };
+    let all = places.v1.into_values().chain(places.cpuacct).chain(places.v2);
+    let mut dirs: Vec<PathBuf> =
+        all.filter(|place| name(place).as_ref() == Some(&own)).map(|place| place.own).collect();
+    dirs.sort();
+    dirs.dedup();
+    dirs
+}
+
 /// How much memory this process's own group may have, and has: a container is a smaller machine. None without a limit.
 pub fn own_memory() -> Option<(u64, u64)> {
     let places = places("self");
@@ -68,4 +86,28 @@ pub fn working_set(dir: &Path) -> Option<u64> {
 fn places(pid: &str) -> Places {
     let read = |path: String| fs::read_to_string(path).unwrap_or_default();
     Places::read(&read("/proc/self/mountinfo".to_owned()), &read(format!("/proc/{pid}/cgroup")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_containers_groups_are_those_that_bear_its_name() {
+        let mounts = "\
+33 31 0:30 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+36 31 0:33 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+";
+        let said = |groups: &str| -> Vec<String> {
+            around(Places::read(mounts, groups)).iter().map(|dir| dir.display().to_string()).collect()
+        };
+        let groups = "6:pids:/docker.service\n4:memory:/docker/ab\n2:cpuacct:/docker/ab\n0::/\n";
+        assert_eq!(said(groups), ["/sys/fs/cgroup/cpuacct/docker/ab", "/sys/fs/cgroup/memory/docker/ab"]);
+        assert_eq!(said("6:pids:/docker/ab\n4:memory:/\n0::/\n"), [""; 0], "all memory is not its own");
+        let mounts = "29 22 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let unified = around(Places::read(mounts, "0::/system.slice/docker-ab.scope\n"));
+        assert_eq!(unified, [Path::new("/sys/fs/cgroup/system.slice/docker-ab.scope")]);
+    }
 }

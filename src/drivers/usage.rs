@@ -1,4 +1,5 @@
-//! What an attempt uses: of its control group where it has one, else of its process and their descendants, from /proc.
+//! What an attempt uses, process or container: of its control groups where it has some, of either version, else of its
+//! process and their descendants, from /proc.
 
 use std::{
     collections::BTreeMap,
@@ -35,17 +36,23 @@ struct Sample {
 
 /// Remembers the sample before.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(in crate::drivers) struct Meter {
     before: Mutex<BTreeMap<StartKey, Sample>>,
 }
 
 impl Meter {
-    /// What an attempt uses; forgets it if it does not run.
-    pub(super) fn read(&self, key: &StartKey, started: Option<&Started>) -> Option<Usage> {
+    /// What an attempt uses; forgets it if it does not run, or where this process cannot look. `groups` finds the control
+    /// groups of an attempt by a process of it; it is asked once.
+    pub(in crate::drivers) fn read(
+        &self,
+        key: &StartKey,
+        started: Option<&Started>,
+        groups: impl FnOnce(i32) -> Vec<PathBuf>,
+    ) -> Option<Usage> {
         let mut before = self.before.lock().expect("no holder panics");
         let last = before.remove(key).filter(|last| started.is_some_and(|started| started.pid == last.pid));
         let pid = started?.pid;
-        let groups = last.as_ref().map_or_else(|| keeper::groups_of(key, pid), |last| last.groups.clone());
+        let groups = last.as_ref().map_or_else(|| groups(pid), |last| last.groups.clone());
         let (now, uptime) = (System.now(), System.uptime());
         let (mut usage, seconds) = measure(pid, &groups)?;
         usage.time = Some(MicroTime(now));
@@ -87,8 +94,9 @@ fn measure(pid: i32, groups: &[PathBuf]) -> Option<(Usage, f64)> {
     usage.memory_bytes = of_groups(keeper::working_set).unwrap_or(resident);
     usage.peak_memory_bytes = of_groups(peak);
     usage.oom_kills = of_groups(oom_kills).and_then(|count| count.try_into().ok()).unwrap_or(0);
-    let seconds = match of_groups(microseconds) {
-        Some(microseconds) => fraction(microseconds, 1_000_000),
+    usage.threads = of_groups(tasks).and_then(|count| count.try_into().ok()).unwrap_or(usage.threads);
+    let seconds = match of_groups(nanoseconds) {
+        Some(nanoseconds) => fraction(nanoseconds, 1_000_000_000),
         None => fraction(ticks, procfs::ticks_per_second()),
     };
     Some((usage, seconds))
@@ -100,7 +108,7 @@ fn fraction(part: u64, whole: u64) -> f64 {
 }
 
 /// The processes of a control group.
-pub(in crate::drivers) fn members(dir: &Path) -> Vec<i32> {
+fn members(dir: &Path) -> Vec<i32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
@@ -124,7 +132,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 /// Open descriptors: the directory's size since Linux 6.2, else its entries.
-pub(in crate::drivers) fn descriptors(pid: i32) -> u32 {
+fn descriptors(pid: i32) -> u32 {
     let path = format!("/proc/{pid}/fd");
     let size = fs::metadata(&path).map_or(0, |meta| meta.len());
     let count = if size > 0 { size } else { fs::read_dir(&path).map_or(0, |entries| entries.count() as u64) };
@@ -132,12 +140,12 @@ pub(in crate::drivers) fn descriptors(pid: i32) -> u32 {
 }
 
 /// The one number in a file.
-pub(in crate::drivers) fn number(path: PathBuf) -> Option<u64> {
+fn number(path: PathBuf) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// The number beside a name in a file of such lines.
-pub(in crate::drivers) fn field(path: PathBuf, name: &str) -> Option<u64> {
+fn field(path: PathBuf, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
@@ -150,8 +158,13 @@ fn oom_kills(dir: &Path) -> Option<u64> {
     field(dir.join("memory.events"), "oom_kill").or_else(|| field(dir.join("memory.oom_control"), "oom_kill"))
 }
 
-fn microseconds(dir: &Path) -> Option<u64> {
-    field(dir.join("cpu.stat"), "usage_usec")
+fn tasks(dir: &Path) -> Option<u64> {
+    number(dir.join("pids.current"))
+}
+
+fn nanoseconds(dir: &Path) -> Option<u64> {
+    let microseconds = || field(dir.join("cpu.stat"), "usage_usec")?.checked_mul(1000);
+    number(dir.join("cpuacct.usage")).or_else(microseconds)
 }
 
 #[cfg(test)]
@@ -164,10 +177,11 @@ mod tests {
         let key = StartKey { uid: "u".into(), attempt: 1 };
         let pid = i32::try_from(std::process::id()).unwrap();
         let started = Started { pid, start_time: jiff::Timestamp::UNIX_EPOCH, adopted: false };
-        let usage = meter.read(&key, Some(&started)).unwrap();
+        let read = |started| meter.read(&key, started, |_| Vec::new());
+        let usage = read(Some(&started)).unwrap();
         assert!(usage.memory_bytes > 0 && usage.threads > 0 && usage.fds > 0 && usage.processes > 0);
-        assert!(meter.read(&key, Some(&started)).unwrap().cpu_cores >= 0.0);
-        assert_eq!(meter.read(&key, None), None);
+        assert!(read(Some(&started)).unwrap().cpu_cores >= 0.0);
+        assert_eq!(read(None), None);
     }
 
     #[test]
@@ -179,5 +193,48 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(measure(pid, &[]), None);
+    }
+
+    #[test]
+    fn groups_of_both_versions_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = std::process::id().to_string();
+        let written = |group: &str, files: &[(&str, &str)]| {
+            let group = dir.path().join(group);
+            fs::create_dir_all(&group).unwrap();
+            files.iter().for_each(|(name, text)| fs::write(group.join(name), text).unwrap());
+            fs::write(group.join("cgroup.procs"), &me).unwrap();
+            group
+        };
+        let one = [
+            written(
+                "memory/x",
+                &[
+                    ("memory.usage_in_bytes", "5000\n"),
+                    ("memory.max_usage_in_bytes", "6000\n"),
+                    ("memory.stat", "inactive_file 1\ntotal_inactive_file 1000\n"),
+                    ("memory.oom_control", "oom_kill 2\n"),
+                ],
+            ),
+            written("cpuacct/x", &[("cpuacct.usage", "7000000\n")]),
+            written("pids/x", &[("pids.current", "3\n")]),
+        ];
+        let two = [written(
+            "x.scope",
+            &[
+                ("memory.current", "5000\n"),
+                ("memory.peak", "6000\n"),
+                ("memory.stat", "anon 4\ninactive_file 1000\n"),
+                ("memory.events", "oom 2\noom_kill 2\n"),
+                ("cpu.stat", "usage_usec 7000\nuser_usec 1\n"),
+                ("pids.current", "3\n"),
+            ],
+        )];
+        let pid = i32::try_from(std::process::id()).unwrap();
+        for groups in [&one[..], &two] {
+            let (usage, seconds) = measure(pid, groups).unwrap();
+            let of = (usage.memory_bytes, usage.peak_memory_bytes, usage.oom_kills, usage.threads, usage.processes);
+            assert_eq!((of, seconds), ((4000, Some(6000), 2, 3, 1), 0.007));
+        }
     }
 }
