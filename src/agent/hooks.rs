@@ -1,6 +1,6 @@
 //! What is done at the turns of an instance's life: after its start, before its end.
 //!
-//! A command runs under a name (`postStart`, `preStop`) at most once beside an attempt as long as its keeper lives, so a new
+//! A command runs under a name (`postStart`, `preStop`) at most once beside an attempt as long as its keeper or engine remembers it, so a new
 //! agent that finds one under way waits for its end. A request or a pause is begun anew by a new agent: postStart as long as
 //! the status does not say `started`, preStop as long as it says `stopping.preStop`. So each is done at least once.
 

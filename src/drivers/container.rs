@@ -11,8 +11,10 @@
 mod body;
 mod engine;
 mod events;
+mod exec;
 mod image;
 mod names;
+mod once;
 mod output;
 mod run;
 mod state;
@@ -36,6 +38,7 @@ pub use self::engine::EngineHosts;
 use self::{
     engine::{Engine, Register, sentence, verdict},
     image::Pulls,
+    once::Begun,
     output::Output,
 };
 use super::{
@@ -85,8 +88,7 @@ struct Shared {
     listened: Mutex<BTreeSet<String>>,
     running: Mutex<BTreeMap<StartKey, Place>>,
     seen: Mutex<BTreeMap<StartKey, Seen>>,
-    /// What ran beside attempts and must not run twice, as long as this daemon lives.
-    once: Mutex<BTreeMap<(StartKey, String), Executed>>,
+    begun: Begun,
     output: Output,
     pulls: Pulls,
     meter: Meter,
@@ -123,7 +125,7 @@ impl ContainerDriver {
             listened: Mutex::default(),
             running: Mutex::default(),
             seen: Mutex::default(),
-            once: Mutex::default(),
+            begun: Begun::new(data_dir),
             output: Output::new(data_dir.to_owned(), life.clone()),
             pulls: Pulls::default(),
             meter: Meter::default(),
@@ -148,10 +150,6 @@ impl Shared {
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<StartKey, Seen>> {
         self.seen.lock().expect("no holder panics")
-    }
-
-    fn once(&self) -> MutexGuard<'_, BTreeMap<(StartKey, String), Executed>> {
-        self.once.lock().expect("no holder panics")
     }
 
     fn report(&self, event: DriverEvent) {
@@ -312,7 +310,7 @@ impl Shared {
         }
         self.running().remove(key);
         self.seen().remove(key);
-        self.once().retain(|(of, _), _| of != key);
+        self.begun.forget(key);
         Ok(())
     }
 
@@ -325,6 +323,7 @@ impl Shared {
         }
         self.running().retain(|key, _| key.uid != *uid);
         self.seen().retain(|key, _| key.uid != *uid);
+        self.begun.forget_all(uid);
         self.output.remove(uid).await
     }
 }
@@ -348,7 +347,7 @@ impl Driver for ContainerDriver {
     }
 
     fn exec<'a>(&'a self, key: &'a StartKey, exec: Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
-        Box::pin(run::exec(&self.shared, key, exec))
+        Box::pin(exec::exec(&self.shared, key, exec))
     }
 
     fn notified<'a>(&'a self, _: &'a StartKey) -> BoxFuture<'a, Result<Option<Notified>, Unreachable>> {

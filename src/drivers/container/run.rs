@@ -1,26 +1,11 @@
-//! Starting a container at most once, ending it, and running something beside it.
+//! Starting a container at most once, and ending it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bollard::{
-    container::LogOutput,
-    errors::Error,
-    exec::{CreateExecOptions, StartExecResults},
-    query_parameters::{CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StartContainerOptions},
-};
-use futures::StreamExt;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StartContainerOptions};
 
 use super::{Bearer, Place, Shared, body, engine::Engine, events, names, sentence, verdict};
-use crate::{
-    clock::{Clock, System},
-    drivers::{
-        Attempt, ContainerProgram, EXEC_OUTPUT, Exec, ExecError, Executed, Program, Start, StartError, StartKey,
-        Started, Unreachable,
-    },
-};
-
-/// The exit code of a program that was killed because it took too long does not matter; this one says that it could not run.
-const NOT_EXECUTABLE: i32 = 126;
+use crate::drivers::{Attempt, ContainerProgram, Program, Start, StartError, StartKey, Started, Unreachable};
 
 /// Creates and starts the container of an attempt, unless it was started before.
 pub(super) async fn start(shared: &Arc<Shared>, start: Start) -> Result<Started, StartError> {
@@ -114,81 +99,4 @@ pub(super) async fn signal(shared: &Arc<Shared>, key: &StartKey, signal: i32) ->
         }
     }
     Ok(())
-}
-
-/// Runs a program in the container of an attempt.
-pub(super) async fn exec(shared: &Arc<Shared>, key: &StartKey, exec: Exec) -> Result<Executed, ExecError> {
-    let place = shared.running().get(key).cloned().ok_or(ExecError::NotRunning)?;
-    let once = exec.once.clone().map(|name| (key.clone(), name));
-    if let Some(done) = once.as_ref().and_then(|once| shared.once().get(once).cloned()) {
-        return Ok(done);
-    }
-    let failed = |error: Error| match verdict(&error) {
-        Some((404 | 409, _)) => ExecError::NotRunning,
-        _ => ExecError::Unknown(sentence(&error)),
-    };
-    let docker = &place.engine.docker;
-    let options = CreateExecOptions {
-        cmd: Some(exec.argv),
-        attach_stdout: Some(true),
-        attach_stderr: Some(true),
-        ..CreateExecOptions::default()
-    };
-    let id = docker.create_exec(&names::container_name(key), options).await.map_err(failed)?.id;
-    let begun = match docker.start_exec(&id, None).await {
-        Ok(begun) => begun,
-        Err(error) => match verdict(&error) {
-            Some((400, why)) => {
-                let output = why.as_bytes().to_vec();
-                return Ok(Executed { code: Some(NOT_EXECUTABLE), output, timed_out: false });
-            }
-            _ => return Err(failed(error)),
-        },
-    };
-    let mut done = Executed::default();
-    let StartExecResults::Attached { output, .. } = begun else {
-        return Err(ExecError::Unknown("the engine gives no output".to_owned()));
-    };
-    let mut output = output.map(|piece| piece.map(LogOutput::into_bytes));
-    let deadline = System.sleep(exec.timeout);
-    tokio::pin!(deadline);
-    loop {
-        tokio::select! {
-            () = &mut deadline => {
-                done.timed_out = true;
-                break;
-            }
-            piece = output.next() => match piece {
-                Some(Ok(bytes)) => {
-                    done.output.extend_from_slice(&bytes);
-                    let surplus = done.output.len().saturating_sub(EXEC_OUTPUT);
-                    done.output.drain(..surplus);
-                }
-                Some(Err(error)) => return Err(failed(error)),
-                None => break,
-            }
-        }
-    }
-    let mut state = docker.inspect_exec(&id).await.map_err(failed)?;
-    // Output ends a moment before the engine knows the code.
-    for _look in 0..50 {
-        if done.timed_out || state.running != Some(true) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        state = docker.inspect_exec(&id).await.map_err(failed)?;
-    }
-    if done.timed_out && state.running == Some(true) && place.engine.is_local() {
-        // No engine ends such a program by itself. It is a process of this machine.
-        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1);
-        // One that has ended meanwhile is what was wanted.
-        let _ =
-            pid.map(|pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL));
-    } else {
-        done.code = state.exit_code.and_then(|code| i32::try_from(code).ok());
-    }
-    if let Some(once) = once {
-        shared.once().insert(once, done.clone());
-    }
-    Ok(done)
 }

@@ -110,6 +110,14 @@ impl Engine {
         wait_for("dockerd to end", || child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
     }
 
+    /// Makes a network on a bridge of its own, with a few addresses that no other test has.
+    pub(super) fn network(&self, name: &str) {
+        // 198.18.0.0/15 is for tests (RFC 2544).
+        let number = std::process::id() % (1 << 13);
+        let subnet = format!("198.{}.{}.{}/28", 18 + (number >> 12), number >> 4 & 255, (number & 15) << 4);
+        self.docker(&["network", "create", "--driver=bridge", "--subnet", &subnet, name]);
+    }
+
     /// Runs a command of the client; returns what it said, or panics with it.
     pub(super) fn docker(&self, args: &[&str]) -> String {
         let (ok, said) = self.run(args);
@@ -134,6 +142,8 @@ impl Drop for Engine {
             for container in left.split_whitespace() {
                 self.run(&["rm", "-f", container]);
             }
+            // A bridge outlives its engine.
+            self.run(&["network", "prune", "-f"]);
         }
         self.stop();
         // With `live-restore` it leaves its directory mounted on itself. Otherwise there is nothing to undo.

@@ -3,6 +3,7 @@
 //! Needs root, `dockerd`, `docker` and a static busybox (tests/run installs them). Where one is missing the tests say so and
 //! pass, except in CI.
 
+mod beside;
 mod engine;
 mod images;
 mod registry;
