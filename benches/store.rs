@@ -49,7 +49,7 @@ impl World {
 }
 
 async fn open(dir: &TempDir) -> Arc<Store> {
-    let engine = Sqlite::open(dir.path()).await.unwrap();
+    let engine = Sqlite::open(dir.path(), None).await.unwrap();
     Store::open(Box::new(engine), Arc::new(System), Limits::default()).await.unwrap()
 }
 

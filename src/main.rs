@@ -8,6 +8,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The keeper and its helpers fork and must have one thread: they are told apart before anything else happens.
 fn main() -> ExitCode {
+    // Secrets pass through every part of appm: none of them leaves a core dump, or lets its memory be read by another
+    // process of its user. What is executed from here begins with its own setting again.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let mut words = std::env::args_os().skip(1);
     match words.next().as_deref().and_then(OsStr::to_str) {
         Some("keeper") => appm::keeper::main(words),

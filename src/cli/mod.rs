@@ -42,6 +42,7 @@ mod restart;
 mod rollout;
 mod scale;
 mod screen;
+mod secrets;
 mod server;
 mod settings;
 mod steady;
@@ -125,6 +126,7 @@ enum Command {
     WhoAmI(auth::WhoAmIArgs),
     Doctor(doctor::DoctorArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
+    Secrets(secrets::SecretsArgs),
     Server(server::ServerArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
@@ -205,6 +207,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Auth(args) => auth::run(args, &context).await,
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
+            Command::Secrets(args) => secrets::run(args, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)

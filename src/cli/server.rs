@@ -83,6 +83,9 @@ pub(super) struct ServerOptions {
     /// The name of this machine as a Node [default: the host's]
     #[arg(long, value_name = "NAME", env = "APPM_NODE_NAME", hide_env_values = true)]
     pub(super) node_name: Option<String>,
+    /// File with the key that secrets are sealed with [default: DATA_DIR/keys/seal.key, made at first]
+    #[arg(long, value_name = "FILE", env = "APPM_SEAL_KEY_FILE", hide_env_values = true)]
+    pub(super) seal_key_file: Option<PathBuf>,
     /// Docker's engine, unix://PATH or tcp://HOST:PORT [default: $DOCKER_HOST, else unix:///var/run/docker.sock]
     #[arg(long, value_name = "ADDRESS", env = "APPM_DOCKER_HOST", hide_env_values = true)]
     pub(super) docker_host: Option<String>,
@@ -162,6 +165,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
         node_name: options.node_name.clone(),
+        seal_key_file: options.seal_key_file.clone(),
         engines: engines(options),
         exe,
     };
@@ -272,7 +276,8 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
     }
     log_to_file(data_dir)?;
     let listen = SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0);
-    let options = ServerOptions { listen, node_name: None, docker_host: None, podman_host: None };
+    let seal_key_file = settings::environment("APPM_SEAL_KEY_FILE").map(PathBuf::from);
+    let options = ServerOptions { listen, node_name: None, seal_key_file, docker_host: None, podman_host: None };
     let mut running = start(&options, global).await?;
     running.ready().await;
     running.stop(Apps::Stop).await;
@@ -310,6 +315,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     ];
     for (flag, value) in named.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?))) {
         command.arg(flag).arg(value);
+    }
+    if let Some(file) = &options.seal_key_file {
+        command.arg("--seal-key-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
     let mut child = command.spawn().map_err(|e| CliError::io("cannot start a server", &e))?;

@@ -114,7 +114,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let clock: SharedClock = Arc::new(clock::System);
     let data_dir = settings.data_dir.path().to_owned();
     let boot_id = clock::boot_id().map_err(StartError::Boot)?;
-    let engine = Sqlite::open(&data_dir).await?;
+    let engine = Sqlite::open(&data_dir, settings.seal_key_file.as_deref()).await?;
     let store = Store::open(Box::new(engine), clock.clone(), Limits::default()).await?;
     let admission = Admission::new(store.clone(), clock.clone());
     make_default_namespace(&local(&admission, "bootstrap")).await.map_err(StartError::Bootstrap)?;

@@ -18,6 +18,8 @@ pub struct Settings {
     pub node_name: Option<String>,
     /// Where engines of containers are; what is not said is found.
     pub engines: EngineHosts,
+    /// The file with the key that secrets are sealed with, if it is not [`DataDir::seal_key`].
+    pub seal_key_file: Option<PathBuf>,
     /// The binary that keeper and logger run from: normally the running one.
     pub exe: PathBuf,
 }

@@ -324,8 +324,14 @@ fn enable(
 fn move_ourselves(from: &Path, to: &Path) -> Result<(), Unavailable> {
     make_dir(to)?;
     let exe = |pid: i32| fs::metadata(format!("/proc/{pid}/exe")).map(|meta| (meta.dev(), meta.ino())).ok();
-    let ours = exe(super::serve::own_pid());
-    let (mine, others): (Vec<i32>, Vec<i32>) = pids_of(from).into_iter().partition(|pid| exe(*pid) == ours);
+    let name = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let own = super::serve::own_pid();
+    // Our processes show their executable to root alone (see `main`); their name they show to all.
+    let is_ours = |pid: i32| match exe(pid) {
+        Some(exe_of) => Some(exe_of) == exe(own),
+        None => name(pid) == name(own),
+    };
+    let (mine, others): (Vec<i32>, Vec<i32>) = pids_of(from).into_iter().partition(|pid| is_ours(*pid));
     let procs = to.join("cgroup.procs");
     for pid in mine {
         write(&procs, &pid.to_string()).map_err(|e| denied("write", &procs, &e))?;

@@ -74,6 +74,7 @@ const PATHS: &[&str] = &[
     "/openapi/v2",
     "/openapi/v3",
     "/readyz",
+    "/sealing",
     "/version",
 ];
 

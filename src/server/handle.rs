@@ -16,7 +16,7 @@ use super::{
     query::{Params, decode},
     read,
     respond::{self, Answer},
-    reviews,
+    reviews, sealing,
     state::State,
     transactions, watch, write,
 };
@@ -109,6 +109,9 @@ async fn route(
     match target {
         None => Err(Status::no_route()),
         Some(Target::Document("stop")) => stop(state, &head.method, &params, &who),
+        Some(Target::Document(path)) if sealing::PATHS.contains(&path) => {
+            sealing::answer(state, path, &head.method, &params, &who).await
+        }
         Some(Target::Document(path)) => documents::answer(state, path, &head.method, &head.headers),
         Some(Target::Resource(resource)) => {
             let request_id = request_id.to_owned();
@@ -156,7 +159,7 @@ fn authenticate(state: &State, peer: Peer, headers: &hyper::HeaderMap) -> Result
 /// The methods that make sense on a path.
 fn methods(path: &str) -> String {
     let words: &[&str] = match path::parse(&decode(path, false)) {
-        Some(Target::Document("stop")) => &["create"],
+        Some(Target::Document("stop" | "sealing/rotate")) => &["create"],
         Some(Target::Resource(resource)) => match resource.served() {
             None => &["create"],
             Some(_) if resource.watched || resource.subresource == "log" => &["get"],

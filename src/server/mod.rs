@@ -40,6 +40,7 @@ mod query;
 mod read;
 mod respond;
 mod reviews;
+mod sealing;
 mod state;
 mod table;
 mod transactions;

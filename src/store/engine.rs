@@ -42,6 +42,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes about `rows` rows up to the bounds; true if there are more. The store has stopped serving them.
     fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>>;
 
+    /// How what it holds is sealed; `None` if it keeps nothing where anybody could read it.
+    fn sealing(&self) -> Option<Sealing>;
+
+    /// Takes a new wrapping key in use, and with `data_keys` new data keys too: bodies that are sealed with the old ones
+    /// are then [`Engine::reseal`]'s work. A crash at any moment leaves everything readable.
+    fn rotate(&self, data_keys: bool) -> BoxFuture<'_, Result<Sealing, RotateError>>;
+
+    /// Looks at about `rows` bodies, and seals those anew whose data key is retired; true if there are more. Costs nothing
+    /// where no key is retired.
+    fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>>;
+
     /// Called between groups, after their answers: the time for housekeeping that may sync.
     fn tidy(&self) -> BoxFuture<'_, ()>;
 
@@ -197,6 +208,54 @@ pub enum Before {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EngineError(pub String);
+
+/// How what is stored is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sealing {
+    /// The wrapping key's name: derived from it, and of no use without it.
+    pub key: String,
+    /// Where it is read from.
+    pub key_file: String,
+    /// Data keys that new bodies are sealed with: one for each namespace that holds something sealed.
+    pub data_keys: usize,
+    /// Data keys that some bodies may still need, until these are sealed anew.
+    pub retired: usize,
+}
+
+/// Why keys cannot be changed. Everything is as it was.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The key file is not appm's own, and its first key is the one in use.
+    #[error(
+        "the first key in `{}` is in use already. Put a new one on a line above it (`head -c 32 /dev/urandom | base64`),          and keep the old one below until this has succeeded",
+        file.display()
+    )]
+    NoNewKey {
+        /// The key file.
+        file: PathBuf,
+    },
+    /// The key in use is no longer in the key file.
+    #[error("the key {id} is in use and no longer in `{}`. Put it back, below the new one", file.display())]
+    Gone {
+        /// The key file.
+        file: PathBuf,
+        /// The key's name.
+        id: String,
+    },
+    /// The key file cannot be read or written.
+    #[error("{0}")]
+    KeyFile(String),
+    /// The database cannot be written.
+    #[error("{0}")]
+    Engine(EngineError),
+    /// Nothing is sealed here.
+    #[error("nothing is sealed here")]
+    Unsealed,
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -36,6 +36,8 @@ pub struct Limits {
     pub compact_every: SignedDuration,
     /// Rows that are removed at once, between two groups.
     pub compact_rows: usize,
+    /// Bodies that are sealed with a new data key at once, between two groups.
+    pub reseal_rows: usize,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             history: Retention { age: SignedDuration::from_hours(7 * 24), rows: 100_000 },
             compact_every: SignedDuration::from_mins(5),
             compact_rows: 500,
+            reseal_rows: 100,
         }
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     Before, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest,
-    OpenError, Provenance, Remembered, Retention, Tail,
+    OpenError, Provenance, Remembered, Retention, RotateError, Sealing, Tail,
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
 
@@ -159,6 +159,18 @@ impl Engine for MemoryEngine {
 
     fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(ready(self.writable().map(|mut disk| disk.written.compact(bounds, rows))))
+    }
+
+    fn sealing(&self) -> Option<Sealing> {
+        None
+    }
+
+    fn rotate(&self, _data_keys: bool) -> BoxFuture<'_, Result<Sealing, RotateError>> {
+        Box::pin(ready(Err(RotateError::Unsealed)))
+    }
+
+    fn reseal(&self, _rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(ready(Ok(false)))
     }
 
     fn tidy(&self) -> BoxFuture<'_, ()> {

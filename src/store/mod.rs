@@ -35,8 +35,8 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::{mpsc, oneshot};
 
 pub use engine::{
-    Before, Bounds, ChangeRow, Engine, EngineError, Group, Loaded, LoadedObject, Oldest, OpenError, Remembered, Row,
-    Tail, Txn,
+    Before, Bounds, ChangeRow, Engine, EngineError, Group, Loaded, LoadedObject, Oldest, OpenError, Remembered,
+    RotateError, Row, Sealing, Tail, Txn,
 };
 pub use limits::{Limits, Retention};
 pub use memory::Memory;
@@ -247,6 +247,22 @@ impl Store {
     /// The oldest revision that a watch of `kind` can resume from.
     pub fn oldest_of(&self, kind: &'static KindInfo) -> Rev {
         self.core.oldest(kind.log)
+    }
+
+    /// How what is stored is sealed; `None` where nothing reaches a disk.
+    pub fn sealing(&self) -> Option<Sealing> {
+        self.core.engine.sealing()
+    }
+
+    /// Takes a new wrapping key in use, and with `data_keys` new data keys; bodies are then sealed anew little by little,
+    /// beside all else.
+    ///
+    /// # Errors
+    /// See [`RotateError`].
+    pub async fn rotate_keys(&self, data_keys: bool) -> Result<Sealing, RotateError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Message::Rotate { data_keys, reply }).await.map_err(|_| RotateError::Closed)?;
+        answer.await.unwrap_or(Err(RotateError::Closed))
     }
 
     /// Figures for `/metrics`.

@@ -368,6 +368,7 @@ pub(super) async fn old_changes_go_by_age_and_count(engine: Box<dyn Engine>) {
         changes: Retention { age: hour, rows: 3 },
         history: Retention { age: hour * 2, rows: 100 },
         compact_rows: 2,
+        reseal_rows: 2,
         ..Limits::default()
     };
     let store = Store::open(engine, clock.clone(), limits).await.expect("opens");

@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Batch, Bounds, Change, Commit, CommitError, Committed, Core, EngineError, Expect, Group, Oldest, Remembered, Row,
-    Txn, Write, history::without_status, index::Index,
+    Batch, Bounds, Change, Commit, CommitError, Committed, Core, EngineError, Expect, Group, Oldest, Remembered,
+    RotateError, Row, Sealing, Txn, Write, history::without_status, index::Index,
 };
 use crate::{
     api::{ChangeLog, Durability, Key, KindInfo, Rev, StoredObject},
@@ -29,6 +29,8 @@ type Reply = oneshot::Sender<Answer>;
 pub(super) enum Message {
     /// To do this.
     Commit { commit: Commit, reply: Reply },
+    /// To seal with new keys.
+    Rotate { data_keys: bool, reply: oneshot::Sender<Result<Sealing, RotateError>> },
     /// To end.
     Close { reply: oneshot::Sender<()> },
 }
@@ -50,6 +52,8 @@ enum Compaction {
     Waiting,
     /// Rows up to these bounds are going, batch by batch.
     Removing(Bounds),
+    /// Bodies are being sealed with new data keys, batch by batch, if any must be.
+    Resealing,
 }
 
 /// A commit that was judged, with its revision.
@@ -75,7 +79,10 @@ struct Pending {
 
 impl Writer {
     pub(super) fn new(core: Arc<Core>, clock: SharedClock, newest: Rev, reserved: Rev) -> Self {
-        Self { core, clock, newest, reserved, compaction: Compaction::Waiting, removed: Bounds::default() }
+        // A rotation of keys that was cut off goes on.
+        let unfinished = core.engine.sealing().is_some_and(|sealing| sealing.retired > 0);
+        let compaction = if unfinished { Compaction::Resealing } else { Compaction::Waiting };
+        Self { core, clock, newest, reserved, compaction, removed: Bounds::default() }
     }
 
     /// Serves the queue until the store is closed or dropped.
@@ -98,6 +105,9 @@ impl Writer {
                         return;
                     }
                     self.core.engine.tidy().await;
+                    if matches!(self.compaction, Compaction::Resealing) {
+                        timer = self.timer();
+                    }
                 }
                 () = &mut timer => {
                     self.compact().await;
@@ -111,23 +121,33 @@ impl Writer {
     fn timer(&self) -> BoxFuture<'static, ()> {
         match self.compaction {
             Compaction::Waiting => self.clock.sleep(self.core.limits.compact_every.unsigned_abs()),
-            Compaction::Removing(_) => Box::pin(tokio::task::yield_now()),
+            Compaction::Removing(_) | Compaction::Resealing => Box::pin(tokio::task::yield_now()),
         }
     }
 
     /// Writes a group; gives the reply to a close that was among it.
     async fn serve(&mut self, messages: impl Iterator<Item = Message>) -> Option<oneshot::Sender<()>> {
         let mut closing = None;
-        let mut commits = Vec::new();
+        let (mut commits, mut rotations) = (Vec::new(), Vec::new());
         for message in messages {
             match message {
                 Message::Commit { commit, reply } if closing.is_none() => commits.push((commit, reply)),
                 Message::Commit { reply, .. } => drop(reply.send(Err(CommitError::Closed))),
+                Message::Rotate { data_keys, reply } => rotations.push((data_keys, reply)),
                 Message::Close { reply } => closing = Some(reply),
             }
         }
         if !commits.is_empty() {
             self.write(commits).await;
+        }
+        for (data_keys, reply) in rotations {
+            let rotated = self.core.engine.rotate(data_keys).await;
+            if let Ok(sealing) = &rotated {
+                tracing::info!(key = sealing.key, data_keys, "a new key wraps the data keys");
+                self.compaction = Compaction::Resealing;
+            }
+            // Whoever does not listen any more has still been served.
+            let _ = reply.send(rotated);
         }
         closing
     }
@@ -136,6 +156,7 @@ impl Writer {
         while let Some(message) = queue.recv().await {
             match message {
                 Message::Commit { reply, .. } => drop(reply.send(Err(CommitError::Closed))),
+                Message::Rotate { reply, .. } => drop(reply.send(Err(RotateError::Closed))),
                 Message::Close { reply } => drop(reply.send(())),
             }
         }
@@ -261,11 +282,19 @@ impl Writer {
         let done = match self.compaction {
             Compaction::Waiting => self.plan_compaction().await,
             Compaction::Removing(bounds) => self.remove(bounds).await,
+            Compaction::Resealing => self.reseal().await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "cannot compact the logs");
             self.compaction = Compaction::Waiting;
         }
+    }
+
+    async fn reseal(&mut self) -> Result<(), EngineError> {
+        if !self.core.engine.reseal(self.core.limits.reseal_rows).await? {
+            self.compaction = Compaction::Waiting;
+        }
+        Ok(())
     }
 
     async fn plan_compaction(&mut self) -> Result<(), EngineError> {

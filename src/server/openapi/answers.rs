@@ -56,6 +56,9 @@ pub(super) const REVIEW: &[Refusal] = refusals![
     BadRequest Unauthorized Forbidden NotAcceptable RequestEntityTooLarge UnsupportedMediaType TooManyRequests
     InternalError ServiceUnavailable Timeout
 ];
+/// Of the request for new keys.
+pub(super) const ROTATE: &[Refusal] =
+    refusals![BadRequest Unauthorized Forbidden NotFound Conflict InternalError ServiceUnavailable];
 /// Of the request to stop.
 pub(super) const STOP: &[Refusal] = refusals![BadRequest Unauthorized Forbidden InternalError];
 

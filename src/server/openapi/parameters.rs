@@ -185,6 +185,7 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
     let others = [
         ("verbose", flag(), "Name each check."),
         ("apps", flag(), "End every process of every App first; otherwise they go on running without the server."),
+        ("dataKeys", flag(), "Replace the data keys too, and encrypt everything that is sealed anew."),
         (
             "includeObject",
             one_of(&["Metadata", "Object", "None"]),

@@ -33,6 +33,7 @@ pub(super) fn all() -> Vec<Path> {
         REVIEWS.iter().map(|(group, plural, kind)| (format!("/apis/{group}/v1/{plural}"), post(review(group, kind)))),
     );
     all.extend(discovery().into_iter().chain(server()).map(|(path, operation)| (path.to_owned(), get(operation))));
+    all.push(("/sealing/rotate".to_owned(), post(rotate())));
     all.push(("/stop".to_owned(), post(stop())));
     all
 }
@@ -222,6 +223,12 @@ fn server() -> Vec<(&'static str, Described)> {
             ),
         ),
         (
+            "/sealing",
+            operation("getSealing", "Read with which keys Secrets are sealed")
+                .answers(200, "Their names, never the keys.", &[form(JSON, Shape::of("Sealing"))])
+                .refuses(answers::SOME_DOCUMENT),
+        ),
+        (
             "/metrics",
             operation("getMetrics", "Read the server's figures")
                 .answers(
@@ -232,6 +239,17 @@ fn server() -> Vec<(&'static str, Described)> {
                 .refuses(answers::DOCUMENT),
         ),
     ]
+}
+
+fn rotate() -> Described {
+    Described::new(SERVER, "rotateKeys", "Seal Secrets with a new key")
+        .description(
+            "The data keys are encrypted with a new key. With `dataKeys` they are replaced too, and what is stored is \
+             encrypted anew in the background. Nothing stops meanwhile.",
+        )
+        .takes(&["dataKeys"])
+        .answers(200, "The new key is in use.", &[form(JSON, Shape::of("Sealing"))])
+        .refuses(answers::ROTATE)
 }
 
 fn stop() -> Described {

@@ -547,6 +547,19 @@ fn discovery() -> Shapes {
 fn texts() -> Shapes {
     vec![
         (
+            "Sealing",
+            object(
+                "With which keys what is stored is sealed.",
+                &["key", "keyFile", "dataKeys", "retired"],
+                json!({
+                    "key": text("The name of the key that encrypts the data keys: derived from it, of no use without it."),
+                    "keyFile": text("Where it is read from."),
+                    "dataKeys": {"type": "integer", "description": "Data keys in use, one for each namespace that holds something sealed."},
+                    "retired": {"type": "integer", "description": "Data keys that are still needed until what they encrypt is encrypted anew."},
+                }),
+            ),
+        ),
+        (
             "Version",
             object(
                 "The server's version, in the shape that Kubernetes' clients parse. `major` and `minor` say which \

@@ -6,6 +6,7 @@
 //! the kernel may have dropped pages that it could not write, and a later sync would not tell.
 
 mod compact;
+mod keys;
 mod read;
 mod schema;
 mod write;
@@ -26,8 +27,10 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{
-    Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError, lock::DirLock,
-    seal::Seal,
+    Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError, RotateError,
+    Sealing,
+    lock::DirLock,
+    seal::{KeyFile, Seal},
 };
 use crate::{
     api::{KINDS, Key, KindInfo, Rev},
@@ -45,36 +48,45 @@ pub struct Sqlite {
     /// Each kind with the text that names it on disk.
     kinds: Vec<(&'static KindInfo, Arc<str>)>,
     seal: Seal,
+    key_file: KeyFile,
     writing: Mutex<Writing>,
     reading: Mutex<Option<SqliteConnection>>,
     lock: std::sync::Mutex<Option<DirLock>>,
 }
 
 impl Sqlite {
-    /// Locks the data directory, which is made if need be, and opens its database.
+    /// Locks the data directory, which is made if need be, and opens its database. What is sealed is sealed with the key
+    /// in `key_file`; without one, with that in `keys/seal.key`, which is made with the first database.
     ///
     /// # Errors
-    /// When another process has it, or it is damaged, or was written by a newer appm.
-    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
+    /// When another process has it, or it is damaged, or was written by a newer appm, or its key is lost.
+    pub async fn open(dir: &Path, key_file: Option<&Path>) -> Result<Self, OpenError> {
         let unknown =
             |source| OpenError::File { action: "tell this boot from others by", path: "/proc".into(), source };
         let boot_id = clock::boot_id().map_err(unknown)?;
-        Self::open_in_boot(dir, KINDS, boot_id).await
+        let key_file = key_file.map(|path| KeyFile { path: path.to_owned(), ours: false });
+        Self::open_in_boot(dir, key_file, KINDS, boot_id).await
     }
 
-    async fn open_in_boot(dir: &Path, kinds: Kinds, boot_id: String) -> Result<Self, OpenError> {
+    async fn open_in_boot(
+        dir: &Path,
+        key_file: Option<KeyFile>,
+        kinds: Kinds,
+        boot_id: String,
+    ) -> Result<Self, OpenError> {
         let lock = DirLock::take(dir)?;
-        let seal = Seal::open(&dir.join("keys/seal.key"))?;
+        let key_file = key_file.unwrap_or_else(|| KeyFile { path: dir.join("keys/seal.key"), ours: true });
         let file = dir.join("appm.db");
         let failed = |source| OpenError::File { action: "open", path: file.clone(), source };
         // SQLite gives its other files the mode of this one.
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file).map_err(failed)?;
         let mut connection = connect_to_write(&file).await.map_err(|e| schema::classify(&file, e))?;
         schema::migrate(&mut connection, &file).await?;
+        let seal = keys::open_seal(&mut connection, &file, &key_file).await?;
         let writing = Mutex::new(Writing::new(connection));
         let kinds = kinds.iter().map(|kind| (*kind, kind.qualified().into())).collect();
         let (reading, lock) = (Mutex::new(None), std::sync::Mutex::new(Some(lock)));
-        Ok(Self { file, boot_id, kinds, seal, writing, reading, lock })
+        Ok(Self { file, boot_id, kinds, seal, key_file, writing, reading, lock })
     }
 
     /// The text that names a kind on disk.
@@ -156,6 +168,18 @@ impl Engine for Sqlite {
         Box::pin(self.remove_beyond(bounds, rows))
     }
 
+    fn sealing(&self) -> Option<Sealing> {
+        Some(self.sealing_now())
+    }
+
+    fn rotate(&self, data_keys: bool) -> BoxFuture<'_, Result<Sealing, RotateError>> {
+        Box::pin(self.rotate_keys(data_keys))
+    }
+
+    fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(self.reseal_some(rows))
+    }
+
     fn tidy(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.checkpoint_if_long())
     }
@@ -177,5 +201,7 @@ impl Engine for Sqlite {
     }
 }
 
+#[cfg(test)]
+mod keys_tests;
 #[cfg(test)]
 mod tests;

@@ -60,9 +60,7 @@ impl Sqlite {
             };
             let key = Key::new(kind, row.get(1), row.get(2));
             let body = self.body(&key, row.get(4)).map_err(|e| match e {
-                Unreadable::Sealed(detail) => {
-                    OpenError::Key { file: self.file.with_file_name("keys/seal.key"), detail }
-                }
+                Unreadable::Sealed(detail) => OpenError::Key { file: self.key_file.path.clone(), detail },
                 Unreadable::Malformed(detail) => corrupt(&self.file, format!("{key}: {detail}")),
             })?;
             objects.push(LoadedObject { key, revision: revision(row.get(3)), body });

@@ -1,4 +1,4 @@
-//! What only a real file can show: kill and reopen, damage, a full disk, sealing.
+//! What only a real file can show: kill and reopen, damage, a full disk.
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    api::{App, Durability, Event, Instance, Kind, Namespace},
+    api::{App, Durability, Event, Instance, Kind},
     store::{
         Change, CommitError, Expect, Memory, Store, Watch, Write,
         tests::{app, clock, commit, create, names, old_changes_go_by_age_and_count, step, update, write},
@@ -16,10 +16,10 @@ use crate::{
 };
 
 async fn engine(dir: &Path, boot_id: &str) -> Result<Sqlite, OpenError> {
-    Sqlite::open_in_boot(dir, KINDS, boot_id.to_owned()).await
+    Sqlite::open_in_boot(dir, None, KINDS, boot_id.to_owned()).await
 }
 
-async fn store_of(engine: Sqlite) -> Arc<Store> {
+pub(super) async fn store_of(engine: Sqlite) -> Arc<Store> {
     Store::open(Box::new(engine), clock(), Limits::default()).await.expect("opens")
 }
 
@@ -28,7 +28,7 @@ async fn open(dir: &TempDir) -> Arc<Store> {
 }
 
 /// What a new process finds after `kill -9`: all that was written, whether synced or not.
-fn killed(dir: &TempDir) -> TempDir {
+pub(super) fn killed(dir: &TempDir) -> TempDir {
     let copy = TempDir::new().expect("a directory");
     fs::create_dir(copy.path().join("keys")).expect("is made");
     for file in ["appm.db", "appm.db-wal", "keys/seal.key"] {
@@ -198,44 +198,12 @@ impl Engine for Shared {
     fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
         self.0.beyond(limits, now) }
     fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.compact(bounds, rows) }
+    fn sealing(&self) -> Option<Sealing> { self.0.sealing() }
+    fn rotate(&self, data_keys: bool) -> BoxFuture<'_, Result<Sealing, RotateError>> { self.0.rotate(data_keys) }
+    fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.reseal(rows) }
     fn tidy(&self) -> BoxFuture<'_, ()> { self.0.tidy() }
     fn largest(&self) -> usize { self.0.largest() }
     fn close(&self) -> BoxFuture<'_, Result<(), EngineError>> { self.0.close() }
-}
-
-static SECRET: KindInfo = KindInfo { kind: "Secret", plural: "secrets", sealed: true, ..*Namespace::INFO };
-static SEALED_KINDS: &[&KindInfo] = &[&SECRET];
-
-#[tokio::test]
-async fn sealed_kinds_never_reach_the_disk_in_the_clear() {
-    let dir = TempDir::new().unwrap();
-    let open = async |dir: &Path| Sqlite::open_in_boot(dir, SEALED_KINDS, "boot-1".to_owned()).await.unwrap();
-    let store = store_of(open(dir.path()).await).await;
-    let make = |name| commit(Durability::Durable, vec![write(&SECRET, name, Expect::Absent, Some("open sesame"))]);
-    let made = store.commit(make("door")).await.unwrap().revision;
-    store.commit(make("gate")).await.unwrap();
-    let copy = killed(&dir);
-    for file in ["appm.db", "appm.db-wal"] {
-        let bytes = fs::read(copy.path().join(file)).unwrap();
-        assert!(!bytes.windows(11).any(|w| w == b"open sesame"), "{file}");
-    }
-    let key = Key::new(&SECRET, "default", "door");
-    let engine = open(copy.path()).await;
-    sqlx::query("UPDATE change SET body = (SELECT body FROM object WHERE name = 'gate') WHERE name = 'door'")
-        .execute(engine.writing.lock().await.connection())
-        .await
-        .unwrap();
-    let swapped = engine.changes(&SECRET, Rev(0), made, 9).await.unwrap_err();
-    assert!(swapped.to_string().contains("cannot be unsealed"), "{swapped}");
-    let store = store_of(engine).await;
-    assert_eq!(store.get(&key).unwrap().value()["spec"]["mark"], "open sesame");
-    assert!(store.history(&key).await.unwrap()[0].body.is_some());
-    store.close().await;
-
-    fs::remove_file(copy.path().join("keys/seal.key")).unwrap();
-    let engine = open(copy.path()).await;
-    let refused = Store::open(Box::new(engine), clock(), Limits::default()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Key { .. }), "{refused}");
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use sqlx::{AssertSqlSafe, Connection, Row as _, SqliteConnection, query::Query, 
 
 use super::{
     Sqlite, connect_to_write,
+    keys::{Resealed, insert_data_keys},
     schema::{is_io_error, is_without_transaction, number, row_id},
 };
 use crate::{
     api::{ChangeLog, Durability, Key, Rev},
-    store::{EngineError, Group, Oldest, Remembered, Row, Txn},
+    store::{EngineError, Group, Oldest, Remembered, Row, Txn, seal::DataKeyRow},
 };
 
 /// The writing connection and what it remembers between groups.
@@ -25,6 +26,8 @@ pub(super) struct Writing {
     wal: usize,
     /// True after a failed sync: pages that the kernel gave up on may be missing from the WAL.
     doubtful: bool,
+    /// How far bodies were sealed with new data keys.
+    pub(super) resealed: Resealed,
     /// Commits up to here have been looked at for removal.
     pub(super) pruned: Rev,
 }
@@ -48,6 +51,7 @@ impl Writing {
             seq: Seq::default(),
             wal: 0,
             doubtful: false,
+            resealed: Resealed::default(),
             pruned: Rev(0),
         }
     }
@@ -97,6 +101,11 @@ impl Writing {
         error.into()
     }
 
+    /// Counts what else was written.
+    pub(super) fn note(&mut self, bytes: usize) {
+        self.wal += bytes;
+    }
+
     /// What was opened first, for reading at start.
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         self.connection.as_mut().expect("nothing was written yet that could have failed")
@@ -131,21 +140,32 @@ impl Writing {
 impl Sqlite {
     pub(super) async fn commit_group(&self, group: Group) -> Result<(), EngineError> {
         let mut writing = self.writing.lock().await;
-        let (seq, bytes) = match self.write_group(&mut writing, &group).await {
+        let keys = group.txns.iter().flat_map(|txn| txn.rows.iter().map(|row| &row.key));
+        let fresh = self.seal.prepare(keys);
+        let (seq, bytes) = match self.write_group(&mut writing, &group, &fresh).await {
             Ok(written) => written,
-            Err(error) => return Err(writing.fail(error).await),
+            Err(error) => {
+                self.seal.withdraw(&fresh);
+                return Err(writing.fail(error).await);
+            }
         };
         writing.seq = seq;
         writing.wal += bytes;
         Ok(())
     }
 
-    async fn write_group(&self, writing: &mut Writing, group: &Group) -> sqlx::Result<(Seq, usize)> {
+    async fn write_group(
+        &self,
+        writing: &mut Writing,
+        group: &Group,
+        fresh: &[DataKeyRow],
+    ) -> sqlx::Result<(Seq, usize)> {
         let mut seq = writing.seq;
         let connection = writing.ready(self, group.durability).await?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let rows = Rows::of(self, group, &mut seq);
         let bytes = rows.bytes;
+        insert_data_keys(connection, fresh).await?;
         rows.write(connection).await?;
         sqlx::query("COMMIT").execute(connection).await?;
         Ok((seq, bytes))
