@@ -297,6 +297,11 @@ impl Memory {
         self.last_exit.as_ref().map_or(0, |e| e.attempt)
     }
 
+    /// Whether this attempt is the one that ended last, as a failure of which no more is told.
+    pub fn is_silent_failure(&self, attempt: u32) -> bool {
+        self.last_exit.as_ref().is_some_and(|e| e.attempt == attempt && !e.is_success() && e.message.is_empty())
+    }
+
     /// What runs, if something does.
     pub fn started(&self) -> Option<&Started> {
         match &self.phase {

@@ -11,6 +11,7 @@ mod sight;
 mod start;
 pub(super) mod step;
 mod surely;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -189,6 +190,7 @@ enum Finished {
     Fetch(Uid, Result<Option<Fetched>, PrepareError>),
     Write(Vec<(Entry, Written)>),
     Hook(StartKey, Hook, Result<(), String>),
+    LastWords(StartKey, String),
     Other,
 }
 
@@ -421,6 +423,7 @@ impl Pump {
                 match (result, self.slots.get_mut(&key.uid)) {
                     (Ok(()), Some(slot)) => {
                         slot.memory.unacknowledged.remove(&key.attempt);
+                        self.ask_for_last_words(key);
                     }
                     (Err(_), Some(_)) => self.due.add(key.uid, again),
                     (_, None) => {}
@@ -438,6 +441,7 @@ impl Pump {
             Finished::Fetch(uid, result) => self.fetched(&uid, result),
             Finished::Write(results) => self.written(results),
             Finished::Hook(key, hook, outcome) => self.hook_ended(&key, hook, outcome),
+            Finished::LastWords(key, words) => self.take_last_words(&key, words),
             Finished::Other => {}
         }
     }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{
     ActiveWindow, ChangeLog, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind,
     KindInfo, Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, Scope,
-    SelectableField, Subresource, Time, Verbs, Violation, as_written, at, decode_as, for_nobody, pod::phase, schema_of,
+    SelectableField, Subresource, TerminationMessagePolicy, Time, Verbs, Violation, as_written, at, decode_as,
+    for_nobody, pod::phase, schema_of,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -76,6 +77,9 @@ pub struct InstanceSpec {
     /// Live: how much output is kept.
     #[serde(default)]
     pub logs: Logs,
+    /// Live: the App's `terminationMessagePolicy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message_policy: Option<TerminationMessagePolicy>,
     /// Live: true keeps the instance, with its output and its last exit, but runs nothing.
     #[serde(default)]
     pub suspend: bool,
@@ -116,6 +120,7 @@ pub const LIVE_FIELDS: &[&str] = &[
     "terminationGracePeriodSeconds",
     "stopSignal",
     "logs",
+    "terminationMessagePolicy",
     "suspend",
     "restartedAt",
     "hold",
@@ -264,7 +269,7 @@ pub struct Exit {
     /// True if nobody could see how it ended.
     #[serde(default)]
     pub lost: bool,
-    /// Why it could not be started at all, if so.
+    /// Why it could not be started at all, if so; after a failure the end of what it wrote, if `terminationMessagePolicy` says so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// When it was started.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::Value;
 
-use crate::api::{APP_LABEL, App, ConfigMap, Event, Instance, Kind, OWNER, Secret, Served, at};
+use crate::api::{APP_LABEL, App, ConfigMap, Event, Instance, Kind, OWNER, Secret, Served, at, last_exit_word};
 
 use super::{
     ages,
@@ -85,6 +85,9 @@ async fn describe(context: &Context, served_as: Served, object: Value) -> Result
         let instances = context.list(served::<Instance>(), Where::Namespace(&namespace), &labels).await?.1;
         about.extend(instances.iter().map(|i| text(i, &["metadata", "uid"])));
         table(context, "Instances", &instances_table(context, &instances))?;
+        for instance in &instances {
+            last_words(context, instance)?;
+        }
     }
     if served_as.kind != Event::INFO {
         let place = if namespace.is_empty() { Where::Everywhere } else { Where::Namespace(&namespace) };
@@ -163,6 +166,22 @@ fn section(context: &Context, name: &str, value: &Value) -> Result<(), CliError>
     }
     screen::line(context.screen.paint(screen::BOLD, &format!("{name}:")))?;
     for line in output::yaml(value).lines() {
+        screen::line(format_args!("  {}", screen::harmless(line)))?;
+    }
+    Ok(())
+}
+
+/// What an instance's last attempt said before it failed, if its status tells of that.
+fn last_words(context: &Context, instance: &Value) -> Result<(), CliError> {
+    let exit = &instance["status"]["lastExit"];
+    let words = text(exit, &["message"]);
+    if words.is_empty() {
+        return Ok(());
+    }
+    let how = Some(last_exit_word(exit)).filter(|how| !how.is_empty()).unwrap_or_else(|| "not started".to_owned());
+    let title = format!("Last exit of {} ({how}):", name_of(instance));
+    screen::line(context.screen.paint(screen::BOLD, &title))?;
+    for line in words.lines() {
         screen::line(format_args!("  {}", screen::harmless(line)))?;
     }
     Ok(())

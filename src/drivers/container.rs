@@ -376,6 +376,11 @@ impl Driver for ContainerDriver {
         self.shared.seen().get(key).and_then(|seen| seen.check.clone())
     }
 
+    fn last_words<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, String> {
+        // An attempt is acknowledged when its output is here.
+        Box::pin(self.shared.output.last_words(key))
+    }
+
     fn usage(&self, key: &StartKey) -> Option<Usage> {
         let place = self.shared.running().get(key).cloned();
         // Of a process of another machine nothing can be seen here.

@@ -7,6 +7,7 @@
 //! - what cannot be known is said to be lost, never made up.
 
 pub mod container;
+mod last_words;
 mod prepare;
 pub mod process;
 pub mod sim;
@@ -272,6 +273,11 @@ pub trait Driver: Send + Sync + 'static {
     /// What the check of its image says of an attempt that runs; `None`: it has none.
     fn check(&self, _: &StartKey) -> Option<ImageCheck> {
         None
+    }
+
+    /// The end of what an attempt wrote that ended and was acknowledged. Waits a moment for what is on its way to the disk.
+    fn last_words<'a>(&'a self, _: &'a StartKey) -> BoxFuture<'a, String> {
+        Box::pin(std::future::ready(String::new()))
     }
 
     /// What an attempt that runs uses; `None` if it does not run.

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::link::Link;
 use super::{
     Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey,
-    Started, Unreachable, usage::Meter,
+    Started, Unreachable, last_words::last_words, usage::Meter,
 };
 use crate::{
     api::{Uid, Usage},
@@ -33,6 +33,10 @@ use crate::{
 
 /// How long a request waits for a keeper that is being started or replaced.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the last output is waited for: a full disk may hold it back for ever.
+const LOOKS: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Why there is no keeper to talk to.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +201,20 @@ impl Driver for ProcessDriver {
 
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(self.done(Request::SetLogs { uid: uid.clone(), limits }))
+    }
+
+    fn last_words<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, String> {
+        Box::pin(async move {
+            // The attempt's own directory goes when its last byte is on disk.
+            let dir = self.data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string());
+            for _look in 0..LOOKS {
+                if !tokio::fs::try_exists(&dir).await.unwrap_or(false) {
+                    break;
+                }
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+            last_words(&self.data_dir, key).await
+        })
     }
 
     fn usage(&self, key: &StartKey) -> Option<Usage> {

@@ -14,6 +14,7 @@ pub mod record;
 mod seek;
 mod sink;
 pub mod stream;
+pub mod tail;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -18,6 +18,13 @@ pub struct Logs {
     pub max_files: u32,
 }
 
+/// What is taken for the message of an exit that was a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TerminationMessagePolicy {
+    /// The end of what the attempt wrote: at most 2 KiB and 80 lines. Whoever may read the Instance reads it.
+    FallbackToLogsOnError,
+}
+
 fn ten_mebi() -> Quantity {
     "10Mi".parse().expect("a quantity")
 }

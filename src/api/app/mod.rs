@@ -87,6 +87,7 @@ pub const FIELDS: &[(&str, FieldClass)] = &[
     ("dependsOn", FieldClass::Live),
     ("activeWindow", FieldClass::Live),
     ("logs", FieldClass::Live),
+    ("terminationMessagePolicy", FieldClass::Live),
     ("sharing", FieldClass::Live),
     ("task", FieldClass::Live),
     ("strategy", FieldClass::Control),
@@ -194,6 +195,10 @@ pub struct AppSpec {
     /// How much output is kept.
     #[serde(default)]
     pub logs: Logs,
+    /// What becomes the message of an exit that was a failure; default: nothing, because output may hold what not everybody
+    /// who reads statuses may see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message_policy: Option<TerminationMessagePolicy>,
 }
 
 fn one() -> i32 {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::api::{
     AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, EnvVar, Instance,
     InstanceField, InstanceSpec, InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta,
-    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Restart, RestartPolicy, TextMap, instance_name,
+    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Restart, RestartPolicy, TerminationMessagePolicy, TextMap,
+    instance_name,
 };
 
 /// The fields that are applied to a running Instance in place.
@@ -19,6 +20,8 @@ pub struct Live {
     termination_grace_period_seconds: i64,
     stop_signal: String,
     logs: Logs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    termination_message_policy: Option<TerminationMessagePolicy>,
     #[serde(skip_serializing_if = "Lifecycle::is_empty")]
     lifecycle: Lifecycle,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +52,7 @@ macro_rules! live {
             termination_grace_period_seconds: $spec.termination_grace_period_seconds,
             stop_signal: $spec.stop_signal.clone(),
             logs: $spec.logs.clone(),
+            termination_message_policy: $spec.termination_message_policy,
             lifecycle: $spec.lifecycle.clone(),
             startup_probe: $spec.startup_probe.clone(),
             readiness_probe: $spec.readiness_probe.clone(),
@@ -204,6 +208,7 @@ pub(super) fn new(
         termination_grace_period_seconds: live.termination_grace_period_seconds,
         stop_signal: live.stop_signal,
         logs: live.logs,
+        termination_message_policy: live.termination_message_policy,
         suspend: live.suspend,
         restarted_at: live.restarted_at,
         hold: live.hold,

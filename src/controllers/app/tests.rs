@@ -298,6 +298,7 @@ fn live_fields_and_labels_are_kept_in_step_without_a_replacement() {
         ("restartPolicy", json!("Never")),
         ("suspend", json!(true)),
         ("logs", json!({"maxSize": "1Mi"})),
+        ("terminationMessagePolicy", json!("FallbackToLogsOnError")),
         ("terminationGracePeriodSeconds", json!(1)),
     ] {
         world.change(field, value);

@@ -26,7 +26,7 @@ use super::{Engine, names, state, verdict};
 use crate::{
     api::Uid,
     clock::{Clock, System},
-    drivers::{Attempt, LogLimits, StartKey, Unreachable},
+    drivers::{Attempt, LogLimits, StartKey, Unreachable, last_words::last_words},
     logger::{
         Stream,
         read::logs_dir,
@@ -119,6 +119,11 @@ impl Output {
         for (_, follower) in self.followers().iter().filter(|(key, _)| key.uid == *uid) {
             follower.limits.send_replace(Some(limits));
         }
+    }
+
+    /// The end of what an attempt wrote.
+    pub(super) async fn last_words(&self, key: &StartKey) -> String {
+        last_words(&self.data_dir, key).await
     }
 
     /// Removes an Instance's directory.
