@@ -21,10 +21,9 @@ use super::{
 };
 
 /// What becomes of what belongs to a deleted object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Cascade {
     /// It goes after its owner.
-    #[default]
     Background,
     /// It goes before its owner.
     Foreground,
@@ -36,8 +35,8 @@ pub(super) enum Cascade {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  appm delete app web                    and wait until it is gone
-  appm delete app/web --cascade=foreground  wait for its processes, too
+  appm delete app web                    and wait until it and its processes are gone
+  appm delete app/web --cascade=background  wait for the App alone; its processes are ended after it
   appm delete -f manifests/              what the manifests declare
   appm delete apps -l tier=front
   appm delete apps --all --wait=false")]
@@ -56,9 +55,10 @@ pub(super) struct DeleteArgs {
     /// How long to wait; 0: as long as it takes
     #[arg(long, value_name = "DURATION", default_value = "0")]
     timeout: GoDuration,
-    /// What becomes of what belongs to them: background, foreground (goes first) or orphan (stays)
-    #[arg(long, value_enum, value_name = "HOW", default_value_t, hide_possible_values = true)]
-    cascade: Cascade,
+    /// What becomes of what belongs to them: foreground (goes first; default), background (goes after; default without waiting)
+    /// or orphan (stays)
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    cascade: Option<Cascade>,
     /// Seconds between the stop signal and SIGKILL, in place of the App's own
     #[arg(long, value_name = "SECONDS")]
     grace_period: Option<i64>,
@@ -76,6 +76,17 @@ pub(super) struct DeleteArgs {
     ignore_not_found: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+impl DeleteArgs {
+    fn waits(&self) -> bool {
+        self.wait && !self.no_wait
+    }
+
+    /// For whoever waits, what is gone has stopped.
+    fn cascade(&self) -> Cascade {
+        self.cascade.unwrap_or(if self.waits() { Cascade::Foreground } else { Cascade::Background })
+    }
 }
 
 /// `--dry-run`, `--dry-run=server`
@@ -107,7 +118,7 @@ pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<(), CliEr
         let dry = if args.dry_run { " (dry run)" } else { "" };
         screen::line(format_args!("{} {word}{dry}", qualified(one.served, &name_of(&one.object))))?;
     }
-    if args.wait && !args.no_wait && !args.dry_run {
+    if args.waits() && !args.dry_run {
         let waiting = await_gone(context, &doomed);
         match args.timeout.0 {
             Duration::ZERO => waiting.await?,
@@ -241,7 +252,7 @@ fn operation(args: &DeleteArgs, doomed: &Doomed) -> Operation {
     let grace = if args.now { Some(1) } else { args.grace_period };
     Operation {
         preconditions: Preconditions { uid: Some(uid_of(&doomed.object)), resource_version: None },
-        propagation_policy: match args.cascade {
+        propagation_policy: match args.cascade() {
             Cascade::Background => PropagationPolicy::Background,
             Cascade::Foreground => PropagationPolicy::Foreground,
             Cascade::Orphan => PropagationPolicy::Orphan,

@@ -3,6 +3,7 @@
 mod adopt;
 mod attributes;
 mod references;
+mod trouble;
 
 use serde_json::{Value, json};
 
