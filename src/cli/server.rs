@@ -135,7 +135,9 @@ pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, CliErro
 }
 
 fn filter() -> EnvFilter {
-    EnvFilter::new(settings::environment("APPM_LOG").unwrap_or_else(|| "info".to_owned()))
+    let filter = EnvFilter::new(settings::environment("APPM_LOG").unwrap_or_else(|| "info".to_owned()));
+    // More of it is what an engine says of containers, whole: the values of Secrets in their environment too.
+    filter.add_directive("bollard=info".parse().expect("a directive"))
 }
 
 fn log_to_stderr(format: LogFormat) {

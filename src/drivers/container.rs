@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::engine::EngineHosts;
 use self::{
-    engine::{Engine, Register, sentence, verdict},
+    engine::{Engine, Register, sentence, settled, verdict},
     image::Pulls,
     once::Begun,
     output::Output,
@@ -206,7 +206,7 @@ impl Shared {
     async fn look(self: &Arc<Self>, engine: &Engine, uid: Option<&Uid>) -> Result<Vec<StartKey>, Unreachable> {
         let filters = names::filters(&self.register.node, uid);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let listed = engine.docker.list_containers(Some(options)).await;
+        let listed = settled(|| engine.docker.list_containers(Some(options.clone()))).await;
         let listed = listed.map_err(|error| self.unreachable(engine, &error))?;
         let names = |all: &Vec<String>| all.iter().map(|name| name.trim_start_matches('/').to_owned()).collect();
         let keys = listed.into_iter().filter_map(|one| {
@@ -219,7 +219,8 @@ impl Shared {
 
     /// What bears the name of an attempt.
     async fn find(&self, engine: &Engine, key: &StartKey) -> Result<Bearer, Unreachable> {
-        match engine.docker.inspect_container(&names::container_name(key), None).await {
+        let name = names::container_name(key);
+        match settled(|| engine.docker.inspect_container(&name, None)).await {
             Ok(found) => {
                 let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
                 let of = labels.and_then(|labels| names::key_of(labels, &self.register.node));

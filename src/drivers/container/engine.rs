@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
@@ -23,6 +24,9 @@ use crate::{
 
 /// How long an answer of an engine is waited for, in seconds; streams may take as long as they like.
 const TIMEOUT: u64 = 120;
+/// How often, and after what pause, an engine is asked again that has yet to clean up after a container: 5 s in all.
+const LOOKS: u32 = 100;
+const CLEANS_UP: Duration = Duration::from_millis(50);
 /// Where Docker listens unless told otherwise.
 const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 /// Where Podman's service listens for root.
@@ -138,6 +142,23 @@ fn url_safe_credentials(mut request: bollard::BollardRequest) -> bollard::Bollar
         request.headers_mut().insert(HEADER, safe);
     }
     request
+}
+
+/// Asks again while the answer has Podman's state between running and exited, which the Engine API, and so its client, does
+/// not know. It lasts until Podman has cleaned up.
+pub(super) async fn settled<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    for _look in 0..LOOKS {
+        match ask().await {
+            Err(Error::JsonDataError { message, .. }) if message.contains("`stopped`") => {
+                tokio::time::sleep(CLEANS_UP).await;
+            }
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 /// What an engine said, or why it said nothing, as a fragment of a sentence.

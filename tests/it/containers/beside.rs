@@ -29,7 +29,7 @@ fn a_port_that_is_not_published_is_probed_at_the_containers_own_address() {
     apply(&world, &declared("tcp", json!({"tcpSocket": {"port": "http"}, "periodSeconds": 1})));
     apply(&world, &declared("deaf", json!({"tcpSocket": {"port": 81}, "periodSeconds": 1, "failureThreshold": 1})));
     let web = instance(&world, "web", "answers", runs);
-    let address = engine.docker(&["inspect", "-f", "{{.NetworkSettings.Networks.back.IPAddress}}", &container(&web)]);
+    let address = engine.client(&["inspect", "-f", "{{.NetworkSettings.Networks.back.IPAddress}}", &container(&web)]);
     assert!(address.starts_with("198."), "{address}");
     assert_eq!(web["status"]["address"], *address);
     instance(&world, "tcp", "answers", runs);
@@ -50,7 +50,7 @@ fn a_hook_runs_once_though_the_server_is_killed_while_it_runs() {
     let mut world = world(&engine);
     let hook = "echo begun >> /tmp/hook; until [ -e /tmp/go ]; do busybox usleep 20000; done";
     let exec = json!({"exec": {"command": ["/bin/busybox", "sh", "-c", hook]}});
-    let busybox = |of: &str, words: &[&str]| engine.docker(&[&["exec", of, "/bin/busybox"], words].concat());
+    let busybox = |of: &str, words: &[&str]| engine.client(&[&["exec", of, "/bin/busybox"], words].concat());
     let mut all = Vec::new();
     for name in ["with", "without"] {
         apply(&world, &app(name, "exec busybox sleep 1000", json!({"lifecycle": {"postStart": exec}})));
@@ -68,7 +68,7 @@ fn a_hook_runs_once_though_the_server_is_killed_while_it_runs() {
     world.kill_server();
     // One ends while nobody looks, one when the next server is there.
     busybox(&all[1], &["touch", "/tmp/go"]);
-    let under_way = |of: &str| engine.docker(&["inspect", "-f", "{{len .ExecIDs}}", of]);
+    let under_way = |of: &str| engine.client(&["inspect", "-f", "{{len .ExecIDs}}", of]);
     wait_for("the hook to end", || if under_way(&all[1]) == "0" { Ok(()) } else { Err(under_way(&all[1])) });
     world.start();
     instance(&world, "without", "has its hook done", runs);

@@ -42,14 +42,14 @@ fn the_health_check_of_an_image_is_its_readiness_unless_the_app_declares_its_own
     let sick = container(&sick);
     let own = instance(&world, "own", "its own probe succeeds", runs);
     assert_eq!(why(&own["status"]).0, "ProbeSucceeded");
-    let standing = |name: &str| engine.docker(&["inspect", "-f", "{{.State.Health.Status}}", name]);
+    let standing = |name: &str| engine.client(&["inspect", "-f", "{{.State.Health.Status}}", name]);
     wait_for("its image's check to fail", || match standing(&container(&own)) {
         word if word == "unhealthy" => Ok(()),
         word => Err(word),
     });
     assert!(runs(&instance(&world, "own", "is still ready", |_| true)["status"]));
 
-    let busybox = |words: &[&str]| engine.docker(&[&["exec", &*sick, "/bin/busybox"], words].concat());
+    let busybox = |words: &[&str]| engine.client(&[&["exec", &*sick, "/bin/busybox"], words].concat());
     busybox(&["touch", "/tmp/well"]);
     let well = instance(&world, "image", "its check succeeds", runs);
     assert_eq!(why(&well["status"]).0, "HealthCheckSucceeded");
@@ -66,15 +66,15 @@ fn the_health_check_of_an_image_is_its_readiness_unless_the_app_declares_its_own
     );
 
     // Labels pass from a container to an image made of it: whoever runs that has a container that looks like ours.
-    engine.docker(&["commit", &sick, "localhost/copy"]);
-    let copy = engine.docker(&["run", "-d", "--network=none", "--no-healthcheck", "localhost/copy"]);
+    engine.client(&["commit", &sick, "localhost/copy"]);
+    let copy = engine.client(&["run", "-d", "--network=none", "--no-healthcheck", "localhost/copy"]);
     let foreign =
-        engine.docker(&["run", "-d", "--network=none", "--name=appm-1-1", IMAGE, "/bin/busybox", "sleep", "1000"]);
+        engine.client(&["run", "-d", "--network=none", "--name=appm-1-1", IMAGE, "/bin/busybox", "sleep", "1000"]);
     for app in ["image", "own"] {
         assert!(world.command(&["delete", "app", app, "--wait"]).status.success());
     }
     wait_for("only what is not ours to be left", || {
-        let left = engine.docker(&["ps", "-aq", "--no-trunc"]);
+        let left = engine.client(&["ps", "-aq", "--no-trunc"]);
         let mut left: Vec<_> = left.lines().collect();
         left.sort_unstable();
         let mut expected = [&*copy, &*foreign];
@@ -93,22 +93,26 @@ fn disguises(text: &str) -> Vec<String> {
 fn a_registry_gets_the_credentials_of_the_secret_and_nobody_else_does() {
     const RIGHT: &str = "correcthorsebatterystaple";
     const WRONG: &str = "tr0ub4dorand3againandagain";
+    const TOKEN: &str = "openitsonlymeandmysecret";
     let Some(engine) = Engine::start(&[]) else { return };
     let registry = Registry::start(&engine.tar(), "ada", RIGHT);
     let mut world = World::new();
-    world.set_env("DOCKER_HOST", engine.host());
+    engine.variables().into_iter().for_each(|(name, value)| world.set_env(name, value));
     world.set_env("APPM_LOG", "trace");
     world.start();
-    for (name, password) in [("right", RIGHT), ("wrong", WRONG)] {
-        let secret = registry.secret(name, "ada", password).to_string();
+    let token =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "stringData": {"token": TOKEN}});
+    for secret in [registry.secret("right", "ada", RIGHT), registry.secret("wrong", "ada", WRONG), token] {
         let path = "/api/v1/namespaces/default/secrets";
-        assert_eq!(world.api().ask("POST", path, "application/json", secret.as_bytes()).unwrap().code, 201);
+        assert_eq!(world.api().ask("POST", path, "application/json", secret.to_string().as_bytes()).unwrap().code, 201);
     }
     let declared = |name: &str, policy: &str, secrets: Value| {
         let mut app = app(name, "exec busybox sleep 1000", json!({"revisionHistoryLimit": 0}));
         app["spec"]["container"]["image"] = registry.image().into();
         app["spec"]["container"]["imagePullPolicy"] = policy.into();
         app["spec"]["container"]["imagePullSecrets"] = secrets;
+        app["spec"]["env"] =
+            json!([{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "token"}}}]);
         app
     };
     let waits = |status: &Value, reason: &str, message: &str| {
@@ -155,7 +159,7 @@ fn a_registry_gets_the_credentials_of_the_secret_and_nobody_else_does() {
         assert!(world.command(&["delete", "app", app, "--wait"]).status.success());
     }
     world.terminate_server();
-    let hidden: Vec<String> = [disguises(RIGHT), disguises(WRONG)].concat();
+    let hidden: Vec<String> = [disguises(RIGHT), disguises(WRONG), disguises(TOKEN)].concat();
     let mut found = Vec::new();
     files_with(world.root(), &hidden.iter().map(String::as_str).collect::<Vec<_>>(), &mut found);
     assert_eq!(found, Vec::<String>::new());
