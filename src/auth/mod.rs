@@ -1,5 +1,6 @@
 //! Who is asking, and whether they may. One decision function for every path.
 
+pub mod certificate;
 pub mod peer;
 pub mod token;
 

@@ -1,8 +1,9 @@
 //! `appm server`: the server in the foreground; `appm server stop`: ends the one that runs.
 
 use std::{
+    ffi::OsString,
     fs::OpenOptions,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, IsTerminal},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -25,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::GoDuration,
     client::http::{Endpoint, Request, RequestError},
-    daemon::{self, Apps, DataDir, EngineHosts, Running, Settings},
+    daemon::{self, Apps, DataDir, EngineHosts, Running, Settings, TlsSettings},
 };
 
 use super::{
@@ -92,6 +93,67 @@ pub(super) struct ServerOptions {
     /// Podman's service [default: $CONTAINER_HOST, else the user's own or unix:///run/podman/podman.sock]
     #[arg(long, value_name = "ADDRESS", env = "APPM_PODMAN_HOST", hide_env_values = true)]
     pub(super) podman_host: Option<String>,
+    #[command(flatten)]
+    pub(super) tls: TlsOptions,
+}
+
+/// What a server can be told of TLS.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS")]
+pub(super) struct TlsOptions {
+    /// A certificate of your own, with its chain, in PEM; taken anew when the file changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "APPM_TLS_CERT_FILE",
+        hide_env_values = true,
+        requires = "tls_private_key_file"
+    )]
+    tls_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "APPM_TLS_PRIVATE_KEY_FILE",
+        hide_env_values = true,
+        requires = "tls_cert_file"
+    )]
+    tls_private_key_file: Option<PathBuf>,
+    /// Authorities of client certificates: the common name is the user, the organizations are groups
+    #[arg(long, value_name = "FILE", env = "APPM_CLIENT_CA_FILE", hide_env_values = true)]
+    client_ca_file: Option<PathBuf>,
+    /// Another host name or address for the certificate that appm makes
+    #[arg(long, value_name = "NAME", env = "APPM_TLS_SAN", hide_env_values = true, value_delimiter = ',')]
+    tls_san: Vec<String>,
+    /// Another name that requests may be addressed to; `*.` stands for one label
+    #[arg(long, value_name = "NAME", env = "APPM_ALLOWED_HOST", hide_env_values = true, value_delimiter = ',')]
+    allowed_host: Vec<String>,
+}
+
+impl TlsOptions {
+    fn settings(&self) -> TlsSettings {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let brought = self.tls_cert_file.as_ref().zip(self.tls_private_key_file.as_ref());
+        TlsSettings {
+            brought: brought.map(|(certificate, key)| (absolute(certificate), absolute(key))),
+            client_ca: self.client_ca_file.as_ref().map(absolute),
+            names: self.tls_san.clone(),
+            allowed_hosts: self.allowed_host.clone(),
+        }
+    }
+
+    /// The same as flags.
+    fn flags(&self) -> Vec<OsString> {
+        let files = [
+            ("--tls-cert-file", &self.tls_cert_file),
+            ("--tls-private-key-file", &self.tls_private_key_file),
+            ("--client-ca-file", &self.client_ca_file),
+        ];
+        let files = files.into_iter().filter_map(|(flag, path)| Some([flag.into(), path.as_ref()?.into()]));
+        let named = self.tls_san.iter().map(|name| ["--tls-san".into(), name.into()]);
+        let allowed = self.allowed_host.iter().map(|name| ["--allowed-host".into(), name.into()]);
+        files.chain(named).chain(allowed).flatten().collect()
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -166,6 +228,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
     let settings = Settings {
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
+        tls: options.tls.settings(),
         node_name: options.node_name.clone(),
         seal_key_file: options.seal_key_file.clone(),
         engines: engines(options),
@@ -197,28 +260,45 @@ fn chain(error: &dyn std::error::Error) -> String {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// Of a server without a terminal. With one it means that the terminal is gone, and the server goes with it.
+    hang_up: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let has_terminal = std::io::stdin().is_terminal();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: if has_terminal { None } else { Some(signal(SignalKind::hangup())?) },
+        })
     }
 
-    async fn next(&mut self) -> Apps {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits for the end; `reload` is called where only that is asked for.
+    async fn next(&mut self, reload: impl Fn()) -> Apps {
+        loop {
+            let hung_up = async {
+                match &mut self.hang_up {
+                    Some(signal) => signal.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.terminate.recv() => return Apps::Leave,
+                _ = self.interrupt.recv() => return Apps::Leave,
+                _ = hung_up => reload(),
+            }
         }
-        Apps::Leave
     }
 }
 
 async fn serve(options: &ServerOptions, global: &Global) -> Result<(), CliError> {
     let mut signals = Signals::new().map_err(|e| CliError::io("cannot listen for signals", &e))?;
     let mut running = start(options, global).await?;
+    let reload = running.reloader();
     let early = tokio::select! {
         () = running.ready() => None,
-        apps = signals.next() => Some(apps),
+        apps = signals.next(&reload) => Some(apps),
     };
     let apps = match early {
         Some(apps) => apps,
@@ -227,7 +307,7 @@ async fn serve(options: &ServerOptions, global: &Global) -> Result<(), CliError>
             let _ = screen::line(format_args!("ready {}", running.url()));
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tokio::select! {
-                apps = signals.next() => apps,
+                apps = signals.next(&reload) => apps,
                 apps = running.stop_requested() => apps,
             }
         }
@@ -279,7 +359,8 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
     log_to_file(data_dir)?;
     let listen = SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0);
     let seal_key_file = settings::environment("APPM_SEAL_KEY_FILE").map(PathBuf::from);
-    let options = ServerOptions { listen, node_name: None, seal_key_file, docker_host: None, podman_host: None };
+    let tls = TlsOptions::default();
+    let options = ServerOptions { listen, node_name: None, seal_key_file, docker_host: None, podman_host: None, tls };
     let mut running = start(&options, global).await?;
     running.ready().await;
     running.stop(Apps::Stop).await;
@@ -321,6 +402,7 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     if let Some(file) = &options.seal_key_file {
         command.arg("--seal-key-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
+    command.args(options.tls.flags());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
     let mut child = command.spawn().map_err(|e| CliError::io("cannot start a server", &e))?;
     let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();

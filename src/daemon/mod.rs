@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use settings::{DataDir, Settings};
 
-pub use crate::drivers::container::EngineHosts;
+pub use crate::{drivers::container::EngineHosts, server::TlsSettings};
 
 use crate::{
     admission::{Admission, LocalClient},
@@ -141,6 +141,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         data_dir: data_dir.clone(),
         listen: settings.listen,
         hostname: facts.name.clone(),
+        tls: settings.tls,
         bounds: Bounds::default(),
     };
     let containers = ContainerDriver::open(&data_dir, settings.engines).map_err(StartError::Containers)?;
@@ -270,6 +271,11 @@ impl Running {
     /// `https://127.0.0.1:6060`
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Makes the server look at certificates and their keys again.
+    pub fn reloader(&self) -> impl Fn() + Send + use<> {
+        self.server.reloader()
     }
 
     /// Resolves when everything was loaded, adopted and reconciled once; `/readyz` says so from then on.

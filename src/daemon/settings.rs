@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::drivers::container::EngineHosts;
+use crate::{drivers::container::EngineHosts, server::TlsSettings};
 
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Settings {
     pub data_dir: DataDir,
     /// Where HTTPS is served; port 0 picks one.
     pub listen: SocketAddr,
+    /// Certificates that somebody else has made, and names by which the server is known.
+    pub tls: TlsSettings,
     /// The name of this node; default: the host's.
     pub node_name: Option<String>,
     /// Where engines of containers are; what is not said is found.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod backoff;
+pub mod certificate;
 pub mod depends;
 pub mod expand;
 pub mod fields;

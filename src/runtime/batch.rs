@@ -82,6 +82,7 @@ pub fn is_transient(status: &Status) -> bool {
         | Reason::Expired
         | Reason::RequestEntityTooLarge
         | Reason::UnsupportedMediaType
+        | Reason::MisdirectedRequest
         | Reason::Invalid => false,
     }
 }

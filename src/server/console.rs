@@ -33,10 +33,6 @@ pub(super) fn file(path: &str) -> Option<Answer> {
         "docs/license.txt" => whole("text/plain; charset=utf-8", LICENSE.as_bytes()),
         _ => return None,
     };
-    for (name, value) in
-        [("content-security-policy", POLICY), ("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
-    {
-        respond::header(&mut answer, name, value);
-    }
+    respond::header(&mut answer, "content-security-policy", POLICY);
     Some(answer)
 }

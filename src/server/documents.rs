@@ -23,6 +23,11 @@ pub(super) fn open(state: &State, path: &str, params: &Params) -> Option<Answer>
         "healthz" | "livez" => Some(health::live(path, verbose)),
         "readyz" => Some(health::ready(&state.readiness, verbose)),
         "version" => Some(respond::ok(&health::version())),
+        // Whoever asks has been shown it in the handshake.
+        "ca.pem" => {
+            let trusted = state.tls.shown().ca_pem().to_owned();
+            Some(respond::whole(StatusCode::OK, "application/x-pem-file", trusted))
+        }
         "openapi.json" => Some(document(state.documents.whole())),
         "openapi-3.0.json" => Some(document(state.documents.whole_3_0())),
         _ => console::file(path),
@@ -65,6 +70,7 @@ const PATHS: &[&str] = &[
     "/apis",
     "/apis/appm.dev",
     "/apis/appm.dev/v1",
+    "/ca.pem",
     "/docs",
     "/healthz",
     "/livez",

@@ -1,6 +1,12 @@
 //! One request from its head to its answer: request id, authentication, routing, and what is counted.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    convert::Infallible,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
 
 use futures::FutureExt;
 use hyper::{Method, Request, header};
@@ -10,7 +16,7 @@ use super::{
     call::Call,
     delete,
     documents::{self, not_allowed},
-    logs,
+    hosts, logs,
     metrics::RequestLabels,
     path::{self, Resource, Target},
     query::{Params, decode},
@@ -22,7 +28,7 @@ use super::{
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
-    auth::{Attributes, Identity, authorize},
+    auth::{Attributes, Identity, authorize, certificate::ClientCertificate},
 };
 
 /// How a connection came in.
@@ -32,15 +38,34 @@ pub(super) enum Peer {
     Remote {
         /// Where it came from.
         source: SocketAddr,
+        /// To which of our addresses.
+        at: IpAddr,
+        /// What it showed in the handshake.
+        certificate: Option<Arc<ClientCertificate>>,
     },
     /// Over the Unix socket: the kernel has said who it is.
     Local(Identity),
 }
 
+impl Peer {
+    /// The address that it came to.
+    fn at(&self) -> Option<IpAddr> {
+        match self {
+            Peer::Remote { at, .. } => Some(*at),
+            Peer::Local(_) => None,
+        }
+    }
+
+    /// Whether the connection itself proves who asks.
+    fn is_ambient(&self) -> bool {
+        matches!(self, Peer::Local(_) | Peer::Remote { certificate: Some(_), .. })
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Peer::Remote { source } => source.fmt(f),
+            Peer::Remote { source, .. } => source.fmt(f),
             Peer::Local(_) => f.write_str("the socket"),
         }
     }
@@ -72,6 +97,7 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Lent>
         respond::header(&mut answer, name, &request_id);
     }
     respond::header(&mut answer, "cache-control", "no-cache, private");
+    respond::guard(&mut answer, state.tls.shown().is_the_hosts_own_site(state.port));
     labels.code = answer.status().as_u16();
     let took = state.clock.now().duration_since(started).try_into().unwrap_or_default();
     state.metrics.answered(labels, took);
@@ -94,6 +120,8 @@ async fn route(
     labels: &mut RequestLabels,
 ) -> Result<Answer, Status> {
     let (head, body) = request.into_parts();
+    state.tls.shown().hosts.admit(&head, peer.at())?;
+    hosts::same_site(&head, peer.is_ambient())?;
     let url = decode(head.uri.path(), false);
     let params = Params::parse(head.uri.query());
     let target = path::parse(&url);
@@ -102,7 +130,7 @@ async fn route(
     {
         return Ok(answer);
     }
-    let who = authenticate(state, peer, &head.headers)?;
+    let who = authenticate(state, &peer, &head.headers)?;
     if head.headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
         return Err(Status::new(Reason::Forbidden, "impersonation is not supported"));
     }
@@ -143,8 +171,13 @@ fn stop(state: &State, method: &Method, params: &Params, who: &Identity) -> Resu
     Ok(respond::ok(&serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
 }
 
-fn authenticate(state: &State, peer: Peer, headers: &hyper::HeaderMap) -> Result<Identity, Status> {
-    if let Peer::Local(identity) = peer {
+fn authenticate(state: &State, peer: &Peer, headers: &hyper::HeaderMap) -> Result<Identity, Status> {
+    let shown = match peer {
+        Peer::Local(identity) => return Ok(identity.clone()),
+        Peer::Remote { certificate, .. } => certificate,
+    };
+    // As in Kubernetes, a certificate comes before a token.
+    if let Some(identity) = shown.as_ref().and_then(|certificate| certificate.identity(state.clock.now())) {
         return Ok(identity);
     }
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();

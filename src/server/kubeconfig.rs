@@ -1,41 +1,72 @@
 //! The kubeconfig that the server writes for its owner: address, authority and token, the only place where the token is.
 
-use std::{io, path::Path};
+use std::{io, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::files::{private_dir, read_if_there, write_atomic};
+use super::{
+    files::{private_dir, read_if_there, write_atomic},
+    tls::Shown,
+};
 use crate::{
     auth::token::{TokenHash, new_token},
     clock::Clock,
 };
 
-/// Makes `DIR/kubeconfig` fit the server at `url`, and returns the hash of the token in it. The token is kept while the
-/// file has one that the stored hash knows; otherwise a new one is made, and the old one is worth nothing any more.
-///
-/// # Errors
-/// When a file cannot be read or written.
-pub(super) fn refresh(data_dir: &Path, url: &str, ca_pem: &str, chance: &dyn Clock) -> io::Result<TokenHash> {
-    let (config_path, hash_path) = (data_dir.join("kubeconfig"), data_dir.join("auth/admin.token.sha256"));
-    let old = read_if_there(&config_path)?;
-    let known = read_if_there(&hash_path)?.and_then(|text| TokenHash::parse(&text));
-    let kept = old.as_deref().and_then(token_of).zip(known).filter(|(token, hash)| hash.matches(token));
-    let (token, hash) = match kept {
-        Some(kept) => kept,
-        None => {
-            let token = new_token(chance);
-            let hash = TokenHash::of(&token);
-            private_dir(&data_dir.join("auth"))?;
-            write_atomic(&hash_path, &format!("{hash}\n"), 0o600)?;
-            (token, hash)
-        }
-    };
-    let new = text(url, ca_pem, &token);
-    if old.as_deref() != Some(&new) {
-        write_atomic(&config_path, &new, 0o600)?;
+/// The kubeconfig of a server.
+pub(super) struct Kubeconfig {
+    /// Where it lies.
+    pub data_dir: PathBuf,
+    /// Where clients on this machine find the server.
+    pub url: String,
+}
+
+impl Kubeconfig {
+    /// Makes `DIR/kubeconfig` fit the server and what it shows, and returns the hash of the token in it. The token is kept while the
+    /// file has one that the stored hash knows; otherwise a new one is made, and the old one is worth nothing any more.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub(super) fn refresh(&self, shown: &Shown, chance: &dyn Clock) -> io::Result<TokenHash> {
+        let hash_path = self.data_dir.join("auth/admin.token.sha256");
+        let old = read_if_there(&self.path())?;
+        let known = read_if_there(&hash_path)?.and_then(|text| TokenHash::parse(&text));
+        let kept = old.as_deref().and_then(token_of).zip(known).filter(|(token, hash)| hash.matches(token));
+        let (token, hash) = match kept {
+            Some(kept) => kept,
+            None => {
+                let token = new_token(chance);
+                let hash = TokenHash::of(&token);
+                private_dir(&self.data_dir.join("auth"))?;
+                write_atomic(&hash_path, &format!("{hash}\n"), 0o600)?;
+                (token, hash)
+            }
+        };
+        self.write(old.as_deref(), shown, &token)?;
+        Ok(hash)
     }
-    Ok(hash)
+
+    /// Makes the file fit another authority. One that was removed stays away: its token would be a new one.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub(super) fn trust_anew(&self, shown: &Shown) -> io::Result<()> {
+        let old = read_if_there(&self.path())?;
+        match old.as_deref().and_then(token_of) {
+            Some(token) => self.write(old.as_deref(), shown, &token),
+            None => Ok(()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.data_dir.join("kubeconfig")
+    }
+
+    fn write(&self, old: Option<&str>, shown: &Shown, token: &str) -> io::Result<()> {
+        let new = text(&self.url, shown.ca_pem(), shown.own_name(), token);
+        if old == Some(&new) { Ok(()) } else { write_atomic(&self.path(), &new, 0o600) }
+    }
 }
 
 fn token_of(kubeconfig: &str) -> Option<String> {
@@ -43,8 +74,9 @@ fn token_of(kubeconfig: &str) -> Option<String> {
     config["users"][0]["user"]["token"].as_str().map(str::to_owned)
 }
 
-fn text(url: &str, ca_pem: &str, token: &str) -> String {
+fn text(url: &str, ca_pem: &str, ask_for: Option<&str>, token: &str) -> String {
     let ca = STANDARD.encode(ca_pem);
+    let name = ask_for.map(|name| format!("    tls-server-name: {name}\n")).unwrap_or_default();
     format!(
         "\
 # Written by appm. Whoever can read this file is admin.
@@ -56,7 +88,7 @@ clusters:
   cluster:
     server: {url}
     certificate-authority-data: {ca}
-contexts:
+{name}contexts:
 - name: appm
   context:
     cluster: appm
@@ -72,7 +104,10 @@ users:
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::tls::{Tls, TlsSettings},
+        *,
+    };
     use crate::clock::System;
 
     #[test]
@@ -80,17 +115,22 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("kubeconfig");
         let read = || std::fs::read_to_string(&path).expect("there");
-        let first = refresh(dir.path(), "https://127.0.0.1:1", "CA", &System).expect("written");
+        let tls = Tls::open(dir.path().join("pki"), Vec::new(), TlsSettings::default(), System.now()).expect("made");
+        let refresh = |url: &str| {
+            let file = Kubeconfig { data_dir: dir.path().to_owned(), url: url.to_owned() };
+            file.refresh(&tls.shown(), &System).expect("written")
+        };
+        let first = refresh("https://127.0.0.1:1");
         let token = token_of(&read()).expect("token");
         assert!(first.matches(&token));
 
-        let second = refresh(dir.path(), "https://127.0.0.1:2", "CA", &System).expect("rewritten");
+        let second = refresh("https://127.0.0.1:2");
         assert_eq!(first, second);
         assert!(read().contains("https://127.0.0.1:2"));
         assert_eq!(token_of(&read()), Some(token.clone()));
 
         std::fs::remove_file(&path).expect("removed");
-        let third = refresh(dir.path(), "https://127.0.0.1:2", "CA", &System).expect("made anew");
+        let third = refresh("https://127.0.0.1:2");
         assert!(!third.matches(&token));
     }
 }

@@ -8,11 +8,11 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
 use super::{connection, handle::Peer, state::State};
-use crate::auth::peer;
+use crate::auth::{certificate::ClientCertificate, peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take when the server stops.
@@ -22,21 +22,16 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct Doors {
     pub tcp: TcpListener,
     pub unix: UnixListener,
-    pub tls: Arc<rustls::ServerConfig>,
     /// The user who runs the server.
     pub owner: u32,
 }
 
 /// Serves until `state.stopping` is cancelled, then lets what is under way finish.
 pub(super) async fn serve(doors: Doors, state: Arc<State>) {
-    let Doors { tcp, unix, tls, owner } = doors;
-    let (acceptor, guests) = (TlsAcceptor::from(tls), TaskTracker::new());
-    let from_afar = door(
-        &state,
-        &guests,
-        || tcp.accept().boxed(),
-        |(stream, source)| remote(stream, source, acceptor.clone(), state.clone()),
-    );
+    let Doors { tcp, unix, owner } = doors;
+    let guests = TaskTracker::new();
+    let from_afar =
+        door(&state, &guests, || tcp.accept().boxed(), |(stream, source)| remote(stream, source, state.clone()));
     let from_here = door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, owner, state.clone()));
     tokio::join!(from_afar, from_here);
     drop((tcp, unix));
@@ -81,11 +76,13 @@ async fn door<'a, C, S>(
     }
 }
 
-async fn remote(stream: TcpStream, source: SocketAddr, acceptor: TlsAcceptor, state: Arc<State>) {
+async fn remote(stream: TcpStream, source: SocketAddr, state: Arc<State>) {
     // Without it every small answer waits for the client's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let Ok(at) = stream.local_addr().map(|address| address.ip()) else { return };
+    let acceptor = TlsAcceptor::from(state.tls.shown().config.clone());
     let handshake = tokio::select! {
         () = state.stopping.cancelled() => return,
         handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => handshake,
@@ -95,11 +92,24 @@ async fn remote(stream: TcpStream, source: SocketAddr, acceptor: TlsAcceptor, st
         Ok(Err(error)) => return tracing::debug!(%source, %error, "no TLS handshake"),
         Err(_) => return tracing::debug!(%source, "the TLS handshake took too long"),
     };
+    let certificate = shown(&stream, source);
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let builder = Builder::new(TokioExecutor::new());
     // The handshake has settled the protocol, so nobody waits for its first bytes without a limit.
     let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    connection::serve(stream, builder, Peer::Remote { source }, state).await;
+    connection::serve(stream, builder, Peer::Remote { source, at, certificate }, state).await;
+}
+
+/// What the client's certificate says, if it has shown one.
+fn shown(stream: &TlsStream<TcpStream>, source: SocketAddr) -> Option<Arc<ClientCertificate>> {
+    let certificates = stream.get_ref().1.peer_certificates()?;
+    match ClientCertificate::read(certificates.first()?) {
+        Ok(certificate) => certificate.map(Arc::new),
+        Err(error) => {
+            tracing::info!(%source, %error, "a client certificate proves nobody");
+            None
+        }
+    }
 }
 
 async fn local(stream: UnixStream, owner: u32, state: Arc<State>) {

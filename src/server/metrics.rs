@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -46,6 +47,12 @@ struct StateLabels {
     state: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    /// `own` or `brought`.
+    certificate: &'static str,
+}
+
 /// Counters that the server keeps, and gauges that are read when somebody asks.
 pub(super) struct Metrics {
     registry: Registry,
@@ -58,6 +65,8 @@ pub(super) struct Metrics {
     objects: Family<KindLabels, Gauge<i64, AtomicI64>>,
     instances: Family<StateLabels, Gauge<i64, AtomicI64>>,
     revision: Gauge<i64, AtomicI64>,
+    certificates: Family<CertificateLabels, Gauge<i64, AtomicI64>>,
+    certificate_faults: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -78,7 +87,22 @@ impl Default for Metrics {
         registry.register("instances", "instances by state", instances.clone());
         let revision = Gauge::default();
         registry.register("store_revision", "the store's revision", revision.clone());
-        Self { registry, requests, seconds, watchers, events, objects, instances, revision }
+        let certificates = Family::default();
+        registry.register("certificate_expiry_seconds", "when a certificate ends, in Unix time", certificates.clone());
+        let faults = Gauge::default();
+        registry.register("certificate_faults", "certificates and keys in files that cannot be used", faults.clone());
+        Self {
+            registry,
+            requests,
+            seconds,
+            watchers,
+            events,
+            objects,
+            instances,
+            revision,
+            certificates,
+            certificate_faults: faults,
+        }
     }
 }
 
@@ -100,6 +124,17 @@ impl Metrics {
             self.seconds.get_or_create(&VerbLabels { verb: labels.verb.clone() }).observe(took.as_secs_f64());
         }
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Notes when the certificates end, our own and the one that was brought, and how many cannot be used.
+    pub(super) fn certificates(&self, (own, brought): (Timestamp, Option<Timestamp>), faults: usize) {
+        self.certificates.clear();
+        for (certificate, ends) in [("own", Some(own)), ("brought", brought)] {
+            if let Some(ends) = ends {
+                self.certificates.get_or_create(&CertificateLabels { certificate }).set(ends.as_second());
+            }
+        }
+        self.certificate_faults.set(faults as i64);
     }
 
     /// The text.

@@ -15,6 +15,7 @@ mod accept;
 mod body;
 mod bounds;
 mod call;
+mod changes;
 mod connection;
 mod console;
 mod delete;
@@ -25,6 +26,7 @@ mod files;
 pub mod fuzzing;
 mod handle;
 mod health;
+mod hosts;
 mod kubeconfig;
 mod lines;
 mod listen;
@@ -38,11 +40,13 @@ mod protobuf;
 mod provided;
 mod query;
 mod read;
+mod renewal;
 mod respond;
 mod reviews;
 mod sealing;
 mod state;
 mod table;
+mod tls;
 mod transactions;
 mod watch;
 mod write;
@@ -58,6 +62,7 @@ use std::{
 use futures::future::BoxFuture;
 use tokio::{
     net::{TcpListener, UnixListener},
+    sync::Notify,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -66,6 +71,7 @@ pub use bounds::Bounds;
 pub use health::Readiness;
 pub use logs::{LogEnd, LogPieces, LogQuery, LogSource, LogStream};
 pub use pki::PkiError;
+pub use tls::TlsSettings;
 
 use crate::{admission::Admission, clock::SharedClock};
 
@@ -78,6 +84,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The machine's name, for the certificate.
     pub hostname: String,
+    /// Certificates that somebody else has made, and names.
+    pub tls: TlsSettings,
     /// How much clients can take of memory and patience.
     pub bounds: Bounds,
 }
@@ -135,6 +143,7 @@ pub struct RunningServer {
     /// Where HTTPS is served.
     pub address: SocketAddr,
     stopping: CancellationToken,
+    reload: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -150,12 +159,15 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
 
     let names: Vec<String> =
         [config.hostname, address.ip().to_string()].into_iter().filter(|n| pki::is_nameable(n)).collect();
-    let pki = pki::open(&config.data_dir.join("pki"), &names, on.clock.now())?;
-    let token = kubeconfig::refresh(&config.data_dir, &url(address), &pki.ca_pem, &*on.clock)
+    let now = on.clock.now();
+    let tls = tls::Tls::open(config.data_dir.join("pki"), names, config.tls, now)?;
+    let kubeconfig = kubeconfig::Kubeconfig { data_dir: config.data_dir.clone(), url: url(address) };
+    let token = kubeconfig
+        .refresh(&tls.shown(), &*on.clock)
         .map_err(|source| StartError::File { path: config.data_dir.join("kubeconfig"), source })?;
     let (unix, owner) = socket(&config.data_dir.join("appm.sock"))?;
 
-    provided::provide(on.admission.store(), address, on.clock.now());
+    provided::provide(on.admission.store(), address, now);
     let stopping = CancellationToken::new();
     let state = Arc::new(state::State {
         store: on.admission.store().clone(),
@@ -166,7 +178,9 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         stop: on.stop,
         look: on.look,
         token,
+        tls,
         address: address.to_string(),
+        port: address.port(),
         metrics: metrics::Metrics::default(),
         pages: pages::Pages::default(),
         lines: lines::Lines::default(),
@@ -174,9 +188,13 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         turnstile: bounds::Turnstile::new(config.bounds),
         stopping: stopping.clone(),
     });
-    let doors = listen::Doors { tcp, unix, tls: pki.tls, owner };
-    let task = tokio::spawn(listen::serve(doors, state));
-    Ok(RunningServer { address, stopping, task })
+    let reload = Arc::new(Notify::new());
+    let renewal = renewal::keep(state.clone(), kubeconfig, reload.clone());
+    let serve = listen::serve(listen::Doors { tcp, unix, owner }, state);
+    let task = tokio::spawn(async move {
+        tokio::join!(serve, renewal);
+    });
+    Ok(RunningServer { address, stopping, reload, task })
 }
 
 /// The address that clients on this machine use.
@@ -209,6 +227,12 @@ impl RunningServer {
     /// `https://127.0.0.1:6060`
     pub fn url(&self) -> String {
         url(self.address)
+    }
+
+    /// Makes the server look at certificates and their keys again.
+    pub fn reloader(&self) -> impl Fn() + Send + use<> {
+        let reload = self.reload.clone();
+        move || reload.notify_one()
     }
 
     /// Ends watches cleanly, lets requests finish (for a few seconds), and stops.

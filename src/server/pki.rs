@@ -1,17 +1,28 @@
 //! The server's own certificate authority and certificate.
 //!
-//! TLS from the first start, because kubectl sends no credentials over plain HTTP. The authority lasts ten years and is
-//! what clients trust; the server's certificate lasts one and is made anew at a start when less than ninety days are left, when the
-//! names change, or when the authority does. What it was made for stands as text above it in `server.pem`, where every
-//! PEM reader skips it.
+//! TLS from the first start, because kubectl sends no credentials over plain HTTP. The authority lasts ten years and is what clients
+//! trust; the server's certificate lasts one year and is made anew ninety days before its end, when the names change, or when the
+//! authority does. What it was made for stands as text above it in `server.pem`, where every PEM reader skips it.
+//!
+//! ```text
+//!  years  0 ──────────────────────────── 8 ───────── 10
+//!  A      ├──────── signs ───────────────┤── trusted ─┤
+//!  B                                     ├──────── signs ───────────────  …   and so on
+//!                                        └ B, signed by A, goes along in the handshake until A ends
+//! ```
+//! So the authority changes without a moment at which somebody must act: whoever pinned A trusts B through A for two years, and has
+//! that long to fetch what is trusted now (`ca.pem` has both, the kubeconfig too, `GET /ca.pem` serves it, `appm context refresh` takes it).
+//!
+//! `ca.key` is the one file that says who the authority is: the key, its certificate, and of the one before it the certificate and
+//! what it signed. One rename changes all of it. `ca.pem` is made from it.
 
 use std::{
     io,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -20,10 +31,13 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 
-use super::files::{private_dir, read_if_there, write_atomic};
+use super::files::{private_dir, read_if_there, read_private, write_atomic};
+use crate::policy::certificate::Certificate;
 
 const DAY: i64 = 24 * 3600;
 const CA_DAYS: i64 = 3650;
+/// How long before its end an authority has a successor.
+const CA_OVERLAP_DAYS: i64 = 730;
 const SERVER_DAYS: i64 = 365;
 const RENEW_DAYS: i64 = 90;
 
@@ -44,6 +58,14 @@ pub enum PkiError {
         /// Which.
         path: PathBuf,
     },
+    /// A file that somebody brought cannot be used.
+    #[error("cannot use `{}`: {why}", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The library refused.
     #[error("cannot make a certificate")]
     Certificate(#[from] rcgen::Error),
@@ -53,11 +75,16 @@ pub enum PkiError {
 }
 
 /// What clients trust, and what the listener shows them.
-pub(super) struct Pki {
-    /// The authority's certificate, for kubeconfigs.
+pub(super) struct Own {
+    /// The authority's certificate, and the one before it while it lasts: for kubeconfigs.
     pub ca_pem: String,
-    /// The listener's configuration: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
-    pub tls: Arc<rustls::ServerConfig>,
+    /// The server's certificate, and what leads from it to the authority before.
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+    /// When something of it is to be made anew.
+    pub due: Timestamp,
+    /// When the server's certificate ends.
+    pub expires: Timestamp,
 }
 
 /// Reads `dir`, making or renewing what is missing or due. `names` are the host names and addresses beside localhost
@@ -65,11 +92,18 @@ pub(super) struct Pki {
 ///
 /// # Errors
 /// When a file cannot be read or written, or holds something else.
-pub(super) fn open(dir: &Path, names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
+pub(super) fn open(dir: &Path, names: &[String], now: Timestamp) -> Result<Own, PkiError> {
     private_dir(dir).map_err(|source| PkiError::File { path: dir.to_owned(), source })?;
-    let (ca_pem, ca_key) = authority(dir, now)?;
-    let (chain, key) = server(dir, &ca_pem, ca_key, &all_names(names), now)?;
-    Ok(Pki { tls: tls(&chain, &key, dir)?, ca_pem })
+    let authority = authority(dir, now)?;
+    let (chain, key) = server(dir, &authority, &all_names(names), now)?;
+    let malformed = |file: &str| PkiError::Malformed { path: dir.join(file) };
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| malformed("server.key"))?;
+    let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).map_err(|_| malformed("server.pem"))?;
+    let expires = Certificate::read(&leaf).map_err(|_| malformed("server.pem"))?.expires;
+    let due = Made::due(&chain).unwrap_or(now).min(authority.due()).min(authority.before_ends());
+    let ca_pem = authority.trusted();
+    let chain = [leaf].into_iter().chain(authority.before.map(|before| before.cross)).collect();
+    Ok(Own { ca_pem, chain, key, due, expires })
 }
 
 fn all_names(names: &[String]) -> Vec<String> {
@@ -82,6 +116,10 @@ fn all_names(names: &[String]) -> Vec<String> {
 
 fn read(path: &Path) -> Result<Option<String>, PkiError> {
     read_if_there(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
+}
+
+fn read_key(path: &Path) -> Result<Option<String>, PkiError> {
+    read_private(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), PkiError> {
@@ -97,36 +135,130 @@ fn remove(path: &Path) -> Result<(), PkiError> {
     }
 }
 
-/// The authority's parameters: always the same, so that they need not be read back from its certificate.
-fn authority_params(now: Timestamp) -> CertificateParams {
+/// Who signs.
+struct Authority {
+    key: KeyPair,
+    certificate: CertificateDer<'static>,
+    expires: Timestamp,
+    before: Option<Before>,
+}
+
+/// The authority that was there before.
+struct Before {
+    certificate: CertificateDer<'static>,
+    /// Its successor's certificate, signed by it.
+    cross: CertificateDer<'static>,
+    expires: Timestamp,
+}
+
+impl Authority {
+    fn new(now: Timestamp) -> Result<Self, PkiError> {
+        let key = KeyPair::generate()?;
+        let params = authority_params(now, now + days(CA_DAYS));
+        let certificate = params.self_signed(&key)?.der().clone();
+        Ok(Self { key, certificate, expires: now + days(CA_DAYS), before: None })
+    }
+
+    /// The one that comes after it. What it signed lasts as long as it does itself.
+    fn successor(self, now: Timestamp) -> Result<Self, PkiError> {
+        let next = Self::new(now)?;
+        if self.expires <= now {
+            return Ok(next);
+        }
+        let cross = authority_params(now, self.expires).signed_by(&next.key, &self.issuer()?)?.der().clone();
+        Ok(Self { before: Some(Before { certificate: self.certificate, cross, expires: self.expires }), ..next })
+    }
+
+    fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, PkiError> {
+        Ok(Issuer::from_ca_cert_der(&self.certificate, &self.key)?)
+    }
+
+    fn due(&self) -> Timestamp {
+        self.expires - days(CA_OVERLAP_DAYS)
+    }
+
+    fn before_ends(&self) -> Timestamp {
+        self.before.as_ref().map_or(Timestamp::MAX, |before| before.expires)
+    }
+
+    fn trusted(&self) -> String {
+        let before = self.before.as_ref().map(|before| pem(&before.certificate));
+        [pem(&self.certificate)].into_iter().chain(before).collect()
+    }
+
+    /// `None` if the key is alone, as earlier releases wrote it.
+    fn parse(text: &str) -> Option<Self> {
+        let key = KeyPair::from_pem(text).ok()?;
+        let all: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().ok()?;
+        let ends = |certificate: &CertificateDer<'_>| Some(Certificate::read(certificate).ok()?.expires);
+        let mut all = all.into_iter();
+        let certificate = all.next()?;
+        let before = match (all.next(), all.next()) {
+            (Some(certificate), Some(cross)) => Some(Before { expires: ends(&certificate)?, certificate, cross }),
+            _ => None,
+        };
+        Some(Self { key, expires: ends(&certificate)?, certificate, before })
+    }
+
+    fn text(&self) -> String {
+        let before = self.before.iter().flat_map(|before| [pem(&before.certificate), pem(&before.cross)]);
+        [self.key.serialize_pem(), pem(&self.certificate)].into_iter().chain(before).collect()
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64 is ASCII")).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+fn days(count: i64) -> SignedDuration {
+    SignedDuration::from_secs(count * DAY)
+}
+
+/// Each has a name of its own, by which clients that know two tell them apart.
+fn authority_params(now: Timestamp, until: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, "appm CA");
+    subject.push(DnType::CommonName, format!("appm CA {}", now.strftime("%Y-%m-%d")));
     params.distinguished_name = subject;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    // Room for one below it: its successor.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    valid(&mut params, now, CA_DAYS);
+    valid(&mut params, now, until);
     params
 }
 
 /// From yesterday, so that a client whose clock is a little behind believes it.
-fn valid(params: &mut CertificateParams, now: Timestamp, days: i64) {
-    params.not_before = (std::time::SystemTime::from(now - SignedDuration::from_secs(DAY))).into();
-    params.not_after = (std::time::SystemTime::from(now + SignedDuration::from_secs(days * DAY))).into();
+fn valid(params: &mut CertificateParams, now: Timestamp, until: Timestamp) {
+    params.not_before = (std::time::SystemTime::from(now - days(1))).into();
+    params.not_after = (std::time::SystemTime::from(until)).into();
 }
 
-fn authority(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), PkiError> {
+fn authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
     let (cert_path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
-    if let (Some(cert), Some(key)) = (read(&cert_path)?, read(&key_path)?) {
-        let key = KeyPair::from_pem(&key).map_err(|_| PkiError::Malformed { path: key_path })?;
-        return Ok((cert, key));
+    let (written, shown) = (read_key(&key_path)?, read(&cert_path)?);
+    let known = match (&written, &shown) {
+        (Some(text), _) if text.contains("-----BEGIN CERTIFICATE") => Some(text.clone()),
+        (Some(key), Some(certificate)) => Some(format!("{key}{certificate}")),
+        _ => None,
+    };
+    let mut authority = match known {
+        Some(text) => Authority::parse(&text).ok_or(PkiError::Malformed { path: key_path.clone() })?,
+        None => Authority::new(now)?,
+    };
+    if authority.due() <= now {
+        authority = authority.successor(now)?;
+        tracing::info!(expires = %authority.expires, "a new certificate authority; the one before is trusted to its end");
     }
-    let key = KeyPair::generate()?;
-    let cert = authority_params(now).self_signed(&key)?.pem();
-    // The certificate comes last: whoever sees it finds the key too.
-    write(&key_path, &key.serialize_pem())?;
-    write(&cert_path, &cert)?;
-    Ok((cert, key))
+    authority.before = authority.before.filter(|before| now < before.expires);
+    for (path, text, there) in [(&key_path, authority.text(), written), (&cert_path, authority.trusted(), shown)] {
+        if there.as_ref() != Some(&text) {
+            write(path, &text)?;
+        }
+    }
+    Ok(authority)
 }
 
 /// The text above the certificate: for which authority and names it was made, and when it is due.
@@ -136,9 +268,9 @@ struct Made {
 }
 
 impl Made {
-    fn for_names(ca_pem: &str, names: &[String], now: Timestamp) -> Self {
-        let ca: String = Sha256::digest(ca_pem.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
-        let renew = now + SignedDuration::from_secs((SERVER_DAYS - RENEW_DAYS) * DAY);
+    fn for_names(ca: &[u8], names: &[String], now: Timestamp) -> Self {
+        let ca: String = Sha256::digest(ca).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let renew = now + days(SERVER_DAYS - RENEW_DAYS);
         Self { purpose: format!("made by {ca} for {}", names.join(" ")), renew }
     }
 
@@ -146,25 +278,21 @@ impl Made {
         format!("{}\nrenewed after {}\n", self.purpose, self.renew)
     }
 
+    /// When the certificate with `text` above it is to be made anew.
+    fn due(text: &str) -> Option<Timestamp> {
+        text.lines().nth(1)?.strip_prefix("renewed after ")?.parse().ok()
+    }
+
     /// True if a certificate with `text` above it was made for the same and is not due.
     fn still_serves(&self, text: &str, now: Timestamp) -> bool {
-        let mut lines = text.lines();
-        let same = lines.next() == Some(self.purpose.as_str());
-        let renew = lines.next().and_then(|l| l.strip_prefix("renewed after ")).and_then(|t| t.parse().ok());
-        same && renew.is_some_and(|at: Timestamp| now < at)
+        text.lines().next() == Some(self.purpose.as_str()) && Self::due(text).is_some_and(|at| now < at)
     }
 }
 
-fn server(
-    dir: &Path,
-    ca_pem: &str,
-    ca_key: KeyPair,
-    names: &[String],
-    now: Timestamp,
-) -> Result<(String, String), PkiError> {
+fn server(dir: &Path, authority: &Authority, names: &[String], now: Timestamp) -> Result<(String, String), PkiError> {
     let (cert_path, key_path) = (dir.join("server.pem"), dir.join("server.key"));
-    let made = Made::for_names(ca_pem, names, now);
-    if let (Some(cert), Some(key)) = (read(&cert_path)?, read(&key_path)?)
+    let made = Made::for_names(&authority.certificate, names, now);
+    if let (Some(cert), Some(key)) = (read(&cert_path)?, read_key(&key_path)?)
         && made.still_serves(&cert, now)
     {
         return Ok((cert, key));
@@ -177,29 +305,14 @@ fn server(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    valid(&mut params, now, SERVER_DAYS);
-    let cert = params.signed_by(&key, &Issuer::new(authority_params(now), ca_key))?;
+    valid(&mut params, now, now + days(SERVER_DAYS));
+    let cert = params.signed_by(&key, &authority.issuer()?)?;
     let (cert, key) = (format!("{}{}", made.text(), cert.pem()), key.serialize_pem());
     // Without a certificate the pair is made anew, so a crash in between leaves no key that fits no certificate.
     remove(&cert_path)?;
     write(&key_path, &key)?;
     write(&cert_path, &cert)?;
     Ok((cert, key))
-}
-
-fn tls(chain: &str, key: &str, dir: &Path) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    let malformed = |file: &str| PkiError::Malformed { path: dir.join(file) };
-    let certs: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|_| malformed("server.pem"))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| malformed("server.key"))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(certs, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
 
 /// True if `host` needs to stand in the certificate: an address that is not the unspecified one, or a name.
@@ -209,6 +322,11 @@ pub(super) fn is_nameable(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustls::{
+        client::danger::ServerCertVerifier,
+        pki_types::{ServerName, UnixTime},
+    };
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -235,10 +353,76 @@ mod tests {
         assert_eq!(read("ca.pem"), ca);
     }
 
+    /// Whether a client that trusts `ca_pem` believes a server that shows `own`.
+    fn believed(own: &Own, ca_pem: &str, now: Timestamp) -> bool {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(ca_pem.as_bytes()).map(|c| c.expect("PEM")));
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
+        let now =
+            UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_second().try_into().expect("later")));
+        let name = ServerName::try_from("localhost").expect("a name");
+        let verifier = builder.build().expect("roots");
+        verifier.verify_server_cert(&own.chain[0], &own.chain[1..], &name, &[], now).is_ok()
+    }
+
+    #[test]
+    fn a_new_authority_is_believed_by_whoever_trusts_the_old_one_until_its_end() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let open = |now| open(dir.path(), &[], at(now)).expect("opened");
+        let ca_of = |own: &Own| own.ca_pem.clone();
+        let first = ca_of(&open("2026-01-01T00:00:00Z"));
+        assert_eq!(ca_of(&open("2033-06-01T00:00:00Z")), first);
+
+        let (now, late) = ("2034-02-01T00:00:00Z", "2035-12-01T00:00:00Z");
+        let second = open(now);
+        assert!(second.ca_pem.ends_with(&first) && second.ca_pem.len() > first.len());
+        let alone = second.ca_pem.strip_suffix(&first).expect("both").to_owned();
+        for now in [now, late] {
+            let own = open(now);
+            assert!(believed(&own, &first, at(now)) && believed(&own, &alone, at(now)), "{now}");
+            assert!(own.due <= at("2036-01-01T00:00:00Z"), "{}", own.due);
+        }
+
+        let after = "2036-02-01T00:00:00Z";
+        let own = open(after);
+        assert_eq!((ca_of(&own), own.chain.len()), (alone.clone(), 1));
+        assert!(believed(&own, &alone, at(after)) && !believed(&own, &first, at(after)));
+    }
+
+    #[test]
+    fn an_authority_of_an_earlier_release_stays() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (now, later) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
+        let ca = open(dir.path(), &[], now).expect("made").ca_pem;
+        let path = dir.path().join("ca.key");
+        let text = std::fs::read_to_string(&path).expect("there");
+        let (key, _) = text.split_once("-----BEGIN CERTIFICATE").expect("both");
+        std::fs::write(&path, key).expect("written");
+        assert_eq!(open(dir.path(), &[], later).expect("kept").ca_pem, ca);
+        std::fs::remove_file(dir.path().join("ca.pem")).expect("removed");
+        assert_eq!(open(dir.path(), &[], later).expect("kept").ca_pem, ca);
+    }
+
+    #[test]
+    fn a_key_behind_a_symbolic_link_is_not_read() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let now = at("2026-01-01T00:00:00Z");
+        open(dir.path(), &[], now).expect("made");
+        let (key, elsewhere) = (dir.path().join("ca.key"), dir.path().join("elsewhere"));
+        std::fs::rename(&key, &elsewhere).expect("moved");
+        std::os::unix::fs::symlink(&elsewhere, &key).expect("linked");
+        let refused = open(dir.path(), &[], now).err().expect("refused");
+        assert!(matches!(&refused, PkiError::File { path, .. } if *path == key), "{refused}");
+    }
+
     #[test]
     fn keys_are_for_the_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("temporary directory");
+        open(dir.path(), &[], at("2026-01-01T00:00:00Z")).expect("made");
+        // A backup that was unpacked carelessly, say.
+        std::fs::set_permissions(dir.path().join("ca.key"), std::fs::Permissions::from_mode(0o644)).expect("changed");
         open(dir.path(), &[], at("2026-01-01T00:00:00Z")).expect("made");
         for name in ["ca.key", "server.key"] {
             let mode = std::fs::metadata(dir.path().join(name)).expect("there").permissions().mode();

@@ -13,6 +13,7 @@ use super::{
     openapi::Documents,
     pages::Pages,
     table::state_word,
+    tls::Tls,
 };
 use crate::{
     admission::Admission,
@@ -33,8 +34,10 @@ pub(super) struct State {
     pub stop: StopSink,
     pub look: LookSink,
     pub token: TokenHash,
+    pub tls: Tls,
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,
+    pub port: u16,
     pub metrics: Metrics,
     pub pages: Pages,
     pub lines: Lines,

@@ -169,7 +169,7 @@ pub(super) fn kubeconfig(facts: &Kubeconfig, server_is_there: bool) -> Finding {
 
 pub(super) fn certificate(facts: &Certificate, now: Timestamp) -> Finding {
     const CHECK: &str = "certificate";
-    // The server makes a new one at its first start after that time; the old one is good for another ninety days.
+    // The server makes a new one at that time, or when it is started after it; the old one is good for another ninety days.
     const GRACE: SignedDuration = SignedDuration::from_hours(90 * 24);
     match facts {
         Certificate::Absent => ok(CHECK, "none yet; the server makes it"),
@@ -179,19 +179,16 @@ pub(super) fn certificate(facts: &Certificate, now: Timestamp) -> Finding {
             "move pki/ away and start the server again",
         ),
         Certificate::Made { renew, .. } if *renew + GRACE <= now => {
-            problem(CHECK, "it has expired", "appm server stop && appm up -d: a start makes a new one")
+            problem(CHECK, "it has expired", "appm up -d: a server that runs makes a new one")
         }
         Certificate::Made { renew, .. } if *renew <= now => warning(
             CHECK,
             format!("it expires in {} days", (*renew + GRACE).duration_since(now).as_hours() / 24),
-            "appm server stop && appm up -d: a start makes a new one",
+            "appm up -d: a server that runs makes a new one",
         ),
         Certificate::Made { purpose, renew } => {
             let date = renew.to_string();
-            ok(
-                CHECK,
-                format!("{purpose}; renewed by the first start after {}", date.split('T').next().unwrap_or(&date)),
-            )
+            ok(CHECK, format!("{purpose}; the server renews it after {}", date.split('T').next().unwrap_or(&date)))
         }
     }
 }

@@ -28,6 +28,8 @@ macro_rules! refusals {
     ($($reason:ident)*) => { &[$(Refusal(R::$reason)),*] };
 }
 
+/// Of everything.
+pub(super) const ANY: &[Refusal] = refusals![MisdirectedRequest];
 /// Of everything that needs credentials.
 pub(super) const DOCUMENT: &[Refusal] = refusals![Unauthorized Forbidden InternalError];
 /// Of documents that there may not be.
@@ -162,6 +164,14 @@ fn table() -> Vec<(Reason, &'static str, Value)> {
             "reason": "UnsupportedMediaType", "details": {},
             "message": "the body of the request was in an unsupported format (`text/html`) - accepted media types include: \
                         application/json, application/yaml"}),
+        ),
+        (
+            R::MisdirectedRequest,
+            "The request is addressed to a host by whose name this server is not known.",
+            json!({
+            "reason": "MisdirectedRequest", "details": {},
+            "message": "this server is not known as `appm.example`; \
+                        `appm server --allowed-host=appm.example` would make it known"}),
         ),
         (
             R::Invalid,

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 };
 
 use super::{
-    answers::{Refusal, response_header},
+    answers::{self, Refusal, response_header},
     parameters,
 };
 
@@ -72,7 +72,8 @@ pub(super) struct Described(OperationBuilder);
 impl Described {
     /// An operation of that name, shown under a tag.
     pub(super) fn new(tag: &str, id: &str, summary: &str) -> Self {
-        Self(OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary)))
+        // Whatever is asked for, it must be asked of us.
+        Self(OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary))).refuses(answers::ANY)
     }
 
     /// More than the one sentence of the summary.

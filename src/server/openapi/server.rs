@@ -187,6 +187,16 @@ fn server() -> Vec<(&'static str, Described)> {
     let text = || [form("text/plain", Shape::Text)];
     vec![
         (
+            "/ca.pem",
+            operation("getAuthority", "Read the certificates that clients of this server trust")
+                .public()
+                .description(
+                    "The server's own authority, and for its last two years the next one, too. Whoever trusts the old one takes the new \
+                     one from here in time. A certificate that was brought does not descend from it.",
+                )
+                .answers(200, "Certificates in PEM.", &[form("application/x-pem-file", Shape::Text)]),
+        ),
+        (
             "/docs",
             operation("getConsole", "The API console, for browsers").public().answers(
                 200,

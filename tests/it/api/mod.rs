@@ -7,6 +7,7 @@ mod kubectl;
 mod kubectl_pods;
 mod objects;
 mod own;
+mod tls;
 mod watches;
 
 use std::{path::PathBuf, sync::Arc};
@@ -16,7 +17,7 @@ use appm::{
     api::{Kind, Namespace},
     auth::Identity,
     clock::{SharedClock, System},
-    server::{self, Bounds, Foundation, LogQuery, Readiness, RunningServer, ServerConfig},
+    server::{self, Bounds, Foundation, LogQuery, Readiness, RunningServer, ServerConfig, TlsSettings},
     store::{Limits, Memory, Store},
 };
 use bytes::Bytes;
@@ -97,7 +98,11 @@ impl Api {
 
     /// A server with its limits.
     pub(crate) async fn open(limits: Limits, bounds: Bounds) -> Self {
-        let clock: SharedClock = Arc::new(System);
+        Self::configured(limits, Arc::new(System), |config| config.bounds = bounds).await
+    }
+
+    /// A server with its limits, its clock and everything that can be set.
+    pub(crate) async fn configured(limits: Limits, clock: SharedClock, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let store = Store::open(Memory::new().engine(), clock.clone(), limits).await.unwrap();
         let admission = Admission::new(store, clock.clone());
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
@@ -106,12 +111,14 @@ impl Api {
         admission.create(&caller, served, "", namespace, &WriteOptions::default()).await.unwrap();
         let readiness = Arc::new(Readiness::new());
         let dir = tempfile::tempdir().unwrap();
-        let config = ServerConfig {
+        let mut config = ServerConfig {
             data_dir: dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             hostname: "test-host".to_owned(),
-            bounds,
+            tls: TlsSettings::default(),
+            bounds: Bounds::default(),
         };
+        change(&mut config);
         let on = Foundation {
             admission,
             clock,
@@ -139,7 +146,10 @@ impl Api {
         let stream = tokio::net::UnixStream::connect(self.socket()).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let mut request = hyper::Request::builder().method(method).uri(path).header("host", "localhost");
+        let mut request = hyper::Request::builder().method(method).uri(path);
+        if headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header("host", "localhost");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -88,7 +88,8 @@ async fn nonsense_gets_its_status() {
 async fn a_body_without_end_is_cut_off() {
     let api = Api::start().await;
     let mut stream = connect(&api).await;
-    let head = format!("POST {APPS} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    let head =
+        format!("POST {APPS} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     for _ in 0..60 {
@@ -109,9 +110,11 @@ async fn what_is_sent_by_halves_is_not_waited_for_long_and_hinders_nobody() {
         let mut stream = connect(&api).await;
         let half = match at % 3 {
             0 => String::new(),
-            1 => format!("GET {APPS} HTTP/1.1\r\nhost: x\r\nx-long"),
+            1 => format!("GET {APPS} HTTP/1.1\r\nhost: localhost\r\nx-long"),
             _ => {
-                format!("POST {APPS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{{\"kind\"")
+                format!(
+                    "POST {APPS} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{{\"kind\""
+                )
             }
         };
         stream.write_all(half.as_bytes()).await.unwrap();
@@ -173,7 +176,7 @@ async fn a_reader_that_reads_nothing_is_hung_up_on() {
     }
     let whole = api.get(APPS).await.expect(200).body.len();
     let mut stream = connect(&api).await;
-    stream.write_all(format!("GET {APPS} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(format!("GET {APPS} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     // Not a wait for something: the reader is to stall for longer than it may.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(rest(stream).await.len() < whole);

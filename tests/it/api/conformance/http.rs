@@ -122,8 +122,8 @@ async fn requests_may_follow_each_other_on_one_connection() {
     let api = Api::start().await;
     api.made("a").await;
     let mut stream = tokio::net::UnixStream::connect(api.dir.path().join("appm.sock")).await.unwrap();
-    let request = format!("GET {APPS}/a HTTP/1.1\r\nhost: x\r\n\r\n");
-    let last = "GET /version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let request = format!("GET {APPS}/a HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let last = "GET /version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(format!("{request}{request}{last}").as_bytes()).await.unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).await.unwrap();
@@ -135,11 +135,11 @@ async fn requests_may_follow_each_other_on_one_connection() {
 async fn a_connection_outlives_a_request_that_was_refused_before_its_body_came() {
     let api = Api::start().await;
     let mut stream = tokio::net::UnixStream::connect(api.dir.path().join("appm.sock")).await.unwrap();
-    let head = format!("PUT {APPS} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n");
+    let head = format!("PUT {APPS} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     // Either the answer is there before the body is sent, or the server waits for the body: both are fine.
     let _ = tokio::time::timeout(std::time::Duration::from_millis(200), stream.readable()).await;
-    let next = "helloGET /version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let next = "helloGET /version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(next.as_bytes()).await.unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_connection_outlives_a_request_that_was_refused_before_its_body_came()
 async fn a_connection_is_closed_after_a_request_that_was_refused_before_a_long_body() {
     let api = Api::start().await;
     let mut stream = tokio::net::UnixStream::connect(api.dir.path().join("appm.sock")).await.unwrap();
-    let head = format!("PUT {APPS} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n");
+    let head = format!("PUT {APPS} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).await.unwrap();
