@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, names, state, verdict};
+use super::{Engine, engine::settled, names, state, verdict};
 use crate::{
     api::Uid,
     clock::{Clock, System},
@@ -173,7 +173,7 @@ impl Task {
     /// Reads from where the files end until the engine ends.
     async fn pass(&mut self) -> Result<Over, String> {
         let name = names::container_name(&self.key);
-        let found = match self.engine.docker.inspect_container(&name, None).await {
+        let found = match settled(|| self.engine.docker.inspect_container(&name, None)).await {
             Ok(found) => found,
             // Removed: what it had is gone with it.
             Err(error) if verdict(&error).is_some_and(|(status, _)| status == 404) => return Ok(Over::Drained),
