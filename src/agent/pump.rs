@@ -572,7 +572,10 @@ impl Pump {
         };
         let limits = log_limits(&instance.spec);
         // The keeper remembers what a process was started with; a container that was found again is told.
-        let known = slot.limits.or((slot.form == Form::Process).then_some(limits));
+        if slot.form == Form::Process {
+            slot.limits.get_or_insert(limits);
+        }
+        let known = slot.limits;
         if known != Some(limits) && slot.memory.started().is_some() {
             slot.limits = Some(limits);
             let (driver, uid) = (self.agent.drivers.of(slot.form).clone(), uid.clone());

@@ -116,8 +116,13 @@ impl Position {
 
     /// The connection broke: what comes next begins with lines that are known.
     fn again(&mut self) {
+        // While it still went through lines that are known, it learned nothing new.
+        if self.known == 0 {
+            let begun = self.inside.as_ref().filter(|inside| inside.hidden != usize::MAX);
+            self.begun = begun.map(|inside| inside.length.max(inside.hidden));
+        }
+        self.inside = None;
         self.known = self.last.as_ref().map_or(0, |(_, count)| *count);
-        self.begun = self.inside.take().map(|inside| inside.length);
         self.head.clear();
     }
 
@@ -242,6 +247,25 @@ mod tests {
             shown(&mut position, &["2026-01-01T00:00:00Z a\n", "no time\n", "x\n"]),
             "2026-01-01T00:00:00Z a\nno time\nx\n"
         );
+    }
+
+    #[test]
+    fn whoever_loses_its_connection_again_and_again_misses_nothing_and_shows_nothing_twice() {
+        let whole = "2026-01-01T00:00:01Z a\n2026-01-01T00:00:02Z b\n2026-01-01T00:00:02Z cc\n2026-01-01T00:00:02Z a long line\n";
+        let text = "a\nb\ncc\na long line\n";
+        for first in 0..whole.len() {
+            for second in 0..whole.len() {
+                let mut position = Position::default();
+                let mut seen = position.take(&whole.as_bytes()[..first]);
+                for end in [second, second / 2, second / 3, whole.len()] {
+                    position.again();
+                    let since = position.since().unwrap_or_default();
+                    let from = whole.find(&since).expect("it is there");
+                    seen.extend(position.take(&whole.as_bytes()[from..end.max(from)]));
+                }
+                assert_eq!(String::from_utf8(seen).expect("text"), text, "{first} {second}");
+            }
+        }
     }
 
     #[test]

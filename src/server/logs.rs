@@ -86,7 +86,10 @@ pub(super) async fn read(
     let key = resource.key(served);
     let object = state.admission.get_part(&call.caller(), served, resource.subresource, &key)?;
     let instance = object.typed::<Instance>().ok_or_else(|| Status::internal("the instance cannot be read"))?;
-    let query = LogQuery { attempt: asked.attempt(served, &instance)?, ..asked.query };
+    let attempt = asked.attempt(served, &instance)?;
+    // Whoever follows goes on through restarts, those that happened since then included: it may have lost its connection.
+    let from_then = asked.query.follow && asked.query.since.is_some() && served.view.is_none() && !asked.previous;
+    let query = LogQuery { attempt: if from_then { 1 } else { attempt }, ..asked.query };
     let end = (query.follow && served.view.is_some())
         .then(|| -> LogEnd { Box::pin(ended(state.store.clone(), key, instance.uid().clone())) });
     let limit = query.limit_bytes;

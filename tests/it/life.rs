@@ -217,6 +217,69 @@ fn a_line_without_an_end_takes_no_memory_of_whoever_hands_it_on() {
     assert!(grown < SIZE as u64 / 2, "{grown} bytes for {SIZE}");
 }
 
+/// The instances of an App, by name.
+fn instances(world: &World, name: &str) -> Vec<Value> {
+    world.api().list(&format!("{INSTANCES}?labelSelector=appm.dev/app%3D{name}")).unwrap_or_default()
+}
+
+/// What an Instance wrote.
+fn log(world: &World, name: &str, question: &str) -> String {
+    let answer = world.api().ask("GET", &format!("{INSTANCES}/{name}/log?{question}"), "", b"").unwrap();
+    String::from_utf8(answer.body).unwrap()
+}
+
+#[test]
+fn what_an_app_keeps_of_its_output_is_bounded_over_all_its_instances() {
+    const TOTAL: u64 = 64 << 10;
+    let mut world = World::new();
+    world.start();
+    let logs = json!({"restartPolicy": "Never", "logs": {"maxSize": "64Ki", "maxTotalSize": "64Ki"}});
+    apply(&world, &with(app(&world, "wordy", 2, "seq 30000; exit 0"), logs));
+    let ended = wait_for("both to have ended", || {
+        let found = instances(&world, "wordy");
+        let ended = |i: &&Value| i["status"]["state"]["exited"]["reason"] == "Completed";
+        if found.iter().filter(ended).count() == 2 { Ok(found) } else { Err(format!("{found:?}")) }
+    });
+    let kept = |instance: &Value| -> u64 {
+        let uid = instance["metadata"]["uid"].as_str().unwrap();
+        let files = fs::read_dir(world.data().join("instances").join(uid).join("logs")).unwrap();
+        let files = files.map(|file| file.unwrap()).filter(|f| f.path().extension().is_some_and(|e| e != "idx"));
+        files.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    for instance in &ended {
+        let name = instance["metadata"]["name"].as_str().unwrap();
+        // The newest is what is kept.
+        wait_for("its last line", || match log(&world, name, "tailLines=1") {
+            last if last == "30000\n" => Ok(()),
+            last => Err(last),
+        });
+    }
+    let sizes: Vec<u64> = ended.iter().map(kept).collect();
+    assert!(sizes.iter().sum::<u64>() <= TOTAL && sizes.iter().all(|size| *size > 8 << 10), "{sizes:?}");
+}
+
+#[test]
+fn a_follower_that_comes_back_sees_what_earlier_attempts_said_since_then() {
+    let mut world = World::new();
+    world.start();
+    let at_once = json!({"restart": {"backoff": {"initial": "0s", "max": "0s"}, "exitCodes": {"9": "Stop"}}});
+    let script = "echo \"$APPM_ATTEMPT speaks\"; test $APPM_ATTEMPT = 3 && exit 9; exit 1";
+    apply(&world, &with(app(&world, "chatty", 1, script), at_once));
+    let ended = state(&world, "chatty", "exited", None);
+    let name = ended["metadata"]["name"].as_str().unwrap();
+    wait_for("its last words", || match log(&world, name, "sinceTime=2026-01-01T00:00:00Z") {
+        last if last == "3 speaks\n" => Ok(()),
+        last => Err(last),
+    });
+    let path = format!("{INSTANCES}/{name}/log?follow=true&sinceTime=2026-01-01T00:00:00Z");
+    let (code, mut body) = world.api().open("GET", &path, "", b"").unwrap();
+    let mut lines = String::new();
+    while lines.lines().count() < 3 {
+        assert!(std::io::BufRead::read_line(&mut body, &mut lines).unwrap() > 0, "{lines}");
+    }
+    assert_eq!((code, lines.as_str()), (200, "1 speaks\n2 speaks\n3 speaks\n"));
+}
+
 #[test]
 fn while_many_crash_at_once_the_api_answers_and_each_is_restarted() {
     let mut world = World::new();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Quantity;
 
-/// How much output of an instance is kept: so many files of that size at most, over all its runs.
+/// How much output of an instance is kept: so many files of that size at most, over all its runs. It goes with the instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Logs {
@@ -16,6 +16,30 @@ pub struct Logs {
     #[serde(default = "five")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_files: u32,
+    /// How much is kept of all instances together, those of a rolling update included; each gets an equal share, in smaller or fewer
+    /// files. Without it, each keeps `maxSize` times `maxFiles`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_total_size: Option<Quantity>,
+}
+
+/// The least that a log file may hold.
+pub(super) const LEAST: u64 = 4096;
+
+impl Logs {
+    /// What each of so many instances keeps.
+    pub fn shared_by(&self, instances: u32) -> Logs {
+        let Some(total) = &self.max_total_size else { return self.clone() };
+        let share = total.units() / u64::from(instances.max(1));
+        // Of two files the older one is still there when a new one has just been begun.
+        let fits = if self.max_files > 1 { share / 2 } else { share };
+        let max_size = if self.max_size.units() <= fits { self.max_size.clone() } else { bytes(fits.max(LEAST)) };
+        let files = u32::try_from(share / max_size.units().max(1)).unwrap_or(u32::MAX);
+        Logs { max_size, max_files: files.clamp(1, self.max_files.max(1)), max_total_size: None }
+    }
+}
+
+fn bytes(number: u64) -> Quantity {
+    number.to_string().parse().expect("a number is a quantity")
 }
 
 /// What is taken for the message of an exit that was a failure.
@@ -34,6 +58,46 @@ fn five() -> u32 {
 
 impl Default for Logs {
     fn default() -> Self {
-        Self { max_size: ten_mebi(), max_files: five() }
+        Self { max_size: ten_mebi(), max_files: five(), max_total_size: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn logs(max_size: u64, max_files: u32, total: Option<u64>) -> Logs {
+        Logs { max_size: bytes(max_size), max_files, max_total_size: total.map(bytes) }
+    }
+
+    #[test]
+    fn a_total_is_shared_in_fewer_files_first_and_then_in_smaller_ones() {
+        const MI: u64 = 1 << 20;
+        for (max_files, total, instances, expected) in [
+            (5, None, 9, (10 * MI, 5)),
+            (5, Some(1000 * MI), 4, (10 * MI, 5)),
+            (5, Some(100 * MI), 4, (10 * MI, 2)),
+            (5, Some(100 * MI), 10, (5 * MI, 2)),
+            (1, Some(100 * MI), 10, (10 * MI, 1)),
+            (1, Some(100 * MI), 20, (5 * MI, 1)),
+            (5, Some(4 * MI), 1_000_000, (LEAST, 1)),
+        ] {
+            let share = logs(10 * MI, max_files, total).shared_by(instances);
+            assert_eq!((share.max_size.units(), share.max_files), expected, "{max_files} {total:?} {instances}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_together_keep_no_more_than_the_total(
+            max_size in LEAST..1 << 30, max_files in 1u32..1000, total in 0u64..1 << 40, instances in 0u32..5000,
+        ) {
+            let share = logs(max_size, max_files, Some(total)).shared_by(instances);
+            let each = share.max_size.units() * u64::from(share.max_files);
+            prop_assert!(each <= LEAST || each * u64::from(instances.max(1)) <= total);
+            prop_assert!(share.max_size.units() <= max_size && share.max_files <= max_files);
+        }
     }
 }

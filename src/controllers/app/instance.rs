@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use crate::api::{
     AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, EnvVar, Instance,
     InstanceField, InstanceSpec, InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta,
-    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Restart, RestartPolicy, TerminationMessagePolicy, TextMap,
-    instance_name,
+    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Restart, RestartPolicy, StrategyType,
+    TerminationMessagePolicy, TextMap, instance_name,
 };
+use crate::policy::rollout;
 
 /// The fields that are applied to a running Instance in place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,7 +52,6 @@ macro_rules! live {
             restart: $spec.restart.clone(),
             termination_grace_period_seconds: $spec.termination_grace_period_seconds,
             stop_signal: $spec.stop_signal.clone(),
-            logs: $spec.logs.clone(),
             termination_message_policy: $spec.termination_message_policy,
             lifecycle: $spec.lifecycle.clone(),
             startup_probe: $spec.startup_probe.clone(),
@@ -68,7 +68,8 @@ macro_rules! live {
 impl Live {
     /// What the App wants, for an Instance that is to be restarted up to `restarted_at`. What it waits for is `hold`.
     pub(super) fn wanted(spec: &AppSpec, restarted_at: &str, hold: &str) -> Self {
-        live!(spec, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
+        let logs = spec.logs.shared_by(most(spec));
+        live!(spec, logs, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
     }
 
     /// The same for one that is to go, when it has served until then.
@@ -83,7 +84,8 @@ impl Live {
 
     /// What an Instance has.
     pub(super) fn of(spec: &InstanceSpec) -> Self {
-        live!(spec, restarted_at: spec.restarted_at.clone(), hold: spec.hold.clone(), drain_until: spec.drain_until)
+        let (restarted_at, hold) = (spec.restarted_at.clone(), spec.hold.clone());
+        live!(spec, logs: spec.logs.clone(), restarted_at, hold, drain_until: spec.drain_until)
     }
 
     /// Puts the fields into the JSON of an Instance's spec.
@@ -94,6 +96,18 @@ impl Live {
                 Value::Null => spec.shift_remove(*name),
                 value => spec.insert((*name).to_owned(), value),
             };
+        }
+    }
+}
+
+/// How many Instances there are at most, in the middle of a rolling update.
+fn most(spec: &AppSpec) -> u32 {
+    let replicas = u32::try_from(spec.replicas).unwrap_or(0);
+    let rolling = &spec.strategy.rolling_update;
+    match spec.strategy.kind {
+        StrategyType::Recreate => replicas,
+        StrategyType::RollingUpdate => {
+            replicas.saturating_add(rollout::bounds(replicas, &rolling.max_surge, &rolling.max_unavailable).0)
         }
     }
 }

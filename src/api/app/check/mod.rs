@@ -39,6 +39,12 @@ pub(super) fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
         let at = root.field("logs").field("maxSize");
         found.push(Violation::new(at, Problem::Invalid, "must be at least 4Ki"));
     }
+    if let Some(total) = &spec.logs.max_total_size
+        && total.units() < spec.logs.max_size.units()
+    {
+        let at = root.field("logs").field("maxTotalSize");
+        found.push(Violation::new(at, Problem::Invalid, "must be at least maxSize"));
+    }
     found
 }
 
@@ -319,7 +325,7 @@ mod tests {
             "ports": [{"name": "a", "containerPort": 80}, {"name": "b", "containerPort": 80}],
             "stopSignal": "SIGFOO",
             "restart": {"exitCodes": {"300": "Stop"}, "backoff": {"initial": "10s", "max": "1s"}},
-            "logs": {"maxSize": "1"},
+            "logs": {"maxSize": "1", "maxTotalSize": "0"},
         });
         assert_eq!(
             paths(&app),
@@ -332,6 +338,7 @@ mod tests {
                 "spec.restart.exitCodes.300",
                 "spec.restart.backoff.initial",
                 "spec.logs.maxSize",
+                "spec.logs.maxTotalSize",
             ]
         );
     }
