@@ -9,6 +9,7 @@ use appm::{
     auth::Identity,
     cli, clock,
     policy::{
+        certificate::{self, Certificate},
         fields::FieldSet,
         json_patch, manifest,
         merge::{compare, fields_of, merge, merge_patch},
@@ -39,6 +40,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("quantity", quantity),
     ("duration", duration),
     ("admission", admission),
+    ("certificate", certificate),
 ];
 
 /// No input may grow beyond this.
@@ -213,6 +215,22 @@ pub fn quantity(data: &[u8]) {
 pub fn duration(data: &[u8]) {
     let Some(Ok(duration)) = text(data).map(str::parse::<GoDuration>) else { return };
     assert_eq!(duration.to_string().parse(), Ok(duration), "{duration}");
+}
+
+/// A certificate of a stranger, in DER or PEM. What is read of it are names that somebody can have, and it is read the same again.
+pub fn certificate(data: &[u8]) {
+    let ders = certificate::ders(data);
+    for der in ders.iter().map(Vec::as_slice).chain([data]) {
+        let Ok(read) = Certificate::read(der) else { continue };
+        let names = read.organizations.iter().chain(&read.common_name);
+        assert!(names.clone().count() <= 65);
+        assert!(
+            names.into_iter().all(|name| !name.is_empty() && name.len() <= 256 && !name.chars().any(char::is_control))
+        );
+        let printed = certificate::ders(certificate::pem(der).as_bytes());
+        assert_eq!(printed, [der]);
+        assert_eq!(Certificate::read(&printed[0]), Ok(read));
+    }
 }
 
 /// Bodies and patches through admission itself. Whatever is accepted can be read back, and applied again changes nothing.

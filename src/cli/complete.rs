@@ -15,7 +15,12 @@ use crate::{
     client::http::{HttpClient, Request, served_path},
 };
 
-use super::{context::served, explain, output, resources, settings::Global};
+use super::{
+    context::served,
+    contexts::file::{self, Config},
+    explain, output, resources,
+    settings::Global,
+};
 
 /// The variable by which a shell says that it wants candidates.
 pub(super) const VARIABLE: &str = "APPM_COMPLETE";
@@ -79,6 +84,15 @@ pub(super) fn qualified_names() -> ArgValueCompleter {
 /// Namespaces.
 pub(super) fn namespaces() -> ArgValueCompleter {
     completer(|line, _| line.names(served::<Namespace>()))
+}
+
+/// Names of contexts.
+pub(super) fn contexts() -> ArgValueCompleter {
+    completer(|line, _| {
+        let file = line.global.kubeconfig.clone().or_else(|| file::usual().ok());
+        let config = file.and_then(|file| Config::load(&file).ok());
+        config.map(|c| c.names("contexts").into_iter().map(str::to_owned).collect()).unwrap_or_default()
+    })
 }
 
 /// `app.spec.process`
@@ -152,7 +166,7 @@ impl Line {
     /// Names of what is there, or none.
     fn names(&self, served: Served) -> Vec<String> {
         let fetched = || {
-            let client = HttpClient::new(self.global.endpoint().ok()?).ok()?;
+            let client = HttpClient::new(self.global.target().ok()?.0).ok()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             let namespace = self.global.namespace.as_deref().unwrap_or("default");
             let path = served_path(served, Some(namespace), None) + &format!("?limit={MOST}");

@@ -71,8 +71,11 @@ impl<'a> Where<'a> {
 
 impl Context {
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
-        let client = HttpClient::new(global.endpoint()?)?;
-        Ok(Self { client, screen: Screen::of_stdout(global.color), global: global.clone() })
+        let (endpoint, namespace) = global.target()?;
+        let client = HttpClient::new(endpoint)?;
+        let mut global = global.clone();
+        global.namespace = global.namespace.or(namespace);
+        Ok(Self { client, screen: Screen::of_stdout(global.color), global })
     }
 
     /// The namespace that is meant where none is written.

@@ -1,22 +1,15 @@
 //! `appm kubeconfig`: how kubectl gets in.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use clap::Args;
-use serde_json::{Value, json};
-
-use crate::policy::manifest;
+use serde_json::json;
 
 use super::{
+    contexts::file::{Config, usual},
     error::{CliError, Exit},
-    output::yaml,
     screen,
-    settings::{Global, environment},
+    settings::Global,
 };
 
 /// Show the kubeconfig that the server wrote for kubectl, or add it to one's own
@@ -58,90 +51,45 @@ pub(super) fn run(args: &KubeconfigArgs, global: &Global) -> Result<(), CliError
 }
 
 fn merge(args: &KubeconfigArgs, from: &Path, text: &str) -> Result<(), CliError> {
-    let own = environment("KUBECONFIG").and_then(|all| all.split(':').find(|p| !p.is_empty()).map(PathBuf::from));
-    let usual = || environment("HOME").map(|home| Path::new(&home).join(".kube/config"));
-    let into = own.or_else(usual).ok_or_else(|| {
-        CliError::usage("where is your kubeconfig?").help("KUBECONFIG=FILE appm kubeconfig --merge says it")
-    })?;
+    let into = usual()?;
     if into == from {
         return Ok(screen::line(format_args!("{} is it already", into.display()))?);
     }
-    let there = match fs::read_to_string(&into) {
-        Ok(text) => read(&into, &text)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
-        Err(error) => return Err(CliError::io(&format!("cannot read {}", into.display()), &error)),
-    };
-    let merged = merged(there, &read(from, text)?, &args.name, args.current);
-    write(&into, &yaml(&merged))?;
-    let current = if merged["current-context"] == args.name.as_str() { ", which is the current one" } else { "" };
+    let ours = Config::parse(from, text)?;
+    let is_current = Config::edit(&into, |there| Ok(add(there, &ours, &args.name, args.current)))?;
+    let current = if is_current { ", which is the current one" } else { "" };
     Ok(screen::line(format_args!("{} has a context `{}`{current}", into.display(), args.name))?)
 }
 
-fn read(path: &Path, text: &str) -> Result<Value, CliError> {
-    let read = manifest::read(text);
-    match (read.faults.first(), read.documents.first()) {
-        (Some(fault), _) => {
-            let message = format!("{}:{}: {}", path.display(), fault.place, fault.message);
-            Err(CliError::new(Exit::InvalidInput, message).help("it was left as it is"))
-        }
-        (None, document) => Ok(document.map(|d| d.value()).unwrap_or_default()),
+/// Adds the current context of `ours` to `there` under a name, and says whether it is the current one there.
+fn add(there: &mut Config, ours: &Config, name: &str, make_current: bool) -> bool {
+    let first =
+        |list: &str| ours.names(list).first().and_then(|name| ours.entry(list, name)).cloned().unwrap_or_default();
+    there.put("clusters", name, first("clusters"));
+    there.put("contexts", name, json!({"cluster": name, "user": name}));
+    there.put("users", name, first("users"));
+    if make_current || there.current().is_none() {
+        there.set_current(Some(name));
     }
-}
-
-/// `there` with the current context of `ours` under a name.
-fn merged(mut there: Value, ours: &Value, name: &str, make_current: bool) -> Value {
-    if !there.is_object() {
-        there = json!({"apiVersion": "v1", "kind": "Config"});
-    }
-    let first = |list: &str, field: &str| ours[list][0][field].clone();
-    let context = json!({"cluster": name, "user": name});
-    let parts = [
-        ("clusters", "cluster", first("clusters", "cluster")),
-        ("contexts", "context", context),
-        ("users", "user", first("users", "user")),
-    ];
-    for (list, field, value) in parts {
-        let entry = json!({"name": name, field: value});
-        let mut all = there[list].as_array().cloned().unwrap_or_default();
-        match all.iter_mut().find(|known| known["name"] == name) {
-            Some(known) => *known = entry,
-            None => all.push(entry),
-        }
-        there[list] = all.into();
-    }
-    let has_current = there["current-context"].as_str().is_some_and(|current| !current.is_empty());
-    if make_current || !has_current {
-        there["current-context"] = name.into();
-    }
-    there
-}
-
-/// Writes a file that nobody else may read, whole or not at all.
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    let beside = path.with_extension(format!("appm-{}", std::process::id()));
-    let written = (|| {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written.map_err(|e| CliError::io(&format!("cannot write {}", path.display()), &e))
+    there.current() == Some(name)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn a_context_is_added_or_replaced_and_others_stay() {
-        let ours = json!({"clusters": [{"name": "x", "cluster": {"server": "https://b"}}], "users": [{"name": "x", "user": {"token": "t"}}]});
-        let fresh = merged(Value::Null, &ours, "appm", false);
+        let parse = |value: Value| Config::parse(Path::new("config"), &value.to_string()).expect("a kubeconfig");
+        let merged = |there: &Value, make_current: bool| {
+            let ours = json!({"clusters": [{"name": "x", "cluster": {"server": "https://b"}}], "users": [{"name": "x", "user": {"token": "t"}}]});
+            let mut there = parse(there.clone());
+            add(&mut there, &parse(ours), "appm", make_current);
+            there.value().clone()
+        };
+        let fresh = merged(&json!({}), false);
         assert_eq!(fresh["current-context"], "appm");
         assert_eq!(fresh["users"], json!([{"name": "appm", "user": {"token": "t"}}]));
         let there = json!({
@@ -149,12 +97,12 @@ mod tests {
             "clusters": [{"name": "prod", "cluster": {}}, {"name": "appm", "cluster": {"server": "https://a"}}],
             "contexts": [{"name": "prod", "context": {}}], "users": [],
         });
-        let both = merged(there.clone(), &ours, "appm", false);
+        let both = merged(&there, false);
         assert_eq!(both["current-context"], "prod");
         assert_eq!(both["preferences"], there["preferences"]);
         assert_eq!(both["clusters"][1]["cluster"]["server"], "https://b");
         assert_eq!(both["contexts"][1], json!({"name": "appm", "context": {"cluster": "appm", "user": "appm"}}));
-        assert_eq!(merged(both.clone(), &ours, "appm", true)["current-context"], "appm");
-        assert_eq!(merged(both.clone(), &ours, "appm", false), both);
+        assert_eq!(merged(&both, true)["current-context"], "appm");
+        assert_eq!(merged(&both, false), both);
     }
 }

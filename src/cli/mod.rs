@@ -14,6 +14,7 @@ mod columns;
 mod complete;
 mod completion;
 mod context;
+mod contexts;
 mod create;
 mod delete;
 mod describe;
@@ -124,6 +125,7 @@ enum Command {
     Auth(auth::AuthArgs),
     #[command(name = "whoami")]
     WhoAmI(auth::WhoAmIArgs),
+    Context(contexts::ContextArgs),
     Doctor(doctor::DoctorArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Secrets(secrets::SecretsArgs),
@@ -168,6 +170,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiVersions => api_resources::versions(),
+        Command::Context(args) => contexts::run(args, &global),
+        Command::Doctor(_) => client_command(command, &global.here()),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &global),
         Command::Server(args) => server::run(args, &global),
         Command::Up(args) => up::run(args, &global),
@@ -214,6 +218,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::Explain(_)
             | Command::ApiResources(_)
             | Command::ApiVersions
+            | Command::Context(_)
             | Command::Kubeconfig(_)
             | Command::Server(_)
             | Command::Up(_)
@@ -273,6 +278,8 @@ mod tests {
             "appm rollout history web --revision=2",
             "appm rollout undo app web --to-revision=2 --dry-run=server -o yaml",
             "appm rollout restart -l a=b",
+            "appm get apps --context prod",
+            "appm context add a --server https://h:1 --ca-fingerprint sha256:00 --token-file - --current",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

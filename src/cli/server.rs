@@ -324,6 +324,7 @@ async fn server_process(data_dir: &Path) -> Option<Pid> {
 }
 
 async fn stop_server(args: &StopArgs, global: &Global) -> Result<(), CliError> {
+    let global = &global.here();
     let context = Context::new(global)?;
     let process = match context.client.endpoint() {
         Endpoint::Unix(_) => {
@@ -333,7 +334,9 @@ async fn stop_server(args: &StopArgs, global: &Global) -> Result<(), CliError> {
     };
     let path = if args.apps { "/stop?apps=true" } else { "/stop" };
     match context.client.call(Request::post(path, &serde_json::Value::Null)).await {
-        Err(RequestError::Unreachable { .. }) if args.apps && global.kubeconfig.is_none() => {
+        Err(RequestError::Unreachable { .. })
+            if args.apps && global.kubeconfig.is_none() && global.context.is_none() =>
+        {
             return stop_orphans(&global.data_dir(), global).await;
         }
         answer => answer?,

@@ -1,4 +1,5 @@
-//! Which server a command talks to: `--kubeconfig`, else the socket of `--data-dir`, else that of the usual data directory.
+//! Which server a command talks to: `--kubeconfig` or `--context`, else the socket of `--data-dir`, else the current context if it is one of
+//! `appm context`, else the socket of the usual data directory.
 
 use std::{
     fs,
@@ -7,15 +8,14 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
+use hyper::Uri;
 use serde_json::Value;
 
-use crate::{
-    client::http::{Endpoint, HttpsEndpoint},
-    policy::manifest,
-};
+use crate::client::http::{ClientKey, Endpoint, HttpsEndpoint};
 
 use super::{
-    error::{CliError, Exit},
+    contexts::file::{Config, usual},
+    error::{CliError, Exit, did_you_mean},
     screen::ColorChoice,
 };
 
@@ -42,6 +42,9 @@ pub(super) struct Global {
         hide_env_values = true
     )]
     pub(super) kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig (`appm context`) [default: the current one, if appm made it; else this machine's server]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "NAME", add = super::complete::contexts())]
+    pub(super) context: Option<String>,
     /// The namespace [default: default]
     #[arg(
         short,
@@ -80,6 +83,7 @@ impl Global {
         Self {
             data_dir: environment("APPM_DATA_DIR").map(Into::into),
             kubeconfig: environment("APPM_KUBECONFIG").map(Into::into),
+            context: None,
             namespace: environment("APPM_NAMESPACE"),
             color: ColorChoice::Auto,
         }
@@ -90,21 +94,35 @@ impl Global {
         self.data_dir.clone().unwrap_or_else(usual_data_dir)
     }
 
-    /// Where the server is.
+    /// Where the server is, and the namespace that is meant there.
     ///
     /// # Errors
     /// When the kubeconfig cannot be used.
-    pub(super) fn endpoint(&self) -> Result<Endpoint, CliError> {
-        if let Some(file) = &self.kubeconfig {
-            return read_kubeconfig(file).map(Endpoint::Https);
+    pub(super) fn target(&self) -> Result<(Endpoint, Option<String>), CliError> {
+        let https = |(endpoint, namespace)| (Endpoint::Https(endpoint), namespace);
+        let named = self.context.as_deref();
+        if self.kubeconfig.is_some() || named.is_some() {
+            let file = self.kubeconfig.clone().map_or_else(usual, Ok)?;
+            return from_config(&Config::load(&file)?, named, &file).map(https);
+        }
+        if self.data_dir.is_none()
+            && let Some((config, file)) = usual().ok().and_then(|file| Some((Config::load(&file).ok()?, file)))
+            && config.current().is_some_and(|current| config.is_ours(current))
+        {
+            return from_config(&config, None, &file).map(https);
         }
         let folder = self.data_dir();
         let socket = folder.join("appm.sock");
         let kubeconfig = folder.join("kubeconfig");
         if !socket.exists() && kubeconfig.exists() {
-            return read_kubeconfig(&kubeconfig).map(Endpoint::Https);
+            return from_config(&Config::load(&kubeconfig)?, None, &kubeconfig).map(https);
         }
-        Ok(Endpoint::Unix(socket))
+        Ok((Endpoint::Unix(socket), None))
+    }
+
+    /// The same for a command that is about this machine: only what is said in so many words leads elsewhere.
+    pub(super) fn here(&self) -> Self {
+        Self { data_dir: Some(self.data_dir()), ..self.clone() }
     }
 }
 
@@ -118,55 +136,88 @@ fn usual_data_dir() -> PathBuf {
     base.unwrap_or_else(|| PathBuf::from(".")).join("appm")
 }
 
+/// The server of a kubeconfig's current context.
+///
+/// # Errors
+/// When the file cannot be used.
 pub(super) fn read_kubeconfig(file: &Path) -> Result<HttpsEndpoint, CliError> {
-    let text = fs::read_to_string(file).map_err(|e| CliError::io(&format!("cannot read {}", file.display()), &e))?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    from_kubeconfig(&text, folder)
-        .map_err(|why| CliError::new(Exit::InvalidInput, format!("{} is no usable kubeconfig: {why}", file.display())))
+    if !file.exists() {
+        return Err(CliError::new(Exit::NotFound, format!("there is no kubeconfig at {}", file.display())));
+    }
+    from_config(&Config::load(file)?, None, file).map(|(endpoint, _)| endpoint)
 }
 
-/// The current context's server, trust and token.
-fn from_kubeconfig(text: &str, folder: &Path) -> Result<HttpsEndpoint, String> {
-    let read = manifest::read(text);
-    if let Some(fault) = read.faults.first() {
-        return Err(format!("line {}: {}", fault.place.line, fault.message));
+/// A context's server, or the current one's, with trust and credentials; and its namespace. `file` is where the kubeconfig lies.
+///
+/// # Errors
+/// When something of it is not there or cannot be used.
+pub(super) fn from_config(
+    config: &Config,
+    context: Option<&str>,
+    file: &Path,
+) -> Result<(HttpsEndpoint, Option<String>), CliError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let unusable =
+        |why: String| CliError::new(Exit::InvalidInput, format!("{} is no usable kubeconfig: {why}", file.display()));
+    if let Some(name) = context.filter(|name| config.entry("contexts", name).is_none()) {
+        let error = CliError::new(Exit::NotFound, format!("there is no context `{name}` in {}", file.display()));
+        return Err(error.maybe_help(did_you_mean(name, config.names("contexts"))));
     }
-    let config = read.documents.first().map(|d| d.value()).ok_or("it is empty")?;
-    let named = |list: &str, name: &Value| {
-        config[list].as_array().into_iter().flatten().find(|entry| entry["name"] == *name).cloned()
-    };
-    let context = named("contexts", &config["current-context"]).ok_or("it has no current context")?;
-    let cluster = named("clusters", &context["context"]["cluster"]).ok_or("its context names no cluster")?;
-    let user = named("users", &context["context"]["user"]).unwrap_or_default();
-    let (cluster, user) = (&cluster["cluster"], &user["user"]);
+    let name = context.or(config.current()).ok_or_else(|| unusable("it has no current context".to_owned()))?;
+    endpoint(config, name, folder).map_err(unusable)
+}
 
-    let server = cluster["server"].as_str().unwrap_or_default();
-    let address = server.strip_prefix("https://").ok_or_else(|| format!("its server `{server}` is not https://…"))?;
-    let address = address.trim_end_matches('/');
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && port.parse::<u16>().is_ok() => {
-            (host, port.parse().unwrap_or(443))
+/// `https://HOST:PORT`, taken apart; the port may be left out.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn address_of(server: &str) -> Result<(String, u16), String> {
+    let wrong = || format!("its server `{server}` is not https://HOST:PORT");
+    let uri: Uri = server.parse().map_err(|_| wrong())?;
+    let authority = uri.authority().ok_or_else(wrong)?;
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host).ok_or_else(wrong)? {
+        "" => 443,
+        // What is no port is none to the library.
+        _ => authority.port_u16().ok_or_else(wrong)?,
+    };
+    let plain = uri.scheme_str() == Some("https") && matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let host = host.trim_matches(['[', ']']);
+    if plain && !host.is_empty() { Ok((host.to_owned(), port)) } else { Err(wrong()) }
+}
+
+fn endpoint(config: &Config, context: &str, folder: &Path) -> Result<(HttpsEndpoint, Option<String>), String> {
+    let (cluster, user) = config.parts(context).ok_or("its context names no cluster")?;
+    let cluster = config.entry("clusters", cluster).ok_or("its context names no cluster")?;
+    let none = Value::Null;
+    let user = config.entry("users", user).unwrap_or(&none);
+    let text = |of: &Value, field: &str| of[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let (host, port) = address_of(cluster["server"].as_str().unwrap_or_default())?;
+    let data = |of: &Value, field: &str| match (text(of, &format!("{field}-data")), text(of, field)) {
+        (Some(data), _) => {
+            BASE64_STANDARD.decode(data.trim()).map(Some).map_err(|_| format!("its {field}-data is not base64"))
         }
-        _ => (address, 443),
-    };
-    let in_file = |value: &Value| {
-        let path = folder.join(value.as_str().unwrap_or_default());
-        fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))
-    };
-    let ca_pem = match cluster["certificate-authority-data"].as_str() {
-        Some(data) => {
-            BASE64_STANDARD.decode(data.trim()).map_err(|_| "its certificate-authority-data is not base64")?
+        (None, Some(file)) => {
+            let path = folder.join(file);
+            fs::read(&path).map(Some).map_err(|e| format!("{}: {e}", path.display()))
         }
-        None => in_file(&cluster["certificate-authority"])?,
+        (None, None) => Ok(None),
     };
-    let token = match user["token"].as_str() {
-        Some(token) => Some(token.to_owned()),
-        None if user["tokenFile"].is_string() => {
-            Some(String::from_utf8_lossy(&in_file(&user["tokenFile"])?).trim().to_owned())
+    let ca_pem = data(cluster, "certificate-authority")?.ok_or("its cluster has no certificate-authority")?;
+    let token = match (text(user, "token"), text(user, "tokenFile")) {
+        (Some(token), _) => Some(token),
+        (None, Some(file)) => {
+            let path = folder.join(file);
+            let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Some(text.trim().to_owned())
         }
-        None => None,
+        (None, None) => None,
     };
-    Ok(HttpsEndpoint { host: host.trim_matches(['[', ']']).to_owned(), port, ca_pem, token })
+    let client = data(user, "client-certificate")?.zip(data(user, "client-key")?);
+    let client = client.map(|(certificates_pem, key_pem)| Box::new(ClientKey { certificates_pem, key_pem }));
+    let server_name = text(cluster, "tls-server-name");
+    let namespace = config.entry("contexts", context).and_then(|context| text(context, "namespace"));
+    Ok((HttpsEndpoint { host, port, ca_pem, token, server_name, client }, namespace))
 }
 
 #[cfg(test)]
@@ -182,17 +233,29 @@ current-context: appm
 clusters:
 - {name: appm, cluster: {server: 'https://127.0.0.1:6060', certificate-authority-data: eA==}}
 contexts:
-- {name: appm, context: {cluster: appm, user: admin}}
+- {name: appm, context: {cluster: appm, user: admin, namespace: prod}}
 users:
 - {name: admin, user: {token: secret}}
 ";
-        let endpoint = from_kubeconfig(text, Path::new(".")).expect("usable");
+        let from_kubeconfig = |text: &str| {
+            let path = Path::new("config");
+            let config = Config::parse(path, text)?;
+            from_config(&config, None, path).map(|(endpoint, namespace)| {
+                assert_eq!(namespace.as_deref(), Some("prod"));
+                endpoint
+            })
+        };
+        let endpoint = from_kubeconfig(text).expect("usable");
         assert_eq!((endpoint.host.as_str(), endpoint.port), ("127.0.0.1", 6060));
         assert_eq!((endpoint.ca_pem.as_slice(), endpoint.token.as_deref()), (&b"x"[..], Some("secret")));
         assert!(!format!("{endpoint:?}").contains("secret"));
         let ipv6 = text.replace("127.0.0.1:6060", "[::1]:7");
-        assert_eq!(from_kubeconfig(&ipv6, Path::new(".")).expect("usable").host, "::1");
-        assert!(from_kubeconfig("a: 1", Path::new(".")).is_err());
-        assert!(from_kubeconfig(&text.replace("https", "http"), Path::new(".")).is_err());
+        assert_eq!(from_kubeconfig(&ipv6).expect("usable").host, "::1");
+        assert!(from_kubeconfig("a: 1").is_err());
+        assert!(from_kubeconfig(&text.replace("https", "http")).is_err());
+        for bad in ["", "https://", "https://a/b", "a:1", "ftp://a", "https://a:99999", "https://u@a"] {
+            assert!(address_of(bad).is_err(), "{bad}");
+        }
+        assert_eq!(address_of("https://a.example/"), Ok(("a.example".to_owned(), 443)));
     }
 }

@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer, GeneralName, ParsedExtension, X509Certificate};
 
@@ -129,6 +131,19 @@ fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(end)
 }
 
+/// A certificate in PEM.
+pub fn pem(der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64 is ASCII"));
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
+}
+
+/// The certificates of a PEM text, in DER, as far as it can be read.
+pub fn ders(pem: &[u8]) -> Vec<Vec<u8>> {
+    CertificateDer::pem_slice_iter(pem).map_while(Result::ok).map(|der| der.to_vec()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -169,6 +184,7 @@ mod tests {
             assert_eq!(read, Err(CertificateError::Odd), "{name:?}");
         }
         assert_eq!(Certificate::read(b"x"), Err(CertificateError::Malformed));
+        assert_eq!(ders(format!("text\n{}", pem(b"x").repeat(2)).as_bytes()), [b"x", b"x"]);
         let mut two = made(&[], &[]);
         two.extend(two.clone());
         assert_eq!(Certificate::read(&two), Err(CertificateError::Malformed));

@@ -369,7 +369,7 @@ mod tests {
     use crate::server::Bounds;
 
     fn turnstile() -> Turnstile {
-        Turnstile::new(Bounds::default())
+        Turnstile::new(Bounds::default(), std::sync::Arc::new(crate::clock::System))
     }
 
     #[test]

@@ -1,33 +1,42 @@
-//! What bounds the memory and the patience that clients can take.
+//! What bounds the memory and the patience that clients can take, all of them and each of them.
 //!
 //! ```text
-//!  a body's bytes ──► [ in bodies ] ──► a seat for as long as the request is worked on ──► answer
-//!                      full: 429         waits its turn; too long, or too many before it: 429
+//!  by source:  connections ─► handshakes ─► requests under way         too many: closed; wait; 429
+//!  by user:    a body's bytes ──► [ in bodies ] ──► a seat for as long as the request is worked on ──► answer
+//!                                  full: 429         waits its turn; too long, or too many before it: 429
+//!              open watches and followed logs                          too many: 429
 //! ```
 //! A request takes a seat only when its whole body is there, so whoever sends slowly keeps nobody from work. A large body takes
 //! more seats than a small one: as a tree of values it weighs many times its text. Watches and followed logs, which last, take
-//! none.
+//! none. Seats are shared out fairly ([`crate::policy::fair`]): while several users ask, each has only a few at a time, so that the
+//! processors are never busy with one user's requests alone when another's comes.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::api::Status;
+use crate::{
+    api::Status,
+    clock::SharedClock,
+    policy::fair::{Fair, Seats, Ticket},
+};
 
 /// The numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Requests that are worked on at a time, if they are small.
-    pub seats: u32,
-    /// Requests that wait for a seat; more get 429.
-    pub waiting: usize,
-    /// How long one waits before it gets 429.
+    /// Reads that are worked on at a time.
+    pub reading: Seats,
+    /// Writes that are worked on at a time, if they are small. Most of their time is the disk's, which takes many at once.
+    pub writing: Seats,
+    /// TLS handshakes at a time; a flow is a source.
+    pub handshakes: Seats,
+    /// How long one waits for a seat before it gets 429.
     pub turn: Duration,
     /// Bytes of bodies that are held at a time; what does not fit gets 429.
     pub in_bodies: usize,
@@ -39,19 +48,31 @@ pub struct Bounds {
     pub stalled: Duration,
     /// Connections over TLS; more wait. As many come through the Unix socket beside them.
     pub connections: usize,
+    /// Connections of one source; more are closed.
+    pub connections_each: usize,
+    /// Requests of one source that are under way, watches included; more get 429.
+    pub requests_each: usize,
+    /// Watches and followed logs of one user; more get 429.
+    pub watches_each: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
+        // A read is work for a processor from beginning to end.
+        let cores = std::thread::available_parallelism().map_or(2, |n| u32::try_from(n.get()).unwrap_or(2));
         Self {
-            seats: 512,
-            waiting: 8192,
+            reading: Seats { all: 512, alone: 448, among: cores.div_ceil(2), waiting: 4096 },
+            writing: Seats { all: 512, alone: 448, among: 4, waiting: 4096 },
+            handshakes: Seats { all: 1024, alone: 128, among: 4 * cores, waiting: 4096 },
             turn: Duration::from_secs(15),
             in_bodies: 256 << 20,
             body: Duration::from_secs(60),
             idle: Duration::from_secs(120),
             stalled: Duration::from_secs(120),
             connections: 4096,
+            connections_each: 3072,
+            requests_each: 8192,
+            watches_each: 4096,
         }
     }
 }
@@ -59,25 +80,61 @@ impl Default for Bounds {
 /// A body takes a seat more for every so many bytes.
 const BYTES_A_SEAT: usize = 32 * 1024;
 
+/// What a request is worked on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Processors.
+    Reading,
+    /// The disk.
+    Writing,
+}
+
 /// The seats, and the room for bodies.
 pub(super) struct Turnstile {
     bounds: Bounds,
-    seats: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    reading: Line<String>,
+    writing: Line<String>,
+    handshakes: Line<Source>,
     bodies: Arc<Semaphore>,
+    connections: Shares<Source>,
+    requests: Shares<Source>,
+    watches: Shares<String>,
 }
 
-/// Given back when it is dropped.
+/// Room for a body. Given back when it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Taken(Option<OwnedSemaphorePermit>);
 
+/// Where a connection comes from, as far as it is one party: an address, or of version 6 the network that one party is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(long) if !long.is_loopback() => {
+                IpAddr::V6(Ipv6Addr::from_bits(long.to_bits() & !u128::from(u64::MAX)))
+            }
+            other => other,
+        })
+    }
+}
+
+fn busy() -> Status {
+    Status::busy("too many requests, please try again later")
+}
+
 impl Turnstile {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds, clock: SharedClock) -> Self {
         Self {
             bounds,
-            seats: Arc::new(Semaphore::new(bounds.seats as usize)),
-            waiting: AtomicUsize::new(0),
+            reading: Line::new(bounds.reading, clock.clone()),
+            writing: Line::new(bounds.writing, clock.clone()),
+            handshakes: Line::new(bounds.handshakes, clock),
             bodies: Arc::new(Semaphore::new(bounds.in_bodies)),
+            connections: Shares::new(bounds.connections_each),
+            requests: Shares::new(bounds.requests_each),
+            watches: Shares::new(bounds.watches_each),
         }
     }
 
@@ -85,19 +142,44 @@ impl Turnstile {
         &self.bounds
     }
 
-    /// A seat for a request with a body of so many bytes. Cancel-safe.
+    /// A seat for a user's request with a body of so many bytes. Cancel-safe.
     ///
     /// # Errors
     /// 429 if too many wait, or it takes too long.
-    pub(super) async fn seat(&self, bytes: usize) -> Result<Taken, Status> {
-        let seats = u32::try_from(1 + bytes / BYTES_A_SEAT).unwrap_or(u32::MAX).min(self.bounds.seats);
-        if let Ok(taken) = self.seats.clone().try_acquire_many_owned(seats) {
-            return Ok(Taken(Some(taken)));
-        }
-        let busy = || Status::busy("too many requests, please try again later");
-        let _in_line = InLine::enter(&self.waiting, self.bounds.waiting).ok_or_else(busy)?;
-        let turn = tokio::time::timeout(self.bounds.turn, self.seats.clone().acquire_many_owned(seats));
-        Ok(Taken(Some(turn.await.ok().and_then(Result::ok).ok_or_else(busy)?)))
+    pub(super) async fn seat(&self, user: &str, work: Work, bytes: usize) -> Result<Seat<String>, Status> {
+        let line = match work {
+            Work::Reading => &self.reading,
+            Work::Writing => &self.writing,
+        };
+        let seats = u32::try_from(1 + bytes / BYTES_A_SEAT).unwrap_or(u32::MAX);
+        let seat = tokio::time::timeout(self.bounds.turn, line.seat(user.to_owned(), seats)).await;
+        seat.ok().flatten().ok_or_else(busy)
+    }
+
+    /// A source's turn for a handshake; `None` if too many of it wait. Cancel-safe.
+    pub(super) async fn handshake(&self, source: Source) -> Option<Seat<Source>> {
+        self.handshakes.seat(source, 1).await
+    }
+
+    /// A source's connection; `None` if it has too many.
+    pub(super) fn connection(&self, source: Source) -> Option<Share<Source>> {
+        self.connections.take(source)
+    }
+
+    /// A source's request.
+    ///
+    /// # Errors
+    /// 429 if too many are under way.
+    pub(super) fn request(&self, source: Source) -> Result<Share<Source>, Status> {
+        self.requests.take(source).ok_or_else(busy)
+    }
+
+    /// A user's watch.
+    ///
+    /// # Errors
+    /// 429 if there are too many.
+    pub(super) fn watch(&self, user: &str) -> Result<Share<String>, Status> {
+        self.watches.take(user.to_owned()).ok_or_else(|| Status::busy("you have too many watches open"))
     }
 
     /// Room for more bytes of a body, beside what it has taken already.
@@ -117,51 +199,165 @@ impl Turnstile {
     }
 }
 
-/// A place among those who wait.
-struct InLine<'a>(&'a AtomicUsize);
+type Queue<K> = Mutex<Fair<K, oneshot::Sender<()>>>;
 
-impl<'a> InLine<'a> {
-    fn enter(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        // Counted first, so that no two take the last place.
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+/// A line before some seats.
+struct Line<K> {
+    queue: Arc<Queue<K>>,
+    clock: SharedClock,
+}
+
+impl<K: Hash + Eq + Clone> Line<K> {
+    fn new(seats: Seats, clock: SharedClock) -> Self {
+        Self { queue: Arc::new(Mutex::new(Fair::new(seats))), clock }
+    }
+
+    /// So many seats; `None` if too many of its flow wait. Cancel-safe.
+    async fn seat(&self, key: K, seats: u32) -> Option<Seat<K>> {
+        let (tell, told) = oneshot::channel();
+        let ticket = {
+            let mut queue = lock(&self.queue);
+            let ticket = queue.enter(&key, seats, tell, self.clock.uptime()).ok()?;
+            tell_all(&mut queue);
+            ticket
+        };
+        let seat = Seat { queue: self.queue.clone(), clock: self.clock.clone(), key, seats, ticket };
+        // Whoever stops waiting drops the seat, whether it has it or only waits for it.
+        told.await.ok().map(|()| seat)
     }
 }
 
-impl Drop for InLine<'_> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell_all<K: Hash + Eq + Clone>(queue: &mut Fair<K, oneshot::Sender<()>>) {
+    for told in queue.grant() {
+        // Whoever does not listen any more is about to give its seat back.
+        let _ = told.send(());
+    }
+}
+
+/// A seat, or a place in the line before it. Given back when it is dropped.
+pub(super) struct Seat<K: Hash + Eq + Clone> {
+    queue: Arc<Queue<K>>,
+    clock: SharedClock,
+    key: K,
+    seats: u32,
+    ticket: Ticket,
+}
+
+impl<K: Hash + Eq + Clone> Drop for Seat<K> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let mut queue = lock(&self.queue);
+        if !queue.give_up(&self.key, self.ticket) {
+            queue.leave(&self.key, self.seats, self.clock.uptime());
+        }
+        tell_all(&mut queue);
+    }
+}
+
+/// So many of something for each.
+struct Shares<K> {
+    most: usize,
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+impl<K: Hash + Eq + Clone> Shares<K> {
+    fn new(most: usize) -> Self {
+        Self { most, counts: Arc::default() }
+    }
+
+    fn take(&self, key: K) -> Option<Share<K>> {
+        let mut counts = lock(&self.counts);
+        let count = counts.entry(key.clone()).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Share { counts: self.counts.clone(), key })
+    }
+}
+
+/// One of them. Given back when it is dropped.
+pub(super) struct Share<K: Hash + Eq + Clone> {
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone> Drop for Share<K> {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.counts);
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Reason;
+    use crate::{api::Reason, clock::System};
+
+    const READ: Work = Work::Reading;
 
     fn tight() -> Turnstile {
         let turn = Duration::from_millis(1);
-        Turnstile::new(Bounds { seats: 2, waiting: 1, turn, in_bodies: 10, ..Bounds::default() })
+        let seats = Seats { all: 3, alone: 2, among: 1, waiting: 1 };
+        let bounds = Bounds { reading: seats, turn, in_bodies: 10, watches_each: 1, ..Bounds::default() };
+        Turnstile::new(bounds, Arc::new(System))
     }
 
     #[tokio::test]
     async fn whoever_finds_no_seat_in_time_is_told_to_come_again() {
         let turnstile = tight();
-        let (one, _two) = (turnstile.seat(0).await.expect("a seat"), turnstile.seat(0).await.expect("a seat"));
-        let refused = turnstile.seat(0).await.expect_err("full");
+        let one = turnstile.seat("a", READ, 0).await.expect("a seat");
+        let _two = turnstile.seat("a", READ, 0).await.expect("a seat");
+        let refused = turnstile.seat("a", READ, 0).await.err().expect("full");
         assert_eq!((refused.reason, refused.details.retry_after_seconds), (Reason::TooManyRequests, Some(1)));
-        assert_eq!(turnstile.waiting.load(Ordering::Acquire), 0);
         drop(one);
-        turnstile.seat(0).await.expect("a seat again");
+        turnstile.seat("a", READ, 0).await.expect("a seat again");
+        turnstile.seat("a", Work::Writing, 0).await.expect("writes have seats of their own");
     }
 
     #[tokio::test]
-    async fn a_large_body_takes_all_seats_and_no_more() {
+    async fn a_flood_keeps_nobody_else_from_a_seat() {
         let turnstile = tight();
-        let all = turnstile.seat(100 << 20).await.expect("all seats");
-        assert!(turnstile.seat(0).await.is_err());
+        let _noisy = [turnstile.seat("a", READ, 0).await, turnstile.seat("a", READ, 0).await];
+        assert!(turnstile.seat("a", READ, 0).await.is_err());
+        turnstile.seat("b", READ, 0).await.expect("a seat that was kept");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_takes_all_seats_that_one_may_have_and_no_more() {
+        let turnstile = tight();
+        let all = turnstile.seat("a", READ, 100 << 20).await.expect("all seats");
+        assert!(turnstile.seat("a", READ, 0).await.is_err());
         drop(all);
-        turnstile.seat(0).await.expect("a seat");
+        turnstile.seat("a", READ, 0).await.expect("a seat");
+    }
+
+    #[test]
+    fn each_user_has_so_many_watches() {
+        let turnstile = tight();
+        let one = turnstile.watch("a").expect("the first");
+        assert!(turnstile.watch("a").is_err());
+        turnstile.watch("b").expect("another user's");
+        drop(one);
+        turnstile.watch("a").expect("another one");
+        assert!(lock(&turnstile.watches.counts).is_empty());
+    }
+
+    #[test]
+    fn a_network_of_version_six_is_one_source() {
+        let source = |text: &str| Source::from(text.parse::<IpAddr>().expect("an address"));
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::1"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+        assert_eq!(source("::ffff:10.0.0.1"), source("10.0.0.1"));
+        assert_ne!(source("10.0.0.2"), source("10.0.0.1"));
     }
 
     #[test]

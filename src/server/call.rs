@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Method, header};
 use super::{
     accept::{self, Encoding, Form, MediaType},
     body::{self, Lent, OBJECT_LIMIT, Parsed, Syntax},
-    bounds::Taken,
+    bounds::{Seat, Taken, Work},
     protobuf,
     query::Params,
     state::State,
@@ -33,7 +33,7 @@ pub(super) struct Call {
     pub state: Arc<State>,
     /// Room for the body, and a seat, once it is read.
     #[allow(dead_code, reason = "held, not read")]
-    pub taken: [Taken; 2],
+    pub taken: (Taken, Option<Seat<String>>),
 }
 
 /// How a body says that it is written.
@@ -119,7 +119,8 @@ impl Call {
     /// 413 if there are more than `limit`, 429 if there is no room.
     async fn bytes(&mut self, limit: usize) -> Result<Bytes, Status> {
         let (bytes, room) = body::read(&mut self.body, limit, &self.state.turnstile).await?;
-        self.taken = [room, self.state.turnstile.seat(bytes.len()).await?];
+        let seat = self.state.turnstile.seat(&self.who.name, Work::Writing, bytes.len()).await?;
+        self.taken = (room, Some(seat));
         Ok(bytes)
     }
 

@@ -30,6 +30,7 @@ use tokio::{
 
 use super::{
     body::Lent,
+    bounds::{Share, Source},
     handle::{self, Peer},
     respond::{self, BodyError},
     state::State,
@@ -94,22 +95,25 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Counted>, Infallible> {
     let under_way = UnderWay::new(usage);
+    let share = peer.source().map(|source| state.turnstile.request(source)).transpose();
+    let let_in = share.as_ref().map(drop).map_err(Clone::clone);
     // `Expect: 100-continue`: the client has not begun to send, and will not.
     let http1 = request.version() <= Version::HTTP_11;
     let expects = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();
     let (body, rest) = Lent::new(body);
-    let mut answer = handle::answer(state, peer, Request::from_parts(head, body)).await?;
+    let mut answer = handle::answer(state, peer, Request::from_parts(head, body), let_in).await?;
     if !expects && !rest.swallowed().await && http1 {
         respond::header(&mut answer, "connection", "close");
     }
-    Ok(answer.map(|body| Counted { body, _under_way: under_way }))
+    Ok(answer.map(|body| Counted { body, _under_way: under_way, _share: share.ok().flatten() }))
 }
 
 /// A body that counts as under way until it is sent, or given up.
 struct Counted {
     body: respond::Body,
     _under_way: UnderWay,
+    _share: Option<Share<Source>>,
 }
 
 impl hyper::body::Body for Counted {

@@ -13,6 +13,7 @@ use hyper::{Method, Request, header};
 
 use super::{
     body::Lent,
+    bounds::{Source, Work},
     call::Call,
     delete,
     documents::{self, not_allowed},
@@ -56,6 +57,14 @@ impl Peer {
         }
     }
 
+    /// Whom its connections are counted for.
+    pub(super) fn source(&self) -> Option<Source> {
+        match self {
+            Peer::Remote { source, .. } => Some(source.ip().into()),
+            Peer::Local(_) => None,
+        }
+    }
+
     /// Whether the connection itself proves who asks.
     fn is_ambient(&self) -> bool {
         matches!(self, Peer::Local(_) | Peer::Remote { certificate: Some(_), .. })
@@ -71,15 +80,23 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Answers one request. Whatever happens inside, the client gets an answer.
-pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Lent>) -> Result<Answer, Infallible> {
+/// Answers one request, unless it was not `let_in`. Whatever happens inside, the client gets an answer.
+pub(super) async fn answer(
+    state: Arc<State>,
+    peer: Peer,
+    request: Request<Lent>,
+    let_in: Result<(), Status>,
+) -> Result<Answer, Infallible> {
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
     let uri = request.uri().clone();
     let from = peer.clone();
     let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
     // Boxed, so that a watch, whose answer is given by the place that this future has, does not hold it for hours.
-    let routed = Box::pin(route(&state, peer, request, &request_id, &mut labels));
+    let routed = Box::pin(async {
+        let_in?;
+        route(&state, peer, request, &request_id, &mut labels).await
+    });
     let attempt = AssertUnwindSafe(routed).catch_unwind().await;
     let outcome = attempt.unwrap_or_else(|_| {
         tracing::error!(request_id, "a request panicked");
@@ -319,7 +336,7 @@ async fn whole(
                 }
                 (state.look)().await;
             }
-            let _seat = state.turnstile.seat(0).await?;
+            let _seat = state.turnstile.seat(&call.who.name, Work::Reading, 0).await?;
             match verb {
                 "get" => read::get(state, &call, served, resource).await,
                 _ => read::list(state, &call, served, resource).await,

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
-use super::{connection, handle::Peer, state::State};
+use super::{bounds::Source, connection, handle::Peer, state::State};
 use crate::auth::{certificate::ClientCertificate, peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -81,11 +81,18 @@ async fn remote(stream: TcpStream, source: SocketAddr, state: Arc<State>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let from = Source::from(source.ip());
+    let Some(_connection) = state.turnstile.connection(from) else {
+        return tracing::debug!(%source, "too many connections of one source");
+    };
     let Ok(at) = stream.local_addr().map(|address| address.ip()) else { return };
     let acceptor = TlsAcceptor::from(state.tls.shown().config.clone());
     let handshake = tokio::select! {
         () = state.stopping.cancelled() => return,
-        handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => handshake,
+        handshake = tokio::time::timeout(HANDSHAKE, async {
+            let _turn = state.turnstile.handshake(from).await.ok_or_else(|| io::Error::other("too many at once"))?;
+            acceptor.accept(stream).await
+        }) => handshake,
     };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,

@@ -93,9 +93,15 @@ pub(super) async fn read(
     let end = (query.follow && served.view.is_some())
         .then(|| -> LogEnd { Box::pin(ended(state.store.clone(), key, instance.uid().clone())) });
     let limit = query.limit_bytes;
+    let share = query.follow.then(|| state.turnstile.watch(&call.who.name)).transpose()?;
     let pieces = limited((state.logs)(instance, query, end).await?, limit);
     let stopping = state.stopping.clone();
-    let pieces = pieces.map(|piece| piece.map_err(BodyError::from)).take_until(stopping.cancelled_owned());
+    let pieces = pieces.map(move |piece| {
+        // Held as long as output may come.
+        let _held = &share;
+        piece.map_err(BodyError::from)
+    });
+    let pieces = pieces.take_until(stopping.cancelled_owned());
     Ok(respond::streamed("text/plain; charset=utf-8", pieces.boxed()))
 }
 

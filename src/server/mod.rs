@@ -172,6 +172,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     let state = Arc::new(state::State {
         store: on.admission.store().clone(),
         admission: on.admission,
+        turnstile: bounds::Turnstile::new(config.bounds, on.clock.clone()),
         clock: on.clock,
         logs: on.logs,
         readiness: on.readiness,
@@ -185,7 +186,6 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         pages: pages::Pages::default(),
         lines: lines::Lines::default(),
         documents: openapi::Documents::default(),
-        turnstile: bounds::Turnstile::new(config.bounds),
         stopping: stopping.clone(),
     });
     let reload = Arc::new(Notify::new());

@@ -22,7 +22,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -32,7 +31,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 
 use super::files::{private_dir, read_if_there, read_private, write_atomic};
-use crate::policy::certificate::Certificate;
+use crate::policy::certificate::{Certificate, pem};
 
 const DAY: i64 = 24 * 3600;
 const CA_DAYS: i64 = 3650;
@@ -204,13 +203,6 @@ impl Authority {
         let before = self.before.iter().flat_map(|before| [pem(&before.certificate), pem(&before.cross)]);
         [self.key.serialize_pem(), pem(&self.certificate)].into_iter().chain(before).collect()
     }
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64 is ASCII")).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn days(count: i64) -> SignedDuration {

@@ -16,6 +16,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     accept::{self, Encoding, Form, Shape},
+    bounds::Share,
     call::Call,
     lines,
     path::Resource,
@@ -84,6 +85,7 @@ pub(super) async fn watch(
     }
     let (start, query, caller) = (start(call)?, read::selection(call, served, resource), call.caller());
     let ends = lifetime(state, call)?;
+    let share = state.turnstile.watch(&call.who.name)?;
     let (from, initial, marked) = match start {
         Start::After(version) => (version, Vec::new(), false),
         Start::Now => (state.store.revision(), Vec::new(), false),
@@ -111,6 +113,7 @@ pub(super) async fn watch(
         ends: Box::pin(tokio::time::sleep_until(ends)),
         stopping: Box::pin(state.stopping.clone().cancelled_owned()),
         over: false,
+        _share: share,
     };
     let pieces = futures::stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
@@ -167,6 +170,7 @@ struct Session {
     ends: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
+    _share: Share<String>,
 }
 
 impl Drop for Session {

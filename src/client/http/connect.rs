@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,15 +18,15 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Endpoint, RequestError};
+use super::{Endpoint, HttpsEndpoint, RequestError};
 
 /// A server that does not take a connection for this long does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Trust in the certificates of `ca_pem` and in no others.
-pub(super) fn trust(ca_pem: &[u8]) -> io::Result<TlsConnector> {
+/// Trust in the authorities of an endpoint and in no others, and what is shown to it.
+pub(super) fn trust(endpoint: &HttpsEndpoint) -> io::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+    for certificate in CertificateDer::pem_slice_iter(&endpoint.ca_pem) {
         let certificate = certificate.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         roots.add(certificate).map_err(io::Error::other)?;
     }
@@ -35,7 +35,18 @@ pub(super) fn trust(ca_pem: &[u8]) -> io::Result<TlsConnector> {
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = versions.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+    let config = versions.map_err(io::Error::other)?.with_root_certificates(roots);
+    let mut config = match &endpoint.client {
+        None => config.with_no_client_auth(),
+        Some(client) => {
+            let bad = |e: &dyn std::fmt::Display| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("the client certificate or its key: {e}"))
+            };
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&client.certificates_pem).collect();
+            let key = PrivateKeyDer::from_pem_slice(&client.key_pem).map_err(|e| bad(&e))?;
+            config.with_client_auth_cert(chain.map_err(|e| bad(&e))?, key).map_err(|e| bad(&e))?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
@@ -52,7 +63,8 @@ pub(super) async fn open(
             let connecting = async {
                 let tcp = TcpStream::connect((https.host.as_str(), https.port)).await?;
                 tcp.set_nodelay(true)?;
-                let name = ServerName::try_from(https.host.clone()).map_err(io::Error::other)?;
+                let name = ServerName::try_from(https.server_name.as_ref().unwrap_or(&https.host).clone())
+                    .map_err(io::Error::other)?;
                 tls.connect(name, tcp).await
             };
             let connected = timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(late()));

@@ -4,6 +4,7 @@
 //! gives raw calls, for what only a command line wants: tables, logs, DELETE with options.
 
 mod connect;
+mod introduce;
 mod wire;
 
 use std::{
@@ -20,6 +21,7 @@ use serde_json::Value;
 use super::{Client, Done, Listing, Query, WatchStream};
 use crate::api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult};
 
+pub use introduce::introduce;
 pub use wire::{object_path, path_of, percent_encode, query_string, served_path};
 
 /// Where a server answers.
@@ -42,11 +44,32 @@ pub struct HttpsEndpoint {
     pub ca_pem: Vec<u8>,
     /// The bearer token.
     pub token: Option<String>,
+    /// The host that the certificate is for, if that is not `host`.
+    pub server_name: Option<String>,
+    /// What is shown in the handshake.
+    pub client: Option<Box<ClientKey>>,
+}
+
+/// A client certificate with its chain, and its key, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientKey {
+    /// The certificate first.
+    pub certificates_pem: Vec<u8>,
+    /// Its key.
+    pub key_pem: Vec<u8>,
+}
+
+impl HttpsEndpoint {
+    /// Host and port as they stand in a URL.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 impl std::fmt::Debug for HttpsEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "https://{}:{}", self.host, self.port)
+        write!(f, "https://{}", self.authority())
     }
 }
 
@@ -185,7 +208,7 @@ impl HttpClient {
         let tls = match &endpoint {
             Endpoint::Unix(_) => None,
             Endpoint::Https(https) => {
-                let trust = connect::trust(&https.ca_pem);
+                let trust = connect::trust(https);
                 Some(trust.map_err(|source| RequestError::Unreachable { endpoint: endpoint.clone(), source })?)
             }
         };
@@ -252,7 +275,7 @@ impl HttpClient {
     async fn send(&self, request: Request) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), RequestError> {
         let host = match &self.endpoint {
             Endpoint::Unix(_) => "localhost".to_owned(),
-            Endpoint::Https(https) => format!("{}:{}", https.host, https.port),
+            Endpoint::Https(https) => https.authority(),
         };
         let mut built = hyper::Request::builder()
             .method(request.method)

@@ -116,6 +116,8 @@ async fn nobody_gets_in_over_https_without_the_token() {
             port: api.server.address.port(),
             ca_pem: ca_pem.clone(),
             token: token.map(str::to_owned),
+            server_name: None,
+            client: None,
         }))
         .unwrap()
     };

@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod contexts;
 mod declared;
 mod objects;
 mod up;
@@ -67,6 +68,13 @@ pub(crate) async fn run_with(api: &Api, words: &[&str], environment: &[(&str, &s
 /// The binary with a data directory.
 pub(crate) async fn run(data_dir: &Path, words: &[&str], stdin: &str) -> Said {
     finish(&mut command(data_dir, words), stdin).await
+}
+
+/// `appm WORDS` of somebody with a home and without a data directory.
+pub(crate) async fn at_home(home: &Path, words: &[&str], stdin: &str) -> Said {
+    let mut command = command(home, words);
+    command.env("HOME", home).env_remove("KUBECONFIG").env_remove("APPM_DATA_DIR");
+    finish(&mut command, stdin).await
 }
 
 fn command(data_dir: &Path, words: &[&str]) -> tokio::process::Command {

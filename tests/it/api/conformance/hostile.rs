@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use appm::{server::Bounds, store::Limits};
+use appm::{policy::fair::Seats, server::Bounds, store::Limits};
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
@@ -100,10 +100,12 @@ async fn a_body_without_end_is_cut_off() {
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("RequestEntityTooLarge"), "{answer}");
 }
 
+const TWO: Seats = Seats { all: 2, alone: 2, among: 2, waiting: 8192 };
+
 #[tokio::test]
 async fn what_is_sent_by_halves_is_not_waited_for_long_and_hinders_nobody() {
     let soon = Duration::from_millis(500);
-    let bounds = Bounds { body: soon, idle: soon, seats: 2, ..Bounds::default() };
+    let bounds = Bounds { body: soon, idle: soon, writing: TWO, ..Bounds::default() };
     let api = Api::open(Limits::default(), bounds).await;
     let mut halves = Vec::new();
     for at in 0..300 {
@@ -156,7 +158,7 @@ async fn what_does_not_fit_is_429_with_retry_after() {
 
 #[tokio::test]
 async fn more_requests_than_seats_take_their_turns() {
-    let api = Api::open(Limits::default(), Bounds { seats: 2, ..Bounds::default() }).await;
+    let api = Api::open(Limits::default(), Bounds { writing: TWO, reading: TWO, ..Bounds::default() }).await;
     let made = futures::future::join_all((0..100).map(|at| {
         let api = &api;
         async move { api.post(APPS, &app(&format!("a{at}"))).await.code }
