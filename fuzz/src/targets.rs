@@ -8,6 +8,7 @@ use appm::{
     api::{App, Event, GoDuration, Instance, Kind, Namespace, Node, Outcome, Quantity, Served, schema},
     auth::Identity,
     cli, clock,
+    policy::powers::Host,
     policy::{
         certificate::{self, Certificate},
         fields::FieldSet,
@@ -247,7 +248,7 @@ pub fn admission(data: &[u8]) {
 async fn admit(bodies: Vec<Value>) {
     let clock: clock::SharedClock = Arc::new(clock::Virtual::new("2026-01-01T00:00:00Z".parse().expect("a time"), 1));
     let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.expect("memory opens");
-    let admission = Admission::new(store, clock);
+    let admission = Admission::new(store, clock, Host::default());
     let caller = Caller::new(Identity::system("daemon"), "fuzz");
     let options = WriteOptions::default();
     let served = Served { kind: Namespace::INFO, view: None };

@@ -15,6 +15,7 @@
 
 mod circles;
 mod decode;
+mod effective;
 mod form;
 mod local;
 mod managers;
@@ -36,8 +37,9 @@ pub use read::{Seen, Watching};
 
 use crate::{
     api::{Durability, FieldPath, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},
-    auth::Identity,
+    auth::{Authority, Identity},
     clock::SharedClock,
+    policy::powers::Host,
     store::Store,
 };
 
@@ -50,6 +52,7 @@ pub struct Admission {
 struct Inner {
     store: Arc<Store>,
     clock: SharedClock,
+    authority: Arc<Authority>,
     /// Held for reading while something is made in a namespace, and for writing while a namespace changes: nothing can
     /// be made in a namespace that goes at the same time.
     namespaces: RwLock<()>,
@@ -156,9 +159,15 @@ pub struct Written {
 }
 
 impl Admission {
-    /// Admission to a store.
-    pub fn new(store: Arc<Store>, clock: SharedClock) -> Self {
-        Self { inner: Arc::new(Inner { store, clock, namespaces: RwLock::new(()) }) }
+    /// Admission to a store, by a server that `host` runs.
+    pub fn new(store: Arc<Store>, clock: SharedClock, host: Host) -> Self {
+        let authority = Arc::new(Authority::new(store.clone(), clock.clone(), host));
+        Self { inner: Arc::new(Inner { store, clock, authority, namespaces: RwLock::new(()) }) }
+    }
+
+    /// Who decides what may be done.
+    pub fn authority(&self) -> &Arc<Authority> {
+        &self.inner.authority
     }
 
     /// The store, for readers that authorize by themselves (metrics, health).
@@ -172,5 +181,7 @@ impl Admission {
     }
 }
 
+#[cfg(test)]
+mod access_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@
 //! [`Context::insert`], [`Context::replace`] or [`Context::delete`], where the server's own fields, validation and field
 //! management are; so no verb can forget them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -20,7 +22,7 @@ use crate::{
         Cause, FOREGROUND_FINALIZER, FieldPath, Key, Kind, KindInfo, Namespace, ORPHAN_FINALIZER, Outcome,
         Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, Violation, at,
     },
-    auth::{self, Attributes},
+    auth::{Attributes, Authority},
     clock::{Clock, name_suffix},
     policy::{json_patch, merge::merge_patch, shape::Shape, strategic},
     store::Store,
@@ -113,6 +115,7 @@ impl From<strategic::StrategicError> for Unpatched {
 /// What every step of a transaction shares.
 pub(super) struct Context<'a> {
     pub(super) store: &'a Store,
+    pub(super) authority: &'a Authority,
     pub(super) clock: &'a dyn Clock,
     pub(super) caller: &'a Caller,
     pub(super) field_validation: Option<FieldValidation>,
@@ -146,20 +149,20 @@ impl Step {
     }
 
     /// May the caller ask for this at all? Before anything is looked up.
-    pub(super) fn authorize(&self, caller: &Caller) -> Result<(), Status> {
-        self.authorize_as(self.verb(), caller)
+    pub(super) fn authorize(&self, authority: &Authority, caller: &Caller) -> Result<(), Status> {
+        authority.may(&caller.who, &self.attributes(self.verb())).map(drop)
     }
 
-    fn authorize_as(&self, verb: &str, caller: &Caller) -> Result<(), Status> {
-        let attributes = Attributes {
+    fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
+        Attributes {
             verb,
             group: self.served.group(),
             resource: self.served.plural(),
             subresource: self.subresource_name(),
             namespace: &self.namespace,
             name: &self.name,
-        };
-        auth::authorize(&caller.who, &attributes)
+            path: "",
+        }
     }
 }
 
@@ -272,15 +275,24 @@ impl Context<'_> {
             namespace::prepare(&mut object);
         }
         let owner = metadata::owner_of(&object, self.caller, self.store);
+        self.complete(key, &mut object);
         metadata::stamp_new(&mut object, key, &owner, &self.now, self.clock);
         let mut violations = unknown;
         violations.extend(name_violation(&object));
         violations.extend(self.judge(form, kind, &object, None));
         violations.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&object, None)));
         refuse(key, violations)?;
+        self.permit(key, None, &object)?;
         object["metadata"]["managedFields"] = managers.to_value();
         plan.put(key, object, false);
         Ok(Planned { key: key.clone(), outcome: Outcome::Created, warnings, gone: false })
+    }
+
+    /// The object that is there, if the caller may do to it what the step does.
+    fn live(&self, step: &Step, key: &Key, plan: &mut Plan<'_>) -> Result<Arc<Value>, Status> {
+        let live = plan.live(key).ok_or_else(|| Status::not_found(key))?.clone();
+        self.authority.on(&self.caller.who, &step.attributes(step.verb()), key, &live)?;
+        Ok(live)
     }
 
     /// The object in the form that the step speaks, with a patch done to it.
@@ -291,8 +303,8 @@ impl Context<'_> {
         patch: impl FnOnce(&mut Value) -> Result<(), Unpatched>,
     ) -> Result<Value, Refusal> {
         let key = step.key();
-        let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?;
-        let mut target = shown(step, live).into_owned();
+        let live = self.live(step, &key, plan)?;
+        let mut target = shown(step, &live).into_owned();
         patch(&mut target).map_err(|error| match error {
             Unpatched::Senseless(why) => Status::bad_request(why),
             Unpatched::TooLong(why) => Status::too_large(why),
@@ -307,7 +319,7 @@ impl Context<'_> {
     /// Replaces the part of an object that the step's subresource stands for.
     fn update(&self, step: &Step, body: Value, versioned: bool, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
         let key = step.key();
-        let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?.clone();
+        let live = self.live(step, &key, plan)?;
         expect(&key, &live, &step.preconditions)?;
         expect_body(&key, &live, &body)?;
         let mut decoded = self.decode(step, body, Some(&live))?;
@@ -323,6 +335,7 @@ impl Context<'_> {
         };
         metadata::keep(&mut new, &live);
         (key.kind.defaults)(&mut new);
+        self.complete(&key, &mut new);
         let mut managers = Managers::after_write(&new, &live);
         let api_version = key.kind.api_version();
         managers.update(&form::stored(key.kind).shape, &live, &new, self.writer(step, &api_version));
@@ -345,6 +358,7 @@ impl Context<'_> {
         let Some(live) = live else {
             return self.apply_new(step, &key, decoded, plan);
         };
+        self.authority.on(&self.caller.who, &step.attributes("patch"), &key, &live)?;
         expect(&key, &live, &step.preconditions)?;
         expect_body(&key, &live, &decoded.object)?;
         let mut applied = match step.subresource {
@@ -371,6 +385,7 @@ impl Context<'_> {
             .map_err(|conflicts| conflict_status(&key, &conflicts))?;
         metadata::keep(&mut new, &live);
         (key.kind.defaults)(&mut new);
+        self.complete(&key, &mut new);
         decoded.unknown.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&new, Some(&live))));
         self.replace(&key, &live, new, managers, decoded, plan)
     }
@@ -386,7 +401,7 @@ impl Context<'_> {
             let why = "the provided object names a uid or a resourceVersion, and there is no such object";
             return Err(Status::conflict(key, why).into());
         }
-        step.authorize_as("create", self.caller)?;
+        self.authority.must(&self.caller.who, &step.attributes("create"))?;
         self.insert(step, key, decoded, plan, "Apply")
     }
 
@@ -423,6 +438,7 @@ impl Context<'_> {
         if wants {
             raise_generation(&mut new);
         }
+        self.permit(key, Some(live), &new)?;
         new["metadata"]["managedFields"] = managers.to_value();
         if metadata::is_deleting(&new) && may_vanish(key, &new) {
             plan.delete(key, new);
@@ -434,7 +450,7 @@ impl Context<'_> {
 
     fn delete(&self, step: &Step, options: &DeleteOptions, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
         let key = step.key();
-        let live = plan.live(&key).ok_or_else(|| Status::not_found(&key))?.clone();
+        let live = self.live(step, &key, plan)?;
         expect(&key, &live, &step.preconditions)?;
         expect(&key, &live, &options.preconditions)?;
         if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
@@ -445,6 +461,7 @@ impl Context<'_> {
         if key.kind == Namespace::INFO {
             namespace::may_go(&key)?;
         }
+        self.permit_deletion(&key)?;
         let mut new = (*live).clone();
         self.hold_for_dependents(&mut new, options.propagation_policy);
         let done = |gone| Planned { key: key.clone(), outcome: Outcome::Deleted, warnings: Vec::new(), gone };

@@ -7,7 +7,7 @@ use futures::stream;
 use super::{Admission, Caller};
 use crate::{
     api::{Key, Reason, Rev, Served, Status, StoredObject},
-    auth::{self, Attributes},
+    auth::{Attributes, May, Viewer},
     client::{ChangeType, Listing, Query, WatchEvent, WatchStream},
     policy::selector::{FieldSelector, LabelSelector},
     store::{Change, Snapshot, Watch, WatchError},
@@ -19,6 +19,8 @@ struct Filter {
     namespace: Option<String>,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Whose eyes it is seen through; `None`: theirs who see all there is.
+    viewer: Option<Box<Viewer>>,
 }
 
 impl Filter {
@@ -26,11 +28,11 @@ impl Filter {
         let labels = LabelSelector::parse(&query.label_selector).map_err(|e| Status::bad_request(e.to_string()))?;
         let fields =
             FieldSelector::parse(served, &query.field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
-        Ok(Self { namespace: query.namespace.clone().filter(|n| !n.is_empty()), labels, fields })
+        Ok(Self { namespace: query.namespace.clone().filter(|n| !n.is_empty()), labels, fields, viewer: None })
     }
 
     fn selects_all(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
+        self.labels.is_empty() && self.fields.is_empty() && self.viewer.is_none()
     }
 
     fn listing(&self, snapshot: Snapshot) -> Listing {
@@ -45,6 +47,7 @@ impl Filter {
         self.namespace.as_deref().is_none_or(|n| *object.key.namespace == *n)
             && (self.labels.is_empty() || self.labels.matches(&object.meta().labels))
             && (self.fields.is_empty() || self.fields.matches(object))
+            && self.viewer.as_ref().is_none_or(|viewer| viewer.sees(object))
     }
 
     /// A change as somebody sees it who sees only what is selected.
@@ -162,9 +165,15 @@ impl Admission {
             subresource,
             namespace: &key.namespace,
             name: &key.name,
+            path: "",
         };
-        auth::authorize(&caller.who, &attributes)?;
-        self.inner.store.get(key).ok_or_else(|| Status::not_found(key).in_words_of(served))
+        let authority = &self.inner.authority;
+        let may = authority.may(&caller.who, &attributes)?;
+        let found = self.inner.store.get(key).ok_or_else(|| Status::not_found(key).in_words_of(served))?;
+        if may != May::Always {
+            authority.on(&caller.who, &attributes, key, &found.value()).map_err(|status| status.in_words_of(served))?;
+        }
+        Ok(found)
     }
 
     /// Every object that the query selects, from one snapshot.
@@ -172,8 +181,7 @@ impl Admission {
     /// # Errors
     /// `BadRequest` for a selector that cannot be read, `Forbidden`.
     pub fn list(&self, caller: &Caller, served: Served, query: &Query) -> Result<Listing, Status> {
-        self.may_list(caller, served, query)?;
-        let filter = Filter::parse(served, query)?;
+        let filter = self.filter(caller, "list", served, query)?;
         Ok(filter.listing(self.inner.store.list(served.kind, filter.namespace.as_deref())))
     }
 
@@ -182,8 +190,7 @@ impl Admission {
     /// # Errors
     /// As [`Admission::list`].
     pub fn list_at(&self, caller: &Caller, served: Served, query: &Query, at: Rev) -> Result<Option<Listing>, Status> {
-        self.may_list(caller, served, query)?;
-        let filter = Filter::parse(served, query)?;
+        let filter = self.filter(caller, "list", served, query)?;
         let snapshot = self.inner.store.list_at(served.kind, filter.namespace.as_deref(), at);
         Ok(snapshot.map(|snapshot| filter.listing(snapshot)))
     }
@@ -193,11 +200,13 @@ impl Admission {
     /// # Errors
     /// `Forbidden`.
     pub fn may_list(&self, caller: &Caller, served: Served, query: &Query) -> Result<(), Status> {
-        self.authorize_query(caller, "list", served, query)
+        self.authorize_kind(caller, served, "list", query.namespace.as_deref().unwrap_or_default()).map(drop)
     }
 
-    fn authorize_query(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<(), Status> {
-        self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())
+    /// What a caller sees of what a query selects.
+    fn filter(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Filter, Status> {
+        let viewer = self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())?;
+        Ok(Filter { viewer: viewer.map(Box::new), ..Filter::parse(served, query)? })
     }
 
     /// Every change after `from` of what the query selects.
@@ -205,8 +214,7 @@ impl Admission {
     /// # Errors
     /// `Expired` if the history from there on is gone, `BadRequest` for a selector that cannot be read, `Forbidden`.
     pub async fn watch(&self, caller: &Caller, served: Served, query: &Query, from: Rev) -> Result<Watching, Status> {
-        self.authorize_query(caller, "watch", served, query)?;
-        let filter = Filter::parse(served, query)?;
+        let filter = self.filter(caller, "watch", served, query)?;
         let watch = self.inner.store.watch(served.kind, from).await.map_err(watch_status)?;
         Ok(Watching { watch, filter })
     }
@@ -221,8 +229,7 @@ impl Admission {
         served: Served,
         query: &Query,
     ) -> Result<(Listing, Watching), Status> {
-        self.authorize_query(caller, "watch", served, query)?;
-        let filter = Filter::parse(served, query)?;
+        let filter = self.filter(caller, "watch", served, query)?;
         let (snapshot, watch) = self.inner.store.list_and_watch(served.kind);
         let items = snapshot.items.into_iter().filter(|object| filter.sees(object)).collect();
         Ok((Listing { revision: snapshot.revision, items }, Watching { watch, filter }))
@@ -234,9 +241,9 @@ impl Admission {
         served: Served,
         verb: &str,
         namespace: &str,
-    ) -> Result<(), Status> {
+    ) -> Result<Option<Viewer>, Status> {
         let attributes =
             Attributes { verb, group: served.group(), resource: served.plural(), namespace, ..Attributes::default() };
-        auth::authorize(&caller.who, &attributes)
+        self.inner.authority.viewer(&caller.who, &attributes)
     }
 }

@@ -8,17 +8,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{Cause, Key, Operation, OperationVerb, Reason, Status, Transaction, kinds},
+    auth::Proof,
     client::{ChangeType, Client, Query, WatchEvent},
     clock::Virtual,
     store::{Limits, Memory},
 };
 
-struct World {
-    admission: Admission,
-    caller: Caller,
+pub(super) struct World {
+    pub(super) admission: Admission,
+    pub(super) caller: Caller,
 }
 
-fn served(word: &str) -> Served {
+pub(super) fn served(word: &str) -> Served {
     kinds::find_by_word(word).expect("a kind")
 }
 
@@ -32,11 +33,14 @@ fn sleeper() -> Value {
 
 impl World {
     /// A server with the namespace `default`.
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let clock: SharedClock = Arc::new(Virtual::new(now, 1));
         let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.expect("opens");
-        let world = Self { admission: Admission::new(store, clock), caller: Caller::new(Identity::admin(), "tester") };
+        let world = Self {
+            admission: Admission::new(store, clock, Host::default()),
+            caller: Caller::new(Identity::admin(Proof::Peer), "tester"),
+        };
         let namespace = json!({"metadata": {"name": "default"}});
         world.create("ns", namespace).await.expect("made");
         world
@@ -622,7 +626,7 @@ async fn an_object_that_its_maker_does_not_own_belongs_to_its_owners_owner() {
 async fn a_watch_with_a_selector_sees_objects_come_and_go() {
     let world = World::new().await;
     let query = Query { label_selector: "tier=front".to_owned(), ..Query::default() };
-    let client = LocalClient::new(world.admission.clone(), Identity::admin(), "tester");
+    let client = LocalClient::new(world.admission.clone(), Identity::admin(Proof::Peer), "tester");
     let mut events = client.watch(served("app").kind, &query, world.revision()).await.expect("watches");
     world.create("app", app("web", sleeper())).await.expect("made");
     for tier in ["front", "front", "back"] {
@@ -680,7 +684,7 @@ async fn a_collection_is_deleted_by_selector() {
 #[tokio::test]
 async fn strangers_learn_nothing() {
     let world = World::new().await;
-    let stranger = Caller::new(Identity { name: "eve".to_owned(), groups: Vec::new() }, "x");
+    let stranger = Caller::new(Identity::of("eve", Proof::Peer), "x");
     let key = Key::new(served("app").kind, "default", "web");
     assert_eq!(world.admission.get(&stranger, served("app"), &key).expect_err("no").reason, Reason::Forbidden);
     let bad = json!({"spec": {"nonsense": 1}});

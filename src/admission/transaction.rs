@@ -74,7 +74,9 @@ impl Admission {
         let refused: Vec<(usize, Refusal)> = steps
             .iter()
             .enumerate()
-            .filter_map(|(i, step)| Some((i, step.as_ref().ok()?.authorize(caller).err()?.into())))
+            .filter_map(|(i, step)| {
+                Some((i, step.as_ref().ok()?.authorize(&self.inner.authority, caller).err()?.into()))
+            })
             .collect();
         if !refused.is_empty() {
             return Err(join(refused));
@@ -135,6 +137,7 @@ impl Admission {
     ) -> Result<Vec<Planned>, Vec<(usize, Refusal)>> {
         let context = Context {
             store: &self.inner.store,
+            authority: &self.inner.authority,
             clock: &*self.inner.clock,
             caller,
             field_validation: options.field_validation,

@@ -110,7 +110,7 @@ impl Admission {
         delete: &DeleteOptions,
         options: &WriteOptions,
     ) -> Result<Vec<Written>, Status> {
-        self.authorize_kind(caller, served, "deletecollection", namespace)?;
+        self.authorize_kind(caller, served, "deletecollection", namespace).map(drop)?;
         let mut written = Vec::with_capacity(objects.len());
         for chunk in objects.chunks(self.store().largest().max(1)) {
             written.extend(self.delete_chunk(caller, served, chunk, delete, options).await?);

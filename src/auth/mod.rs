@@ -1,72 +1,84 @@
 //! Who is asking, and whether they may. One decision function for every path.
 
+mod authority;
 pub mod certificate;
-pub mod peer;
+mod peer;
+mod roles;
 pub mod token;
 
-use crate::api::{Reason, Status};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use authority::{Authority, Viewer};
+pub use peer::{INSTANCES, PeerCredentials, Peers};
+pub use roles::built_in as built_in_roles;
+
+use crate::api::{PolicyRule, Uid};
+pub use crate::policy::access::{Attributes, May};
 
 /// An authenticated caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// The user's name: `admin`, or `system:…` for appm's own parts.
     pub name: String,
     /// The groups, `system:masters` for whoever may do everything.
     pub groups: Vec<String>,
+    /// The User's uid, if there is a User of that name behind it: another one of the same name is somebody else.
+    pub uid: Option<Uid>,
+    /// How it was proved.
+    pub proof: Proof,
+    /// What a token narrows it to.
+    pub scope: Option<Arc<[PolicyRule]>>,
+    /// When what proved it ends.
+    pub expires: Option<Timestamp>,
+}
+
+/// How an identity was proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A part of appm, in this process.
+    Part,
+    /// The kernel named the peer of the Unix socket.
+    Peer,
+    /// The bearer token that the server writes into its own kubeconfig.
+    OwnToken,
+    /// A long-lived Token of this name.
+    Token(String),
+    /// An access token of the Session of this name.
+    Session(String),
+    /// A client certificate.
+    Certificate,
+    /// A token of an issuer.
+    Oidc,
+    /// Somebody else, of this name, who may, speaks as it.
+    Impersonated(String),
 }
 
 /// Members of this group may do everything, as in Kubernetes.
 pub const MASTERS: &str = "system:masters";
+/// Everybody who was let in is in this group.
+pub const AUTHENTICATED: &str = "system:authenticated";
 
 impl Identity {
     /// The built-in principal: the owner of the data directory.
-    pub fn admin() -> Self {
-        Self { name: "admin".to_owned(), groups: vec![MASTERS.to_owned(), "system:authenticated".to_owned()] }
+    pub fn admin(proof: Proof) -> Self {
+        Self { groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()], ..Self::of("admin", proof) }
     }
 
     /// A part of appm itself, `system:appm:<part>`.
     pub fn system(part: &str) -> Self {
-        Self { name: format!("system:appm:{part}"), groups: vec![MASTERS.to_owned()] }
+        Self { groups: vec![MASTERS.to_owned()], ..Self::of(&format!("system:appm:{part}"), Proof::Part) }
     }
-}
 
-/// What is asked for, in the terms of Kubernetes' authorization.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes<'a> {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
-    pub verb: &'a str,
-    /// API group.
-    pub group: &'a str,
-    /// Plural name.
-    pub resource: &'a str,
-    /// `status`, `scale`, `log`; empty for the object itself.
-    pub subresource: &'a str,
-    /// The namespace; empty for cluster-scoped kinds and for all namespaces.
-    pub namespace: &'a str,
-    /// The object's name; empty for lists.
-    pub name: &'a str,
-}
-
-/// The decision. Until roles exist, only the owner gets in, and the owner may do everything.
-///
-/// # Errors
-/// `Forbidden`, in Kubernetes' words.
-pub fn authorize(who: &Identity, what: &Attributes<'_>) -> Result<(), Status> {
-    if who.groups.iter().any(|g| g == MASTERS) {
-        return Ok(());
+    /// Somebody in no group but that of everybody.
+    pub fn of(name: &str, proof: Proof) -> Self {
+        let groups = vec![AUTHENTICATED.to_owned()];
+        Self { name: name.to_owned(), groups, uid: None, proof, scope: None, expires: None }
     }
-    let Attributes { verb, group, resource, subresource, namespace, name } = what;
-    let slash = if subresource.is_empty() { "" } else { "/" };
-    let scope = match *namespace {
-        "" => "at the cluster scope".to_owned(),
-        namespace => format!("in the namespace \"{namespace}\""),
-    };
-    let full = if group.is_empty() { (*resource).to_owned() } else { format!("{resource}.{group}") };
-    Err(Status::new(
-        Reason::Forbidden,
-        format!(
-            "{full} \"{name}\" is forbidden: User \"{}\" cannot {verb} resource \"{resource}{slash}{subresource}\" in API group \"{group}\" {scope}",
-            who.name
-        ),
-    ))
+
+    /// True for whoever may do everything.
+    pub fn is_master(&self) -> bool {
+        self.scope.is_none() && self.groups.iter().any(|g| g == MASTERS)
+    }
 }

@@ -1,11 +1,132 @@
 //! Who is at the other end of the Unix socket: the kernel says it, no secret is needed.
+//!
+//! The owner of the server and root are its admin. But what an App runs, often as the very same user, is not: whoever
+//! descends from the keeper is an Instance, and nothing more. A peer whose ancestors cannot be read is nobody.
 
-use super::Identity;
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-/// The identity of a peer with user id `uid`, where `owner` is the user who runs the server. Until roles exist, only
-/// the owner and root get in.
-pub fn identify(uid: u32, owner: u32) -> Option<Identity> {
-    (uid == owner || uid == 0).then(Identity::admin)
+use super::{AUTHENTICATED, Authority, Identity, Proof};
+use crate::{
+    api::{Instance, Kind, User},
+    keeper::proc,
+};
+
+/// The group of everything that runs as an Instance; with `:NAMESPACE` behind it, of those in a namespace.
+pub const INSTANCES: &str = "system:instances";
+
+/// More ancestors than anybody has.
+const MOST_ANCESTORS: usize = 256;
+
+/// What the kernel says of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// The user.
+    pub uid: u32,
+    /// The process; `None` where the kernel does not say.
+    pub pid: Option<i32>,
+}
+
+/// Names peers.
+pub struct Peers {
+    authority: Arc<Authority>,
+    /// The user who runs the server.
+    owner: u32,
+    data_dir: PathBuf,
+}
+
+impl Peers {
+    /// Names the peers of the socket of a server that `owner` runs in `data_dir`.
+    pub fn new(authority: Arc<Authority>, owner: u32, data_dir: PathBuf) -> Self {
+        Self { authority, owner, data_dir }
+    }
+
+    /// Who a peer is; `None` for a stranger. Reads `/proc` and asks for the user's name: not for an async thread.
+    pub fn identify(&self, peer: PeerCredentials) -> Option<Identity> {
+        let line = ancestors(peer.pid?)?;
+        if let Some(place) = line.iter().position(|pid| self.is_keeper(*pid)) {
+            return Some(self.instance(place.checked_sub(1).map(|below| line[below])));
+        }
+        if peer.uid == self.owner || peer.uid == 0 {
+            return Some(Identity::admin(Proof::Peer));
+        }
+        let account = nix::unistd::User::from_uid(peer.uid.into()).ok()??;
+        self.authority.user(&account.name, Proof::Peer).filter(|_| self.runs_as(&account.name))
+    }
+
+    /// A User is known by an account of the same name, unless it says that it runs as another.
+    fn runs_as(&self, account: &str) -> bool {
+        self.authority.exec_user(account).is_none_or(|user| user == account)
+    }
+
+    fn is_keeper(&self, pid: i32) -> bool {
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.windows(3).any(|words| {
+            words[..2] == [b"keeper".as_slice(), b"--dir"]
+                && same(Path::new(std::ffi::OsStr::from_bytes(words[2])), &self.data_dir)
+        })
+    }
+
+    /// The Instance whose first process has this number.
+    fn instance(&self, pid: Option<i32>) -> Identity {
+        let all = self.authority.store().list(Instance::INFO, None).items;
+        let found = all.iter().find(|object| {
+            let instance = object.typed::<Instance>();
+            pid.is_some() && instance.is_some_and(|i| i.status.state.pid() == pid)
+        });
+        let mut groups = vec![AUTHENTICATED.to_owned(), INSTANCES.to_owned()];
+        let name = match found {
+            Some(object) => {
+                let (namespace, name) = (&object.key.namespace, &object.key.name);
+                groups.push(format!("{INSTANCES}:{namespace}"));
+                format!("system:instance:{namespace}:{name}")
+            }
+            None => "system:instance".to_owned(),
+        };
+        Identity { groups, ..Identity::of(&name, Proof::Peer) }
+    }
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// A process and its ancestors up to the first; `None` if they cannot be read.
+fn ancestors(pid: i32) -> Option<Vec<i32>> {
+    let mut line = vec![pid];
+    while line.len() <= MOST_ANCESTORS {
+        let parent = proc::stat(*line.last()?)?.ppid;
+        if parent == 0 {
+            return Some(line);
+        }
+        line.push(parent);
+    }
+    None
+}
+
+impl Authority {
+    /// The identity of a User who proved to be one; `None` if there is none, or it is locked.
+    pub fn user(&self, name: &str, proof: Proof) -> Option<Identity> {
+        let user = self.store().get(&crate::api::Key::of::<User>("", name))?.typed::<User>()?;
+        if user.spec.locked || user.metadata.is_deleting() {
+            return None;
+        }
+        let identity = Identity::of(name, proof);
+        let groups = user.spec.groups.iter().cloned().chain(identity.groups).collect();
+        Some(Identity {
+            groups,
+            uid: user.metadata.uid.clone(),
+            name: name.to_owned(),
+            proof: identity.proof,
+            scope: None,
+            expires: None,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -13,10 +134,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owner_and_root_get_in_and_nobody_else() {
-        assert!(identify(1000, 1000).is_some());
-        assert!(identify(0, 1000).is_some());
-        assert!(identify(1001, 1000).is_none());
-        assert!(identify(1000, 0).is_none());
+    fn a_process_has_its_ancestors_up_to_the_first() {
+        let own = i32::try_from(std::process::id()).expect("a number");
+        let line = ancestors(own).expect("they can be read");
+        assert_eq!(line[0], own);
+        assert!(line.len() > 1);
+        assert_eq!(ancestors(i32::MAX), None, "nobody has this number");
     }
 }

@@ -31,8 +31,8 @@ use crate::{
         self, Agent, AgentConfig, Drivers, Signals,
         node::{NodeFacts, ThisMachine},
     },
-    api::{Key, Namespace, Operation, OperationVerb, Reason, Status, Transaction},
-    auth::Identity,
+    api::{Key, Namespace, Object, Operation, OperationVerb, Reason, Role, Status, Transaction},
+    auth::{self, Identity},
     client::SharedClient,
     clock::{self, SharedClock},
     controllers::{self, namespace::NamespaceController},
@@ -40,6 +40,7 @@ use crate::{
         container::ContainerDriver,
         process::{ConnectError, ProcessDriver},
     },
+    policy::powers::Host,
     runtime::{self, EventRecorder},
     server::{self, Bounds, Foundation, Readiness, RunningServer, ServerConfig},
     store::{Limits, OpenError, Sqlite, Store},
@@ -116,8 +117,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let boot_id = clock::boot_id().map_err(StartError::Boot)?;
     let engine = Sqlite::open(&data_dir, settings.seal_key_file.as_deref()).await?;
     let store = Store::open(Box::new(engine), clock.clone(), Limits::default()).await?;
-    let admission = Admission::new(store.clone(), clock.clone());
-    make_default_namespace(&local(&admission, "bootstrap")).await.map_err(StartError::Bootstrap)?;
+    let admission = Admission::new(store.clone(), clock.clone(), host());
+    let bootstrap = local(&admission, "bootstrap");
+    make_default_namespace(&bootstrap).await.map_err(StartError::Bootstrap)?;
+    write_built_in_roles(&bootstrap).await.map_err(StartError::Bootstrap)?;
 
     let mut facts = NodeFacts::of_this_machine(boot_id);
     if let Some(name) = settings.node_name {
@@ -188,6 +191,20 @@ fn local(admission: &Admission, part: &str) -> SharedClient {
     Arc::new(LocalClient::new(admission.clone(), Identity::system(part), &format!("appm-{part}")))
 }
 
+/// Who runs this process.
+fn host() -> Host {
+    let uid = nix::unistd::geteuid();
+    let account = nix::unistd::User::from_uid(uid).ok().flatten();
+    Host { root: uid.is_root(), names: account.map(|a| a.name).into_iter().chain([uid.to_string()]).collect() }
+}
+
+/// The roles of this binary, in place of those of another one.
+async fn write_built_in_roles(client: &SharedClient) -> Result<(), Status> {
+    let apply = |role: Object<Role>| Operation { force: true, ..Operation::new(OperationVerb::Apply, role.to_value()) };
+    let operations = auth::built_in_roles().into_iter().map(apply).collect();
+    client.transact(Transaction::new("appm-bootstrap", operations)).await.map(drop)
+}
+
 async fn make_default_namespace(client: &SharedClient) -> Result<(), Status> {
     if client.get(&Key::of::<Namespace>("", DEFAULT_NAMESPACE)).await?.is_some() {
         return Ok(());
@@ -230,6 +247,8 @@ impl Parts {
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
         });
+        let authority = self.admission.authority().clone();
+        self.tasks.spawn(authority.run(self.shutdown.clone()));
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {
             let controller = Arc::new(NamespaceController::new(client.clone(), clock.clone()));

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::api::{Access, PolicyRule, Role, Sharing, SubjectKind, User};
+use crate::api::{Access, PolicyRule, Role, RoleBinding, Sharing, SubjectKind, User};
 
 /// What is asked for, in the terms of Kubernetes' authorization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,6 +278,11 @@ impl Subject {
         })
     }
 
+    /// The first thing that `other` may do and this subject may not.
+    pub fn lacks_of(&self, other: &Subject) -> Option<String> {
+        other.grants.iter().find_map(|grant| self.lacks(&grant.rules, &grant.namespaces))
+    }
+
     fn lacks_rule(&self, rule: &PolicyRule, namespaces: &[String]) -> Option<String> {
         let resources = rule.api_groups.iter().flat_map(|g| rule.resources.iter().map(move |r| What::Resource(g, r)));
         let all: Vec<What<'_>> = resources.chain(rule.non_resource_urls.iter().map(|p| What::Path(p))).collect();
@@ -336,6 +341,9 @@ impl std::fmt::Display for Atom<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     roles: HashMap<String, Arc<[PolicyRule]>>,
+    /// What users name themselves.
+    named: HashMap<String, Vec<Had>>,
+    /// What roles name users for.
     of_users: HashMap<String, Vec<Had>>,
     of_groups: HashMap<String, Vec<Had>>,
     /// The groups of each user.
@@ -359,7 +367,7 @@ impl Book {
         for (name, user) in users {
             book.groups.insert(name.to_owned(), user.spec.groups.clone());
             let had = user.spec.roles.iter().map(|r| Had { role: r.name.clone(), namespaces: r.namespaces[..].into() });
-            book.of_users.entry(name.to_owned()).or_default().extend(had);
+            book.named.insert(name.to_owned(), had.collect());
         }
         for (name, role) in roles {
             book.roles.insert(name.to_owned(), role.spec.rules[..].into());
@@ -378,12 +386,34 @@ impl Book {
     /// Somebody of this name and these groups. A role that is not there gives nothing.
     pub fn subject(&self, name: &str, groups: &[String]) -> Subject {
         let of_groups = groups.iter().filter_map(|group| self.of_groups.get(group));
-        let had = self.of_users.get(name).into_iter().chain(of_groups).flatten();
-        let grant = |had: &Had| {
-            let rules = self.roles.get(&had.role)?.clone();
-            Some(Grant { role: had.role.as_str().into(), rules, namespaces: had.namespaces.clone() })
-        };
-        Subject { name: name.to_owned(), groups: groups.to_vec(), grants: had.filter_map(grant).collect(), scope: None }
+        let had = self.named.get(name).into_iter().chain(self.of_users.get(name)).chain(of_groups).flatten();
+        Subject {
+            name: name.to_owned(),
+            groups: groups.to_vec(),
+            grants: had.filter_map(|had| self.granted(had)).collect(),
+            scope: None,
+        }
+    }
+
+    /// Somebody who has just this role.
+    pub fn grant(&self, role: &str) -> Subject {
+        let had = Had { role: role.to_owned(), namespaces: [].into() };
+        Subject { grants: self.granted(&had).into_iter().collect(), ..Subject::nobody("") }
+    }
+
+    /// A user of this name as they would be with these groups and roles.
+    pub fn given(&self, name: &str, groups: &[String], roles: &[RoleBinding]) -> Subject {
+        let of_groups = groups.iter().filter_map(|group| self.of_groups.get(group)).flatten();
+        let of_user = self.of_users.get(name).into_iter().flatten();
+        let named = roles.iter().map(|r| Had { role: r.name.clone(), namespaces: r.namespaces[..].into() });
+        let had = of_user.chain(of_groups).cloned().chain(named);
+        let grants = had.filter_map(|had| self.granted(&had)).collect();
+        Subject { groups: groups.to_vec(), grants, ..Subject::nobody(name) }
+    }
+
+    fn granted(&self, had: &Had) -> Option<Grant> {
+        let rules = self.roles.get(&had.role)?.clone();
+        Some(Grant { role: had.role.as_str().into(), rules, namespaces: had.namespaces.clone() })
     }
 
     /// The group that `sharing.group` means of a user's objects; empty if there is none.

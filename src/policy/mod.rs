@@ -13,6 +13,7 @@ pub mod label_names;
 pub mod manifest;
 pub mod merge;
 pub mod place;
+pub mod powers;
 pub mod probe;
 pub mod restart;
 pub mod rollout;

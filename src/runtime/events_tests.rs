@@ -8,6 +8,7 @@ use crate::{
     api::Transaction,
     auth::Identity,
     clock::{Clock, Virtual},
+    policy::powers::Host,
     store::{Limits, Memory, Store},
 };
 
@@ -22,7 +23,7 @@ async fn with_recorder(test: impl AsyncFnOnce(&World)) {
     let clock = Virtual::new("2026-01-01T00:00:00Z".parse().expect("a time"), 1);
     let shared: SharedClock = Arc::new(clock.clone());
     let store = Store::open(Memory::new().engine(), shared.clone(), Limits::default()).await.expect("opens");
-    let admission = Admission::new(store, shared.clone());
+    let admission = Admission::new(store, shared.clone(), Host::default());
     let client: SharedClient = Arc::new(LocalClient::new(admission, Identity::system("events"), "events"));
     let recorder = EventRecorder::new(client.clone(), shared);
     let world = World { clock, client, reporter: recorder.reporter("appm.dev/test", "here") };

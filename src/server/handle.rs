@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
-    auth::{Attributes, Identity, authorize, certificate::ClientCertificate},
+    auth::{AUTHENTICATED, Attributes, Identity, Proof, certificate::ClientCertificate},
 };
 
 /// How a connection came in.
@@ -148,16 +148,20 @@ async fn route(
         return Ok(answer);
     }
     let who = authenticate(state, &peer, &head.headers)?;
-    if head.headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
-        return Err(Status::new(Reason::Forbidden, "impersonation is not supported"));
-    }
+    let who = impersonate(state, who, &head.headers)?;
     match target {
         None => Err(Status::no_route()),
         Some(Target::Document("stop")) => stop(state, &head.method, &params, &who),
         Some(Target::Document(path)) if sealing::PATHS.contains(&path) => {
             sealing::answer(state, path, &head.method, &params, &who).await
         }
-        Some(Target::Document(path)) => documents::answer(state, path, &head.method, &head.headers),
+        Some(Target::Document(path)) => {
+            if path == "metrics" {
+                let what = Attributes { verb: "get", path: "/metrics", ..Attributes::default() };
+                state.admission.authority().must(&who, &what)?;
+            }
+            documents::answer(state, path, &head.method, &head.headers)
+        }
         Some(Target::Resource(resource)) => {
             let request_id = request_id.to_owned();
             let call = Call {
@@ -178,7 +182,8 @@ async fn route(
 /// `POST /stop?apps=true`: the daemon ends, and with `apps` every process before it. Answered at once; the caller waits
 /// for the connection or the lock to go.
 fn stop(state: &State, method: &Method, params: &Params, who: &Identity) -> Result<Answer, Status> {
-    authorize(who, &Attributes { verb: "post", resource: "stop", ..Attributes::default() })?;
+    let what = Attributes { verb: "post", path: "/stop", ..Attributes::default() };
+    state.admission.authority().must(who, &what)?;
     if method != Method::POST {
         return Err(not_allowed());
     }
@@ -189,21 +194,58 @@ fn stop(state: &State, method: &Method, params: &Params, who: &Identity) -> Resu
 }
 
 fn authenticate(state: &State, peer: &Peer, headers: &hyper::HeaderMap) -> Result<Identity, Status> {
+    let authority = state.admission.authority();
     let shown = match peer {
-        Peer::Local(identity) => return Ok(identity.clone()),
+        Peer::Local(identity) => {
+            authority.still(identity)?;
+            return Ok(identity.clone());
+        }
         Peer::Remote { certificate, .. } => certificate,
     };
     // As in Kubernetes, a certificate comes before a token.
-    if let Some(identity) = shown.as_ref().and_then(|certificate| certificate.identity(state.clock.now())) {
+    if let Some(identity) = shown.as_ref().and_then(|certificate| certificate.identity(authority, state.clock.now())) {
         return Ok(identity);
     }
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let token =
         given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, t)| t.trim());
     match token {
-        Some(token) if state.token.matches(token) => Ok(Identity::admin()),
+        Some(token) if state.token.matches(token) => Ok(Identity::admin(Proof::OwnToken)),
         _ => Err(Status::new(Reason::Unauthorized, "Unauthorized")),
     }
+}
+
+/// Whom the caller wants to be (`kubectl --as`): for those who have the verb `impersonate` on the resources `users` and
+/// `groups` of that name. Without groups of its own, the request has those of the User of that name.
+fn impersonate(state: &State, who: Identity, headers: &hyper::HeaderMap) -> Result<Identity, Status> {
+    let all = |name: &str| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned);
+    let odd = headers.keys().find(|name| {
+        name.as_str().starts_with("impersonate-") && !["impersonate-user", "impersonate-group"].contains(&name.as_str())
+    });
+    if let Some(odd) = odd {
+        return Err(Status::bad_request(format!("the header `{odd}` is not supported")));
+    }
+    let (names, groups): (Vec<String>, Vec<String>) =
+        (all("impersonate-user").collect(), all("impersonate-group").collect());
+    let [name] = names.as_slice() else {
+        return match (names.is_empty(), groups.is_empty()) {
+            (true, true) => Ok(who),
+            _ => Err(Status::bad_request("`Impersonate-Group` goes with one `Impersonate-User`")),
+        };
+    };
+    let authority = state.admission.authority();
+    let asked = std::iter::once(("users", name)).chain(groups.iter().map(|group| ("groups", group)));
+    for (resource, name) in asked {
+        authority.must(&who, &Attributes { verb: "impersonate", resource, name, ..Attributes::default() })?;
+    }
+    let proof = Proof::Impersonated(who.name.clone());
+    let (expires, scope) = (who.expires, who.scope.clone());
+    let known = groups.is_empty().then(|| authority.user(name, proof.clone())).flatten();
+    let as_named = known.unwrap_or_else(|| {
+        let plain = Identity::of(name, proof);
+        Identity { groups: groups.into_iter().chain([AUTHENTICATED.to_owned()]).collect(), ..plain }
+    });
+    Ok(Identity { expires, scope, ..as_named })
 }
 
 /// The methods that make sense on a path.
@@ -313,7 +355,7 @@ async fn virtual_create(
         return transactions::transact(state, call).await;
     }
     let body = call.parsed(super::body::OBJECT_LIMIT).await?.map(|p| p.value).unwrap_or_else(|| serde_json::json!({}));
-    let answer = reviews::answer(resource.plural, &call.who, body)?;
+    let answer = reviews::answer(resource.plural, state.admission.authority(), &call.who, body)?;
     respond::encoded(hyper::StatusCode::CREATED, answer.to_string().into(), call.form()?.encoding)
 }
 

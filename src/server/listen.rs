@@ -12,7 +12,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
 use super::{bounds::Source, connection, handle::Peer, state::State};
-use crate::auth::{certificate::ClientCertificate, peer};
+use crate::auth::{PeerCredentials, Peers, certificate::ClientCertificate};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take when the server stops.
@@ -22,17 +22,18 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct Doors {
     pub tcp: TcpListener,
     pub unix: UnixListener,
-    /// The user who runs the server.
-    pub owner: u32,
+    /// Names who comes by the socket.
+    pub peers: Arc<Peers>,
 }
 
 /// Serves until `state.stopping` is cancelled, then lets what is under way finish.
 pub(super) async fn serve(doors: Doors, state: Arc<State>) {
-    let Doors { tcp, unix, owner } = doors;
+    let Doors { tcp, unix, peers } = doors;
     let guests = TaskTracker::new();
     let from_afar =
         door(&state, &guests, || tcp.accept().boxed(), |(stream, source)| remote(stream, source, state.clone()));
-    let from_here = door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, owner, state.clone()));
+    let from_here =
+        door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, peers.clone(), state.clone()));
     tokio::join!(from_afar, from_here);
     drop((tcp, unix));
     guests.close();
@@ -119,13 +120,14 @@ fn shown(stream: &TlsStream<TcpStream>, source: SocketAddr) -> Option<Arc<Client
     }
 }
 
-async fn local(stream: UnixStream, owner: u32, state: Arc<State>) {
-    let uid = match stream.peer_cred() {
-        Ok(peer) => peer.uid(),
+async fn local(stream: UnixStream, peers: Arc<Peers>, state: Arc<State>) {
+    let peer = match stream.peer_cred() {
+        Ok(peer) => PeerCredentials { uid: peer.uid(), pid: peer.pid() },
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
     };
-    let Some(identity) = peer::identify(uid, owner) else {
-        return tracing::warn!(uid, "a stranger at the socket was turned away");
+    let identity = tokio::task::spawn_blocking(move || peers.identify(peer)).await.ok().flatten();
+    let Some(identity) = identity else {
+        return tracing::warn!(uid = peer.uid, "a stranger at the socket was turned away");
     };
     connection::serve(stream, Builder::new(TokioExecutor::new()), Peer::Local(identity), state).await;
 }

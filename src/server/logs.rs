@@ -95,13 +95,16 @@ pub(super) async fn read(
     let limit = query.limit_bytes;
     let share = query.follow.then(|| state.turnstile.watch(&call.who.name)).transpose()?;
     let pieces = limited((state.logs)(instance, query, end).await?, limit);
-    let stopping = state.stopping.clone();
+    let (stopping, revoked) = (state.stopping.clone(), super::watch::revoked(state, &call.who));
+    let end = async move {
+        tokio::select! { () = stopping.cancelled() => {}, _ = revoked => {} }
+    };
     let pieces = pieces.map(move |piece| {
         // Held as long as output may come.
         let _held = &share;
         piece.map_err(BodyError::from)
     });
-    let pieces = pieces.take_until(stopping.cancelled_owned());
+    let pieces = pieces.take_until(Box::pin(end));
     Ok(respond::streamed("text/plain; charset=utf-8", pieces.boxed()))
 }
 

@@ -73,7 +73,7 @@ pub use logs::{LogEnd, LogPieces, LogQuery, LogSource, LogStream};
 pub use pki::PkiError;
 pub use tls::TlsSettings;
 
-use crate::{admission::Admission, clock::SharedClock};
+use crate::{admission::Admission, auth::Peers, clock::SharedClock};
 
 /// Where the server listens, and what it keeps where.
 #[derive(Clone, Debug)]
@@ -188,9 +188,10 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         documents: openapi::Documents::default(),
         stopping: stopping.clone(),
     });
+    let peers = Arc::new(Peers::new(state.admission.authority().clone(), owner, config.data_dir));
     let reload = Arc::new(Notify::new());
     let renewal = renewal::keep(state.clone(), kubeconfig, reload.clone());
-    let serve = listen::serve(listen::Doors { tcp, unix, owner }, state);
+    let serve = listen::serve(listen::Doors { tcp, unix, peers }, state);
     let task = tokio::spawn(async move {
         tokio::join!(serve, renewal);
     });

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{Reason, Status},
-    auth::{Attributes, Identity, authorize},
+    auth::{Attributes, Identity},
     store::RotateError,
 };
 
@@ -26,7 +26,8 @@ pub(super) async fn answer(
     who: &Identity,
 ) -> Result<Answer, Status> {
     let (verb, expected) = if path == PATHS[0] { ("get", Method::GET) } else { ("post", Method::POST) };
-    authorize(who, &Attributes { verb, resource: path, ..Attributes::default() })?;
+    let asked = format!("/{path}");
+    state.admission.authority().must(who, &Attributes { verb, path: &asked, ..Attributes::default() })?;
     if *method != expected {
         return Err(not_allowed());
     }

@@ -9,7 +9,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration, vec};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     admission::{Seen, Watching},
     api::{FieldPath, Problem, Reason, Rev, Served, Status, StoredObject, Violation},
+    auth::Identity,
     client::ChangeType,
 };
 
@@ -112,6 +113,7 @@ pub(super) async fn watch(
         bookmarks: call.params.flag("allowWatchBookmarks")?.then(bookmark_timer),
         ends: Box::pin(tokio::time::sleep_until(ends)),
         stopping: Box::pin(state.stopping.clone().cancelled_owned()),
+        revoked: revoked(state, &caller.who),
         over: false,
         _share: share,
     };
@@ -121,6 +123,12 @@ pub(super) async fn watch(
     });
     let content_type = accept::lines(call.header(hyper::header::ACCEPT), resource.watched);
     Ok(respond::streamed(content_type, pieces.boxed()))
+}
+
+/// Resolves with the reason when an answer to somebody must not go on.
+pub(super) fn revoked(state: &Arc<State>, who: &Identity) -> BoxFuture<'static, Status> {
+    let (authority, who) = (state.admission.authority().clone(), who.clone());
+    async move { authority.revoked(&who).await }.boxed()
 }
 
 fn lifetime(state: &State, call: &Call) -> Result<Instant, Status> {
@@ -169,6 +177,8 @@ struct Session {
     /// Both are kept from change to change: a timer and a place in a queue, made anew for each, cost more than the change.
     ends: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Resolves when the client may not see it any longer, or may see other things.
+    revoked: BoxFuture<'static, Status>,
     over: bool,
     _share: Share<String>,
 }
@@ -189,6 +199,10 @@ impl Session {
             tokio::select! {
                 biased;
                 () = &mut self.stopping => self.over = true,
+                reason = &mut self.revoked => {
+                    self.over = true;
+                    return Some(lines::line("ERROR", reason.to_json().to_string().as_bytes()));
+                }
                 seen = self.changes.next() => match seen {
                     Ok(seen) if seen.events.is_empty() => {}
                     Ok(seen) => return Some(self.changed(&seen)),

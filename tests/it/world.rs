@@ -18,7 +18,7 @@ use appm::{
         App, Instance, Key, Kind, KindInfo, Namespace, NodeInfo, Object, Operation, OperationVerb, Reason, Rev,
         Revision, Status, Transaction, Uid,
     },
-    auth::Identity,
+    auth::{Identity, Proof},
     client::{Query, SharedClient, WatchEvent},
     clock::{Clock, SharedClock, Virtual},
     controllers::{
@@ -29,6 +29,7 @@ use appm::{
         End, StartKey,
         sim::{Faults, Machine},
     },
+    policy::powers::Host,
     runtime::EventRecorder,
     store::{Limits, Memory, Retention, Store},
 };
@@ -186,11 +187,11 @@ impl World {
                 Err(why) => self.note(format!("the daemon does not start: {why}")),
             }
         };
-        let admission = Admission::new(store.clone(), clock.clone());
+        let admission = Admission::new(store.clone(), clock.clone(), Host::default());
         let local = |part: &str| -> SharedClient {
             Arc::new(LocalClient::new(admission.clone(), Identity::system(part), &format!("appm-{part}")))
         };
-        let client: SharedClient = Arc::new(LocalClient::new(admission.clone(), Identity::admin(), "appm"));
+        let client: SharedClient = Arc::new(LocalClient::new(admission.clone(), Identity::admin(Proof::Peer), "appm"));
         let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         let apply = Transaction::new("appm", vec![Operation::new(OperationVerb::Apply, default)]);
         while client.transact(apply.clone()).await.is_err() {}

@@ -11,6 +11,7 @@ use crate::{
     auth::Identity,
     clock::System,
     controllers::namespace::NamespaceController,
+    policy::powers::Host,
     runtime,
     store::{Limits, Memory, Store},
 };
@@ -19,7 +20,7 @@ use crate::{
 async fn with_controllers<T>(test: impl AsyncFnOnce(SharedClient) -> T) -> T {
     let clock: SharedClock = Arc::new(System);
     let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.expect("opens");
-    let admission = Admission::new(store, clock.clone());
+    let admission = Admission::new(store, clock.clone(), Host::default());
     let client =
         |who: &str| -> SharedClient { Arc::new(LocalClient::new(admission.clone(), Identity::system(who), who)) };
     let shutdown = CancellationToken::new();

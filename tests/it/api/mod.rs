@@ -17,6 +17,7 @@ use appm::{
     api::{Kind, Namespace},
     auth::Identity,
     clock::{SharedClock, System},
+    policy::powers::Host,
     server::{self, Bounds, Foundation, LogQuery, Readiness, RunningServer, ServerConfig, TlsSettings},
     store::{Limits, Memory, Store},
 };
@@ -104,7 +105,7 @@ impl Api {
     /// A server with its limits, its clock and everything that can be set.
     pub(crate) async fn configured(limits: Limits, clock: SharedClock, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let store = Store::open(Memory::new().engine(), clock.clone(), limits).await.unwrap();
-        let admission = Admission::new(store, clock.clone());
+        let admission = Admission::new(store, clock.clone(), Host::default());
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         let served = Namespace::INFO.served().next().unwrap();
         let caller = Caller::new(Identity::system("daemon"), "appm");

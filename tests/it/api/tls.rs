@@ -259,7 +259,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             bounds: Bounds::default(),
         };
         let on = Foundation {
-            admission: Admission::new(store, clock.clone()),
+            admission: Admission::new(store, clock.clone(), Host::default()),
             clock,
             logs: fake_logs(),
             readiness: Arc::new(Readiness::new()),
@@ -322,8 +322,13 @@ async fn a_client_certificate_says_who_one_is() {
             Err(_) => String::new(),
         }
     };
+    let early = who(Some(ours.signs("alice", "system:masters", &[]))).await;
+    assert!(early.starts_with("HTTP/1.1 401"), "nobody is let in whom no User stands for: {early}");
+    for name in ["alice", "bob"] {
+        api.post("/apis/appm.dev/v1/users", &json!({"metadata": {"name": name}})).await.expect(201);
+    }
     let alice = who(Some(ours.signs("alice", "system:masters", &[]))).await;
-    assert!(alice.contains(r#""username":"alice""#), "{alice}");
+    assert!(alice.contains(r#""username":"alice""#) && !alice.contains("masters"), "{alice}");
     let nobody = who(None).await;
     assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
     // appm's own parts do not come this way.

@@ -1,0 +1,245 @@
+//! Several people over one store: who sees what, who changes what, and who can make themselves more than they are.
+
+use serde_json::{Value, json};
+
+use super::{
+    tests::{World, served},
+    *,
+};
+use crate::{
+    api::{Key, Reason, Status, Transaction, kinds},
+    auth::{Proof, built_in_roles},
+    client::Query,
+};
+
+/// Ada and Bob are in `devs`, Eve is not; Ann has the role `admin`. Whoever is a `member` has what is theirs.
+async fn people() -> World {
+    let world = World::new().await;
+    let part = Caller::new(Identity::system("bootstrap"), "appm-bootstrap");
+    for role in built_in_roles() {
+        let role = json!({"metadata": {"name": role.metadata.name}, "spec": role.spec});
+        world.admission.create(&part, served("roles"), "", role, &WriteOptions::default()).await.expect("made");
+    }
+    for (name, spec) in [
+        ("ada", json!({"groups": ["devs"], "roles": [{"name": "member"}], "execUser": "ada"})),
+        ("bob", json!({"groups": ["devs"], "roles": [{"name": "member"}]})),
+        ("eve", json!({"roles": [{"name": "member"}]})),
+        ("ed", json!({"roles": [{"name": "edit", "namespaces": ["default"]}]})),
+        ("vic", json!({"roles": [{"name": "view"}]})),
+        ("ann", json!({"roles": [{"name": "admin"}]})),
+        ("zoe", json!({})),
+        ("una", json!({"roles": [{"name": "users"}, {"name": "view"}]})),
+    ] {
+        let user = json!({"metadata": {"name": name}, "spec": spec});
+        world.make("users", user).await.expect("made");
+    }
+    let users = json!({"metadata": {"name": "users"}, "spec": {"rules": [
+        {"apiGroups": ["appm.dev"], "resources": ["users", "roles"], "verbs": ["*"], "resourceNames": []},
+    ]}});
+    let mut users = users;
+    users["spec"]["rules"][0]["verbs"] = json!(["get", "list", "create", "update", "patch"]);
+    world.make("roles", users).await.expect("made");
+    world
+}
+
+impl World {
+    async fn make(&self, word: &str, body: Value) -> Result<Written, Status> {
+        self.admission.create(&self.caller, served(word), "", body, &WriteOptions::default()).await
+    }
+
+    fn who(&self, name: &str) -> Caller {
+        let identity = self.admission.authority().user(name, Proof::Peer).expect("a user");
+        Caller::new(identity, "tester")
+    }
+
+    async fn create_as(&self, name: &str, word: &str, body: Value) -> Result<Written, Status> {
+        let namespace = if served(word).kind.is_namespaced() { "default" } else { "" };
+        self.admission.create(&self.who(name), served(word), namespace, body, &WriteOptions::default()).await
+    }
+
+    async fn merge(&self, name: &str, word: &str, object: &str, patch: Value) -> Result<Written, Status> {
+        let served = served(word);
+        let namespace = if served.kind.is_namespaced() { "default" } else { "" };
+        let target = Target { served, namespace, name: object, subresource: None };
+        self.admission.patch(&self.who(name), &target, Patch::Merge(patch), &WriteOptions::default()).await
+    }
+
+    fn get(&self, name: &str, word: &str, object: &str) -> Result<Arc<StoredObject>, Status> {
+        let key = Key::new(served(word).kind, if served(word).kind.is_namespaced() { "default" } else { "" }, object);
+        self.admission.get(&self.who(name), served(word), &key)
+    }
+
+    fn listed(&self, name: &str, word: &str) -> Result<Vec<String>, Reason> {
+        let listing = self.admission.list(&self.who(name), served(word), &Query::default());
+        listing.map(|l| l.items.iter().map(|o| o.key.name.to_string()).collect()).map_err(|status| status.reason)
+    }
+}
+
+fn app(name: &str, sharing: Value) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"process": {"command": ["sleep", "1"]}, "sharing": sharing}})
+}
+
+fn reason(result: Result<Written, Status>) -> Option<Reason> {
+    result.err().map(|status| status.reason)
+}
+
+#[tokio::test]
+async fn a_list_shows_what_is_ones_own_and_what_is_shared() {
+    let world = people().await;
+    world.create_as("ada", "apps", app("alone", json!({}))).await.expect("made");
+    world.create_as("ada", "apps", app("group", json!({"group": "Read"}))).await.expect("made");
+    world.create_as("ada", "apps", app("all", json!({"group": "ReadWrite", "others": "Read"}))).await.expect("made");
+    let apps = |name| world.listed(name, "apps").expect("allowed");
+    assert_eq!(apps("ada"), ["all", "alone", "group"]);
+    assert_eq!(apps("bob"), ["all", "group"]);
+    assert_eq!(apps("eve"), ["all"]);
+    assert_eq!(apps("vic"), ["all", "alone", "group"], "the role view has no owner in it");
+    assert_eq!(world.listed("zoe", "apps"), Err(Reason::Forbidden), "without roles there is nothing");
+    assert_eq!(world.listed("eve", "users"), Err(Reason::Forbidden));
+
+    assert_eq!(
+        world.get("eve", "apps", "alone").map_err(|s| s.reason).err(),
+        Some(Reason::NotFound),
+        "not even that it is there"
+    );
+    let patch = || json!({"spec": {"replicas": 2}});
+    assert_eq!(reason(world.merge("eve", "apps", "alone", patch()).await), Some(Reason::NotFound));
+    assert_eq!(reason(world.merge("eve", "apps", "all", patch()).await), Some(Reason::Forbidden), "it may be read");
+    assert_eq!(reason(world.merge("bob", "apps", "group", patch()).await), Some(Reason::Forbidden));
+    assert_eq!(reason(world.merge("bob", "apps", "all", patch()).await), None);
+    assert_eq!(reason(world.merge("vic", "apps", "all", patch()).await), Some(Reason::Forbidden));
+    assert_eq!(reason(world.merge("ed", "apps", "alone", patch()).await), None);
+    let owner =
+        world.get("ada", "apps", "all").expect("there").meta().annotations.get("appm.dev/owner").map(str::to_owned);
+    assert_eq!(owner.as_deref(), Some("ada"), "whoever changes it does not own it");
+}
+
+#[tokio::test]
+async fn a_watcher_is_told_of_what_they_may_see_and_when_they_may_no_longer() {
+    let world = people().await;
+    world.create_as("ada", "apps", app("web", json!({"others": "Read"}))).await.expect("made");
+    let (listing, mut watching) =
+        world.admission.list_and_watch(&world.who("eve"), served("apps"), &Query::default()).expect("allowed");
+    assert_eq!(listing.items.len(), 1);
+    world.create_as("ada", "apps", app("other", json!({}))).await.expect("made");
+    world.merge("ada", "apps", "web", json!({"spec": {"sharing": {"others": "None"}}})).await.expect("written");
+    let mut told = Vec::new();
+    while told.is_empty() {
+        let seen = watching.next().await.expect("goes on");
+        told.extend(seen.events.into_iter().map(|(change, object)| format!("{change:?} {}", object.key.name)));
+    }
+    assert_eq!(told, ["Deleted web"]);
+}
+
+#[tokio::test]
+async fn nobody_makes_themselves_more_than_they_are() {
+    let world = people().await;
+    let rule = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
+    let forbidden = Some(Reason::Forbidden);
+    let everything = json!({"metadata": {"name": "all"}, "spec": {"rules": [rule]}});
+    assert_eq!(reason(world.create_as("una", "roles", everything.clone()).await), forbidden);
+    assert_eq!(reason(world.create_as("ann", "roles", everything).await), None, "an admin may");
+    let own = json!({"metadata": {"name": "own"}, "spec": {"rules": [
+        {"apiGroups": ["appm.dev"], "resources": ["users"], "verbs": ["get"]}]}});
+    assert_eq!(reason(world.create_as("una", "roles", own).await), None);
+    assert_eq!(reason(world.merge("una", "roles", "own", json!({"spec": {"rules": [rule]}})).await), forbidden);
+    assert_eq!(
+        reason(
+            world.merge("una", "roles", "all", json!({"spec": {"subjects": [{"kind": "User", "name": "una"}]}})).await
+        ),
+        forbidden
+    );
+    for name in ["una", "zoe", "new"] {
+        let spec = json!({"roles": [{"name": "admin"}]});
+        let done = match name {
+            "new" => world.create_as("una", "users", json!({"metadata": {"name": name}, "spec": spec})).await,
+            name => world.merge("una", "users", name, json!({"spec": spec})).await,
+        };
+        assert_eq!(reason(done), forbidden, "{name}");
+    }
+    let absent = json!({"spec": {"roles": [{"name": "comes-later"}]}});
+    assert_eq!(reason(world.merge("una", "users", "zoe", absent).await), forbidden, "who knows what it will be");
+    assert_eq!(reason(world.merge("una", "users", "zoe", json!({"spec": {"roles": [{"name": "view"}]}})).await), None);
+    // Whoever sets the password of an admin is one.
+    for patch in [
+        json!({"displayName": "x"}),
+        json!({"password": {"plain": "12345678"}}),
+        json!({"oidc": {"issuer": "a", "subject": "b"}}),
+    ] {
+        assert_eq!(reason(world.merge("una", "users", "ann", json!({ "spec": patch })).await), forbidden);
+    }
+    world.make("roles", json!({"metadata": {"name": "ops"}, "spec": {"subjects": [{"kind": "Group", "name": "ops"}], "rules": [rule]}})).await.expect("made");
+    assert_eq!(
+        reason(world.merge("una", "users", "una", json!({"spec": {"groups": ["ops"]}})).await),
+        forbidden,
+        "by a group"
+    );
+    assert_eq!(reason(world.merge("una", "users", "una", json!({"spec": {"groups": ["others"]}})).await), None);
+    assert_eq!(reason(world.merge("una", "users", "zoe", json!({"spec": {"execUser": "root"}})).await), forbidden);
+    // Built-in roles are nobody's, an admin's neither.
+    assert_eq!(reason(world.merge("ann", "roles", "view", json!({"spec": {"rules": []}})).await), forbidden);
+    let transaction: Transaction = serde_json::from_value(json!({"fieldManager": "x", "operations": [
+        {"verb": "Apply", "force": true, "object": {"apiVersion": "appm.dev/v1", "kind": "User", "metadata": {"name": "una"},
+            "spec": {"roles": [{"name": "admin"}]}}}]})).expect("valid");
+    let refused =
+        world.admission.transact(&world.who("una"), transaction).await.expect_err("a transaction is no way round");
+    assert_eq!(refused.reason, Reason::Forbidden);
+}
+
+#[tokio::test]
+async fn a_host_power_is_needed_by_whatever_verb_it_is_asked_for() {
+    let world = people().await;
+    let forbidden = Some(Reason::Forbidden);
+    let container = |spec: Value| json!({"metadata": {"name": "box"}, "spec": {"container": spec}});
+    for spec in [
+        json!({"image": "a", "privileged": true}),
+        json!({"image": "a", "network": "host"}),
+        json!({"image": "a", "mounts": [{"source": "/etc", "target": "/etc"}]}),
+        json!({"image": "a", "capabilities": {"add": ["SYS_ADMIN"]}}),
+    ] {
+        assert_eq!(reason(world.create_as("ed", "apps", container(spec.clone())).await), forbidden, "{spec}");
+        let plain = container(json!({"image": "a"}));
+        world.create_as("ed", "apps", plain).await.expect("made");
+        assert_eq!(
+            reason(world.merge("ed", "apps", "box", json!({"spec": {"container": spec}})).await),
+            forbidden,
+            "{spec}"
+        );
+        world.merge("ann", "apps", "box", json!({"spec": {"container": spec}})).await.expect("an admin may");
+        assert_eq!(
+            reason(world.merge("ed", "apps", "box", json!({"spec": {"replicas": 2}})).await),
+            None,
+            "it is as it was"
+        );
+        let other = json!({"spec": {"container": {"image": "mine"}}});
+        assert_eq!(
+            reason(world.merge("ed", "apps", "box", other).await),
+            forbidden,
+            "another's power is not one's own"
+        );
+        let target = Target { served: served("apps"), namespace: "default", name: "box", subresource: None };
+        world
+            .admission
+            .delete(&world.caller, &target, &DeleteOptions::default(), &WriteOptions::default())
+            .await
+            .expect("deleted");
+    }
+    // As whom: the User says it, and nobody else.
+    let mine = world.create_as("ada", "apps", app("mine", json!({}))).await.expect("made");
+    assert_eq!(mine.object.value()["spec"]["process"]["user"], "ada");
+    let as_root = json!({"spec": {"process": {"user": "root"}}});
+    assert_eq!(reason(world.merge("ada", "apps", "mine", as_root.clone()).await), forbidden);
+    assert_eq!(
+        reason(world.merge("ed", "apps", "mine", json!({"spec": {"process": {"command": ["id"]}}})).await),
+        forbidden
+    );
+    assert_eq!(reason(world.merge("ann", "apps", "mine", as_root).await), None);
+}
+
+#[tokio::test]
+async fn no_route_leads_to_what_is_not_served() {
+    for word in ["credentials", "sessions", "throttles", "credential"] {
+        assert!(kinds::find_by_word(word).is_none(), "{word}");
+    }
+    assert!(kinds::served().all(|served| served.group() != "internal.appm.dev"));
+}

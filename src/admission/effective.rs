@@ -1,0 +1,176 @@
+//! What a caller may not bring about, whatever verb, patch or transaction it is done by: judged on the object as it would be.
+//!
+//! - Nobody gives what they do not have: a Role's rules, and what a User has through roles and groups, must be its writer's
+//!   own. What a User could do already counts too: whoever sets a password can log in.
+//! - Host powers (to run as a certain user of the operating system, privileged containers, …) are one list. Each is the verb
+//!   `use` on the resource `hostpowers` of that name.
+//! - Built-in roles are the binary's own.
+
+use serde_json::Value;
+
+use super::operation::{Context, Refusal};
+use crate::{
+    api::{
+        App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Status, User,
+        UserSpec, Violation, at,
+    },
+    auth::{Attributes, May, Proof},
+    policy::{
+        access::Subject,
+        powers::{self, Power},
+    },
+};
+
+/// Fields that say how many and whether, not what: to change them needs no host power.
+const COUNTS: &[&str] = &["replicas", "suspend", "paused"];
+
+impl Context<'_> {
+    /// Puts in what the owner's User says where the object says nothing: the OS user of processes.
+    pub(super) fn complete(&self, key: &Key, new: &mut Value) {
+        if key.kind != App::INFO || self.caller.who.is_master() {
+            return;
+        }
+        let Some(exec_user) = self.authority.exec_user(&self.caller.who.name) else { return };
+        let Some(Value::Object(process)) = new.get_mut("spec").and_then(|spec| spec.get_mut("process")) else { return };
+        if !process.contains_key("user") && !process.contains_key("adopt") {
+            process.insert("user".to_owned(), exec_user.into());
+        }
+    }
+
+    /// Whether the caller may leave an object so.
+    ///
+    /// # Errors
+    /// `Forbidden`, with a cause for everything that is too much.
+    pub(super) fn permit(&self, key: &Key, live: Option<&Value>, new: &Value) -> Result<(), Refusal> {
+        let who = &self.caller.who;
+        if key.kind == Role::INFO && BUILT_IN_ROLES.contains(&&*key.name) && who.proof != Proof::Part {
+            return Err(Status::forbidden(key, "it is built in, and cannot be changed").into());
+        }
+        if who.is_master() {
+            return Ok(());
+        }
+        let found = match key.kind {
+            kind if kind == Role::INFO => self.given_by_role(key, live, new),
+            kind if kind == User::INFO => self.given_to_user(key, live, new),
+            kind if kind == App::INFO || kind == Instance::INFO => self.powers(key, live, new),
+            _ => Vec::new(),
+        };
+        if found.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let mut status = Status::forbidden(key, &words.join("; "));
+        status.details.causes.extend(found.iter().map(Cause::from));
+        Err(status.into())
+    }
+
+    /// Whether the caller may delete an object that they may otherwise delete.
+    ///
+    /// # Errors
+    /// `Forbidden` for what is built in.
+    pub(super) fn permit_deletion(&self, key: &Key) -> Result<(), Status> {
+        match key.kind == Role::INFO && BUILT_IN_ROLES.contains(&&*key.name) && self.caller.who.proof != Proof::Part {
+            true => Err(Status::forbidden(key, "it is built in, and cannot be deleted")),
+            false => Ok(()),
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        self.authority.subject(&self.caller.who)
+    }
+
+    fn may_escalate(&self, verb: &str, name: &str) -> bool {
+        let what = Attributes { verb, group: GROUP, resource: "roles", name, ..Attributes::default() };
+        matches!(self.authority.may(&self.caller.who, &what), Ok(May::Always))
+    }
+
+    fn given_by_role(&self, key: &Key, live: Option<&Value>, new: &Value) -> Vec<Violation> {
+        if live.is_some_and(|live| live["spec"] == new["spec"]) || self.may_escalate("escalate", &key.name) {
+            return Vec::new();
+        }
+        let spec: RoleSpec = serde_json::from_value(new["spec"].clone()).unwrap_or_default();
+        let (subject, at) = (self.subject(), FieldPath::of("spec.rules"));
+        let too_much = spec.rules.iter().enumerate().filter_map(|(i, rule)| {
+            let lacking = subject.lacks(std::slice::from_ref(rule), &[])?;
+            Some(Violation::new(
+                at.index(i),
+                Problem::Forbidden,
+                format!("you may not give what you do not have: {lacking}"),
+            ))
+        });
+        too_much.collect()
+    }
+
+    fn given_to_user(&self, key: &Key, live: Option<&Value>, new: &Value) -> Vec<Violation> {
+        if live.is_some_and(|live| live["spec"] == new["spec"]) && at(new, &["spec", "password", "plain"]).is_null() {
+            return Vec::new();
+        }
+        let (book, subject) = (self.authority.book(), self.subject());
+        let mut found = Vec::new();
+        let read = |object: &Value| serde_json::from_value::<UserSpec>(object["spec"].clone()).unwrap_or_default();
+        let after = read(new);
+        for (i, binding) in after.roles.iter().enumerate() {
+            let path = FieldPath::of("spec.roles").index(i).field("name");
+            let Some(rules) = book.role(&binding.name) else {
+                let message = format!("there is no role `{}` yet: who knows what it will allow?", binding.name);
+                found.push(Violation::new(path, Problem::Forbidden, message));
+                continue;
+            };
+            if let Some(lacking) = subject.lacks(rules, &binding.namespaces)
+                && !self.may_escalate("bind", &binding.name)
+            {
+                let message = format!("you may not give what you do not have: {lacking}");
+                found.push(Violation::new(path, Problem::Forbidden, message));
+            }
+        }
+        let before = live.map(read).unwrap_or_default();
+        let by_groups = book.given(&key.name, &after.groups, &[]);
+        let already = book.given(&key.name, &before.groups, &before.roles);
+        if let Some(lacking) = subject.lacks_of(&by_groups) {
+            let message = format!("the groups may do what you may not: {lacking}");
+            found.push(Violation::new(FieldPath::of("spec.groups"), Problem::Forbidden, message));
+        }
+        if let Some(lacking) = subject.lacks_of(&already) {
+            let message = format!("the user may do what you may not: {lacking}");
+            found.push(Violation::new(FieldPath::of("spec"), Problem::Forbidden, message));
+        }
+        if let Some(user) = after.exec_user.filter(|user| before.exec_user.as_ref() != Some(user)) {
+            let power = Power { at: FieldPath::of("spec.execUser"), name: format!("user:{user}") };
+            found.extend(self.without(&power, ""));
+        }
+        found
+    }
+
+    fn powers(&self, key: &Key, live: Option<&Value>, new: &Value) -> Vec<Violation> {
+        let template = |object: &Value| {
+            let mut spec = object["spec"].clone();
+            if let Value::Object(spec) = &mut spec {
+                spec.retain(|name, _| !COUNTS.contains(&name.as_str()));
+            }
+            spec
+        };
+        if live.is_some_and(|live| template(live) == template(new)) {
+            return Vec::new();
+        }
+        let own = self.authority.exec_user(&self.caller.who.name).map(|user| format!("user:{user}"));
+        let needed = powers::needed(&new["spec"], self.authority.host());
+        needed
+            .iter()
+            .filter(|p| own.as_ref() != Some(&p.name))
+            .filter_map(|p| self.without(p, &key.namespace))
+            .collect()
+    }
+
+    /// That the caller does not have a host power.
+    fn without(&self, power: &Power, namespace: &str) -> Option<Violation> {
+        let (verb, resource, name) = ("use", powers::RESOURCE, power.name.as_str());
+        let what = Attributes { verb, group: GROUP, resource, namespace, name, ..Attributes::default() };
+        match self.authority.may(&self.caller.who, &what) {
+            Ok(May::Always) => None,
+            _ => {
+                let message = format!("needs the host power `{name}`, which you may not use");
+                Some(Violation::new(power.at.clone(), Problem::Forbidden, message))
+            }
+        }
+    }
+}
