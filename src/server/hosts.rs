@@ -15,6 +15,7 @@ use hyper::{
     http::{request::Parts, uri::Authority},
 };
 
+use super::tls::OWN_NAME;
 use crate::{
     api::{Reason, Status},
     policy::certificate::host_matches,
@@ -29,7 +30,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 impl Hosts {
     /// These, and those of this machine for itself.
     pub(super) fn new<'a>(names: impl Iterator<Item = &'a String>) -> Self {
-        let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+        let mut all: Vec<String> = ["localhost", "127.0.0.1", "::1", OWN_NAME].map(str::to_owned).into();
         all.extend(names.map(|name| name.trim_matches(['[', ']']).to_owned()));
         all.sort();
         all.dedup();
@@ -129,6 +130,7 @@ mod tests {
         let at: Option<IpAddr> = "10.0.0.7".parse().ok();
         for good in [
             "localhost",
+            "appm.localhost",
             "LOCALHOST:6060",
             "127.0.0.1:6060",
             "[::1]:1",

@@ -32,7 +32,7 @@ use super::{
 use crate::policy::certificate::Certificate;
 
 /// By this name clients ask for the certificate of the server's own authority, whatever else it shows.
-const OWN_NAME: &str = "appm.localhost";
+pub(super) const OWN_NAME: &str = "appm.localhost";
 
 /// When to look again where looking failed.
 const RETRY: SignedDuration = SignedDuration::from_hours(1);
