@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod agent;
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod client;

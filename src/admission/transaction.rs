@@ -205,6 +205,9 @@ fn store_status(error: &CommitError) -> Status {
         CommitError::TooLarge { .. } => Status::too_large(error.to_string()),
         CommitError::Overloaded => Status::busy("too many writes are waiting; try again later"),
         CommitError::Closed => Status::new(Reason::ServiceUnavailable, "the server is shutting down"),
+        CommitError::Unwitnessed(why) => {
+            Status::new(Reason::ServiceUnavailable, format!("{why}; changes are refused until it can"))
+        }
         CommitError::Unwritable(_) | CommitError::Conflict(_) => {
             tracing::error!(%error, "a write was not stored");
             Status::internal("the change could not be written to disk, and was not made")

@@ -7,6 +7,7 @@ mod add;
 mod ages;
 mod api_resources;
 mod apply;
+mod audit;
 mod auth;
 mod change;
 mod choice;
@@ -129,6 +130,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Secrets(secrets::SecretsArgs),
+    Audit(audit::AuditArgs),
     Server(server::ServerArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
@@ -211,6 +213,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Auth(args) => auth::run(args, &context).await,
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
+            Command::Audit(args) => audit::run(args, &context).await,
             Command::Secrets(args) => secrets::run(args, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,

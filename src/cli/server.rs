@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::GoDuration,
     client::http::{Endpoint, Request, RequestError},
-    daemon::{self, Apps, DataDir, EngineHosts, Running, Settings, TlsSettings},
+    daemon::{self, Apps, AuditSettings, DataDir, EngineHosts, Running, Settings, TlsSettings},
 };
 
 use super::{
@@ -75,6 +75,16 @@ pub(super) struct ServerArgs {
     detached: bool,
 }
 
+/// What of reads the audit log has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum AuditLevel {
+    /// Those of Secrets.
+    #[default]
+    Changes,
+    /// All.
+    Reads,
+}
+
 /// What a server can be told.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerOptions {
@@ -87,6 +97,23 @@ pub(super) struct ServerOptions {
     /// File with the key that secrets are sealed with [default: DATA_DIR/keys/seal.key, made at first]
     #[arg(long, value_name = "FILE", env = "APPM_SEAL_KEY_FILE", hide_env_values = true)]
     pub(super) seal_key_file: Option<PathBuf>,
+    /// What the audit log has beside changes, refusals and reads of Secrets: nothing (changes), or every read (reads)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LEVEL",
+        env = "APPM_AUDIT_LEVEL",
+        hide_env_values = true,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub(super) audit_level: AuditLevel,
+    /// MiB after which the audit log goes on in a new file; each day begins one, too
+    #[arg(long, value_name = "MIB", env = "APPM_AUDIT_MAX_SIZE", hide_env_values = true, default_value_t = 64)]
+    pub(super) audit_max_size: u32,
+    /// How many files of the audit log are kept; 0: all
+    #[arg(long, value_name = "COUNT", env = "APPM_AUDIT_MAX_FILES", hide_env_values = true, default_value_t = 100)]
+    pub(super) audit_max_files: u32,
     /// Docker's engine, unix://PATH or tcp://HOST:PORT [default: $DOCKER_HOST, else unix:///var/run/docker.sock]
     #[arg(long, value_name = "ADDRESS", env = "APPM_DOCKER_HOST", hide_env_values = true)]
     pub(super) docker_host: Option<String>,
@@ -235,6 +262,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         tls: options.tls.settings(),
         node_name: options.node_name.clone(),
         seal_key_file: options.seal_key_file.clone(),
+        audit: audit_settings(options),
         engines: engines(options),
         exe,
     };
@@ -245,6 +273,15 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         }
         failed
     })
+}
+
+fn audit_settings(options: &ServerOptions) -> AuditSettings {
+    let level = match options.audit_level {
+        AuditLevel::Changes => daemon::AuditLevel::Changes,
+        AuditLevel::Reads => daemon::AuditLevel::Reads,
+    };
+    let (max_size, max_files) = (u64::from(options.audit_max_size.max(1)) << 20, options.audit_max_files as usize);
+    AuditSettings { dir: PathBuf::new(), level, max_size, max_files }
 }
 
 /// Where engines are, as Docker's and Podman's own commands are told.
@@ -366,8 +403,17 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
     log_to_file(data_dir)?;
     let listen = SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0);
     let seal_key_file = settings::environment("APPM_SEAL_KEY_FILE").map(PathBuf::from);
-    let tls = TlsOptions::default();
-    let options = ServerOptions { listen, node_name: None, seal_key_file, docker_host: None, podman_host: None, tls };
+    let options = ServerOptions {
+        listen,
+        node_name: None,
+        seal_key_file,
+        audit_level: AuditLevel::default(),
+        audit_max_size: 64,
+        audit_max_files: 0,
+        docker_host: None,
+        podman_host: None,
+        tls: TlsOptions::default(),
+    };
     let mut running = start(&options, global).await?;
     running.ready().await;
     running.stop(Apps::Stop).await;
@@ -406,6 +452,11 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     for (flag, value) in named.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?))) {
         command.arg(flag).arg(value);
     }
+    if options.audit_level == AuditLevel::Reads {
+        command.args(["--audit-level", "reads"]);
+    }
+    command.args(["--audit-max-size", &options.audit_max_size.to_string()]);
+    command.args(["--audit-max-files", &options.audit_max_files.to_string()]);
     if let Some(file) = &options.seal_key_file {
         command.arg("--seal-key-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }

@@ -23,7 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use settings::{DataDir, Settings};
 
-pub use crate::{drivers::container::EngineHosts, server::TlsSettings};
+pub use crate::{
+    audit::{Level as AuditLevel, Settings as AuditSettings},
+    drivers::container::EngineHosts,
+    server::TlsSettings,
+};
 
 use crate::{
     admission::{Admission, LocalClient},
@@ -32,6 +36,7 @@ use crate::{
         node::{NodeFacts, ThisMachine},
     },
     api::{Key, Namespace, Object, Operation, OperationVerb, Reason, Role, Status, Transaction},
+    audit::{self, Audit},
     auth::{self, Identity},
     client::SharedClient,
     clock::{self, SharedClock},
@@ -55,6 +60,9 @@ pub enum StartError {
     /// The data directory or its database.
     #[error("cannot open the store")]
     Store(#[from] OpenError),
+    /// The audit log.
+    #[error("cannot record who does what")]
+    Audit(#[from] audit::OpenError),
     /// The keeper cannot be reached or started.
     #[error("cannot reach the keeper")]
     Keeper(#[from] ConnectError),
@@ -93,6 +101,7 @@ pub enum Apps {
 pub struct Running {
     server: RunningServer,
     store: Arc<Store>,
+    audit: Arc<Audit>,
     driver: Arc<ProcessDriver>,
     tasks: JoinSet<()>,
     /// Ends everything; the processes go on.
@@ -117,6 +126,9 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let boot_id = clock::boot_id().map_err(StartError::Boot)?;
     let engine = Sqlite::open(&data_dir, settings.seal_key_file.as_deref()).await?;
     let store = Store::open(Box::new(engine), clock.clone(), Limits::default()).await?;
+    let audit = audit::Settings { dir: settings.data_dir.audit(), ..settings.audit };
+    let audit = Audit::open(audit, clock.clone(), store.anchored())?;
+    store.set_witness(audit.witness());
     let admission = Admission::new(store.clone(), clock.clone(), host());
     let bootstrap = local(&admission, "bootstrap");
     make_default_namespace(&bootstrap).await.map_err(StartError::Bootstrap)?;
@@ -135,6 +147,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         logs: logs::source(data_dir.clone()),
         readiness: readiness.clone(),
         stop: stopper(stop),
+        audit: Some(audit.clone()),
         look: Arc::new(move || {
             let looker = looker.clone();
             Box::pin(async move { looker.look().await })
@@ -166,9 +179,11 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         ready: Vec::new(),
     };
     let drivers = Drivers { process: driver.clone(), container: Arc::new(containers) };
+    let (anchored, kept, until) = (audit.clone(), store.clone(), parts.shutdown.clone());
+    parts.tasks.spawn(async move { until.run_until_cancelled(anchored.anchor(&kept)).await.unwrap_or_default() });
     let agent_done = parts.start(facts, &data_dir, drivers, questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
-    Ok(Running { server, store, driver, tasks, shutdown, drain, ready, readiness, stop_requests, agent_done })
+    Ok(Running { server, store, audit, driver, tasks, shutdown, drain, ready, readiness, stop_requests, agent_done })
 }
 
 /// How the API asks for the daemon's end.
@@ -328,6 +343,8 @@ impl Running {
                 tracing::error!(%error, "a part of the daemon ended badly");
             }
         }
+        self.audit.flush().await;
+        self.audit.anchor_now(&self.store).await;
         self.store.close().await;
         if apps == Apps::Stop
             && let Err(error) = self.driver.quit().await

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{drivers::container::EngineHosts, server::TlsSettings};
+use crate::{audit, drivers::container::EngineHosts, server::TlsSettings};
 
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub engines: EngineHosts,
     /// The file with the key that secrets are sealed with, if it is not [`DataDir::seal_key`].
     pub seal_key_file: Option<PathBuf>,
+    /// How the audit log is kept; it always lies in [`DataDir::audit`].
+    pub audit: audit::Settings,
     /// The binary that keeper and logger run from: normally the running one.
     pub exe: PathBuf,
 }
@@ -69,6 +71,11 @@ impl DataDir {
     /// The key that seals secrets at rest.
     pub fn seal_key(&self) -> PathBuf {
         self.0.join("keys/seal.key")
+    }
+
+    /// Who did what.
+    pub fn audit(&self) -> PathBuf {
+        self.0.join("audit")
     }
 
     /// The keeper's directory.

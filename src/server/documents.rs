@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    accept, console,
+    accept, audit, console,
     discovery::{self, Half},
     health, metrics,
     openapi::PROTOBUF,
@@ -21,7 +21,7 @@ pub(super) fn open(state: &State, path: &str, params: &Params) -> Option<Answer>
     let verbose = params.has("verbose");
     match path {
         "healthz" | "livez" => Some(health::live(path, verbose)),
-        "readyz" => Some(health::ready(&state.readiness, verbose)),
+        "readyz" => Some(health::ready(&state.readiness, audit::trouble(state), verbose)),
         "version" => Some(respond::ok(&health::version())),
         // Whoever asks has been shown it in the handshake.
         "ca.pem" => {
@@ -70,6 +70,7 @@ const PATHS: &[&str] = &[
     "/apis",
     "/apis/appm.dev",
     "/apis/appm.dev/v1",
+    "/audit",
     "/ca.pem",
     "/docs",
     "/healthz",

@@ -12,6 +12,7 @@ use futures::FutureExt;
 use hyper::{Method, Request, header};
 
 use super::{
+    audit::{self, Observed},
     body::Lent,
     bounds::{Source, Work},
     call::Call,
@@ -93,15 +94,18 @@ pub(super) async fn answer(
     let from = peer.clone();
     let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
     // Boxed, so that a watch, whose answer is given by the place that this future has, does not hold it for hours.
+    let mut observed = Observed::new(&state, &peer, &request_id, request.method(), uri.path());
     let routed = Box::pin(async {
         let_in?;
-        route(&state, peer, request, &request_id, &mut labels).await
+        route(&state, peer, request, &request_id, &mut labels, &mut observed).await
     });
     let attempt = AssertUnwindSafe(routed).catch_unwind().await;
     let outcome = attempt.unwrap_or_else(|_| {
         tracing::error!(request_id, "a request panicked");
         Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
     });
+    let code = outcome.as_ref().map_or_else(|status| status.reason.code(), |answer| answer.status().as_u16());
+    observed.end(&labels, code, outcome.as_ref().err()).await;
     let mut answer = outcome.unwrap_or_else(|status| {
         tracing::debug!(request_id, %from, reason = ?status.reason, message = status.message, "request refused");
         let mut answer = respond::failure(&status);
@@ -135,6 +139,7 @@ async fn route(
     request: Request<Lent>,
     request_id: &str,
     labels: &mut RequestLabels,
+    observed: &mut Observed<'_>,
 ) -> Result<Answer, Status> {
     let (head, body) = request.into_parts();
     state.tls.shown().hosts.admit(&head, peer.at())?;
@@ -148,10 +153,16 @@ async fn route(
         return Ok(answer);
     }
     let who = authenticate(state, &peer, &head.headers)?;
+    observed.is(&who);
     let who = impersonate(state, who, &head.headers)?;
+    observed.is(&who);
+    observed.begin();
     match target {
         None => Err(Status::no_route()),
         Some(Target::Document("stop")) => stop(state, &head.method, &params, &who),
+        Some(Target::Document(path)) if audit::PATHS.contains(&path) => {
+            audit::answer(state, path, &head.method, &params, &who).await
+        }
         Some(Target::Document(path)) if sealing::PATHS.contains(&path) => {
             sealing::answer(state, path, &head.method, &params, &who).await
         }

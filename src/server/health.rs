@@ -30,20 +30,26 @@ impl Readiness {
 
 /// `/healthz` and `/livez`: the server answers, so it is alive.
 pub(super) fn live(name: &str, verbose: bool) -> Answer {
-    probe(name, true, verbose)
+    probe(name, &[], verbose)
 }
 
-/// `/readyz`
-pub(super) fn ready(readiness: &Readiness, verbose: bool) -> Answer {
-    probe("readyz", readiness.is_ready(), verbose)
+/// `/readyz`: everything was reconciled once, and changes can be recorded.
+pub(super) fn ready(readiness: &Readiness, unrecorded: Option<String>, verbose: bool) -> Answer {
+    let loading = (!readiness.is_ready()).then(|| "still loading".to_owned());
+    probe("readyz", &[("reconciled", loading), ("audit", unrecorded)], verbose)
 }
 
-fn probe(name: &str, passed: bool, verbose: bool) -> Answer {
+fn probe(name: &str, checks: &[(&str, Option<String>)], verbose: bool) -> Answer {
+    let passed = checks.iter().all(|(_, wrong)| wrong.is_none());
     let code = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let told = checks.iter().map(|(check, wrong)| match wrong {
+        None => format!("[+]{check} ok\n"),
+        Some(wrong) => format!("[-]{check} failed: {wrong}\n"),
+    });
     let text = match (passed, verbose) {
         (true, false) => "ok".to_owned(),
-        (true, true) => format!("[+]reconciled ok\n{name} check passed\n"),
-        (false, _) => format!("[-]reconciled failed: still loading\n{name} check failed\n"),
+        (true, true) => format!("{}{name} check passed\n", told.collect::<String>()),
+        (false, _) => format!("{}{name} check failed\n", told.collect::<String>()),
     };
     respond::whole(code, "text/plain; charset=utf-8", text)
 }

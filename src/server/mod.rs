@@ -12,6 +12,7 @@
 //! Only the daemon starts it.
 
 mod accept;
+mod audit;
 mod body;
 mod bounds;
 mod call;
@@ -73,7 +74,7 @@ pub use logs::{LogEnd, LogPieces, LogQuery, LogSource, LogStream};
 pub use pki::PkiError;
 pub use tls::TlsSettings;
 
-use crate::{admission::Admission, auth::Peers, clock::SharedClock};
+use crate::{admission::Admission, audit::Audit, auth::Peers, clock::SharedClock};
 
 /// Where the server listens, and what it keeps where.
 #[derive(Clone, Debug)]
@@ -105,6 +106,8 @@ pub struct Foundation {
     pub stop: StopSink,
     /// Makes agents look at what is used.
     pub look: LookSink,
+    /// Where it is recorded who does what; a server without it records nothing.
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// Makes agents look at what is used, and resolves when that can be read, or after a moment.
@@ -178,6 +181,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         readiness: on.readiness,
         stop: on.stop,
         look: on.look,
+        audit: on.audit,
         token,
         tls,
         address: address.to_string(),

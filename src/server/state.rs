@@ -18,6 +18,7 @@ use super::{
 use crate::{
     admission::Admission,
     api::{Instance, KINDS, Kind},
+    audit::Audit,
     auth::token::TokenHash,
     clock::SharedClock,
     store::Store,
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub readiness: Arc<Readiness>,
     pub stop: StopSink,
     pub look: LookSink,
+    pub audit: Option<Arc<Audit>>,
     pub token: TokenHash,
     pub tls: Tls,
     /// `127.0.0.1:6060`, for discovery.

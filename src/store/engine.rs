@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{HistoryEntry, Limits, Provenance};
+use super::{Anchor, HistoryEntry, Limits, Provenance};
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
 
 /// Makes commits last, and gives them back.
@@ -52,6 +52,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Looks at about `rows` bodies, and seals those anew whose data key is retired; true if there are more. Costs nothing
     /// where no key is retired.
     fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>>;
+
+    /// Remembers where the audit log stands; synced with the next durable group at the latest.
+    fn anchor(&self, anchor: Anchor) -> BoxFuture<'_, Result<(), EngineError>>;
 
     /// Called between groups, after their answers: the time for housekeeping that may sync.
     fn tidy(&self) -> BoxFuture<'_, ()>;
@@ -113,6 +116,8 @@ pub struct Loaded {
     pub oldest: Oldest,
     /// Whether something may be missing.
     pub tail: Tail,
+    /// Where the audit log stood.
+    pub anchor: Option<Anchor>,
     /// Where all this was read from, for messages.
     pub place: PathBuf,
 }

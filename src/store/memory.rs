@@ -10,7 +10,7 @@ use imbl::OrdMap;
 use jiff::Timestamp;
 
 use super::{
-    Before, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest,
+    Anchor, Before, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest,
     OpenError, Provenance, Remembered, Retention, RotateError, Sealing, Tail,
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
@@ -47,6 +47,7 @@ struct Image {
     history: OrdMap<(Rev, usize), (Key, Uid, Option<Body>)>,
     reserved: Rev,
     oldest: Oldest,
+    anchor: Option<Anchor>,
     clean: bool,
     boot: u64,
 }
@@ -161,6 +162,11 @@ impl Engine for MemoryEngine {
         Box::pin(ready(self.writable().map(|mut disk| disk.written.compact(bounds, rows))))
     }
 
+    fn anchor(&self, anchor: Anchor) -> BoxFuture<'_, Result<(), EngineError>> {
+        let done = self.writable().map(|mut disk| disk.written.anchor = Some(anchor));
+        Box::pin(ready(done))
+    }
+
     fn sealing(&self) -> Option<Sealing> {
         None
     }
@@ -210,6 +216,7 @@ impl Image {
             reserved: self.reserved,
             oldest: self.oldest,
             tail: if self.clean || self.boot == boot { Tail::Whole } else { Tail::Doubtful },
+            anchor: self.anchor.clone(),
             place: "memory".into(),
         }
     }

@@ -28,9 +28,10 @@ mod ring;
 mod seal;
 mod sqlite;
 mod watch;
+mod witness;
 mod writer;
 
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +44,7 @@ pub use memory::Memory;
 pub use model::*;
 pub use sqlite::Sqlite;
 pub use watch::Watch;
+pub use witness::{Anchor, Testimony, Touched, Witness};
 
 use crate::{
     api::{Body, ChangeLog, Key, KindInfo, Rev, StoredObject, Uid},
@@ -70,6 +72,9 @@ struct Core {
     hub: Mutex<Hub>,
     oldest: Mutex<Oldest>,
     counters: Counters,
+    witness: OnceLock<Witness>,
+    /// Where the audit log stood when it was last said.
+    anchor: Mutex<Option<Anchor>>,
 }
 
 /// Figures for `/metrics`.
@@ -127,6 +132,8 @@ impl Store {
             index: RwLock::new(index),
             oldest: Mutex::new(oldest),
             counters: Counters::default(),
+            witness: OnceLock::new(),
+            anchor: Mutex::new(loaded.anchor),
             limits,
         });
         let (queue, requests) = mpsc::channel(core.limits.queue);
@@ -247,6 +254,26 @@ impl Store {
     /// The oldest revision that a watch of `kind` can resume from.
     pub fn oldest_of(&self, kind: &'static KindInfo) -> Rev {
         self.core.oldest(kind.log)
+    }
+
+    /// From now on what is asked for from outside needs a witness. The first one stays.
+    pub fn set_witness(&self, witness: Witness) {
+        let _ = self.core.witness.set(witness);
+    }
+
+    /// Remembers where the audit log stands.
+    ///
+    /// # Errors
+    /// When the engine cannot write it.
+    pub async fn anchor(&self, anchor: Anchor) -> Result<(), EngineError> {
+        self.core.engine.anchor(anchor.clone()).await?;
+        *self.core.anchor.lock().expect("nobody panics while holding it") = Some(anchor);
+        Ok(())
+    }
+
+    /// Where the audit log stood when it was last said.
+    pub fn anchored(&self) -> Option<Anchor> {
+        self.core.anchor.lock().expect("nobody panics while holding it").clone()
     }
 
     /// How what is stored is sealed; `None` where nothing reaches a disk.

@@ -87,6 +87,9 @@ pub enum CommitError {
     /// The disk did not take it: the operator must act. The text is for the log.
     #[error("the store cannot write: {0}")]
     Unwritable(String),
+    /// Nobody can witness it at present. It was not done.
+    #[error("{0}")]
+    Unwitnessed(String),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

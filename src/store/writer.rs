@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Batch, Bounds, Change, Commit, CommitError, Committed, Core, EngineError, Expect, Group, Oldest, Remembered,
-    RotateError, Row, Sealing, Txn, Write, history::without_status, index::Index,
+    RotateError, Row, Sealing, Testimony, Touched, Txn, Write, history::without_status, index::Index,
 };
 use crate::{
     api::{ChangeLog, Durability, Key, KindInfo, Rev, StoredObject},
@@ -74,6 +74,8 @@ struct Pending {
     revision: Rev,
     objects: Vec<Arc<StoredObject>>,
     deleted: Vec<bool>,
+    /// Asked for from outside: there is a request that waits for an answer.
+    outside: bool,
     reply: Reply,
 }
 
@@ -178,14 +180,37 @@ impl Writer {
         let (accepted, mut answers) = self.judge(commits);
         if !accepted.is_empty() {
             let durability = accepted.iter().map(|(a, _)| a.durability).max().unwrap_or_default();
-            let (txns, pending) = accepted.into_iter().map(depart).unzip();
-            let written = self.core.engine.commit(Group { txns, durability }).await;
-            self.conclude(pending, durability, written, &mut answers);
+            let (txns, pending): (Vec<Txn>, _) = accepted.into_iter().map(depart).unzip();
+            let witnessed = self.tell(&txns);
+            // Both sync, at the same time.
+            let (written, witnessed) = futures::join!(self.core.engine.commit(Group { txns, durability }), witnessed);
+            self.conclude(pending, durability, written, &witnessed, &mut answers);
         }
         for (reply, answer) in answers {
             // Whoever does not listen any more has still been served.
             let _ = reply.send(answer);
         }
+    }
+
+    /// Tells the witness of what was asked for from outside.
+    fn tell(&self, txns: &[Txn]) -> BoxFuture<'static, Result<(), String>> {
+        let outside = || txns.iter().filter(|txn| !txn.provenance.request_id.is_empty());
+        let Some(witness) = self.core.witness.get().filter(|_| outside().next().is_some()) else {
+            return Box::pin(std::future::ready(Ok(())));
+        };
+        let index = self.core.index();
+        let touched = |row: &Row| Touched {
+            key: row.key.clone(),
+            before: row.before,
+            old: index.get(&row.key).filter(|old| old.revision == row.before).cloned(),
+            new: (!row.deleted).then(|| row.body.clone()),
+        };
+        let testimonies = outside().map(|txn| Testimony {
+            provenance: txn.provenance.clone(),
+            revision: txn.revision,
+            changes: txn.rows.iter().map(touched).collect(),
+        });
+        (witness.tell)(testimonies.collect())
     }
 
     /// Makes sure that `count` revisions may be handed out.
@@ -206,7 +231,12 @@ impl Writer {
         let (mut accepted, mut answers) = (Vec::new(), Vec::new());
         let core = self.core.clone();
         let index = core.index();
+        let refusal = core.witness.get().and_then(|witness| (witness.refuses)());
         for (commit, reply) in commits {
+            if let Some(why) = refusal.as_ref().filter(|_| !commit.provenance.request_id.is_empty()) {
+                answers.push((reply, Err(CommitError::Unwitnessed(why.clone()))));
+                continue;
+            }
             match accept(commit, self.newest.next(), &index, &overlay) {
                 Ok(done) => {
                     self.newest = self.newest.next();
@@ -231,6 +261,7 @@ impl Writer {
         pending: Vec<Pending>,
         durability: Durability,
         written: Result<(), EngineError>,
+        witnessed: &Result<(), String>,
         answers: &mut Vec<(Reply, Answer)>,
     ) {
         let counters = &self.core.counters;
@@ -246,9 +277,13 @@ impl Writer {
             counters.synced.add();
         }
         self.publish(&pending);
-        for Pending { revision, objects, reply, .. } in pending {
+        for Pending { revision, objects, outside, reply, .. } in pending {
             counters.commits.add();
-            answers.push((reply, Ok(Committed { revision, objects })));
+            let answer = match witnessed {
+                Err(why) if outside => Err(CommitError::Unwitnessed(format!("the change was made, but {why}"))),
+                _ => Ok(Committed { revision, objects }),
+            };
+            answers.push((reply, answer));
         }
     }
 
@@ -324,7 +359,8 @@ impl Writer {
 fn depart((accepted, reply): (Accepted, Reply)) -> (Txn, Pending) {
     let Accepted { txn, objects, .. } = accepted;
     let deleted = txn.rows.iter().map(|row| row.deleted).collect();
-    let pending = Pending { revision: txn.revision, objects, deleted, reply };
+    let outside = !txn.provenance.request_id.is_empty();
+    let pending = Pending { revision: txn.revision, objects, deleted, outside, reply };
     (txn, pending)
 }
 

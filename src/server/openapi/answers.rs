@@ -58,6 +58,8 @@ pub(super) const REVIEW: &[Refusal] = refusals![
     BadRequest Unauthorized Forbidden NotAcceptable RequestEntityTooLarge UnsupportedMediaType TooManyRequests
     InternalError ServiceUnavailable Timeout
 ];
+/// Of reading the audit log.
+pub(super) const AUDIT: &[Refusal] = refusals![BadRequest Unauthorized Forbidden NotFound InternalError];
 /// Of the request for new keys.
 pub(super) const ROTATE: &[Refusal] =
     refusals![BadRequest Unauthorized Forbidden NotFound Conflict InternalError ServiceUnavailable];

@@ -185,6 +185,13 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
     let others = [
         ("verbose", flag(), "Name each check."),
         ("apps", flag(), "End every process of every App first; otherwise they go on running without the server."),
+        ("user", text(), "Of this user only."),
+        ("verb", text(), "With this verb only."),
+        ("resource", text(), "Of these resources only, by their plural; `instances/log` for a part."),
+        ("inNamespace", text(), "In this namespace only."),
+        ("object", text(), "Of objects of this name only."),
+        ("requestId", text(), "Of this request only."),
+        ("denied", flag(), "Only what was refused."),
         ("dataKeys", flag(), "Replace the data keys too, and encrypt everything that is sealed anew."),
         (
             "includeObject",

@@ -233,6 +233,34 @@ fn server() -> Vec<(&'static str, Described)> {
             ),
         ),
         (
+            "/audit",
+            operation("readAudit", "Read who did what")
+                .takes(&[
+                    "user",
+                    "verb",
+                    "resource",
+                    "inNamespace",
+                    "object",
+                    "requestId",
+                    "sinceSeconds",
+                    "denied",
+                    "tailLines",
+                    "follow",
+                ])
+                .answers(
+                    200,
+                    "Records, one JSON object a line, oldest first.",
+                    &[form("application/jsonl", Shape::Text)],
+                )
+                .refuses(answers::AUDIT),
+        ),
+        (
+            "/audit/verify",
+            operation("verifyAudit", "Check that the audit log is what was written")
+                .answers(200, "What was found.", &[form(JSON, Shape::of("AuditVerdict"))])
+                .refuses(answers::SOME_DOCUMENT),
+        ),
+        (
             "/sealing",
             operation("getSealing", "Read with which keys Secrets are sealed")
                 .answers(200, "Their names, never the keys.", &[form(JSON, Shape::of("Sealing"))])

@@ -547,6 +547,28 @@ fn discovery() -> Shapes {
 fn texts() -> Shapes {
     vec![
         (
+            "AuditVerdict",
+            object(
+                "What a look at the whole audit log has found.",
+                &["records", "first", "last"],
+                json!({
+                    "records": {"type": "integer", "description": "How many records there are."},
+                    "first": {"type": "integer", "description": "The number of the oldest one."},
+                    "last": {"type": "integer", "description": "The number of the newest one."},
+                    "fault": {
+                        "type": ["object", "null"], "description": "The first place where it is not what was written.",
+                        "required": ["file", "line", "seq", "what"],
+                        "properties": {
+                            "file": text("The file's name."),
+                            "line": {"type": "integer", "description": "Its line, from 1."},
+                            "seq": {"type": "integer", "description": "The number of the record that must be there."},
+                            "what": text("What is wrong."),
+                        },
+                    },
+                }),
+            ),
+        ),
+        (
             "Sealing",
             object(
                 "With which keys what is stored is sealed.",

@@ -27,8 +27,8 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{
-    Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError, RotateError,
-    Sealing,
+    Anchor, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError,
+    RotateError, Sealing,
     lock::DirLock,
     seal::{KeyFile, Seal},
 };
@@ -178,6 +178,10 @@ impl Engine for Sqlite {
 
     fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(self.reseal_some(rows))
+    }
+
+    fn anchor(&self, anchor: Anchor) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.write_anchor(anchor))
     }
 
     fn tidy(&self) -> BoxFuture<'_, ()> {

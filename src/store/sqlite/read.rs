@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     api::{Body, ChangeLog, Key, KindInfo, Rev},
-    store::{Before, ChangeRow, EngineError, HistoryEntry, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail},
+    store::{
+        Anchor, Before, ChangeRow, EngineError, HistoryEntry, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail,
+    },
 };
 
 impl Sqlite {
@@ -27,6 +29,13 @@ impl Sqlite {
         if !whole {
             self.check(connection).await?;
         }
+        let anchor = sqlx::query("SELECT first, seq, hash FROM audit").fetch_optional(&mut *connection).await;
+        let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
+        let anchor = anchor.map_err(failed)?.map(|row| Anchor {
+            first: unsigned(row.get(0)),
+            seq: unsigned(row.get(1)),
+            hash: row.get(2),
+        });
         let newest = "SELECT revision, seq_main, seq_short, seq_history FROM txn ORDER BY revision DESC LIMIT 1";
         let newest = sqlx::query(newest).fetch_optional(&mut *connection).await.map_err(failed)?;
         let objects = self.load_objects(connection).await?;
@@ -37,7 +46,8 @@ impl Sqlite {
             writing.seq = Seq { main: row.get(1), short: row.get(2), history: row.get(3) };
         }
         let tail = if whole { Tail::Whole } else { Tail::Doubtful };
-        Ok(Loaded { objects, last, reserved: revision(meta.get(0)), oldest, tail, place: self.file.clone() })
+        let (reserved, place) = (revision(meta.get(0)), self.file.clone());
+        Ok(Loaded { objects, last, reserved, oldest, tail, anchor, place })
     }
 
     /// After a power loss: whether the disk kept its word.

@@ -198,6 +198,7 @@ impl Engine for Shared {
     fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
         self.0.beyond(limits, now) }
     fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.compact(bounds, rows) }
+    fn anchor(&self, anchor: Anchor) -> BoxFuture<'_, Result<(), EngineError>> { self.0.anchor(anchor) }
     fn sealing(&self) -> Option<Sealing> { self.0.sealing() }
     fn rotate(&self, data_keys: bool) -> BoxFuture<'_, Result<Sealing, RotateError>> { self.0.rotate(data_keys) }
     fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.reseal(rows) }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{ChangeLog, Durability, Key, Rev},
-    store::{EngineError, Group, Oldest, Remembered, Row, Txn, seal::DataKeyRow},
+    store::{Anchor, EngineError, Group, Oldest, Remembered, Row, Txn, seal::DataKeyRow},
 };
 
 /// The writing connection and what it remembers between groups.
@@ -181,6 +181,20 @@ impl Sqlite {
         };
         let done = done.await;
         match done {
+            Ok(_) => Ok(()),
+            Err(error) => Err(writing.fail(error).await),
+        }
+    }
+
+    pub(super) async fn write_anchor(&self, anchor: Anchor) -> Result<(), EngineError> {
+        let mut writing = self.writing.lock().await;
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let done = async {
+            let connection = writing.ready(self, Durability::Relaxed).await?;
+            let query = sqlx::query("INSERT OR REPLACE INTO audit VALUES (1, ?, ?, ?)").bind(signed(anchor.first));
+            query.bind(signed(anchor.seq)).bind(anchor.hash).execute(connection).await
+        };
+        match done.await {
             Ok(_) => Ok(()),
             Err(error) => Err(writing.fail(error).await),
         }

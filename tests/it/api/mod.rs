@@ -121,6 +121,7 @@ impl Api {
         };
         change(&mut config);
         let on = Foundation {
+            audit: None,
             admission,
             clock,
             logs: fake_logs(),

@@ -259,6 +259,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             bounds: Bounds::default(),
         };
         let on = Foundation {
+            audit: None,
             admission: Admission::new(store, clock.clone(), Host::default()),
             clock,
             logs: fake_logs(),
