@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use appm::{
     admission::{Admission, Caller, Patch, Target, WriteOptions},
     api::{App, Event, GoDuration, Instance, Kind, Namespace, Node, Outcome, Quantity, Served, schema},
-    auth::Identity,
+    auth::{self, Identity},
     cli, clock,
     policy::powers::Host,
     policy::{
@@ -38,6 +38,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("jsonpath", jsonpath),
     ("protobuf", protobuf),
     ("request_line", request_line),
+    ("credentials", credentials),
     ("quantity", quantity),
     ("duration", duration),
     ("admission", admission),
@@ -202,6 +203,19 @@ pub fn request_line(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let (path, query) = text.split_once('?').unwrap_or((text, text));
     server::fuzzing::request_line(path, query);
+}
+
+/// What proves who somebody is. Nobody gets in with what the fuzzer makes.
+pub fn credentials(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let good = auth::fuzzing::good_token();
+    assert!(text == good || !auth::fuzzing::access_token(text), "{text}");
+    assert!(auth::fuzzing::access_token(&good) && !auth::fuzzing::access_token(&format!("{good}{text} ")));
+    assert!(!auth::fuzzing::code(text), "every step was used: {text}");
+    if let Some((name, _)) = auth::fuzzing::basic(text) {
+        assert!(!name.is_empty() && !name.contains(':'), "{name}");
+    }
+    auth::fuzzing::hash(text);
 }
 
 /// What can be read prints as it was written, and the values of sizes do not overflow.

@@ -22,6 +22,7 @@ mod managers;
 mod metadata;
 mod namespace;
 mod operation;
+mod password;
 mod plan;
 mod read;
 pub mod scale;
@@ -183,5 +184,7 @@ impl Admission {
 
 #[cfg(test)]
 mod access_tests;
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{
         Cause, FOREGROUND_FINALIZER, FieldPath, Key, Kind, KindInfo, Namespace, ORPHAN_FINALIZER, Outcome,
-        Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, Violation, at,
+        Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, User, Violation, at,
     },
     auth::{Attributes, Authority},
     clock::{Clock, name_suffix},
@@ -283,8 +283,12 @@ impl Context<'_> {
         violations.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&object, None)));
         refuse(key, violations)?;
         self.permit(key, None, &object)?;
+        let credential = self.take_password(key, &mut object, plan)?;
         object["metadata"]["managedFields"] = managers.to_value();
         plan.put(key, object, false);
+        if let Some(credential) = credential {
+            self.put_credential(key, credential, plan);
+        }
         Ok(Planned { key: key.clone(), outcome: Outcome::Created, warnings, gone: false })
     }
 
@@ -416,7 +420,9 @@ impl Context<'_> {
         plan: &mut Plan<'_>,
     ) -> Result<Planned, Refusal> {
         let done = |outcome, gone| Planned { key: key.clone(), outcome, warnings: decoded.warnings, gone };
-        let wants = metadata::wants_differ(&new, live);
+        let asked = (key.kind == User::INFO).then(|| new.clone());
+        let credential = self.take_password(key, &mut new, plan)?;
+        let wants = metadata::wants_differ(&new, live) || credential.is_some();
         let about = metadata::metadata_differs(&new, live);
         let status = new.get("status") != live.get("status");
         // What is not touched is not judged: an object that an older appm let in can still be deleted.
@@ -427,7 +433,7 @@ impl Context<'_> {
         };
         let mut violations = decoded.unknown;
         if wants || about || status {
-            let found = self.judge(form::stored(key.kind), key.kind, &new, Some(live));
+            let found = self.judge(form::stored(key.kind), key.kind, asked.as_ref().unwrap_or(&new), Some(live));
             violations.extend(found.into_iter().filter(touched));
         }
         refuse(key, violations)?;
@@ -438,13 +444,18 @@ impl Context<'_> {
         if wants {
             raise_generation(&mut new);
         }
-        self.permit(key, Some(live), &new)?;
+        // A password that stays as it is was not asked for.
+        self.permit(key, Some(live), asked.as_ref().filter(|_| credential.is_some()).unwrap_or(&new))?;
         new["metadata"]["managedFields"] = managers.to_value();
         if metadata::is_deleting(&new) && may_vanish(key, &new) {
+            self.forget_user(key, plan);
             plan.delete(key, new);
             return Ok(done(Outcome::Deleted, true));
         }
         plan.put(key, new, !wants && !about);
+        if let Some(credential) = credential {
+            self.put_credential(key, credential, plan);
+        }
         Ok(done(Outcome::Configured, false))
     }
 
@@ -466,6 +477,7 @@ impl Context<'_> {
         self.hold_for_dependents(&mut new, options.propagation_policy);
         let done = |gone| Planned { key: key.clone(), outcome: Outcome::Deleted, warnings: Vec::new(), gone };
         if may_vanish(&key, &new) {
+            self.forget_user(&key, plan);
             plan.delete(&key, new);
             return Ok(done(true));
         }

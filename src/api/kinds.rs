@@ -2,7 +2,7 @@
 
 use super::{
     App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
-    Revision, Role, Secret, Served, Service, Session, Throttle, Token, User, Verbs,
+    Revision, Role, Secret, Served, Service, Session, SigningKey, Throttle, Token, User, Verbs,
 };
 
 macro_rules! kinds {
@@ -29,6 +29,7 @@ kinds![
     Service,
     Credential,
     Session,
+    SigningKey,
     Throttle,
 ];
 

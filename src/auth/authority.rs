@@ -10,11 +10,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, MASTERS, Proof};
+use super::{Identity, MASTERS, Proof, authenticator, records};
 use crate::{
     api::{
-        App, Event, Key, Kind, KindInfo, OWNER, Object, PolicyRule, Reason, Role, Session, Sharing, Status,
-        StoredObject, Token, Uid, User,
+        App, Credential, Event, Key, Kind, KindInfo, OWNER, Object, PolicyRule, Reason, Role, Session, Sharing, Status,
+        StoredObject, Token, Uid, User, user_credential,
     },
     clock::SharedClock,
     policy::{
@@ -45,7 +45,7 @@ struct Known {
 }
 
 /// What decisions stand on.
-const KINDS: [&KindInfo; 4] = [User::INFO, Role::INFO, Token::INFO, Session::INFO];
+const KINDS: [&KindInfo; 5] = [User::INFO, Role::INFO, Token::INFO, Session::INFO, Credential::INFO];
 
 /// What is known of an object beside what it says itself.
 struct Told {
@@ -244,6 +244,10 @@ impl Authority {
         let proved = match &who.proof {
             Proof::Token(name) => there(Key::of::<Token>("", name)),
             Proof::Session(name) => there(Key::of::<Session>("", name)),
+            Proof::Password(shown) => {
+                let credential = records::find::<Credential>(&self.store, &user_credential(&who.name));
+                credential.is_some_and(|kept| authenticator::fingerprint(&kept) == *shown)
+            }
             _ => true,
         };
         let Some(uid) = &who.uid else {

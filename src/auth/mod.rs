@@ -1,18 +1,39 @@
-//! Who is asking, and whether they may. One decision function for every path.
+//! Who is asking, and whether they may. One place where credentials become an identity ([`Authenticator`]), and one decision
+//! function for every path ([`Authority`]).
 
+mod authenticator;
 mod authority;
 pub mod certificate;
+pub mod credentials;
+mod enrol;
+#[doc(hidden)]
+pub mod fuzzing;
+mod guard;
+mod issue;
+pub mod jwt;
+mod keys;
+pub mod password;
 mod peer;
+mod records;
 mod roles;
+mod secret;
+mod sessions;
 pub mod token;
+mod totp;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use authenticator::{Authenticator, CODE_REQUIRED, From, parse_basic};
 pub use authority::{Authority, Viewer};
+pub use enrol::{CodeRequest, Enrolment, RecoveryCodes};
+pub use issue::{TokenIssued, TokenRequest};
 pub use peer::{INSTANCES, PeerCredentials, Peers};
 pub use roles::built_in as built_in_roles;
+pub use sessions::{Granted, LoginRequest, PasswordRequest};
+#[cfg(test)]
+pub(crate) use totp::shown as totp_code;
 
 use crate::api::{PolicyRule, Uid};
 pub use crate::policy::access::{Attributes, May};
@@ -47,6 +68,8 @@ pub enum Proof {
     Token(String),
     /// An access token of the Session of this name.
     Session(String),
+    /// A password, in every request; what tells it from another one of the same user.
+    Password(String),
     /// A client certificate.
     Certificate,
     /// A token of an issuer.

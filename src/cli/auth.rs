@@ -1,9 +1,12 @@
-//! `appm whoami` and `appm auth can-i`: who the server takes one for, and what one may do.
+//! `appm whoami` and `appm auth`: who the server takes one for, what one may do, and tokens.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::client::http::Request;
+use crate::{
+    api::GoDuration,
+    client::http::{Request, percent_encode},
+};
 
 use super::{
     context::Context,
@@ -19,7 +22,7 @@ pub(super) struct WhoAmIArgs {
     output: OutputArgs,
 }
 
-/// Ask what you may do
+/// Who you are, what you may do, and tokens
 #[derive(Args, Debug)]
 pub(super) struct AuthArgs {
     #[command(subcommand)]
@@ -31,6 +34,48 @@ enum Question {
     CanI(CanIArgs),
     /// The same as `appm whoami`
     Whoami(WhoAmIArgs),
+    /// Long-lived API tokens; `appm get tokens` lists them
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Subcommand, Debug)]
+enum TokenCommand {
+    Create(CreateTokenArgs),
+    /// Revoke tokens: whoever bears one is out at once
+    Revoke {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Make a token; its secret is printed this once, alone, so that it can be piped
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm auth token create --description ci --expires 720h > token
+  appm auth token create --verb get,list,watch --resource apps,instances   good for nothing else
+  kubectl --server https://127.0.0.1:6060 --token \"$(cat token)\" get apps")]
+struct CreateTokenArgs {
+    /// Whose; for whoever may impersonate that user [default: your own]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    description: String,
+    /// How long it is good [default: until it is revoked]
+    #[arg(long, value_name = "DURATION")]
+    expires: Option<GoDuration>,
+    /// What it may do, with --resource: verbs with commas between them
+    #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', requires = "resources")]
+    verbs: Vec<String>,
+    /// With what: resources with commas between them
+    #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', requires = "verbs")]
+    resources: Vec<String>,
+    /// Where, with --resource [default: wherever the user may]
+    #[arg(long = "in", value_name = "NAMESPACES", value_delimiter = ',', requires = "resources")]
+    namespaces: Vec<String>,
 }
 
 /// Ask whether you may do something: `yes` and 0, or `no` and exit code 1
@@ -61,7 +106,52 @@ pub(super) async fn run(args: AuthArgs, context: &Context) -> Result<(), CliErro
     match args.question {
         Question::CanI(args) => can_i(&args, context).await,
         Question::Whoami(args) => who_am_i(&args, context).await,
+        Question::Token(TokenCommand::Create(args)) => create_token(&args, context).await,
+        Question::Token(TokenCommand::Revoke { names }) => {
+            for name in names {
+                let path = format!("/apis/appm.dev/v1/tokens/{}", percent_encode(&name));
+                context.call(Request::delete(path, &json!({}))).await?;
+                screen::line(format_args!("token/{name} revoked"))?;
+            }
+            Ok(())
+        }
     }
+}
+
+async fn create_token(args: &CreateTokenArgs, context: &Context) -> Result<(), CliError> {
+    let mut ask = json!({"description": args.description});
+    if let Some(user) = &args.user {
+        ask["user"] = json!(user);
+    }
+    if let Some(expires) = args.expires {
+        ask["expirationSeconds"] = json!(expires.0.as_secs());
+    }
+    if !args.resources.is_empty() {
+        let rules = args.resources.iter().map(|word| rule(word, args)).collect::<Result<Vec<_>, _>>()?;
+        ask["rules"] = json!(rules);
+    }
+    let issued = context.call(Request::post("/auth/v1/tokens", &ask)).await?.json()?;
+    screen::remark(format_args!(
+        "token/{} made; this is its secret, shown this once:",
+        issued["name"].as_str().unwrap_or_default()
+    ));
+    Ok(screen::line(issued["token"].as_str().unwrap_or_default())?)
+}
+
+fn rule(word: &str, args: &CreateTokenArgs) -> Result<Value, CliError> {
+    let (group, plural) = match word {
+        "*" => ("*".to_owned(), "*".to_owned()),
+        word => {
+            let (word, part) = word.split_once('/').map_or((word, String::new()), |(w, part)| (w, format!("/{part}")));
+            let served = resources::resource(word)?;
+            (served.group().to_owned(), format!("{}{part}", served.plural()))
+        }
+    };
+    let mut rule = json!({"apiGroups": [group], "resources": [plural], "verbs": args.verbs});
+    if !args.namespaces.is_empty() {
+        rule["namespaces"] = json!(args.namespaces);
+    }
+    Ok(rule)
 }
 
 pub(super) async fn who_am_i(args: &WhoAmIArgs, context: &Context) -> Result<(), CliError> {

@@ -38,6 +38,7 @@ mod ls;
 mod manifests;
 mod output;
 mod patch;
+mod prompt;
 mod prune;
 mod resources;
 mod restart;
@@ -52,6 +53,7 @@ mod stop;
 mod table;
 mod top;
 mod up;
+mod user;
 mod version;
 mod wait;
 mod words;
@@ -131,6 +133,7 @@ enum Command {
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Secrets(secrets::SecretsArgs),
     Audit(audit::AuditArgs),
+    User(user::UserArgs),
     Server(server::ServerArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
@@ -215,6 +218,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
             Command::Secrets(args) => secrets::run(args, &context).await,
+            Command::User(args) => user::run(args, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)

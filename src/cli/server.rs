@@ -3,8 +3,9 @@
 use std::{
     ffi::OsString,
     fs::OpenOptions,
-    io::{BufRead, BufReader, IsTerminal},
+    io::{BufRead, BufReader, IsTerminal, Write},
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
@@ -97,6 +98,9 @@ pub(super) struct ServerOptions {
     /// File with the key that secrets are sealed with [default: DATA_DIR/keys/seal.key, made at first]
     #[arg(long, value_name = "FILE", env = "APPM_SEAL_KEY_FILE", hide_env_values = true)]
     pub(super) seal_key_file: Option<PathBuf>,
+    /// File with the first password of the user `admin` [default: one is made, and told once]
+    #[arg(long, value_name = "FILE", env = "APPM_ADMIN_PASSWORD_FILE", hide_env_values = true)]
+    pub(super) admin_password_file: Option<PathBuf>,
     /// What the audit log has beside changes, refusals and reads of Secrets: nothing (changes), or every read (reads)
     #[arg(
         long,
@@ -262,17 +266,36 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         tls: options.tls.settings(),
         node_name: options.node_name.clone(),
         seal_key_file: options.seal_key_file.clone(),
+        admin_password_file: options.admin_password_file.clone(),
         audit: audit_settings(options),
         engines: engines(options),
         exe,
     };
-    daemon::start(settings).await.map_err(|error| {
+    let file = settings.data_dir.admin_password();
+    let mut running = daemon::start(settings).await.map_err(|error| {
         let failed = CliError::failed(format!("cannot start the server: {}", chain(&error)));
         if error.is_address_taken() {
             return failed.help("choose another port with --listen 127.0.0.1:PORT; port 0 takes any that is free");
         }
         failed
-    })
+    })?;
+    if let Some(password) = running.first_password() {
+        tell(&password, &file)?;
+    }
+    Ok(running)
+}
+
+/// Tells the first password of the user `admin`: at the terminal, or in a file that only the owner can read.
+fn tell(password: &str, file: &Path) -> Result<(), CliError> {
+    if std::io::stderr().is_terminal() {
+        screen::remark(format_args!("the user `admin` has the password {password}   (shown this once)"));
+        return Ok(());
+    }
+    // One of an earlier first start is worth nothing any more.
+    let _ = std::fs::remove_file(file);
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let written = written.and_then(|mut to| writeln!(to, "{password}").and_then(|()| to.sync_all()));
+    written.map_err(|e| CliError::io(&format!("cannot write {}", file.display()), &e))
 }
 
 fn audit_settings(options: &ServerOptions) -> AuditSettings {
@@ -407,6 +430,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         listen,
         node_name: None,
         seal_key_file,
+        admin_password_file: None,
         audit_level: AuditLevel::default(),
         audit_max_size: 64,
         audit_max_files: 0,
@@ -459,6 +483,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     command.args(["--audit-max-files", &options.audit_max_files.to_string()]);
     if let Some(file) = &options.seal_key_file {
         command.arg("--seal-key-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    }
+    if let Some(file) = &options.admin_password_file {
+        command.arg("--admin-password-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
     command.args(options.tls.flags());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);

@@ -8,6 +8,7 @@
 //! Everything starts in this order and stops in the reverse one: first nobody new gets in, then judgement ends, then the
 //! store closes. The processes are the keeper's children and notice nothing.
 
+mod first;
 mod logs;
 mod settings;
 
@@ -112,6 +113,8 @@ pub struct Running {
     readiness: Arc<Readiness>,
     stop_requests: mpsc::Receiver<Apps>,
     agent_done: watch::Receiver<bool>,
+    /// Of the user `admin`, if both were made just now.
+    first_password: Option<String>,
 }
 
 /// Opens the store, starts everything and serves the API. Not yet ready then: see [`Running::ready`].
@@ -133,6 +136,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let bootstrap = local(&admission, "bootstrap");
     make_default_namespace(&bootstrap).await.map_err(StartError::Bootstrap)?;
     write_built_in_roles(&bootstrap).await.map_err(StartError::Bootstrap)?;
+    let file = settings.admin_password_file.as_deref();
+    let first_password = first::make_first_user(&bootstrap, file).await.map_err(StartError::Bootstrap)?;
 
     let mut facts = NodeFacts::of_this_machine(boot_id);
     if let Some(name) = settings.node_name {
@@ -183,7 +188,20 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     parts.tasks.spawn(async move { until.run_until_cancelled(anchored.anchor(&kept)).await.unwrap_or_default() });
     let agent_done = parts.start(facts, &data_dir, drivers, questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
-    Ok(Running { server, store, audit, driver, tasks, shutdown, drain, ready, readiness, stop_requests, agent_done })
+    Ok(Running {
+        server,
+        store,
+        audit,
+        driver,
+        tasks,
+        shutdown,
+        drain,
+        ready,
+        readiness,
+        stop_requests,
+        agent_done,
+        first_password,
+    })
 }
 
 /// How the API asks for the daemon's end.
@@ -310,6 +328,11 @@ impl Running {
     /// Makes the server look at certificates and their keys again.
     pub fn reloader(&self) -> impl Fn() + Send + use<> {
         self.server.reloader()
+    }
+
+    /// The password of the user `admin`, if both were made just now; it is told once.
+    pub fn first_password(&mut self) -> Option<String> {
+        self.first_password.take()
     }
 
     /// Resolves when everything was loaded, adopted and reconciled once; `/readyz` says so from then on.

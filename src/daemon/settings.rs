@@ -24,6 +24,8 @@ pub struct Settings {
     pub seal_key_file: Option<PathBuf>,
     /// How the audit log is kept; it always lies in [`DataDir::audit`].
     pub audit: audit::Settings,
+    /// The file with the first password of the user `admin`; without one it is made.
+    pub admin_password_file: Option<PathBuf>,
     /// The binary that keeper and logger run from: normally the running one.
     pub exe: PathBuf,
 }
@@ -61,6 +63,11 @@ impl DataDir {
     /// The kubeconfig that the server writes.
     pub fn kubeconfig(&self) -> PathBuf {
         self.0.join("kubeconfig")
+    }
+
+    /// The first password of the user `admin`, where nobody was there to be told. The server does not read it.
+    pub fn admin_password(&self) -> PathBuf {
+        self.0.join("admin-password")
     }
 
     /// Certificates and their keys.

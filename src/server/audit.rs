@@ -77,10 +77,17 @@ impl<'s> Observed<'s> {
             Proof::OwnToken => "the server's own token".to_owned(),
             Proof::Token(name) => format!("token {name}"),
             Proof::Session(name) => format!("session {name}"),
+            Proof::Password(_) => "password".to_owned(),
             Proof::Certificate => "certificate".to_owned(),
             Proof::Oidc => "OIDC".to_owned(),
             Proof::Impersonated(by) => format!("impersonated by {by}"),
         };
+    }
+
+    /// Somebody says who they are, and what comes of it is what the request is about.
+    pub(super) fn claims(&mut self, name: &str, proof: &str) {
+        self.draft.user = name.chars().take(253).collect();
+        proof.clone_into(&mut self.draft.proof);
     }
 
     /// It may change something: from now on the store's writer can tell whose change it is.

@@ -43,7 +43,9 @@ fn document(text: bytes::Bytes) -> Answer {
 pub(super) fn answer(state: &State, path: &str, method: &Method, headers: &hyper::HeaderMap) -> Result<Answer, Status> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let known = match path {
-        "" => Some(respond::ok(&json!({"paths": PATHS}))),
+        "" => Some(respond::ok(
+            &json!({"paths": PATHS.iter().chain(super::login::PATHS).collect::<std::collections::BTreeSet<_>>()}),
+        )),
         "api" => Some(match discovery::aggregated_version(accept) {
             Some(version) => aggregated(Half::Core, version, headers),
             None => tagged(JSON, discovery::core_versions(&state.address).to_string(), headers),

@@ -18,7 +18,7 @@ use super::{
     call::Call,
     delete,
     documents::{self, not_allowed},
-    hosts, logs,
+    hosts, login, logs,
     metrics::RequestLabels,
     path::{self, Resource, Target},
     query::{Params, decode},
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
-    auth::{AUTHENTICATED, Attributes, Identity, Proof, certificate::ClientCertificate},
+    auth::{self, AUTHENTICATED, Attributes, Identity, Proof, certificate::ClientCertificate},
 };
 
 /// How a connection came in.
@@ -152,13 +152,22 @@ async fn route(
     {
         return Ok(answer);
     }
-    let who = authenticate(state, &peer, &head.headers)?;
+    let from = login::from(&peer, &head.headers);
+    if let Some(Target::Document(path)) = target
+        && login::is_open(path)
+    {
+        return login::open(state, path, &head.method, &from, body, observed).await;
+    }
+    let who = authenticate(state, &peer, &head.headers, &from).await?;
     observed.is(&who);
     let who = impersonate(state, who, &head.headers)?;
     observed.is(&who);
     observed.begin();
     match target {
         None => Err(Status::no_route()),
+        Some(Target::Document(path)) if login::serves(path) => {
+            login::answer(state, path, &head.method, &who, &from, body).await
+        }
         Some(Target::Document("stop")) => stop(state, &head.method, &params, &who),
         Some(Target::Document(path)) if audit::PATHS.contains(&path) => {
             audit::answer(state, path, &head.method, &params, &who).await
@@ -204,7 +213,13 @@ fn stop(state: &State, method: &Method, params: &Params, who: &Identity) -> Resu
     Ok(respond::ok(&serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
 }
 
-fn authenticate(state: &State, peer: &Peer, headers: &hyper::HeaderMap) -> Result<Identity, Status> {
+/// Who asks: the one place where credentials become an identity.
+async fn authenticate(
+    state: &State,
+    peer: &Peer,
+    headers: &hyper::HeaderMap,
+    from: &auth::From,
+) -> Result<Identity, Status> {
     let authority = state.admission.authority();
     let shown = match peer {
         Peer::Local(identity) => {
@@ -217,12 +232,17 @@ fn authenticate(state: &State, peer: &Peer, headers: &hyper::HeaderMap) -> Resul
     if let Some(identity) = shown.as_ref().and_then(|certificate| certificate.identity(authority, state.clock.now())) {
         return Ok(identity);
     }
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let token =
-        given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, t)| t.trim());
-    match token {
-        Some(token) if state.token.matches(token) => Ok(Identity::admin(Proof::OwnToken)),
-        _ => Err(Status::new(Reason::Unauthorized, "Unauthorized")),
+    let refused = || Status::new(Reason::Unauthorized, "Unauthorized");
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    // Two of them, and two parts of a system may each go by another one.
+    let (Some(given), None) = (given.next(), given.next()) else { return Err(refused()) };
+    let (scheme, value) = given.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(refused)?;
+    let value = value.trim();
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" if state.token.matches(value) => Ok(Identity::admin(Proof::OwnToken)),
+        "bearer" => state.authenticator.bearer(value, from),
+        "basic" => state.authenticator.basic(value, from).await,
+        _ => Err(refused()),
     }
 }
 
@@ -263,6 +283,7 @@ fn impersonate(state: &State, who: Identity, headers: &hyper::HeaderMap) -> Resu
 fn methods(path: &str) -> String {
     let words: &[&str] = match path::parse(&decode(path, false)) {
         Some(Target::Document("stop" | "sealing/rotate")) => &["create"],
+        Some(Target::Document(path)) if login::serves(path) && path.starts_with("auth/") => &["create"],
         Some(Target::Resource(resource)) => match resource.served() {
             None => &["create"],
             Some(_) if resource.watched || resource.subresource == "log" => &["get"],

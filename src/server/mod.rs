@@ -31,6 +31,7 @@ mod hosts;
 mod kubeconfig;
 mod lines;
 mod listen;
+mod login;
 mod logs;
 mod metrics;
 pub mod openapi;
@@ -74,7 +75,12 @@ pub use logs::{LogEnd, LogPieces, LogQuery, LogSource, LogStream};
 pub use pki::PkiError;
 pub use tls::TlsSettings;
 
-use crate::{admission::Admission, audit::Audit, auth::Peers, clock::SharedClock};
+use crate::{
+    admission::Admission,
+    audit::Audit,
+    auth::{Authenticator, Peers},
+    clock::SharedClock,
+};
 
 /// Where the server listens, and what it keeps where.
 #[derive(Clone, Debug)]
@@ -172,7 +178,11 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
 
     provided::provide(on.admission.store(), address, now);
     let stopping = CancellationToken::new();
+    let authenticator =
+        Arc::new(Authenticator::new(on.admission.authority().clone(), on.admission.store().clone(), on.clock.clone()));
+    tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
     let state = Arc::new(state::State {
+        authenticator,
         store: on.admission.store().clone(),
         admission: on.admission,
         turnstile: bounds::Turnstile::new(config.bounds, on.clock.clone()),

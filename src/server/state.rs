@@ -19,7 +19,7 @@ use crate::{
     admission::Admission,
     api::{Instance, KINDS, Kind},
     audit::Audit,
-    auth::token::TokenHash,
+    auth::{Authenticator, token::TokenHash},
     clock::SharedClock,
     store::Store,
 };
@@ -37,6 +37,7 @@ pub(super) struct State {
     pub audit: Option<Arc<Audit>>,
     pub token: TokenHash,
     pub tls: Tls,
+    pub authenticator: Arc<Authenticator>,
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,
     pub port: u16,

@@ -73,6 +73,9 @@ pub struct Session {
     /// SHA-256 of the refresh token that is good now.
     #[schemars(with = "String")]
     pub refresh_hash: SecretValue,
+    /// What the next refresh token is made with, of the one before: an answer that was lost can be given again.
+    #[schemars(with = "String")]
+    pub chain: SecretValue,
     /// Those that were good before: whoever shows one has stolen it, or was stolen from, and the session ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
@@ -83,14 +86,36 @@ pub struct Session {
     pub refreshed: Time,
     /// When it ends.
     pub expires: Time,
-    /// How the user proved who they are: `password`, `password+totp`, `oidc`.
-    pub proof: String,
+    /// How the user proved who they are.
+    pub proof: LoginProof,
     /// From where, for people.
     #[serde(default)]
     pub source: String,
     /// With what, for people.
     #[serde(default)]
     pub agent: String,
+}
+
+/// How a user proved who they are when they logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LoginProof {
+    /// With a password.
+    Password,
+    /// With a password and a second factor.
+    SecondFactor,
+    /// With a password, where a second factor is required and none is enrolled: nothing is open but the enrolment.
+    Enrolment,
+}
+
+/// A key that signs access tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKey {
+    /// The private key: Ed25519's seed.
+    #[schemars(with = "String")]
+    pub seed: SecretValue,
+    /// When it was made.
+    pub created: Time,
 }
 
 /// Failures to prove something, of one account or from one source. Named by what is counted.
@@ -138,4 +163,5 @@ macro_rules! internal {
 
 internal!(Credential, "credentials", "credential", ChangeLog::Short);
 internal!(Session, "sessions", "session", ChangeLog::Short);
+internal!(SigningKey, "signingkeys", "signingkey", ChangeLog::Short);
 internal!(Throttle, "throttles", "throttle", ChangeLog::Short);

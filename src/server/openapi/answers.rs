@@ -63,6 +63,15 @@ pub(super) const AUDIT: &[Refusal] = refusals![BadRequest Unauthorized Forbidden
 /// Of the request for new keys.
 pub(super) const ROTATE: &[Refusal] =
     refusals![BadRequest Unauthorized Forbidden NotFound Conflict InternalError ServiceUnavailable];
+/// Of what proves who somebody is, asked by whoever has not yet.
+pub(super) const OPEN_LOGIN: &[Refusal] = refusals![
+    BadRequest Unauthorized RequestEntityTooLarge TooManyRequests InternalError ServiceUnavailable Timeout
+];
+/// Of what somebody does with their own credentials.
+pub(super) const LOGIN: &[Refusal] = refusals![
+    BadRequest Unauthorized Forbidden NotFound Conflict RequestEntityTooLarge Invalid TooManyRequests InternalError
+    ServiceUnavailable Timeout
+];
 /// Of the request to stop.
 pub(super) const STOP: &[Refusal] = refusals![BadRequest Unauthorized Forbidden InternalError];
 

@@ -17,6 +17,7 @@ mod components;
 mod examples;
 mod generate;
 mod gnostic;
+mod login;
 mod objects;
 mod operation;
 mod parameters;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::{HttpMethod, path::PathItemBuilder};
 
 use super::{
-    answers,
+    answers, login,
     objects::Path,
     operation::{Described, JSON, Shape, form},
 };
@@ -16,11 +16,12 @@ const DISCOVERY: &str = "Discovery";
 const SERVER: &str = "Server";
 
 /// The tags.
-pub(super) fn tags() -> [Value; 4] {
+pub(super) fn tags() -> [Value; 5] {
     [
         (TRANSACTION, "Several changes in one revision: all of them or none."),
         (REVIEW, "Who am I, and what may I do? Nothing is stored."),
         (DISCOVERY, "What this server serves, and how it is described."),
+        (login::TAG, "What proves who one is: passwords, tokens, second factors."),
         (SERVER, "The server itself: health, version, figures."),
     ]
     .map(|(name, description)| json!({"name": name, "description": description}))
@@ -34,6 +35,9 @@ pub(super) fn all() -> Vec<Path> {
     );
     all.extend(discovery().into_iter().chain(server()).map(|(path, operation)| (path.to_owned(), get(operation))));
     all.push(("/sealing/rotate".to_owned(), post(rotate())));
+    let (posted, (keys, read)) = login::all();
+    all.extend(posted.into_iter().map(|(path, operation)| (path.to_owned(), post(operation))));
+    all.push((keys.to_owned(), get(read)));
     all.push(("/stop".to_owned(), post(stop())));
     all
 }

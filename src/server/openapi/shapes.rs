@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::login;
+
 /// All of them, by component name.
 pub(super) fn all() -> Map<String, Value> {
-    let groups = [lists(), outcomes(), changes(), reviews(), discovery(), texts()];
+    let groups = [lists(), outcomes(), changes(), reviews(), discovery(), texts(), login::shapes()];
     groups.into_iter().flatten().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
@@ -14,15 +16,18 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn text(description: &str) -> Value {
+/// A text.
+pub(super) fn text(description: &str) -> Value {
     json!({"type": "string", "description": description})
 }
 
-fn texts_of(description: &str) -> Value {
+/// A list of texts.
+pub(super) fn texts_of(description: &str) -> Value {
     json!({"type": "array", "items": {"type": "string"}, "description": description})
 }
 
-fn list_of(name: &str, description: &str) -> Value {
+/// A list of components.
+pub(super) fn list_of(name: &str, description: &str) -> Value {
     json!({"type": "array", "items": reference(name), "description": description})
 }
 
@@ -30,7 +35,8 @@ fn flag(description: &str) -> Value {
     json!({"type": "boolean", "description": description})
 }
 
-fn object(description: &str, required: &[&str], properties: Value) -> Value {
+/// An object.
+pub(super) fn object(description: &str, required: &[&str], properties: Value) -> Value {
     let mut schema = json!({"type": "object", "description": description, "properties": properties});
     if !required.is_empty() {
         schema["required"] = json!(required);

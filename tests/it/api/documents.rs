@@ -3,7 +3,7 @@
 use hyper::Method;
 use serde_json::json;
 
-use super::Api;
+use super::{APPS, Api};
 
 #[tokio::test]
 async fn trailing_slashes_do_not_matter() {
@@ -130,7 +130,8 @@ async fn nobody_gets_in_over_https_without_the_token() {
 }
 
 #[tokio::test]
-async fn impersonation_is_refused_and_not_ignored() {
+async fn impersonation_is_obeyed_or_refused_and_not_ignored() {
     let api = Api::start().await;
-    api.send(Method::GET, "/apis", &[("impersonate-user", "bob")], "").await.expect(403);
+    api.send(Method::GET, APPS, &[("impersonate-user", "bob")], "").await.expect(403);
+    api.send(Method::GET, "/apis", &[("impersonate-uid", "1")], "").await.expect(400);
 }

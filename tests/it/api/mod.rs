@@ -5,6 +5,7 @@ mod documents;
 mod generated;
 mod kubectl;
 mod kubectl_pods;
+mod login;
 mod objects;
 mod own;
 mod tls;
