@@ -280,8 +280,6 @@ impl Parts {
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
         });
-        let authority = self.admission.authority().clone();
-        self.tasks.spawn(authority.run(self.shutdown.clone()));
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {
             let controller = Arc::new(NamespaceController::new(client.clone(), clock.clone()));

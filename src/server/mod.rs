@@ -203,6 +203,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         stopping: stopping.clone(),
     });
     let peers = Arc::new(Peers::new(state.admission.authority().clone(), owner, config.data_dir));
+    tokio::spawn(state.admission.authority().clone().run(stopping.clone()));
     let reload = Arc::new(Notify::new());
     let renewal = renewal::keep(state.clone(), kubeconfig, reload.clone());
     let serve = listen::serve(listen::Doors { tcp, unix, peers }, state);

@@ -191,7 +191,7 @@ fn peak_memory(pid: u32) -> u64 {
 
 #[test]
 fn a_line_without_an_end_takes_no_memory_of_whoever_hands_it_on() {
-    const SIZE: usize = 64 << 20;
+    const SIZE: usize = 128 << 20;
     let mut world = World::new();
     world.start();
     let script = format!("head -c {SIZE} /dev/zero | tr '\\0' x");

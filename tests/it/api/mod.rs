@@ -1,5 +1,6 @@
 //! The API over its own wire: a real server on a random port and a socket, over a store in memory.
 
+mod access;
 mod conformance;
 mod documents;
 mod generated;
@@ -34,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) server: RunningServer,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) admission: Admission,
 }
 
 /// A whole answer.
@@ -123,7 +125,7 @@ impl Api {
         change(&mut config);
         let on = Foundation {
             audit: None,
-            admission,
+            admission: admission.clone(),
             clock,
             logs: fake_logs(),
             readiness: readiness.clone(),
@@ -131,7 +133,7 @@ impl Api {
             look: Arc::new(|| Box::pin(async {})),
         };
         let server = server::start(config, on).await.unwrap();
-        Self { dir, server, readiness }
+        Self { dir, server, readiness, admission }
     }
 
     fn socket(&self) -> PathBuf {
