@@ -8,6 +8,7 @@
 mod judge;
 mod keep;
 mod machine;
+mod ports;
 
 use std::{collections::BTreeMap, sync::Arc};
 

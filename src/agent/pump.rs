@@ -6,6 +6,7 @@
 
 mod given;
 mod health;
+mod ports;
 mod sample;
 mod sight;
 mod start;
@@ -191,6 +192,7 @@ enum Finished {
     Write(Vec<(Entry, Written)>),
     Hook(StartKey, Hook, Result<(), String>),
     LastWords(StartKey, String),
+    LookedForPorts(StartKey, Option<String>),
     Other,
 }
 
@@ -205,6 +207,7 @@ struct Pump {
     due: WorkQueue<Uid>,
     samples: Samples,
     order: Order,
+    ports_looked: Option<Timestamp>,
     probing: Probing,
     looks: Looks,
     writer: Writer,
@@ -233,6 +236,7 @@ impl Pump {
             due: WorkQueue::default(),
             samples: Samples::default(),
             order: Order::default(),
+            ports_looked: None,
             looks,
             writer: Writer::default(),
             write_again: None,
@@ -372,6 +376,7 @@ impl Pump {
                 if self.slots.get(&key.uid).is_some_and(unheard) {
                     self.observe(form);
                 }
+                self.look_for_taken_ports(&key);
             }
         }
     }
@@ -441,6 +446,7 @@ impl Pump {
             Finished::Fetch(uid, result) => self.fetched(&uid, result),
             Finished::Write(results) => self.written(results),
             Finished::Hook(key, hook, outcome) => self.hook_ended(&key, hook, outcome),
+            Finished::LookedForPorts(key, taken) => self.looked_for_ports(&key, taken),
             Finished::LastWords(key, words) => self.take_last_words(&key, words),
             Finished::Other => {}
         }

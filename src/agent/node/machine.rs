@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use procfs::{Current, CurrentSI, KernelStats, LoadAverage, Meminfo};
 use sysinfo::{DiskRefreshKind, Disks};
 
-use super::{NodeFacts, node_name};
+use super::{NodeFacts, node_name, ports};
 use crate::{
-    api::{Filesystem, Host, HostMemory, Interface, Load, NodeInfo, Time, Usage},
+    api::{Filesystem, Host, HostMemory, Interface, Load, NodeInfo, Protocol, Time, Usage},
     keeper,
 };
 
@@ -50,6 +50,9 @@ pub struct Disk {
 pub trait Machine: Send + Sync {
     /// What is used now. What cannot be found out is zero.
     fn measure(&self) -> Measured;
+
+    /// In words, whoever listens on a port; `None` if nobody does.
+    fn holder(&self, port: u16, protocol: Protocol) -> Option<String>;
 }
 
 /// The machine that this process runs on.
@@ -118,6 +121,10 @@ impl Machine for ThisMachine {
             interfaces: interfaces(),
         };
         Measured { usage, host, disk: self.disk(), pids: (load.map_or(0, |load| load.max.into()), limit.unwrap_or(0)) }
+    }
+
+    fn holder(&self, port: u16, protocol: Protocol) -> Option<String> {
+        ports::holder(port, protocol)
     }
 }
 

@@ -68,6 +68,7 @@ impl Pump {
         }
         if let Some(ended) = early_end {
             self.with(&key.uid, |slot, now| slot.memory.ended(slot.instance.as_deref(), attempt, &ended, now));
+            self.look_for_taken_ports(key);
         }
     }
 

@@ -1,9 +1,11 @@
 //! Bad circumstances, as the owner of an App meets them.
 
+use std::net::TcpListener;
+
 use serde_json::json;
 
 use super::{app, apply, instance, printed};
-use crate::harness::World;
+use crate::harness::{World, wait_for};
 
 #[test]
 fn what_is_deleted_has_stopped_when_delete_returns() {
@@ -20,4 +22,35 @@ fn what_is_deleted_has_stopped_when_delete_returns() {
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "process {pid} runs");
     let left = world.command(&["get", "apps,instances", "-o", "name"]).stdout;
     assert_eq!(String::from_utf8_lossy(&left), "");
+}
+
+/// Ends with code 1 where its port is taken.
+const SERVER: &str = "#!/usr/bin/env python3
+import os, signal, socket
+server = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))
+print('listening', flush=True)
+signal.pause()
+";
+
+#[test]
+fn a_port_that_somebody_else_holds_is_named_and_recovered_from() {
+    let mut world = World::new();
+    world.start();
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let ports = json!({"ports": [{"name": "http", "containerPort": port}], "restart": {"backoff": {"initial": "500ms", "max": "500ms"}}});
+    apply(&world, &app("web", SERVER, ports));
+    let held = format!("exited with code 1; port {port} (`http`) is held by process {} (", std::process::id());
+    let waits = |one: &serde_json::Value| {
+        let waiting = &one["status"]["state"]["waiting"];
+        waiting["reason"] == "BackOff" && waiting["message"].as_str().is_some_and(|said| said.contains(&held))
+    };
+    instance(&world, "web", "the reason", waits);
+    wait_for("the event", || {
+        let said = String::from_utf8_lossy(&world.command(&["describe", "web"]).stdout).into_owned();
+        if said.contains("PortTaken") { Ok(()) } else { Err(said) }
+    });
+    drop(stranger);
+    printed(&world, "web", "listening\n");
+    instance(&world, "web", "its start", |one| one["status"]["state"]["running"].is_object());
 }
