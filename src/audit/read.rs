@@ -70,6 +70,7 @@ pub struct Verdict {
     /// The number of the newest one.
     pub last: u64,
     /// The first place where it is not what was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
 }
 

@@ -306,7 +306,6 @@ mod tests {
             "users/status",
             "roles",
             "tokens",
-            "tokens/status",
             "transactions",
         ];
         assert_eq!(names, expected);

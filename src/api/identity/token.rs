@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{PolicyRule, role::check_rule};
 use crate::api::{
-    ChangeLog, Column, FieldPath, GROUP, Kind, KindInfo, Problem, Scope, SelectableField, Subresource, Time, VERSION,
-    Verbs, Violation, as_written, at, decode_as, for_nobody, schema_of,
+    ChangeLog, Column, FieldPath, GROUP, Kind, KindInfo, Problem, Scope, SelectableField, Time, VERSION, Verbs,
+    Violation, as_written, at, decode_as, for_nobody, schema_of,
 };
 
 /// A long-lived API token. Deleting it revokes it at once.
@@ -78,7 +78,7 @@ impl Kind for Token {
         categories: &["identity"],
         scope: Scope::Cluster,
         verbs: Verbs::ReadDelete,
-        subresources: &[Subresource::Status],
+        subresources: &[],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[

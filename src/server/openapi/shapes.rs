@@ -562,7 +562,7 @@ fn texts() -> Shapes {
                     "first": {"type": "integer", "description": "The number of the oldest one."},
                     "last": {"type": "integer", "description": "The number of the newest one."},
                     "fault": {
-                        "type": ["object", "null"], "description": "The first place where it is not what was written.",
+                        "type": "object", "description": "The first place where it is not what was written; absent if there is none.",
                         "required": ["file", "line", "seq", "what"],
                         "properties": {
                             "file": text("The file's name."),
