@@ -143,24 +143,24 @@ impl Timeline {
     /// status only.
     fn nothing_by_itself(&self, records: &[Record], claims: &BTreeSet<(Key, u64)>) -> Result<(), Wrong> {
         let lost: Vec<&Record> = records.iter().filter(|r| r.answer.is_none()).collect();
-        let mut spent = BTreeSet::new();
+        let mut unclaimed: BTreeMap<u64, Vec<&Key>> = BTreeMap::new();
         for (now, key, place) in &self.order {
-            if claims.contains(&(key.clone(), *now)) || self.is_status_only(key, *place) {
-                continue;
+            if !claims.contains(&(key.clone(), *now)) && !self.is_status_only(key, *place) {
+                unclaimed.entry(*now).or_default().push(key);
             }
-            let done = lost
-                .iter()
-                .enumerate()
-                .find(|(i, r)| !spent.contains(&(*i, key.clone())) && self.explains(r, key, *now));
-            match done {
-                Some((i, record)) => {
-                    // Of a collection each key may go once; anything else is done once.
-                    match &record.op {
-                        Op::DeleteCollection { .. } => spent.insert((i, key.clone())),
-                        op => op.keys().into_iter().all(|k| spent.insert((i, k.clone()))),
-                    };
-                }
-                None => return Err(wrong(format!("nobody made the change of {key:?} at {now}"), Some(key), *now)),
+        }
+        let makers: Vec<Vec<usize>> = unclaimed
+            .iter()
+            .map(|(now, keys)| {
+                let made_all = |r: &Record| keys.iter().all(|key| self.explains(r, key, *now));
+                (0..lost.len()).filter(|i| made_all(lost[*i])).collect()
+            })
+            .collect();
+        let once = |record: usize| !matches!(lost[record].op, Op::DeleteCollection { .. });
+        let mut taken = BTreeMap::new();
+        for (place, (now, keys)) in unclaimed.iter().enumerate() {
+            if !given_a_maker(place, &makers, &once, &mut taken, &mut BTreeSet::new()) {
+                return Err(wrong(format!("nobody made the change of {keys:?} at {now}"), Some(keys[0]), *now));
             }
         }
         Ok(())
@@ -219,6 +219,35 @@ impl Timeline {
             Outcome::Refused(_) => false,
         }
     }
+}
+
+/// Finds a request for the revision at `place`, by giving other revisions another request where they had this one: if each
+/// can have one of its own, it is found. `taken` has the place that each request is given to; one that may be used `once`
+/// only has one.
+fn given_a_maker(
+    place: usize,
+    makers: &[Vec<usize>],
+    once: &impl Fn(usize) -> bool,
+    taken: &mut BTreeMap<usize, usize>,
+    tried: &mut BTreeSet<usize>,
+) -> bool {
+    for &record in &makers[place] {
+        if !once(record) {
+            return true;
+        }
+        if !tried.insert(record) {
+            continue;
+        }
+        let free = match taken.get(&record) {
+            None => true,
+            Some(&other) => given_a_maker(other, makers, once, taken, tried),
+        };
+        if free {
+            taken.insert(record, place);
+            return true;
+        }
+    }
+    false
 }
 
 fn same_but_version(old: &Value, new: &Value) -> bool {

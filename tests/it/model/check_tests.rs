@@ -198,6 +198,33 @@ fn half_a_transaction_is_found() {
 }
 
 #[test]
+fn of_two_lost_requests_each_has_its_own_change() {
+    let both = |path: &str, value: &str| Edit::Set(path.to_owned(), json!(value));
+    let back = Change::Edit {
+        edits: vec![both("annotation:mark", "5"), both("label:team", "red")],
+        tests: Vec::new(),
+        json_patch: false,
+        status: false,
+    };
+    // The first of them can have made either change, the second only the earlier one.
+    let earlier = Change::Edit {
+        edits: vec![both("label:team", "blue")],
+        tests: vec![("annotation:mark".to_owned(), json!("2"))],
+        json_patch: true,
+        status: false,
+    };
+    let mut two = good();
+    two.sessions.clear();
+    two.changes.push(event("MODIFIED", app(13, "5", "red")));
+    two.changes.push(event("MODIFIED", app(14, "5", "blue")));
+    two.records.insert(8, write(14, earlier, None));
+    two.records.push(write(18, back, Some((200, app(13, "5", "red")))));
+    accepted(&two);
+    two.records.remove(8);
+    refused(&two, "nobody made the change");
+}
+
+#[test]
 fn a_torn_list_is_found() {
     let mut torn = good();
     torn.records.push(list(18, 12, &[app(11, "2", "red")]));
