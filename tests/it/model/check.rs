@@ -385,10 +385,8 @@ impl<'a> Judge<'a> {
             return bad(&format!("the answer is not what was stored: {}", versions[place].object), now);
         }
         let claim = (key.clone(), now);
-        if !self.claims.contains(&claim) && self.timeline.fits(key, place, change, manager) {
-            if now <= floor {
-                return bad(&format!("written at {now}, although {floor} was there before it was asked for"), now);
-            }
+        let can_have_made = !self.claims.contains(&claim) && self.timeline.fits(key, place, change, manager);
+        if can_have_made && now > floor {
             self.claims.insert(claim);
             return Ok(now);
         }
@@ -398,6 +396,9 @@ impl<'a> Judge<'a> {
                 true => Ok(now.max(floor)),
                 false => bad(&format!("nothing to do at {now}, although {floor} was there before it was asked"), now),
             };
+        }
+        if can_have_made {
+            return bad(&format!("written at {now}, although {floor} was there before it was asked for"), now);
         }
         let expected = outcome(versions[place - 1].state.as_ref(), change, manager);
         bad(&format!("revision {now} cannot have come of this; the state before it gives\n  {expected:?}"), now)

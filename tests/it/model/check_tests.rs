@@ -225,6 +225,19 @@ fn of_two_lost_requests_each_has_its_own_change() {
 }
 
 #[test]
+fn what_a_lost_request_did_already_is_not_done_again() {
+    // The first answer was lost; the same request, asked again later, finds nothing to do.
+    let mut again = good();
+    again.records.push(write(18, edit("label:team", "blue"), Some((200, app(12, "2", "blue")))));
+    accepted(&again);
+    again.records.push(write(20, edit("annotation:mark", "3"), Some((200, app(13, "3", "blue")))));
+    again.changes.push(event("MODIFIED", app(13, "3", "blue")));
+    again.sessions.clear();
+    again.records.push(write(22, edit("label:team", "blue"), Some((200, app(12, "2", "blue")))));
+    refused(&again, "although 13 was there");
+}
+
+#[test]
 fn a_torn_list_is_found() {
     let mut torn = good();
     torn.records.push(list(18, 12, &[app(11, "2", "red")]));
