@@ -13,6 +13,7 @@ use super::{
     error::{CliError, Exit},
     output::{self, OutputArgs},
     resources, screen,
+    table::Table,
 };
 
 /// Show who the server takes you for
@@ -84,13 +85,19 @@ struct CreateTokenArgs {
 Examples:
   appm auth can-i create apps
   appm auth can-i delete app/web -n prod
-  appm auth can-i '*' '*'")]
+  appm auth can-i '*' '*'
+  appm auth can-i --list --as ada
+  appm auth can-i get secrets --as ada --as-group devs")]
 struct CanIArgs {
     /// get, list, watch, create, update, patch, delete, or *
-    verb: String,
+    #[arg(required_unless_present = "list")]
+    verb: Option<String>,
     /// `apps`, `app/web`, or *
-    #[arg(value_name = "RESOURCE", add = super::complete::resources())]
-    resource: String,
+    #[arg(value_name = "RESOURCE", required_unless_present = "list", add = super::complete::resources())]
+    resource: Option<String>,
+    /// Everything that you may do in the namespace
+    #[arg(long, conflicts_with_all = ["verb", "resource", "subresource", "all_namespaces", "quiet"])]
+    list: bool,
     /// A part of the object: status, scale or log
     #[arg(long, value_name = "PART", default_value = "", hide_default_value = true)]
     subresource: String,
@@ -169,8 +176,42 @@ pub(super) async fn who_am_i(args: &WhoAmIArgs, context: &Context) -> Result<(),
     Ok(())
 }
 
+/// All that the rules say of the namespace, a line each.
+async fn rules(context: &Context) -> Result<(), CliError> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": context.namespace()},
+    });
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let answer = context.call(Request::post(path, &review)).await?.json()?;
+    let words = |rule: &Value, field: &str| {
+        let words = rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut table = Table::new(["RESOURCES", "NAMES", "VERBS"]);
+    for rule in answer["status"]["resourceRules"].as_array().into_iter().flatten() {
+        let groups = words(rule, "apiGroups");
+        let of = |resource: &String| match groups.as_slice() {
+            [group] if !group.is_empty() => format!("{resource}.{group}"),
+            _ => resource.clone(),
+        };
+        let names = words(rule, "resourceNames").join(",");
+        let resources: Vec<String> = words(rule, "resources").iter().map(of).collect();
+        table.add([
+            resources.join(","),
+            if names.is_empty() { "*".to_owned() } else { names },
+            words(rule, "verbs").join(","),
+        ]);
+    }
+    for rule in answer["status"]["nonResourceRules"].as_array().into_iter().flatten() {
+        table.add([words(rule, "nonResourceURLs").join(","), "-".to_owned(), words(rule, "verbs").join(",")]);
+    }
+    Ok(screen::print(table.render(&context.screen, true))?)
+}
+
 async fn can_i(args: &CanIArgs, context: &Context) -> Result<(), CliError> {
-    let (word, name) = args.resource.split_once('/').unwrap_or((&args.resource, ""));
+    let (Some(verb), Some(resource)) = (&args.verb, &args.resource) else { return rules(context).await };
+    let (word, name) = resource.split_once('/').unwrap_or((resource, ""));
     let (group, plural) = match word {
         "*" => ("*", "*"),
         word => {
@@ -180,7 +221,7 @@ async fn can_i(args: &CanIArgs, context: &Context) -> Result<(), CliError> {
     };
     let namespace = if args.all_namespaces { "" } else { context.namespace() };
     let attributes = json!({
-        "verb": args.verb, "group": group, "resource": plural, "subresource": args.subresource, "name": name,
+        "verb": verb, "group": group, "resource": plural, "subresource": args.subresource, "name": name,
         "namespace": namespace,
     });
     let review = json!({

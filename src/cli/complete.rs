@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Namespace, Served, kinds, schema},
+    api::{App, Instance, Namespace, Served, User, kinds, schema},
     client::http::{HttpClient, Request, served_path},
 };
 
@@ -84,6 +84,11 @@ pub(super) fn qualified_names() -> ArgValueCompleter {
 /// Namespaces.
 pub(super) fn namespaces() -> ArgValueCompleter {
     completer(|line, _| line.names(served::<Namespace>()))
+}
+
+/// Names of users.
+pub(super) fn users() -> ArgValueCompleter {
+    completer(|line, _| line.names(served::<User>()))
 }
 
 /// Names of contexts.

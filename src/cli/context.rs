@@ -73,6 +73,10 @@ impl Context {
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
         let (endpoint, namespace) = global.target()?;
         let client = HttpClient::new(endpoint)?;
+        let client = match global.acting()? {
+            Some(acting) => client.acting_as(acting),
+            None => client,
+        };
         let mut global = global.clone();
         global.namespace = global.namespace.or(namespace);
         Ok(Self { client, screen: Screen::of_stdout(global.color), global })

@@ -11,7 +11,7 @@ use clap::Args;
 use hyper::Uri;
 use serde_json::Value;
 
-use crate::client::http::{ClientKey, Endpoint, HttpsEndpoint};
+use crate::client::http::{Acting, ClientKey, Endpoint, HttpsEndpoint};
 
 use super::{
     contexts::file::{Config, usual},
@@ -57,6 +57,18 @@ pub(super) struct Global {
         hide_env_values = true
     )]
     pub(super) namespace: Option<String>,
+    /// Ask in this user's name, for who may impersonate them
+    #[arg(
+        long = "as",
+        global = true,
+        help_heading = "Global options",
+        value_name = "USER",
+        add = super::complete::users()
+    )]
+    pub(super) acting_as: Option<String>,
+    /// A group of the user of --as; may be repeated
+    #[arg(long = "as-group", global = true, help_heading = "Global options", value_name = "GROUP")]
+    pub(super) acting_groups: Vec<String>,
     /// Colour: auto, always or never
     #[arg(
         long,
@@ -85,7 +97,22 @@ impl Global {
             kubeconfig: environment("APPM_KUBECONFIG").map(Into::into),
             context: None,
             namespace: environment("APPM_NAMESPACE"),
+            acting_as: None,
+            acting_groups: Vec::new(),
             color: ColorChoice::Auto,
+        }
+    }
+
+    /// In whose name to ask, if not one's own.
+    ///
+    /// # Errors
+    /// When groups are named and no user.
+    pub(super) fn acting(&self) -> Result<Option<Acting>, CliError> {
+        let groups = self.acting_groups.clone();
+        match &self.acting_as {
+            Some(user) => Ok(Some(Acting { user: user.clone(), groups })),
+            None if groups.is_empty() => Ok(None),
+            None => Err(CliError::usage("--as-group goes with --as, which names the user")),
         }
     }
 

@@ -192,9 +192,19 @@ impl Answer {
     }
 }
 
+/// Somebody else, in whose name requests are made; the caller must hold the verb `impersonate` on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acting {
+    /// The user's name.
+    pub user: String,
+    /// Their groups, beside those that the server knows of.
+    pub groups: Vec<String>,
+}
+
 /// A client. Cheap to share; safe from any task.
 pub struct HttpClient {
     endpoint: Endpoint,
+    acting: Option<Acting>,
     tls: Option<tokio_rustls::TlsConnector>,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
@@ -212,7 +222,13 @@ impl HttpClient {
                 Some(trust.map_err(|source| RequestError::Unreachable { endpoint: endpoint.clone(), source })?)
             }
         };
-        Ok(Self { endpoint, tls, idle: Mutex::default() })
+        Ok(Self { endpoint, acting: None, tls, idle: Mutex::default() })
+    }
+
+    /// The same client, whose requests are made in somebody else's name.
+    #[must_use]
+    pub fn acting_as(self, acting: Acting) -> Self {
+        Self { acting: Some(acting), ..self }
     }
 
     /// Where it connects to.
@@ -285,6 +301,10 @@ impl HttpClient {
             .header(header::USER_AGENT, concat!("appm/", env!("CARGO_PKG_VERSION")));
         if let Endpoint::Https(HttpsEndpoint { token: Some(token), .. }) = &self.endpoint {
             built = built.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(Acting { user, groups }) = &self.acting {
+            built = built.header("impersonate-user", user);
+            built = groups.iter().fold(built, |built, group| built.header("impersonate-group", group));
         }
         if !request.body.is_empty() {
             built = built.header(header::CONTENT_TYPE, request.content_type);

@@ -66,6 +66,13 @@ async fn one_can_ask_who_one_is_and_what_one_may_do() {
     assert!(!appm(&api, "whoami").await.ok().is_empty());
     assert_eq!(appm(&api, "auth can-i create apps").await.ok(), "yes\n");
     appm(&api, "auth can-i delete app/web -q").await.ok();
+    let no = appm(&api, "auth can-i create apps --as nobody").await;
+    assert_eq!((no.out.as_str(), no.code), ("no\n", 1));
+    assert!(appm(&api, "auth can-i --list").await.ok().contains("*.*"));
+    let few = appm(&api, "auth can-i --list --as nobody --as-group devs").await.ok();
+    assert!(few.contains("RESOURCES") && !few.contains("*.*"), "{few}");
+    assert!(appm(&api, "get apps --as nobody").await.fails(6).contains("nobody"));
+    assert!(appm(&api, "get apps --as-group devs").await.fails(2).contains("--as"));
     assert!(appm(&api, "api-versions").await.ok().contains("appm.dev/v1\n"));
     let cluster_wide = appm(&api, "api-resources --namespaced=false --verbs=list -o name").await.ok();
     assert!(cluster_wide.contains("namespaces\n") && !cluster_wide.contains("apps"), "{cluster_wide}");
