@@ -2,7 +2,7 @@
 
 use super::{
     App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
-    Revision, Role, Secret, Served, Service, Session, SigningKey, Throttle, Token, User, Verbs,
+    Revision, Role, Run, Secret, Served, Service, Session, SigningKey, Throttle, Token, User, Verbs,
 };
 
 macro_rules! kinds {
@@ -16,6 +16,7 @@ kinds![
     App,
     Instance,
     Revision,
+    Run,
     Node,
     Namespace,
     ConfigMap,

@@ -31,8 +31,8 @@ pub use self::{
     rlimit::*, rollout::*, share::*, signals::*, when::*,
 };
 use super::{
-    ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, as_written, at,
-    decode_as, schema_of,
+    ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, Violation, as_written,
+    at, decode_as, schema_of,
 };
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.
@@ -210,6 +210,11 @@ fn ten() -> i32 {
 fn ten_minutes() -> i32 {
     600
 }
+/// The rules of an App, for what is written as one.
+pub(super) fn check_app(app: &Value) -> Vec<Violation> {
+    check::check(app, None)
+}
+
 pub(super) fn thirty() -> i64 {
     30
 }
