@@ -38,6 +38,7 @@ mod text_map;
 mod time;
 mod transaction;
 mod violation;
+mod zone;
 
 pub use app::*;
 pub use condition::*;
@@ -68,6 +69,7 @@ pub use text_map::TextMap;
 pub use time::{MicroTime, Time, age};
 pub use transaction::*;
 pub use violation::{FieldPath, Problem, Violation, check_label_name};
+pub use zone::time_zone;
 
 /// The API group of everything that is ours.
 pub const GROUP: &str = "appm.dev";

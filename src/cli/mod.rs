@@ -17,6 +17,7 @@ mod completion;
 mod context;
 mod contexts;
 mod create;
+mod cron;
 mod delete;
 mod describe;
 mod diagnostics;
@@ -122,6 +123,7 @@ enum Command {
     Annotate(label::LabelArgs),
     Wait(wait::WaitArgs),
     Explain(explain::ExplainArgs),
+    Cron(cron::CronArgs),
     ApiResources(api_resources::ApiResourcesArgs),
     /// List the groups and versions of the API
     ApiVersions,
@@ -169,10 +171,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliError> {
-    let Cli { global, command } = cli;
+    let Cli { mut global, command } = cli;
     match command {
         Command::Completion(args) => completion::run(&args),
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
+        Command::Cron(args) => cron::run(args, &mut global),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiVersions => api_resources::versions(),
         Command::Context(args) => contexts::run(args, &global),
@@ -223,6 +226,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)
             | Command::Explain(_)
+            | Command::Cron(_)
             | Command::ApiResources(_)
             | Command::ApiVersions
             | Command::Context(_)

@@ -3,6 +3,8 @@
 pub mod access;
 pub mod backoff;
 pub mod certificate;
+pub mod civil;
+pub mod cron;
 pub mod depends;
 pub mod expand;
 pub mod fair;

@@ -4,14 +4,16 @@
 //! So a `from` that is skipped in spring begins where the skipped hour ends, and an hour that is repeated in autumn opens
 //! and closes nothing twice. A window whose `to` is not later than its `from` ends on the next day.
 //!
-//! Time zones are looked up in the machine's own database; that is the one thing here that is not in the arguments.
+//! Time zones are looked up in the machine's own database, else in the one that is compiled in; that is the one thing here that
+//! is not in the arguments.
 
 use jiff::{
     SignedDuration, Timestamp,
-    civil::{Date, DateTime, Time},
-    tz::{AmbiguousOffset, TimeZone},
+    civil::{Date, Time},
+    tz::TimeZone,
 };
 
+use super::civil::reached;
 use crate::api::{ActiveWindow, DailyWindow};
 
 /// The reason of an instance that does not run because of its window.
@@ -77,28 +79,15 @@ impl Days {
     /// The window that begins on this day; none if all of it is skipped.
     fn of_day(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
         let last = if self.to > self.from { day } else { day.tomorrow().ok()? };
-        let window = (self.reached(day.to_datetime(self.from))?, self.reached(last.to_datetime(self.to))?);
+        let window =
+            (reached(&self.zone, day.to_datetime(self.from))?, reached(&self.zone, last.to_datetime(self.to))?);
         (window.0 < window.1).then_some(window)
-    }
-
-    /// When a clock on the wall first shows this time, or a later one.
-    fn reached(&self, at: DateTime) -> Option<Timestamp> {
-        match self.zone.to_ambiguous_timestamp(at).offset() {
-            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
-                offset.to_timestamp(at).ok()
-            }
-            AmbiguousOffset::Gap { before, .. } => {
-                // Where the gap ends: the change of the offset at or before the time that the old offset would have made.
-                let unchanged = before.to_timestamp(at).ok()?;
-                let after = unchanged.checked_add(SignedDuration::from_nanos(1)).ok()?;
-                self.zone.preceding(after).next().map(|change| change.timestamp())
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::DateTime;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

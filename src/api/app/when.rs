@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Time;
+use crate::api::{Time, time_zone};
 
 /// Another App of the same namespace that must have come so far before this one starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,53 +61,11 @@ pub struct DailyWindow {
 }
 
 impl DailyWindow {
-    /// The time zone, looked up in the machine's own database.
+    /// The time zone.
     ///
     /// # Errors
     /// A sentence for the manifest's author.
     pub fn zone(&self) -> Result<TimeZone, String> {
-        let Some(name) = &self.time_zone else { return Ok(TimeZone::UTC) };
-        TimeZone::get(name).map_err(|_| {
-            let known: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-            if known.is_empty() {
-                return format!(
-                    "`{name}` cannot be looked up: this machine has no time zone database (package tzdata)"
-                );
-            }
-            match nearest(name, &known) {
-                Some(meant) => format!("no such time zone `{name}`; did you mean `{meant}`?"),
-                None => format!("no such time zone `{name}`; a name such as `Europe/Berlin` is meant"),
-            }
-        })
-    }
-}
-
-/// The name that was probably meant: the same but for case and separators, or the same city.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    let plain = |text: &str| text.to_ascii_lowercase().replace([' ', '-'], "_");
-    let city = |text: &str| plain(text).rsplit('/').next().unwrap_or_default().to_owned();
-    let same = known.iter().find(|zone| plain(zone) == plain(name));
-    same.or_else(|| known.iter().find(|zone| zone.contains('/') && city(zone) == city(name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_zone_that_nobody_knows_says_what_was_meant() {
-        let zone = |name: Option<&str>| {
-            let daily =
-                DailyWindow { from: "08:00".to_owned(), to: "20:00".to_owned(), time_zone: name.map(str::to_owned) };
-            daily.zone().map(|_| ()).err()
-        };
-        for (name, why) in [
-            ("europe berlin", "no such time zone `europe berlin`; a name such as `Europe/Berlin` is meant"),
-            ("Berlin", "no such time zone `Berlin`; did you mean `Europe/Berlin`?"),
-            ("America/New-York", "no such time zone `America/New-York`; did you mean `America/New_York`?"),
-        ] {
-            assert_eq!(zone(Some(name)).as_deref(), Some(why));
-        }
-        assert_eq!((zone(None), zone(Some("UTC"))), (None, None));
+        self.time_zone.as_deref().map_or(Ok(TimeZone::UTC), time_zone)
     }
 }
