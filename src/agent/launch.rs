@@ -23,7 +23,7 @@ const HOST_NAME: usize = 63;
 
 /// How much output of an Instance is kept.
 pub(super) fn log_limits(spec: &InstanceSpec) -> LogLimits {
-    LogLimits { max_size: spec.logs.max_size.units(), max_files: spec.logs.max_files }
+    LogLimits { max_size: spec.logs.max_size.units(), max_files: spec.logs.max_files, redact: spec.logs.redact_secrets }
 }
 
 /// What an Instance may use of the machine.
@@ -94,6 +94,7 @@ pub(super) fn launch(
     let secrets = given.from.iter().chain(&given.vars).filter_map(|(_, value)| text(value));
     let secrets = secrets.filter(|text| text.len() >= SHORTEST_SECRET).collect();
     let start = Start {
+        secrets: given.secrets,
         key: StartKey { uid: instance.uid().clone(), attempt },
         logs: log_limits(spec),
         limits: limits(&spec.resources),

@@ -365,6 +365,7 @@ impl Pump {
             DriverEvent::LeftBehind(key, count) => {
                 self.with(&key.uid, |slot, _| slot.memory.left_behind(key.attempt, count).into_iter().collect());
             }
+            DriverEvent::Withheld(key) => self.with(&key.uid, |_, _| vec![words::withheld()]),
             DriverEvent::Checked(key) => self.settle(&key.uid),
             DriverEvent::Notified(key, said) => self.probing.tell(Command::Heard(key, said)),
             DriverEvent::Ended(key, ended) => {
@@ -577,8 +578,9 @@ impl Pump {
             return;
         };
         let limits = log_limits(&instance.spec);
-        // The keeper remembers what a process was started with; a container that was found again is told.
-        if slot.form == Form::Process {
+        // The keeper remembers what a process was started with; a container that was found again is told, and so is the keeper
+        // of what must not be missed.
+        if slot.form == Form::Process && !limits.redact {
             slot.limits.get_or_insert(limits);
         }
         let known = slot.limits;

@@ -22,6 +22,16 @@ pub(super) struct Given {
     /// Variables of `env` whose value stands elsewhere.
     pub vars: Vec<(String, SecretValue)>,
     pub files: Vec<StartFile>,
+    /// The values among all these that come out of Secrets.
+    pub secrets: Vec<SecretValue>,
+}
+
+impl Given {
+    fn note(&mut self, source: Source<'_>, value: &SecretValue) {
+        if matches!(source, Source::Secret(_)) && !self.secrets.contains(value) {
+            self.secrets.push(value.clone());
+        }
+    }
 }
 
 /// Why an attempt cannot be given what it needs.
@@ -119,6 +129,7 @@ pub(super) fn resolve(namespace: &str, spec: &InstanceSpec, found: &Found) -> Re
         for (key, value) in texts.into_iter().flatten() {
             let name = format!("{}{key}", from.prefix);
             desk.check_text(&asked, &name, &value);
+            given.note(source, &value);
             given.from.push((name, value));
         }
     }
@@ -129,16 +140,19 @@ pub(super) fn resolve(namespace: &str, spec: &InstanceSpec, found: &Found) -> Re
         let asked = Reference { field: format!("spec.env: `{}`", var.name), source };
         if let Some(value) = desk.entry(&asked, of, false) {
             desk.check_text(&asked, &var.name, &value);
+            given.note(source, &value);
             given.vars.push((var.name.clone(), value));
         }
     }
     for file in &spec.files {
         let Some((source, of)) = entry_of_file(file) else { continue };
         let asked = Reference { field: format!("spec.files: `{}`", file.path), source };
-        let usual = if matches!(source, Source::Secret(_)) { 0o600 } else { 0o644 };
+        let secret = matches!(source, Source::Secret(_));
+        let usual = if secret { 0o600 } else { 0o644 };
         let mode = file.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(usual);
-        let content = desk.entry(&asked, of, true);
-        given.files.extend(content.map(|content| StartFile { path: file.path.clone(), mode, content }));
+        let Some(content) = desk.entry(&asked, of, true) else { continue };
+        given.note(source, &content);
+        given.files.push(StartFile { path: file.path.clone(), mode, content, secret });
     }
     let size: usize = given.files.iter().map(|file| file.content.base64_length() / 4 * 3).sum();
     if size > MOST {

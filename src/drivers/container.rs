@@ -18,6 +18,7 @@ mod once;
 mod output;
 mod run;
 mod state;
+mod veil;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -192,6 +192,8 @@ pub enum DriverEvent {
     Main(StartKey, Started),
     /// An attempt whose end was acknowledged left so many processes behind, which were killed.
     LeftBehind(StartKey, usize),
+    /// Output of an attempt is not written any more: it may hold secrets that nobody knows any more.
+    Withheld(StartKey),
     /// What [`Driver::check`] answers of this attempt is another thing than before.
     Checked(StartKey),
     /// How the fetching of what an Instance needs goes on, in one sentence.

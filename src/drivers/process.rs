@@ -240,6 +240,7 @@ fn tell(events: &mpsc::UnboundedSender<DriverEvent>, running: &Running, message:
             DriverEvent::Main(key, started)
         }
         Message::Notified { key, said } => DriverEvent::Notified(key, said),
+        Message::Withheld { key } => DriverEvent::Withheld(key),
         Message::LeftBehind { key, count } => DriverEvent::LeftBehind(key, count),
     };
     // Nobody listens when the agent has ended.

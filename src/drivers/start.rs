@@ -22,6 +22,9 @@ pub struct Start {
     /// It may speak by sd_notify: it gets a socket for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// What it is given out of Secrets: what its output must not show, if that is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretValue>,
     /// Its form.
     pub program: Program,
 }
@@ -39,6 +42,7 @@ impl Start {
     #[must_use]
     pub fn with_argv(mut self, argv: Vec<String>) -> Self {
         self.notify = None;
+        self.secrets.clear();
         if let Program::Process(process) = &mut self.program {
             process.argv = argv;
             (process.script, process.stdin, process.adopt) = (None, None, None);
@@ -103,6 +107,9 @@ pub struct StartFile {
     pub mode: u32,
     /// What is in it.
     pub content: SecretValue,
+    /// It is a secret's: it stays in memory if it can.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// What an engine is asked to make.
@@ -146,4 +153,7 @@ pub struct LogLimits {
     pub max_size: u64,
     /// Files kept, the current one included.
     pub max_files: u32,
+    /// Secret values are taken out.
+    #[serde(default)]
+    pub redact: bool,
 }

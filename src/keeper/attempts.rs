@@ -239,14 +239,15 @@ impl Keeper {
         if start.notify.is_some() {
             self.listen_to(&key, Notified::default()).map_err(|e| unknown("cannot listen to it", &e))?;
         }
-        let ready = match prepare::prepare(&start, &mut self.users, &mut self.groups, self.inherited, now) {
-            Ok(ready) => ready,
-            Err(PrepareError::Refused(why)) => return Err(self.refuse(key, StartError::Refused(why), now)),
-            Err(PrepareError::Unavailable(why)) => {
-                return Err(self.refuse(key, StartError::ResourcesUnavailable(why), now));
-            }
-            Err(e @ PrepareError::Short(..)) => return Err(StartError::Unknown(e.to_string())),
-        };
+        let ready =
+            match prepare::prepare(&start, &mut self.users, &mut self.groups, &mut self.memory, self.inherited, now) {
+                Ok(ready) => ready,
+                Err(PrepareError::Refused(why)) => return Err(self.refuse(key, StartError::Refused(why), now)),
+                Err(PrepareError::Unavailable(why)) => {
+                    return Err(self.refuse(key, StartError::ResourcesUnavailable(why), now));
+                }
+                Err(e @ PrepareError::Short(..)) => return Err(StartError::Unknown(e.to_string())),
+            };
         let (pid, mut socket) = spawn::fork(&ready.child).map_err(|e| {
             ready.group.remove();
             unknown("cannot fork", &e)
@@ -401,6 +402,7 @@ impl Keeper {
             self.let_go(group);
         }
         self.pump.taps.retain(|key, _| key.uid != uid);
+        self.memory.remove(&uid);
         self.execs.forget(|known| known.uid == uid);
         if self.pump.pid().is_none() {
             return self.answer(to, Answer::Done);

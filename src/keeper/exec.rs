@@ -27,6 +27,7 @@ use super::{
 use crate::{
     clock::{Clock, System},
     drivers::{EXEC_OUTPUT, Exec, ExecError, Executed, Limits, ProcessProgram, Program, Start, StartKey},
+    policy::redact::LONGEST,
 };
 
 /// What an attempt was started with, its words, files and input aside: as JSON, which takes less than half of the memory.
@@ -60,6 +61,7 @@ impl Origin {
             logs: pump::DEFAULT_LIMITS,
             limits: Limits::default(),
             notify: None,
+            secrets: Vec::new(),
             program: Program::Process(Box::new(process)),
         })
     }
@@ -174,8 +176,12 @@ impl Keeper {
         let timed_out = beside.timed_out && code.is_none();
         let done = match beside.refused() {
             Some((code, why)) => Executed { code: Some(code), output: why.into_bytes(), timed_out: false },
-            None => Executed { code, output: beside.tail, timed_out },
+            None => Executed { code, output: std::mem::take(&mut beside.tail), timed_out },
         };
+        let is_cut = done.output.len() == EXEC_OUTPUT + LONGEST;
+        let mut output = self.without_secrets(&beside.start.key, done.output, is_cut);
+        output.drain(..output.len().saturating_sub(EXEC_OUTPUT));
+        let done = Executed { output, ..done };
         if let Some(name) = beside.once {
             self.execs.done.insert((beside.start.key, name), done.clone());
         }
@@ -220,7 +226,7 @@ impl Beside {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return e == rustix::io::Errno::AGAIN,
             }
-            let surplus = self.tail.len().saturating_sub(EXEC_OUTPUT);
+            let surplus = self.tail.len().saturating_sub(EXEC_OUTPUT + LONGEST);
             self.tail.drain(..surplus);
         }
         true

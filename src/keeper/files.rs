@@ -4,6 +4,7 @@
 //! directory on. So nothing can be written that the user may not write; and as no step of the way follows a symbolic
 //! link, nobody who may write on the way (the process of the attempt before, say) can turn root's hand elsewhere.
 //! Each is written beside its place and renamed into it: a reader sees the old one or the new one.
+//! Of a secret only a link is put into its place; the file itself stays in memory (see [`mod@super::memory`]).
 
 use std::{
     ffi::{CStr, CString},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, fchmod, mkdirat, openat, renameat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, fchmod, mkdirat, openat, renameat, symlinkat, unlinkat},
     io::{Errno, write},
 };
 
@@ -28,10 +29,40 @@ pub(super) struct PreparedFile {
     temporary: CString,
     mode: Mode,
     content: Vec<u8>,
+    memory: Option<InMemory>,
+}
+
+/// Where the content of a secret file lies.
+#[derive(Debug)]
+struct InMemory {
+    dir: CString,
+    name: CString,
+    /// Both together: what the link says.
+    path: CString,
+}
+
+impl InMemory {
+    fn new(dir: &CStr, index: usize) -> Option<InMemory> {
+        let path = CString::new(format!("{}/{index}", dir.to_str().ok()?)).ok()?;
+        Some(InMemory { dir: dir.to_owned(), name: CString::new(index.to_string()).ok()?, path })
+    }
+}
+
+/// All files of a start; the secret ones in that directory in memory, if there is one.
+pub(super) fn prepare_all(
+    key: &StartKey,
+    files: &[StartFile],
+    memory: Option<&CStr>,
+) -> Result<Vec<PreparedFile>, String> {
+    let all = files.iter().enumerate().map(|(index, file)| {
+        let memory = memory.filter(|_| file.secret).and_then(|dir| InMemory::new(dir, index));
+        Ok(PreparedFile { memory, ..prepare(key, index, file)? })
+    });
+    all.collect()
 }
 
 /// Everything but the system calls. The error is a sentence for the manifest's author.
-pub(super) fn prepare(key: &StartKey, index: usize, file: &StartFile) -> Result<PreparedFile, String> {
+fn prepare(key: &StartKey, index: usize, file: &StartFile) -> Result<PreparedFile, String> {
     let wrong = |why: &str| format!("spec.files: `{}` {why}", file.path.replace('\0', "␀"));
     let (from, path) = match file.path.strip_prefix('/') {
         Some(path) => (c"/", path),
@@ -46,7 +77,7 @@ pub(super) fn prepare(key: &StartKey, index: usize, file: &StartFile) -> Result<
     let name = dirs.pop().filter(|_| !path.ends_with('/')).ok_or_else(|| wrong("is not the name of a file"))?;
     let content = file.content.bytes().ok_or_else(|| wrong("has a content that is not in base64"))?;
     let temporary = CString::new(format!(".appm-{}-{index}", key.uid)).map_err(|_| wrong("cannot be written"))?;
-    Ok(PreparedFile { from, dirs, name, temporary, mode: Mode::from_raw_mode(file.mode), content })
+    Ok(PreparedFile { from, dirs, name, temporary, mode: Mode::from_raw_mode(file.mode), content, memory: None })
 }
 
 /// Writes the file. Nothing but system calls, on memory prepared before: called between fork and exec.
@@ -54,7 +85,11 @@ pub(super) fn put(file: &PreparedFile) -> Result<(), Errno> {
     let dir = enter(file)?;
     // Left by a child that was killed while it wrote.
     let _ = unlinkat(&dir, &file.temporary, AtFlags::empty());
-    let done = fill(&dir, file).and_then(|()| renameat(&dir, &file.temporary, &dir, &file.name));
+    let made = match &file.memory {
+        None => fill(&dir, file),
+        Some(memory) => remember(memory, file).and_then(|()| symlinkat(&memory.path, &dir, &file.temporary)),
+    };
+    let done = made.and_then(|()| renameat(&dir, &file.temporary, &dir, &file.name));
     if done.is_err() {
         let _ = unlinkat(&dir, &file.temporary, AtFlags::empty());
     }
@@ -78,6 +113,18 @@ fn enter(file: &PreparedFile) -> Result<OwnedFd, Errno> {
         };
     }
     Ok(dir)
+}
+
+/// Writes the content into memory.
+fn remember(memory: &InMemory, file: &PreparedFile) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = openat(CWD, &memory.dir, flags, Mode::empty())?;
+    let _ = unlinkat(&dir, &file.temporary, AtFlags::empty());
+    let done = fill(&dir, file).and_then(|()| renameat(&dir, &file.temporary, &dir, &memory.name));
+    if done.is_err() {
+        let _ = unlinkat(&dir, &file.temporary, AtFlags::empty());
+    }
+    done
 }
 
 fn fill(dir: &OwnedFd, file: &PreparedFile) -> Result<(), Errno> {

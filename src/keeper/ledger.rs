@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::Group;
+use super::{cgroup::Group, pump::DEFAULT_LIMITS};
 use crate::{
     api::Uid,
     drivers::{End, Ended, LogLimits, Notified, StartKey},
@@ -145,7 +145,7 @@ impl Book {
         let mut lines = vec![Line::Boot(boot.to_owned())];
         lines.extend(self.logger.map(|(pid, ticks)| Line::Logger { pid, ticks }));
         for (key, attempt) in &self.attempts {
-            let logs = self.logs.get(&key.uid).copied().unwrap_or(LogLimits { max_size: 10 << 20, max_files: 5 });
+            let logs = self.logs.get(&key.uid).copied().unwrap_or(DEFAULT_LIMITS);
             let Recorded { pid, ticks, at, group, ended, said } = attempt.clone();
             lines.push(Line::Start { key: key.clone(), pid, ticks, at, logs, group });
             lines.extend(said.map(|said| Line::Notified { key: key.clone(), said }));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn started(key: StartKey, pid: i32) -> Line {
-        let logs = LogLimits { max_size: 1 << 20, max_files: 3 };
+        let logs = LogLimits { max_size: 1 << 20, max_files: 3, redact: false };
         Line::Start { key, pid, ticks: 7, at: Timestamp::UNIX_EPOCH, logs, group: Group::default() }
     }
 

@@ -22,6 +22,7 @@ pub(crate) mod channel;
 mod exec;
 mod files;
 mod ledger;
+mod memory;
 mod notify;
 mod prepare;
 pub(crate) mod proc;

@@ -157,12 +157,16 @@ impl Keeper {
             if let Some(sender) = sender
                 && let Some(standing) = self.standing(key, &sender)
             {
-                self.take_words(key, &Words::parse(&message), standing);
+                self.take_words(key, Words::parse(&message), standing);
             }
         }
     }
 
-    fn take_words(&mut self, key: &StartKey, words: &Words, standing: Standing) {
+    fn take_words(&mut self, key: &StartKey, mut words: Words, standing: Standing) {
+        words.status = words.status.map(|status| {
+            let shown = self.without_secrets(key, status.into_bytes(), false);
+            String::from_utf8_lossy(&shown).into_owned()
+        });
         if let Some(pid) = words.main_pid.filter(|_| standing == Standing::Member) {
             self.change_main(key, pid);
         }

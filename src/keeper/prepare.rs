@@ -21,6 +21,7 @@ use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 use super::{
     cgroup::{Group, Groups},
     files,
+    memory::Memory,
     notify::socket_name,
     pty,
     spawn::{Failure, Prepared, SCRIPT, Stage, Switch, WATCHDOG_PID},
@@ -86,6 +87,7 @@ pub(super) fn prepare(
     start: &Start,
     users: &mut Users,
     groups: &mut Groups,
+    memory: &mut Memory,
     own: Inherited,
     now: Timestamp,
 ) -> Result<Ready, PrepareError> {
@@ -97,6 +99,8 @@ pub(super) fn prepare(
     let switch = users.find(process.user.as_deref(), process.group.as_deref(), now).map_err(refused)?;
     let dir = attempt_dir(&start.key);
     directories(&start.key, switch.as_ref()).map_err(|e| short(&dir, e))?;
+    memory.keep_values(start).map_err(|e| short(Path::new("secret values"), e))?;
+    let in_memory = memory.files(start, switch.as_ref()).map_err(|e| short(Path::new("secret files"), e))?;
     let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
     let form = match &process.script {
@@ -111,6 +115,7 @@ pub(super) fn prepare(
     };
     let streams = streams.map_err(|e| short(Path::new("standard streams"), e))?;
     let mut child = assemble(start, process, form, streams, switch, own)?;
+    child.files = files::prepare_all(&start.key, &process.files, in_memory.as_deref()).map_err(refused)?;
     // Last, because from here on there is something to undo.
     let made = groups.make(&start.key, &start.limits);
     let (group, entrances) = made.map_err(|why| PrepareError::Unavailable(why.to_string()))?;
@@ -135,7 +140,7 @@ pub(super) fn beside(
     Ok(Prepared { groups, ..assemble(start, process, command_form(start, process)?, streams, switch, own)? })
 }
 
-/// Everything but the control groups.
+/// Everything but the control groups and the files.
 fn assemble(
     start: &Start,
     process: &ProcessProgram,
@@ -152,7 +157,6 @@ fn assemble(
     };
     let home = login.map(|login| login.home.display().to_string());
     let working_dir = process.working_dir.clone().or(home);
-    let files = process.files.iter().enumerate().map(|(index, file)| files::prepare(&start.key, index, file));
     Ok(Prepared {
         groups: Vec::new(),
         programs,
@@ -165,7 +169,7 @@ fn assemble(
         terminal: process.tty,
         own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string(), "the data directory")?,
         working_dir: working_dir.map(|dir| text(dir, "spec.process.workingDir: it")).transpose()?,
-        files: files.collect::<Result<_, _>>().map_err(refused)?,
+        files: Vec::new(),
         switch,
         umask: process.umask,
         nice: process.nice,

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The protocol's version; a client and a keeper of different versions do not talk.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The longest frame: a start carries its script, its standard input and its environment.
 pub const LONGEST: usize = 64 << 20;
 
@@ -118,6 +118,11 @@ pub enum Message {
         key: StartKey,
         /// The process.
         started: Started,
+    },
+    /// Output of an attempt is not written, because it may hold secrets and nobody knows them any more.
+    Withheld {
+        /// Which.
+        key: StartKey,
     },
     /// What an attempt left behind was killed.
     LeftBehind {

@@ -19,6 +19,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::{
     channel::{Channel, Received, Watches},
     ledger::Book,
+    memory::Memory,
     prepare, proc,
     serve::Source,
 };
@@ -28,8 +29,8 @@ use crate::{
     logger::control::{Order, Report},
 };
 
-/// What is kept of an output of which nothing else is known.
-pub(super) const DEFAULT_LIMITS: LogLimits = LogLimits { max_size: 10 << 20, max_files: 5 };
+/// What is kept of an output of which nothing else is known: no secret, to be sure.
+pub(super) const DEFAULT_LIMITS: LogLimits = LogLimits { max_size: 10 << 20, max_files: 5, redact: true };
 
 /// A logger that lived shorter than this is not started again at once.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_millis(100);
@@ -169,6 +170,7 @@ impl Pump {
             let dir = prepare::attempt_dir(key);
             // Whatever is not there need not be removed; whatever cannot be goes with the Instance.
             let _ = std::fs::remove_file(dir.join("script"));
+            Memory::forget(key);
             let _ = std::fs::remove_dir(dir);
         }
     }

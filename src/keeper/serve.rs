@@ -20,6 +20,7 @@ use super::{
     channel::{Channel, Over, Watches},
     exec::Execs,
     ledger::{Ledger, Line},
+    memory::Memory,
     notify::Ears,
     prepare::Inherited,
     proc,
@@ -89,6 +90,7 @@ pub(super) struct Keeper {
     pub(super) execs: Execs,
     pub(super) ears: Ears,
     pub(super) groups: Groups,
+    pub(super) memory: Memory,
     /// Groups whose processes are being killed: removed when they are empty, or given up after so many looks.
     pub(super) leaving: Vec<(Group, u32)>,
     /// Ends that are forgotten; what they left behind is not killed yet.
@@ -126,6 +128,7 @@ impl Keeper {
             execs: Execs::default(),
             ears: Ears::default(),
             groups: Groups::find(),
+            memory: Memory::recorded(),
             leaving: Vec::new(),
             acknowledged: Vec::new(),
             removing: Vec::new(),
@@ -152,6 +155,10 @@ impl Keeper {
             {
                 if matches!(outcome, Outcome::Quit) {
                     self.groups.leave();
+                    // What a logger still reads it by is left to the next keeper.
+                    if self.live.is_empty() && self.pump.taps.is_empty() {
+                        self.memory.leave();
+                    }
                 }
                 return Ok(outcome);
             }
@@ -228,6 +235,7 @@ impl Keeper {
         for report in received.frames {
             match report {
                 Report::Drained { key } => self.pump.drained(&key, self.ledger.book()),
+                Report::Withheld { key } => self.tell_all(&Message::Withheld { key }),
                 Report::Dropped { uid } => {
                     let done = self.removing.extract_if(.., |(removed, _)| *removed == uid).collect::<Vec<_>>();
                     done.into_iter().for_each(|(_, to)| self.answer(to, Answer::Done));

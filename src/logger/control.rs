@@ -39,6 +39,11 @@ pub enum Report {
         /// Which.
         key: StartKey,
     },
+    /// This attempt's output is thrown away: the secret values to take out of it are gone.
+    Withheld {
+        /// Which.
+        key: StartKey,
+    },
     /// Nothing is written for this Instance any more.
     Dropped {
         /// Which.

@@ -1,8 +1,8 @@
 //! The logger: moves what processes write into files, so that a slow disk never delays the keeper.
 //!
 //! A child of the keeper, started anew whenever it dies; it may be killed at any instant without a byte being lost or
-//! doubled (see [`mod@sink`]). Single-threaded; the bytes never pass through its memory (splice(2)). A full disk stops the
-//! writers by back-pressure, and drops nothing. If the keeper dies it goes on until everything is drained or a new keeper
+//! doubled (see [`mod@sink`]). Single-threaded; the bytes never pass through its memory (splice(2)), unless secret values are
+//! to be taken out of them (see [`mod@redact`]). A full disk stops the writers by back-pressure, and drops nothing. If the keeper dies it goes on until everything is drained or a new keeper
 //! ends it.
 //!
 //! The files are read by [`mod@read`], by anybody who may.
@@ -11,6 +11,7 @@ pub mod control;
 mod files;
 pub mod read;
 pub mod record;
+pub(crate) mod redact;
 mod seek;
 mod sink;
 pub mod stream;
@@ -24,7 +25,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -37,6 +38,7 @@ use rustix::{
 pub use self::files::Stream;
 use self::{
     control::{Order, Report},
+    redact::{Guard, Redactors, withhold},
     sink::{Moved, PIECE, Sink},
 };
 use crate::{
@@ -47,10 +49,13 @@ use crate::{
         channel::{Channel, Watches},
         spawn,
     },
+    policy::redact::End,
 };
 
 /// How long a stream rests after its file could not be written.
 const REST: SignedDuration = SignedDuration::from_millis(250);
+/// How long what may be the beginning of a secret is held back at most, if nothing follows.
+const HOLD: SignedDuration = SignedDuration::from_secs(1);
 /// A piece of this size shows that a stream is busy and deserves a larger FIFO.
 const BUSY: usize = 48 << 10;
 
@@ -92,7 +97,55 @@ struct Tap {
 #[derive(Debug)]
 struct Pumped {
     sink: Sink,
+    guard: Guard,
+    /// Whether secret values are to be taken out.
+    redact: bool,
+    dir: PathBuf,
     taps: [Option<Tap>; 2],
+}
+
+impl Pumped {
+    /// Moves one piece. `Moved::Some`: there may be more.
+    fn take(&mut self, stream: Stream, scratch: &Scratch) -> io::Result<Moved> {
+        let now = System.now();
+        if !self.redact {
+            self.unguard(now)?;
+        }
+        let Some(Tap { fifo, .. }) = &self.taps[stream as usize] else { return Ok(Moved::NotYet) };
+        if let Guard::Redact(stage) = &mut self.guard {
+            return stage.take(&mut self.sink, fifo, stream, now);
+        }
+        match scratch.peek(fifo, self.sink.has_room(stream))? {
+            Moved::Some(_) => match &mut self.guard {
+                Guard::Withhold(is_said) => withhold(&mut self.sink, fifo, is_said, now),
+                _ => self.sink.take(fifo, stream, now),
+            },
+            other => Ok(other),
+        }
+    }
+
+    /// What is held back is written, and from then on everything as it is.
+    fn unguard(&mut self, now: Timestamp) -> io::Result<()> {
+        if let Guard::Redact(stage) = &mut self.guard {
+            for stream in Stream::ALL {
+                stage.drain(&mut self.sink, stream, End::Over, now)?;
+            }
+        }
+        self.guard = Guard::Plain;
+        Ok(())
+    }
+
+    /// Nothing has come for a while.
+    fn pause(&mut self, stream: Stream) -> io::Result<()> {
+        match &mut self.guard {
+            Guard::Redact(stage) => stage.drain(&mut self.sink, stream, End::Pause, System.now()),
+            Guard::Plain | Guard::Withhold(_) => Ok(()),
+        }
+    }
+
+    fn is_said_to_be_withheld(&self) -> bool {
+        matches!(self.guard, Guard::Withhold(true))
+    }
 }
 
 struct Logger {
@@ -103,6 +156,9 @@ struct Logger {
     /// Streams that rest, until then.
     resting: BTreeSet<(StartKey, Stream)>,
     rested_at: Timestamp,
+    /// Streams of which something is held back, since then.
+    holding: BTreeMap<(StartKey, Stream), Timestamp>,
+    redactors: Redactors,
     complained: bool,
     scratch: Scratch,
 }
@@ -118,6 +174,8 @@ impl Logger {
             pumped: BTreeMap::new(),
             resting: BTreeSet::new(),
             rested_at: Timestamp::UNIX_EPOCH,
+            holding: BTreeMap::new(),
+            redactors: Redactors::default(),
             complained: false,
             scratch: Scratch::new()?,
         })
@@ -130,8 +188,11 @@ impl Logger {
             if self.control.is_none() && self.pumped.is_empty() {
                 return Ok(());
             }
-            let rest = Timespec { tv_sec: 0, tv_nsec: i64::from(REST.subsec_nanos()) };
-            self.watches.wait(&mut ready, (!self.resting.is_empty()).then_some(&rest))?;
+            let pauses = [(!self.resting.is_empty()).then_some(REST), (!self.holding.is_empty()).then_some(HOLD)];
+            let pause = pauses.into_iter().flatten().min();
+            let pause =
+                pause.map(|pause| Timespec { tv_sec: pause.as_secs(), tv_nsec: i64::from(pause.subsec_nanos()) });
+            self.watches.wait(&mut ready, pause.as_ref())?;
             for event in ready.drain(..) {
                 match self.watches.source(event.data.u64()) {
                     Some(Source::Control) => self.obey(),
@@ -170,6 +231,7 @@ impl Logger {
                 Order::Drop { uid } => {
                     self.pumped.retain(|key, _| key.uid != uid);
                     self.resting.retain(|(key, _)| key.uid != uid);
+                    self.holding.retain(|(key, _), _| key.uid != uid);
                     self.report(&Report::Dropped { uid });
                 }
             }
@@ -179,6 +241,10 @@ impl Logger {
     fn set_limits(&mut self, uid: &Uid, limits: LogLimits) {
         for (_, pumped) in self.pumped.iter_mut().filter(|(key, _)| key.uid == *uid) {
             pumped.sink.set_limits(limits);
+            pumped.redact = limits.redact;
+            if limits.redact && matches!(pumped.guard, Guard::Plain) {
+                pumped.guard = Guard::of(&pumped.dir, &mut self.redactors);
+            }
         }
     }
 
@@ -187,12 +253,17 @@ impl Logger {
             return;
         }
         let dir = Path::new("instances").join(key.uid.as_str());
-        let opened = Sink::new(dir.join("logs"), key.attempt, limits).and_then(|sink| {
+        let attempt_dir = dir.join(key.attempt.to_string());
+        // One that was redacted before may have left something behind.
+        let guarded = limits.redact || redact::has_begun(&attempt_dir);
+        let guard = if guarded { Guard::of(&attempt_dir, &mut self.redactors) } else { Guard::Plain };
+        let opened = Sink::new(dir.join("logs"), key.attempt, limits, guard.intent()).and_then(|sink| {
             let tap = |stream: Stream| -> io::Result<Option<Tap>> {
-                let path = dir.join(key.attempt.to_string()).join(format!("{}.fifo", stream.suffix()));
+                let path = attempt_dir.join(format!("{}.fifo", stream.suffix()));
                 Ok(Some(Tap { fifo: open_fifo(&path)?, token: None, enlarged: false }))
             };
-            Ok(Pumped { sink, taps: [tap(Stream::Out)?, tap(Stream::Err)?] })
+            let taps = [tap(Stream::Out)?, tap(Stream::Err)?];
+            Ok(Pumped { sink, guard, redact: limits.redact, dir: attempt_dir.clone(), taps })
         });
         match opened {
             Ok(pumped) => {
@@ -240,20 +311,23 @@ impl Logger {
     /// Moves one piece. `None`: the stream rests or is unknown.
     fn step(&mut self, key: &StartKey, stream: Stream) -> Option<Moved> {
         let pumped = self.pumped.get_mut(key)?;
-        let tap = pumped.taps[stream as usize].as_mut()?;
-        let moved = match self.scratch.peek(&tap.fifo, pumped.sink.has_room(stream)) {
-            Ok(Moved::Some(_)) => pumped.sink.take(&tap.fifo, stream, System.now()),
-            other => other,
-        };
+        pumped.taps[stream as usize].as_ref()?;
+        let was_said = pumped.is_said_to_be_withheld();
+        let moved = pumped.take(stream, &self.scratch);
+        let is_withheld = !was_said && pumped.is_said_to_be_withheld();
         match moved {
             Ok(moved) => {
-                if let Moved::Some(length) = moved {
+                if let (Moved::Some(length), Some(tap)) = (moved, pumped.taps[stream as usize].as_mut()) {
                     self.complained = false;
                     if length >= BUSY && !tap.enlarged {
                         tap.enlarged = true;
                         // Refused to an unprivileged user who has many large ones already: then it stays as it is.
                         let _ = fcntl_setpipe_size(&tap.fifo, PIECE);
                     }
+                }
+                self.hold(key, stream);
+                if is_withheld {
+                    self.report(&Report::Withheld { key: key.clone() });
                 }
                 if moved == Moved::End {
                     self.ended(key, stream);
@@ -266,21 +340,47 @@ impl Logger {
                 None
             }
             Err(e) => {
-                if !(is_shortage(&e) && self.let_go()) {
-                    self.complain(&format!("the output of `{key}` cannot be written, its writers wait: {e}"));
-                }
-                if let Some(pumped) = self.pumped.get_mut(key) {
-                    // The disk may have taken a piece and refused its record.
-                    pumped.sink.broke();
-                }
-                self.rest(key, stream);
+                self.failed(key, stream, &e);
                 None
+            }
+        }
+    }
+
+    fn failed(&mut self, key: &StartKey, stream: Stream, e: &io::Error) {
+        if !(is_shortage(e) && self.let_go()) {
+            self.complain(&format!("the output of `{key}` cannot be written, its writers wait: {e}"));
+        }
+        if let Some(pumped) = self.pumped.get_mut(key) {
+            // The disk may have taken a piece and refused its record.
+            pumped.sink.broke();
+        }
+        self.rest(key, stream);
+    }
+
+    /// Remembers whether something is held back.
+    fn hold(&mut self, key: &StartKey, stream: Stream) {
+        if self.pumped.get(key).is_some_and(|pumped| pumped.guard.holds(stream)) {
+            self.holding.insert((key.clone(), stream), System.now());
+        } else if !self.holding.is_empty() {
+            self.holding.remove(&(key.clone(), stream));
+        }
+    }
+
+    /// What was held back long enough is given out.
+    fn give_out(&mut self) {
+        let now = System.now();
+        let due = self.holding.extract_if(.., |_, since| now.duration_since(*since).abs() >= HOLD);
+        for (key, stream) in due.map(|(which, _)| which).collect::<Vec<_>>() {
+            let paused = self.pumped.get_mut(&key).map(|pumped| pumped.pause(stream));
+            if let Some(Err(e)) = paused {
+                self.failed(&key, stream, &e);
             }
         }
     }
 
     /// Nobody can write to this stream any more.
     fn ended(&mut self, key: &StartKey, stream: Stream) {
+        self.holding.remove(&(key.clone(), stream));
         let Some(pumped) = self.pumped.get_mut(key) else { return };
         if let Some(token) = pumped.taps[stream as usize].take().and_then(|tap| tap.token) {
             self.watches.forget(token);
@@ -307,6 +407,9 @@ impl Logger {
     }
 
     fn wake(&mut self) {
+        if !self.holding.is_empty() {
+            self.give_out();
+        }
         if !self.resting.is_empty() && System.now().duration_since(self.rested_at).abs() >= REST {
             for (key, stream) in std::mem::take(&mut self.resting) {
                 self.begin(&key, stream);

@@ -50,7 +50,7 @@ impl Recorder {
             cut_unrecorded(&logs, *last)?;
         }
         let seen = Seen::read(&logs, &own)?;
-        Ok((Self(Sink::new(logs, attempt, limits)?), seen))
+        Ok((Self(Sink::new(logs, attempt, limits, None)?), seen))
     }
 
     /// Writes some pieces.
@@ -144,7 +144,7 @@ mod tests {
         *,
     };
 
-    const LIMITS: LogLimits = LogLimits { max_size: 64, max_files: 9 };
+    const LIMITS: LogLimits = LogLimits { max_size: 64, max_files: 9, redact: false };
 
     fn piece(nanos: i64, stream: Stream, text: &str) -> Piece {
         Piece { nanos, stream, bytes: Bytes::copy_from_slice(text.as_bytes()) }

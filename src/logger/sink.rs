@@ -37,6 +37,13 @@ pub(super) enum Moved {
     End,
 }
 
+/// What is about to be written: when the index of that segment is so long, it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Intent {
+    pub seq: u32,
+    pub index: u64,
+}
+
 /// The files of one segment.
 #[derive(Debug)]
 struct Open {
@@ -57,14 +64,16 @@ pub(super) struct Sink {
     open: Option<Open>,
     /// True while there may be bytes without a record: nothing is added before they have theirs.
     broken: bool,
+    /// The last piece that can be made again: if its record is not there, neither are its bytes.
+    intended: Option<Intent>,
 }
 
 impl Sink {
-    /// Goes on where an earlier logger was, if there was one.
-    pub(super) fn new(logs: PathBuf, attempt: u32, limits: LogLimits) -> io::Result<Sink> {
+    /// Goes on where an earlier logger was, if there was one, which was about to do what is intended.
+    pub(super) fn new(logs: PathBuf, attempt: u32, limits: LogLimits, intended: Option<Intent>) -> io::Result<Sink> {
         let last = segments(&logs)?.into_iter().rfind(|segment| segment.attempt == attempt);
         let segment = last.unwrap_or(Segment { attempt, seq: 1 });
-        let mut sink = Sink { logs, segment, limits, lengths: [0; 2], open: None, broken: last.is_some() };
+        let mut sink = Sink { logs, segment, limits, lengths: [0; 2], open: None, broken: last.is_some(), intended };
         sink.mend()?;
         Ok(sink)
     }
@@ -88,8 +97,8 @@ impl Sink {
         self.open = None;
     }
 
-    /// Moves what is in the FIFO, at most one piece.
-    pub(super) fn take(&mut self, fifo: &OwnedFd, stream: Stream, now: Timestamp) -> io::Result<Moved> {
+    /// How much the current segment may take; if it is full, another one is begun.
+    pub(super) fn room(&mut self) -> io::Result<u64> {
         self.mend()?;
         if self.open.as_ref().is_some_and(Open::is_removed) {
             self.begin_anew()?;
@@ -99,7 +108,47 @@ impl Sink {
             self.rotate()?;
         }
         let total: u64 = self.lengths.iter().sum();
-        let room = usize::try_from(self.limits.max_size.saturating_sub(total)).unwrap_or(PIECE).clamp(1, PIECE);
+        Ok(self.limits.max_size.saturating_sub(total))
+    }
+
+    /// Whether what was intended was done.
+    pub(super) fn is_done(&mut self, intent: Intent) -> io::Result<bool> {
+        if intent.seq != self.segment.seq {
+            // A segment is left only when everything in it is done.
+            return Ok(true);
+        }
+        let length = match fs::metadata(self.segment.path(&self.logs, "idx")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+            meta => meta?.size(),
+        };
+        Ok(length / RECORD as u64 * RECORD as u64 >= intent.index)
+    }
+
+    /// Writes bytes and their record, after `intend` has noted down what is about to be. Whatever fails or is killed, either
+    /// both are there or, when the sink is mended, neither.
+    pub(super) fn put_surely(
+        &mut self,
+        stream: Stream,
+        bytes: &[u8],
+        now: Timestamp,
+        intend: impl FnOnce(Intent) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.room()?;
+        self.open_stream(stream)?;
+        let offset = self.lengths[stream as usize];
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let intent = Intent { seq: self.segment.seq, index: self.opened()?.index_length + RECORD as u64 };
+        intend(intent)?;
+        self.intended = Some(intent);
+        let file = self.open.as_ref().and_then(|open| open.streams[stream as usize].as_ref());
+        file.expect("it was opened just now").write_all_at(bytes, offset)?;
+        self.lengths[stream as usize] += u64::from(length);
+        self.record(Record { nanos: nanos(now), stream, offset, length })
+    }
+
+    /// Moves what is in the FIFO, at most one piece.
+    pub(super) fn take(&mut self, fifo: &OwnedFd, stream: Stream, now: Timestamp) -> io::Result<Moved> {
+        let room = usize::try_from(self.room()?).unwrap_or(PIECE).clamp(1, PIECE);
         self.open_stream(stream)?;
         let offset = self.lengths[stream as usize];
         let file = self.open.as_ref().and_then(|open| open.streams[stream as usize].as_ref());
@@ -209,7 +258,7 @@ impl Sink {
     }
 
     /// Finds the lengths, and writes records for bytes that have none: a logger was killed, or its disk full, between
-    /// the two.
+    /// the two. Bytes that will be made again are cut off instead.
     fn mend(&mut self) -> io::Result<()> {
         if !self.broken {
             return Ok(());
@@ -221,6 +270,10 @@ impl Sink {
         let mut indexed = [0; 2];
         for record in records(&index) {
             indexed[record.stream as usize] = record.offset + u64::from(record.length);
+        }
+        let whole = (index.len() / RECORD * RECORD) as u64;
+        if self.intended.is_some_and(|intent| intent.seq == self.segment.seq && whole < intent.index) {
+            self.cut(indexed)?;
         }
         let found = Stream::ALL.map(|stream| fs::metadata(self.segment.path(&self.logs, stream.suffix())).ok());
         self.lengths = found.each_ref().map(|meta| meta.as_ref().map_or(0, MetadataExt::size));
@@ -235,6 +288,16 @@ impl Sink {
             }
         }
         self.broken = false;
+        Ok(())
+    }
+
+    fn cut(&self, lengths: [u64; 2]) -> io::Result<()> {
+        for stream in Stream::ALL {
+            match OpenOptions::new().write(true).open(self.segment.path(&self.logs, stream.suffix())) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                file => file?.set_len(lengths[stream as usize])?,
+            }
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ pub mod merge;
 pub mod place;
 pub mod powers;
 pub mod probe;
+pub mod redact;
 pub mod restart;
 pub mod rollout;
 pub mod selector;

@@ -201,6 +201,13 @@ impl World {
     }
 }
 
+/// Removes what a keeper that was killed leaves in memory.
+pub(crate) fn forget_memory(data: &Path) {
+    if let Ok(dir) = fs::read_link(data.join("keeper/memory")) {
+        drop(fs::remove_dir_all(dir));
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -219,7 +226,7 @@ impl Drop for World {
         while Instant::now() < deadline {
             let left = self.processes();
             if left.is_empty() {
-                return;
+                return forget_memory(&self.data());
             }
             left.iter().for_each(|p| signal(p.pid, Signal::SIGKILL));
             thread::sleep(LOOK);

@@ -56,7 +56,8 @@ impl World {
         let start = Start {
             key: key.clone(),
             env: Vec::new(),
-            logs: LogLimits { max_size: 1, max_files: 1 },
+            secrets: Vec::new(),
+            logs: LogLimits { max_size: 1, max_files: 1, redact: false },
             limits: Default::default(),
             notify: Some(Notify::default()),
             program: Program::Process(Box::default()),

@@ -4,7 +4,14 @@
 //! what an agent that dies in between has not told, stays in the logs.
 
 use super::{Finished, Pump};
-use crate::drivers::StartKey;
+use crate::{agent::memory::Note, drivers::StartKey};
+
+/// Output that might hold secrets is thrown away.
+pub(super) fn withheld() -> Note {
+    let message = "Its output is withheld: logs.redactSecrets asks for secret values to be taken out of it, and they are not known \
+                   any more, or there is no memory to keep them in. Restart it to have it written again";
+    Note::warning("OutputWithheld", message.to_owned())
+}
 
 impl Pump {
     /// The end of an attempt is recorded.

@@ -20,6 +20,11 @@ pub struct Logs {
     /// files. Without it, each keeps `maxSize` times `maxFiles`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_total_size: Option<Quantity>,
+    /// True: `***` stands in the output wherever the process writes a value that it was given out of a Secret, as it is or encoded
+    /// (base64, hexadecimal, URL, JSON, XML, shell), and in what probes, hooks and exits say of it. Values of fewer than 4 bytes are
+    /// not looked for. May be changed while it runs, for what is written from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redact_secrets: bool,
 }
 
 /// The least that a log file may hold.
@@ -34,7 +39,12 @@ impl Logs {
         let fits = if self.max_files > 1 { share / 2 } else { share };
         let max_size = if self.max_size.units() <= fits { self.max_size.clone() } else { bytes(fits.max(LEAST)) };
         let files = u32::try_from(share / max_size.units().max(1)).unwrap_or(u32::MAX);
-        Logs { max_size, max_files: files.clamp(1, self.max_files.max(1)), max_total_size: None }
+        Logs {
+            max_size,
+            max_files: files.clamp(1, self.max_files.max(1)),
+            max_total_size: None,
+            redact_secrets: self.redact_secrets,
+        }
     }
 }
 
@@ -58,7 +68,7 @@ fn five() -> u32 {
 
 impl Default for Logs {
     fn default() -> Self {
-        Self { max_size: ten_mebi(), max_files: five(), max_total_size: None }
+        Self { max_size: ten_mebi(), max_files: five(), max_total_size: None, redact_secrets: false }
     }
 }
 
@@ -69,7 +79,7 @@ mod tests {
     use super::*;
 
     fn logs(max_size: u64, max_files: u32, total: Option<u64>) -> Logs {
-        Logs { max_size: bytes(max_size), max_files, max_total_size: total.map(bytes) }
+        Logs { max_size: bytes(max_size), max_files, max_total_size: total.map(bytes), redact_secrets: false }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::{engine::Brand, names};
+use super::{engine::Brand, names, veil};
 use crate::{
     api::{Port, Protocol},
     drivers::{ContainerProgram, Limits, LogLimits, Start},
@@ -49,6 +49,7 @@ pub(super) fn create(start: &Start, program: &ContainerProgram, brand: Brand, no
 fn labels(start: &Start, program: &ContainerProgram, node: &str) -> HashMap<String, String> {
     let mut labels = names::labels(&start.key, node, &program.labels);
     labels.insert(names::LOGS.to_owned(), names::write_limits(start.logs));
+    labels.extend(veil::variables(start).map(|names| (veil::LABEL.to_owned(), names)));
     labels
 }
 
@@ -148,7 +149,8 @@ mod tests {
         let start = Start {
             key: StartKey { uid: "0b5c".into(), attempt: 2 },
             env: vec![("A".to_owned(), "b".to_owned())],
-            logs: LogLimits { max_size: 10 << 20, max_files: 5 },
+            secrets: Vec::new(),
+            logs: LogLimits { max_size: 10 << 20, max_files: 5, redact: false },
             limits: Limits {
                 memory: Some(64 << 20),
                 cpu: Some(1500),

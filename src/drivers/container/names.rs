@@ -18,15 +18,16 @@ const ATTEMPT: &str = "appm.dev/attempt";
 /// How much of its output is kept, for whoever finds it again.
 pub(super) const LOGS: &str = "appm.dev/logs";
 
-/// Limits as a label says them: bytes and files.
+/// Limits as a label says them: bytes and files, and `r` if secrets are taken out.
 pub(super) fn write_limits(limits: LogLimits) -> String {
-    format!("{}x{}", limits.max_size, limits.max_files)
+    format!("{}x{}{}", limits.max_size, limits.max_files, if limits.redact { "r" } else { "" })
 }
 
 /// The limits that a label says.
 pub(super) fn read_limits(labels: &HashMap<String, String>) -> Option<LogLimits> {
     let (size, files) = labels.get(LOGS)?.split_once('x')?;
-    Some(LogLimits { max_size: size.parse().ok()?, max_files: files.parse().ok()? })
+    let (files, redact) = files.strip_suffix('r').map_or((files, false), |files| (files, true));
+    Some(LogLimits { max_size: size.parse().ok()?, max_files: files.parse().ok()?, redact })
 }
 
 /// The name of an attempt's container.
@@ -72,7 +73,7 @@ mod tests {
         assert_eq!(key_of(&all, "aa"), Some(key));
         assert_eq!(key_of(&all, "bb"), None);
         assert_eq!(key_of(&HashMap::new(), "aa"), None);
-        let limits = LogLimits { max_size: 10 << 20, max_files: 5 };
+        let limits = LogLimits { max_size: 10 << 20, max_files: 5, redact: false };
         assert_eq!(read_limits(&HashMap::from([(LOGS.to_owned(), write_limits(limits))])), Some(limits));
     }
 }

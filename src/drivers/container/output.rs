@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, engine::settled, names, state, verdict};
+use super::{Engine, engine::settled, names, state, veil::Veil, verdict};
 use crate::{
     api::Uid,
     clock::{Clock, System},
@@ -41,7 +41,7 @@ const REST: Duration = Duration::from_millis(500);
 /// How long the end of an attempt's output is waited for at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For a container that says nothing of limits.
-const DEFAULT_LIMITS: LogLimits = LogLimits { max_size: 10 << 20, max_files: 5 };
+const DEFAULT_LIMITS: LogLimits = LogLimits { max_size: 10 << 20, max_files: 5, redact: false };
 
 /// One that follows.
 #[derive(Debug)]
@@ -116,6 +116,7 @@ impl Output {
     }
 
     pub(super) fn set_limits(&self, uid: &Uid, limits: LogLimits) {
+        note_asked(&logs_dir(&self.data_dir, uid), limits);
         for (_, follower) in self.followers().iter().filter(|(key, _)| key.uid == *uid) {
             follower.limits.send_replace(Some(limits));
         }
@@ -179,9 +180,14 @@ impl Task {
             Err(error) if verdict(&error).is_some_and(|(status, _)| status == 404) => return Ok(Over::Drained),
             Err(error) => return Err(super::sentence(&error)),
         };
-        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        let config = found.config.unwrap_or_default();
+        let labels = config.labels.unwrap_or_default();
         let told = *self.new_limits.borrow_and_update();
-        let limits = told.or_else(|| names::read_limits(&labels)).unwrap_or(DEFAULT_LIMITS);
+        let labelled = || names::read_limits(&labels).map(|limits| asked_since(&self.logs, limits));
+        let mut limits = told.or_else(labelled).unwrap_or(DEFAULT_LIMITS);
+        let env = config.env.unwrap_or_default();
+        let veil = |limits: LogLimits| if limits.redact { Veil::of(&labels, &env) } else { Veil::default() };
+        let mut drawn = veil(limits);
         let state = found.state.as_ref().and_then(|state| state::attempt(state, System.now()));
         let has_ended = matches!(state, Some(Attempt::Ended(_)));
         let (mut recorder, mut seen) = open(&self.logs, self.key.attempt, limits).await?;
@@ -198,14 +204,21 @@ impl Task {
             let mut broken = None;
             for piece in chunk {
                 match piece {
-                    Ok(piece) => pieces.extend(read(piece).filter(|piece| seen.is_new(piece))),
+                    Ok(piece) => pieces.extend(read(piece).map(|piece| {
+                        let is_new = seen.is_new(&piece);
+                        (piece, is_new)
+                    })),
                     Err(error) => broken = Some(super::sentence(&error)),
                 }
             }
-            if let Some(limits) = self.new_limits.has_changed().is_ok_and(|new| new).then(|| self.limits()).flatten() {
-                recorder.set_limits(limits);
+            if let Some(new) = self.new_limits.has_changed().is_ok_and(|new| new).then(|| self.limits()).flatten() {
+                recorder.set_limits(new);
+                if new.redact != limits.redact {
+                    drawn = veil(new);
+                }
+                limits = new;
             }
-            recorder = put(recorder, pieces).await?;
+            recorder = put(recorder, drawn.draw(pieces)).await?;
             if let Some(why) = broken {
                 return Err(why);
             }
@@ -217,6 +230,23 @@ impl Task {
     fn limits(&mut self) -> Option<LogLimits> {
         *self.new_limits.borrow_and_update()
     }
+}
+
+/// What is asked for since a container was made, which its label cannot say: a file in the Instance's directory.
+const ASKED: &str = "redact";
+
+/// A daemon that comes later reads it before it is told. If it cannot be written, it is told a little later.
+fn note_asked(logs: &Path, limits: LogLimits) {
+    if let Some(dir) = logs.parent().filter(|dir| dir.is_dir() && (limits.redact || dir.join(ASKED).exists()))
+        && let Err(error) = std::fs::write(dir.join(ASKED), if limits.redact { "1" } else { "0" })
+    {
+        tracing::warn!(%error, dir = %dir.display(), "what is asked of a container's output cannot be noted");
+    }
+}
+
+fn asked_since(logs: &Path, limits: LogLimits) -> LogLimits {
+    let asked = logs.parent().and_then(|dir| std::fs::read(dir.join(ASKED)).ok());
+    LogLimits { redact: asked.map_or(limits.redact, |asked| asked == b"1"), ..limits }
 }
 
 async fn open(logs: &Path, attempt: u32, limits: LogLimits) -> Result<(Recorder, Seen), String> {

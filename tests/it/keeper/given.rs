@@ -13,7 +13,7 @@ use super::{Bench, command, key, process, runs, script, signal};
 use crate::harness::wait_for;
 
 fn file(path: &str, mode: u32, content: &[u8]) -> StartFile {
-    StartFile { path: path.to_owned(), mode, content: SecretValue::of(content) }
+    StartFile { path: path.to_owned(), mode, content: SecretValue::of(content), secret: false }
 }
 
 async fn refused(bench: &Bench, start: Start) -> String {

@@ -123,7 +123,7 @@ async fn files_are_rotated_by_size_and_the_oldest_go() {
     let mut bench = Bench::new().await;
     let own = key("rotate", 1);
     let mut start = script(&own, "seq 1 100000");
-    start.logs = LogLimits { max_size: 64 << 10, max_files: 3 };
+    start.logs = LogLimits { max_size: 64 << 10, max_files: 3, redact: false };
     bench.run(start).await;
     bench.end_of(&own).await;
     wait_for("the end of the output", || {
@@ -159,7 +159,7 @@ async fn much_output_arrives_whole() {
     let own = key("much", 1);
     let size: u64 = 1 << 30;
     let mut start = script(&own, &format!("head -c {size} /dev/zero"));
-    start.logs = LogLimits { max_size: size, max_files: 3 };
+    start.logs = LogLimits { max_size: size, max_files: 3, redact: false };
     let before = std::time::Instant::now();
     bench.run(start).await;
     bench.end_of(&own).await;
@@ -240,7 +240,7 @@ async fn a_full_disk_makes_writers_wait_and_loses_nothing() {
     let filler = logs.join("filler");
     fs::write(&filler, vec![0; 3 << 20]).unwrap();
     let mut start = script(&own, "seq 1 400000; seq 1 20000 >&2; exit 3");
-    start.logs = LogLimits { max_size: 512 << 10, max_files: 1000 };
+    start.logs = LogLimits { max_size: 512 << 10, max_files: 1000, redact: false };
     bench.run(start).await;
     // The disk takes no more, and the process waits in its write.
     wait_for("the disk to be full", || {
@@ -265,7 +265,7 @@ async fn a_logger_that_is_killed_while_it_rotates_loses_and_doubles_nothing() {
     let mut bench = Bench::new().await;
     let own = key("rotating", 1);
     let mut start = script(&own, "for n in $(seq 1 30); do seq 1 5000; sleep 0.02; done; exit 3");
-    start.logs = LogLimits { max_size: 4096, max_files: 100_000 };
+    start.logs = LogLimits { max_size: 4096, max_files: 100_000, redact: false };
     bench.run(start).await;
     for _kill in 0..10 {
         let logger = bench.logger_pid();

@@ -5,6 +5,7 @@ mod given;
 mod groups;
 mod logs;
 mod processes;
+mod redact;
 mod survival;
 
 use std::{
@@ -29,7 +30,7 @@ use nix::{
 };
 use tokio::sync::mpsc;
 
-use crate::harness::{PATIENCE, wait_for};
+use crate::harness::{PATIENCE, forget_memory, wait_for};
 
 pub(super) const EXE: &str = env!("CARGO_BIN_EXE_appm");
 
@@ -189,6 +190,7 @@ impl Drop for Bench {
                 signal(pid, Signal::SIGKILL);
             }
         }
+        forget_memory(&here);
     }
 }
 
@@ -214,7 +216,8 @@ pub(super) fn command(key: &StartKey, words: &[&str]) -> Start {
     Start {
         key: key.clone(),
         env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
-        logs: LogLimits { max_size: 10 << 20, max_files: 5 },
+        secrets: Vec::new(),
+        logs: LogLimits { max_size: 10 << 20, max_files: 5, redact: false },
         limits: Limits::default(),
         notify: None,
         program: Program::Process(Box::new(ProcessProgram {
