@@ -6,6 +6,8 @@
 //!   `use` on the resource `hostpowers` of that name.
 //! - Built-in roles are the binary's own.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::operation::{Context, Refusal};
@@ -43,9 +45,7 @@ impl Context<'_> {
     /// `Forbidden`, with a cause for everything that is too much.
     pub(super) fn permit(&self, key: &Key, live: Option<&Value>, new: &Value) -> Result<(), Refusal> {
         let who = &self.caller.who;
-        if key.kind == Role::INFO && BUILT_IN_ROLES.contains(&&*key.name) && who.proof != Proof::Part {
-            return Err(Status::forbidden(key, "it is built in, and cannot be changed").into());
-        }
+        self.not_built_in(key, "changed")?;
         if who.is_master() {
             return Ok(());
         }
@@ -69,13 +69,18 @@ impl Context<'_> {
     /// # Errors
     /// `Forbidden` for what is built in.
     pub(super) fn permit_deletion(&self, key: &Key) -> Result<(), Status> {
+        self.not_built_in(key, "deleted")
+    }
+
+    /// What is built in is the binary's own.
+    fn not_built_in(&self, key: &Key, done: &str) -> Result<(), Status> {
         match key.kind == Role::INFO && BUILT_IN_ROLES.contains(&&*key.name) && self.caller.who.proof != Proof::Part {
-            true => Err(Status::forbidden(key, "it is built in, and cannot be deleted")),
+            true => Err(Status::forbidden(key, &format!("it is built in, and cannot be {done}"))),
             false => Ok(()),
         }
     }
 
-    fn subject(&self) -> Subject {
+    fn subject(&self) -> Arc<Subject> {
         self.authority.subject(&self.caller.who)
     }
 

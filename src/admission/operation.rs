@@ -4,7 +4,7 @@
 //! [`Context::insert`], [`Context::replace`] or [`Context::delete`], where the server's own fields, validation and field
 //! management are; so no verb can forget them.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,10 @@ use crate::{
         Cause, FOREGROUND_FINALIZER, FieldPath, Key, Kind, KindInfo, Namespace, ORPHAN_FINALIZER, Outcome,
         Preconditions, Problem, PropagationPolicy, Reason, Served, Status, Subresource, User, Violation, at,
     },
-    auth::{Attributes, Authority},
+    auth::{
+        Attributes, Authority,
+        password::{Asked, Settled},
+    },
     clock::{Clock, name_suffix},
     policy::{json_patch, merge::merge_patch, shape::Shape, strategic},
     store::Store,
@@ -59,6 +62,8 @@ pub(super) enum Action {
     },
     Patch(Patch),
     Delete(DeleteOptions),
+    /// One of many that were selected together: a verb of its own.
+    DeleteOfMany(DeleteOptions),
 }
 
 /// What a step did, once its transaction is committed.
@@ -121,6 +126,10 @@ pub(super) struct Context<'a> {
     pub(super) field_validation: Option<FieldValidation>,
     /// Fields that the body's text has twice.
     pub(super) repeated: &'a [FieldPath],
+    /// The passwords that are set, and what becomes of each.
+    pub(super) settled: &'a HashMap<Asked, Settled>,
+    /// Those of which that is not known yet: the plan is good for nothing but to find them.
+    pub(super) unsettled: RefCell<Vec<Asked>>,
     /// RFC 3339.
     pub(super) now: String,
 }
@@ -145,6 +154,7 @@ impl Step {
             Action::Update { .. } => "update",
             Action::Patch(_) => "patch",
             Action::Delete(_) => "delete",
+            Action::DeleteOfMany(_) => "deletecollection",
         }
     }
 
@@ -214,7 +224,7 @@ impl Context<'_> {
                 self.update(step, patched, false, plan)
             }
             Action::Patch(Patch::Apply { object, force }) => self.apply(step, object, *force, plan),
-            Action::Delete(options) => self.delete(step, options, plan),
+            Action::Delete(options) | Action::DeleteOfMany(options) => self.delete(step, options, plan),
         }
     }
 

@@ -181,7 +181,16 @@ impl Admission {
     /// # Errors
     /// `BadRequest` for a selector that cannot be read, `Forbidden`.
     pub fn list(&self, caller: &Caller, served: Served, query: &Query) -> Result<Listing, Status> {
-        let filter = self.filter(caller, "list", served, query)?;
+        self.selected(caller, "list", served, query)
+    }
+
+    /// Every object that the query selects for `verb`, which is done to many: `list`, or `deletecollection`, which as in Kubernetes
+    /// needs no other verb and shows those that may be deleted.
+    ///
+    /// # Errors
+    /// As [`Admission::list`].
+    pub fn selected(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Listing, Status> {
+        let filter = self.filter(caller, verb, served, query)?;
         Ok(filter.listing(self.inner.store.list(served.kind, filter.namespace.as_deref())))
     }
 
@@ -189,23 +198,30 @@ impl Admission {
     ///
     /// # Errors
     /// As [`Admission::list`].
-    pub fn list_at(&self, caller: &Caller, served: Served, query: &Query, at: Rev) -> Result<Option<Listing>, Status> {
-        let filter = self.filter(caller, "list", served, query)?;
+    pub fn selected_at(
+        &self,
+        caller: &Caller,
+        verb: &str,
+        served: Served,
+        query: &Query,
+        at: Rev,
+    ) -> Result<Option<Listing>, Status> {
+        let filter = self.filter(caller, verb, served, query)?;
         let snapshot = self.inner.store.list_at(served.kind, filter.namespace.as_deref(), at);
         Ok(snapshot.map(|snapshot| filter.listing(snapshot)))
     }
 
-    /// Whether a caller may list what a query selects.
+    /// Through whose eyes a caller who does `verb` sees what a query selects; `None`: theirs who see all there is.
     ///
     /// # Errors
     /// `Forbidden`.
-    pub fn may_list(&self, caller: &Caller, served: Served, query: &Query) -> Result<(), Status> {
-        self.authorize_kind(caller, served, "list", query.namespace.as_deref().unwrap_or_default()).map(drop)
+    pub fn viewer(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Option<Viewer>, Status> {
+        self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())
     }
 
     /// What a caller sees of what a query selects.
     fn filter(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Filter, Status> {
-        let viewer = self.authorize_kind(caller, served, verb, query.namespace.as_deref().unwrap_or_default())?;
+        let viewer = self.viewer(caller, verb, served, query)?;
         Ok(Filter { viewer: viewer.map(Box::new), ..Filter::parse(served, query)? })
     }
 

@@ -96,7 +96,7 @@ impl Admission {
         Ok((done.into(), gone))
     }
 
-    /// Deletes objects that were listed, in transactions as large as the store takes. Those that others have deleted
+    /// Deletes objects that were selected ([`Admission::selected`]), in transactions as large as the store takes. Those that others have deleted
     /// meanwhile are passed over.
     ///
     /// # Errors
@@ -150,5 +150,5 @@ fn delete_step(served: Served, object: &StoredObject, delete: &DeleteOptions) ->
     let key = &object.key;
     let target = Target { served, namespace: &key.namespace, name: &key.name, subresource: None };
     let this = Preconditions { uid: object.meta().uid.clone(), ..Preconditions::default() };
-    Step { preconditions: this, ..step(&target, Action::Delete(delete.clone())) }
+    Step { preconditions: this, ..step(&target, Action::DeleteOfMany(delete.clone())) }
 }

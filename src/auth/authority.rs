@@ -1,8 +1,9 @@
 //! The decision function: every user and role, as of the store's present revision.
 
 use std::{
+    collections::HashMap,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::future::{Either, select};
@@ -26,6 +27,8 @@ use crate::{
 
 /// How many owners are asked for what they share: an Instance's App is one step away.
 const STEPS: usize = 4;
+/// How many names are remembered with what they may do.
+const MOST_SUBJECTS: usize = 1024;
 
 /// Knows all users and roles.
 pub struct Authority {
@@ -42,6 +45,8 @@ pub struct Authority {
 struct Known {
     at: (u64, u64),
     book: Arc<Book>,
+    /// Everybody who has asked since, by name.
+    subjects: HashMap<String, Arc<Subject>>,
 }
 
 /// What decisions stand on.
@@ -76,13 +81,17 @@ impl Authority {
 
     /// All users and roles, as of now.
     pub fn book(&self) -> Arc<Book> {
+        self.known().book.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
         let at = (self.store.changes_of(User::INFO), self.store.changes_of(Role::INFO));
         let mut known = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         // The counts begin at zero, where there is nothing to read.
         if known.at != at {
-            *known = Known { at, book: Arc::new(self.read()) };
+            *known = Known { at, book: Arc::new(self.read()), subjects: HashMap::new() };
         }
-        known.book.clone()
+        known
     }
 
     fn read(&self) -> Book {
@@ -98,8 +107,24 @@ impl Authority {
     }
 
     /// Everything that somebody may do.
-    pub fn subject(&self, who: &Identity) -> Subject {
-        self.book().subject(&who.name, &who.groups).within(who.scope.clone())
+    pub fn subject(&self, who: &Identity) -> Arc<Subject> {
+        let mut known = self.known();
+        let subject = match known.subjects.get(&who.name).filter(|subject| subject.groups() == who.groups) {
+            Some(subject) => subject.clone(),
+            None => {
+                let subject = Arc::new(known.book.subject(&who.name, &who.groups));
+                if known.subjects.len() >= MOST_SUBJECTS {
+                    known.subjects.clear();
+                }
+                known.subjects.insert(who.name.clone(), subject.clone());
+                subject
+            }
+        };
+        drop(known);
+        match &who.scope {
+            None => subject,
+            scope => Arc::new(Subject::clone(&subject).within(scope.clone())),
+        }
     }
 
     /// Whether a request is allowed, before its object is known.
@@ -127,10 +152,15 @@ impl Authority {
     /// # Errors
     /// `Forbidden`; `NotFound`.
     pub fn on(&self, who: &Identity, what: &Attributes<'_>, key: &Key, object: &Value) -> Result<(), Status> {
-        if self.may(who, what)? == May::Always {
+        if who.is_master() {
             return Ok(());
         }
         let subject = self.subject(who);
+        match subject.may(what) {
+            May::Always => return Ok(()),
+            May::Never => return Err(forbidden(who, what)),
+            May::Partly => {}
+        }
         let told = self.told(key.kind, object, STEPS);
         let book = self.book();
         let facts = facts(key, &told, &book);
@@ -141,12 +171,18 @@ impl Authority {
         if subject.sees(&read, &facts) { Err(forbidden(who, what)) } else { Err(Status::not_found(key)) }
     }
 
-    /// Why a request is allowed, for people.
+    /// What allows a request, or why nothing does; for people.
     pub fn reason(&self, who: &Identity, what: &Attributes<'_>) -> String {
-        match self.subject(who).by(what) {
-            Some(role) => format!("by the role `{role}`"),
-            None if who.is_master() => format!("by the group `{MASTERS}`"),
-            None => String::new(),
+        let subject = self.subject(who);
+        match subject.by(what) {
+            Some(role) if subject.may(what) > May::Never => format!("by the role `{role}`"),
+            _ if who.is_master() => format!("by the group `{MASTERS}`"),
+            Some(role) => format!("the role `{role}` allows it, the token's rules do not"),
+            None => match subject.roles().as_slice() {
+                [] => "there is no role".to_owned(),
+                [only] => format!("the role `{only}` does not allow it"),
+                several => format!("none of the roles `{}` allows it", several.join("`, `")),
+            },
         }
     }
 
@@ -286,7 +322,7 @@ impl Authority {
 #[derive(Clone)]
 pub struct Viewer {
     authority: Arc<Authority>,
-    subject: Subject,
+    subject: Arc<Subject>,
     /// Verb, group, resource, subresource.
     asked: [String; 4],
 }
@@ -301,6 +337,12 @@ impl Viewer {
         let told = self.authority.told(key.kind, &object.value(), STEPS);
         let book = self.authority.book();
         self.subject.sees(&what, &facts(key, &told, &book))
+    }
+}
+
+impl PartialEq for Viewer {
+    fn eq(&self, other: &Self) -> bool {
+        self.asked == other.asked && self.subject == other.subject
     }
 }
 

@@ -220,6 +220,19 @@ impl Subject {
         Self { scope, ..self }
     }
 
+    /// The groups that count for it.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// The names of the roles that it has, each once.
+    pub fn roles(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.grants.iter().map(|grant| &*grant.role).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     fn held(&self) -> impl Iterator<Item = (&str, Held<'_>)> {
         self.grants.iter().flat_map(|grant| {
             grant.rules.iter().map(|rule| (&*grant.role, Held { rule, namespaces: &grant.namespaces }))

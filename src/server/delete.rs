@@ -124,7 +124,7 @@ pub(super) async fn collection(
 ) -> Result<Answer, Status> {
     let form = call.form()?;
     let (options, write) = options(call).await?;
-    let page = read::page(state, call, served, resource).await?;
+    let page = read::page(state, call, served, resource, "deletecollection").await?;
     let done = state
         .admission
         .delete_collection(&call.caller(), served, resource.namespace, page.items(), &options, &write)

@@ -32,7 +32,6 @@ pub fn request_line(path: &str, query: &str) {
     }
     let params = Params::parse(Some(query));
     let _ = (params.flag("watch"), params.number("limit"), params.resource_version(), params.dry_run("Options"));
-    let query = Query::default();
-    let _ =
-        pages::place(params.get("continue"), App::INFO, &query).map(|place| pages::expired(place, App::INFO, &query));
+    let of = pages::Which { kind: App::INFO, query: Query::default(), viewer: None };
+    let _ = pages::place(params.get("continue"), &of).map(|place| pages::expired(place, &of));
 }

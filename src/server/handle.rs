@@ -406,7 +406,10 @@ async fn whole(
                 // Whoever may not read it makes nobody look.
                 match verb {
                     "get" => drop(state.admission.get_part(&call.caller(), served, "", &resource.key(served))?),
-                    _ => state.admission.may_list(&call.caller(), served, &read::selection(&call, served, resource))?,
+                    _ => {
+                        let query = read::selection(&call, served, resource);
+                        drop(state.admission.viewer(&call.caller(), verb, served, &query)?);
+                    }
                 }
                 (state.look)().await;
             }

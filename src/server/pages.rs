@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{KindInfo, Reason, Rev, Status, StoredObject},
+    auth::Viewer,
     client::{Listing, Query},
 };
 
@@ -44,10 +45,18 @@ pub(super) struct Place {
     after: (String, String),
 }
 
+/// Which list: of what, and through whose eyes. Nobody goes on with a list of somebody who sees something else.
+#[derive(Clone)]
+pub(super) struct Which {
+    pub kind: &'static KindInfo,
+    pub query: Query,
+    /// `None`: theirs who see all there is.
+    pub viewer: Option<Viewer>,
+}
+
 struct Held {
     until: Timestamp,
-    kind: &'static KindInfo,
-    query: Query,
+    of: Which,
     listing: Arc<Listing>,
 }
 
@@ -77,11 +86,11 @@ impl Page {
 ///
 /// # Errors
 /// 400 for something else than a token of this very list.
-pub(super) fn place(token: &str, kind: &'static KindInfo, query: &Query) -> Result<Place, Status> {
+pub(super) fn place(token: &str, of: &Which) -> Result<Place, Status> {
     let read = |text: &str| serde_json::from_slice::<Token>(&URL_SAFE_NO_PAD.decode(text).ok()?).ok();
     match read(token) {
         None => Err(Status::bad_request("continue key is not valid")),
-        Some(token) if token.of != fingerprint(kind, query) => {
+        Some(token) if token.of != of.fingerprint() => {
             Err(Status::bad_request("continue key is not valid: it was given for another list"))
         }
         Some(token) => Ok(Place { revision: Rev(token.rv), after: (token.ns, token.name) }),
@@ -89,14 +98,14 @@ pub(super) fn place(token: &str, kind: &'static KindInfo, query: &Query) -> Resu
 }
 
 /// 410: the snapshot of a place is gone; with the token to go on without it.
-pub(super) fn expired(place: Place, kind: &'static KindInfo, query: &Query) -> Status {
+pub(super) fn expired(place: Place, of: &Which) -> Status {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
                    list without the continue parameter, or use the continue token in this response to retrieve the \
                    remainder of the results. Continuing with the provided token results in an inconsistent list: objects \
                    that were created, modified, or deleted between the time the first chunk was returned and now may show \
                    up in the list.";
     let mut status = Status::new(Reason::Expired, message);
-    status.go_on = Some(write(Rev(0), kind, query, place.after).into());
+    status.go_on = Some(write(Rev(0), of, place.after).into());
     status
 }
 
@@ -111,43 +120,48 @@ impl Pages {
         listing: Arc<Listing>,
         place: Option<&Place>,
         limit: Option<usize>,
-        kind: &'static KindInfo,
-        query: &Query,
+        of: &Which,
         now: Timestamp,
     ) -> Page {
         let (start, all) = (place.map_or(0, |place| place.start(&listing)), listing.items.len());
         let end = limit.map_or(all, |limit| all.min(start.saturating_add(limit)));
         let next = (end < all).then(|| {
-            self.hold(&listing, kind, query, now);
+            self.hold(&listing, of, now);
             let last = &listing.items[end - 1].key;
-            write(listing.revision, kind, query, (last.namespace.to_string(), last.name.to_string()))
+            write(listing.revision, of, (last.namespace.to_string(), last.name.to_string()))
         });
         Page { listing, range: start..end, next }
     }
 
     /// The snapshot of a place, if it is held.
-    pub(super) fn held(
-        &self,
-        revision: Rev,
-        kind: &'static KindInfo,
-        query: &Query,
-        now: Timestamp,
-    ) -> Option<Arc<Listing>> {
+    pub(super) fn held(&self, revision: Rev, of: &Which, now: Timestamp) -> Option<Arc<Listing>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|h| h.until > now);
-        let same = |h: &&Held| h.listing.revision == revision && h.kind == kind && h.query == *query;
-        held.iter().find(same).map(|h| h.listing.clone())
+        held.iter().find(|h| h.listing.revision == revision && h.of.is(of)).map(|h| h.listing.clone())
     }
 
-    fn hold(&self, listing: &Arc<Listing>, kind: &'static KindInfo, query: &Query, now: Timestamp) {
-        if self.held(listing.revision, kind, query, now).is_some() {
+    fn hold(&self, listing: &Arc<Listing>, of: &Which, now: Timestamp) {
+        if self.held(listing.revision, of, now).is_some() {
             return;
         }
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.push_back(Held { until: now + KEPT, kind, query: query.clone(), listing: listing.clone() });
+        held.push_back(Held { until: now + KEPT, of: of.clone(), listing: listing.clone() });
         while held.len() > MOST {
             held.pop_front();
         }
+    }
+}
+
+impl Which {
+    fn is(&self, other: &Which) -> bool {
+        self.kind == other.kind && self.query == other.query && self.viewer == other.viewer
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let Query { namespace, label_selector, field_selector } = &self.query;
+        (self.kind, namespace, label_selector, field_selector).hash(&mut hasher);
+        hasher.finish()
     }
 }
 
@@ -158,14 +172,8 @@ impl Place {
     }
 }
 
-fn fingerprint(kind: &KindInfo, query: &Query) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (kind, &query.namespace, &query.label_selector, &query.field_selector).hash(&mut hasher);
-    hasher.finish()
-}
-
-fn write(revision: Rev, kind: &KindInfo, query: &Query, (ns, name): (String, String)) -> String {
-    let token = Token { rv: revision.0, of: fingerprint(kind, query), ns, name };
+fn write(revision: Rev, list: &Which, (ns, name): (String, String)) -> String {
+    let token = Token { rv: revision.0, of: list.fingerprint(), ns, name };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("numbers and texts can be written"))
 }
 
@@ -188,12 +196,16 @@ mod tests {
         Listing { revision: Rev(9), items: items.collect() }
     }
 
+    fn all_apps() -> Which {
+        Which { kind: App::INFO, query: Query::default(), viewer: None }
+    }
+
     #[test]
     fn all_pages_are_of_one_snapshot() {
-        let (pages, query, now) = (Pages::default(), Query::default(), System.now());
-        let at = |token: &str| place(token, App::INFO, &query).expect("a place");
-        let held = |at: &Place, now| pages.held(at.revision, App::INFO, &query, now);
-        let page = |listing, at: Option<&Place>, limit| pages.cut(listing, at, limit, App::INFO, &query, now);
+        let (pages, of, now) = (Pages::default(), all_apps(), System.now());
+        let at = |token: &str| place(token, &of).expect("a place");
+        let held = |at: &Place, now| pages.held(at.revision, &of, now);
+        let page = |listing, at: Option<&Place>, limit| pages.cut(listing, at, limit, &of, now);
 
         let first = page(Arc::new(listing(5)), None, Some(2));
         assert_eq!((first.items().len(), first.remaining()), (2, 3));
@@ -203,21 +215,20 @@ mod tests {
         let last = page(held(&place_2, now).expect("held"), Some(&place_2), None);
         assert_eq!((&*last.items()[0].key.name, &last.next, last.listing.revision), ("a4", &None, Rev(9)));
 
-        let other = Query { label_selector: "a=b".into(), ..Query::default() };
-        for wrong in
-            [place(&token, App::INFO, &other), place(&token, Node::INFO, &query), place("x", App::INFO, &query)]
-        {
+        let selected = Which { query: Query { label_selector: "a=b".into(), ..Query::default() }, ..all_apps() };
+        let nodes = Which { kind: Node::INFO, ..all_apps() };
+        for wrong in [place(&token, &selected), place(&token, &nodes), place("x", &of)] {
             assert_eq!(wrong.expect_err("not of this list").reason, Reason::BadRequest);
         }
         assert!(held(&at(&token), now + SignedDuration::from_hours(1)).is_none());
-        let gone = expired(at(&token), App::INFO, &query);
+        let gone = expired(at(&token), &of);
         assert_eq!(at(&gone.go_on.expect("a token")), Place { revision: Rev(0), ..at(&token) });
     }
 
     #[test]
     fn what_fits_on_one_page_is_not_held() {
         let pages = Pages::default();
-        let page = pages.cut(Arc::new(listing(2)), None, Some(2), App::INFO, &Query::default(), System.now());
+        let page = pages.cut(Arc::new(listing(2)), None, Some(2), &all_apps(), System.now());
         assert!(page.next.is_none() && pages.0.lock().expect("lock").is_empty());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     accept::{Encoding, Form, Shape},
     call::{Call, unsupported_value},
-    pages::{self, Page},
+    pages::{self, Page, Which},
     path::Resource,
     respond::{self, Answer},
     state::State,
@@ -131,43 +131,52 @@ pub(super) async fn list(
     resource: &Resource<'_>,
 ) -> Result<Answer, Status> {
     let form = call.form()?;
-    let page = page(state, call, served, resource).await?;
+    let page = page(state, call, served, resource, "list").await?;
     shown(state, call, served, &page, &selection(call, served, resource), form)
 }
 
-/// The part of a collection that the parameters ask for.
-pub(super) async fn page(state: &State, call: &Call, served: Served, resource: &Resource<'_>) -> Result<Page, Status> {
-    let (as_of, query, caller, kind) = (as_of(call)?, selection(call, served, resource), call.caller(), served.kind);
+/// The part of a collection that the parameters ask for, as far as the caller may do `verb` to it.
+pub(super) async fn page(
+    state: &State,
+    call: &Call,
+    served: Served,
+    resource: &Resource<'_>,
+    verb: &str,
+) -> Result<Page, Status> {
+    let (as_of, query, caller) = (as_of(call)?, selection(call, served, resource), call.caller());
     let limit = call.params.number("limit")?.filter(|n| *n > 0).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let (place, now) = (call.params.get("continue"), state.clock.now());
+    let admission = &state.admission;
+    // Whoever may not list any more gets no further page either.
+    let viewer = admission.viewer(&caller, verb, served, &query)?;
+    let of = Which { kind: served.kind, query, viewer };
+    let query = &of.query;
     if !place.is_empty() {
-        let place = pages::place(place, kind, &query)?;
-        // Whoever may not list any more gets no further page either.
-        state.admission.may_list(&caller, served, &query)?;
+        let place = pages::place(place, &of)?;
         let listing = match place.revision {
-            Rev(0) => Some(Arc::new(state.admission.list(&caller, served, &query)?)),
-            revision => match state.pages.held(revision, kind, &query, now) {
+            Rev(0) => Some(Arc::new(admission.selected(&caller, verb, served, query)?)),
+            revision => match state.pages.held(revision, &of, now) {
                 Some(held) => Some(held),
-                None => state.admission.list_at(&caller, served, &query, revision)?.map(Arc::new),
+                None => admission.selected_at(&caller, verb, served, query, revision)?.map(Arc::new),
             },
         };
         return match listing {
-            Some(listing) => Ok(state.pages.cut(listing, Some(&place), limit, kind, &query, now)),
-            None => Err(pages::expired(place, kind, &query)),
+            Some(listing) => Ok(state.pages.cut(listing, Some(&place), limit, &of, now)),
+            None => Err(pages::expired(place, &of)),
         };
     }
     let listing = match as_of {
         AsOf::AtLeast(version) => {
             caught_up(state, version).await?;
-            state.admission.list(&caller, served, &query)?
+            admission.selected(&caller, verb, served, query)?
         }
         AsOf::Exactly(version) => {
             caught_up(state, version).await?;
-            let then = state.admission.list_at(&caller, served, &query, version)?;
+            let then = admission.selected_at(&caller, verb, served, query, version)?;
             then.ok_or_else(|| Status::expired(version, state.store.revision()))?
         }
     };
-    Ok(state.pages.cut(Arc::new(listing), None, limit, kind, &query, now))
+    Ok(state.pages.cut(Arc::new(listing), None, limit, &of, now))
 }
 
 fn list_metadata(page: &Page, query: &Query) -> String {

@@ -149,6 +149,56 @@ async fn an_app_is_open_to_its_owner_and_to_whom_it_is_shared_with() {
     api.server.stop().await;
 }
 
+/// A snapshot is held for the pages to come, and the token that names it can be made up.
+#[tokio::test]
+async fn nobody_goes_on_with_a_list_of_somebody_who_sees_more() {
+    let api = with_people().await;
+    for name in ["a", "b", "c", "d"] {
+        let who = if name == "b" { "member" } else { "edit" };
+        api.by(who, Method::POST, APPS, &app(name).to_string()).await.expect(201);
+    }
+    let names = |reply: Reply| {
+        let list = reply.expect(200).json();
+        let items = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap());
+        (items.collect::<Vec<_>>().concat(), list["metadata"]["continue"].as_str().unwrap_or_default().to_owned())
+    };
+    let page = async |who: &str, token: &str, limit: usize| {
+        names(api.by(who, Method::GET, &format!("{APPS}?limit={limit}&continue={token}"), "").await)
+    };
+    let (first, token) = page("edit", "", 1).await;
+    assert_eq!((first.as_str(), page("member", &token, 9).await.0.as_str()), ("a", "b"));
+    assert_eq!(page("edit", &token, 9).await.0, "bcd");
+    // Nor with one of somebody who sees less.
+    api.by("member", Method::POST, APPS, &app("e").to_string()).await.expect(201);
+    let (first, token) = page("member", "", 1).await;
+    assert_eq!((first.as_str(), page("edit", &token, 9).await.0.as_str()), ("b", "cde"));
+    assert_eq!(page("member", &token, 9).await.0, "e");
+    api.server.stop().await;
+}
+
+/// As in Kubernetes, `deletecollection` is a verb of its own: it needs no other, and no other has it.
+#[tokio::test]
+async fn a_collection_is_deleted_by_whoever_may_delete_collections_and_by_nobody_else() {
+    let api = with_people().await;
+    for (name, verb) in [("sweeper", "deletecollection"), ("picker", "delete")] {
+        let rules = json!([{"apiGroups": ["appm.dev"], "resources": ["apps"], "verbs": [verb]}]);
+        let role = json!({"metadata": {"name": name}, "spec": {"rules": rules}});
+        api.post("/apis/appm.dev/v1/roles", &role).await.expect(201);
+        let user = json!({"metadata": {"name": format!("{name}-user")}, "spec": {"roles": [{"name": name}]}});
+        api.post("/apis/appm.dev/v1/users", &user).await.expect(201);
+    }
+    for name in ["a", "b"] {
+        api.made(name).await;
+    }
+    api.by("picker", Method::DELETE, APPS, "").await.expect(403);
+    api.by("sweeper", Method::DELETE, &format!("{APPS}/a"), "").await.expect(403);
+    api.by("picker", Method::DELETE, &format!("{APPS}/a"), "").await.expect(200);
+    let swept = api.by("sweeper", Method::DELETE, APPS, "").await.expect(200).json();
+    assert_eq!(swept["items"][0]["metadata"]["name"], "b");
+    assert_eq!(api.get(APPS).await.json()["items"], json!([]));
+    api.server.stop().await;
+}
+
 #[tokio::test]
 async fn only_who_may_speaks_as_somebody_else() {
     let api = with_people().await;
