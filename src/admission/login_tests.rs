@@ -38,7 +38,7 @@ impl World {
         let shared: SharedClock = Arc::new(clock.clone());
         let store = Store::open(Memory::new().engine(), shared.clone(), Limits::default()).await.expect("opens");
         let admission = Admission::new(store.clone(), shared.clone(), Host::default());
-        let door = Authenticator::new(admission.authority().clone(), store, shared);
+        let door = Authenticator::new(admission.authority().clone(), admission.passwords().clone(), store, shared);
         let world = Self { clock, admission, door };
         world.apply(json!({"groups": ["devs"], "password": {"plain": PASSWORD}})).await.expect("made");
         world
@@ -119,6 +119,41 @@ async fn a_password_is_taken_once_and_shown_nowhere() {
     for stored in world.admission.store().list(User::INFO, None).items {
         assert!(!String::from_utf8_lossy(&stored.json).contains("argon2"));
     }
+}
+
+#[tokio::test]
+async fn users_whose_passwords_wait_to_be_hashed_keep_nobody_waiting() {
+    let world = World::new().await;
+    let everybody = world.admission.passwords().occupied().await;
+    let caller = Caller::new(Identity::admin(Proof::Peer), "tester");
+    let make = |i: usize| {
+        let (admission, caller) = (world.admission.clone(), caller.clone());
+        let spec = json!({"password": {"plain": format!("{PASSWORD} {i}")}});
+        let user = json!({"metadata": {"name": format!("user-{i}")}, "spec": spec});
+        tokio::spawn(async move {
+            admission.create(&caller, served("users"), "", user, &WriteOptions::default()).await.map(drop)
+        })
+    };
+    let waiting: Vec<_> = (0..10).map(make).collect();
+    // On this one thread others write and read meanwhile.
+    world.merge(json!({"displayName": "Ada"})).await;
+    assert_eq!(world.count::<User>(), 1);
+    assert!(waiting.iter().all(|user| !user.is_finished()));
+    drop(everybody);
+    for user in waiting {
+        user.await.expect("no panic").expect("made");
+    }
+    assert_eq!(world.count::<User>(), 11);
+    // And no more wait than there are places.
+    let everybody = world.admission.passwords().occupied().await;
+    let crowd: Vec<_> = (11..100).map(make).collect();
+    tokio::task::yield_now().await;
+    let (refused, waiting): (Vec<_>, Vec<_>) = crowd.into_iter().partition(|user| user.is_finished());
+    assert_eq!((refused.len(), waiting.len()), (25, 64));
+    for user in refused {
+        assert_eq!(user.await.expect("no panic").expect_err("refused").reason, Reason::TooManyRequests);
+    }
+    drop(everybody);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub use read::{Seen, Watching};
 
 use crate::{
     api::{Durability, FieldPath, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},
-    auth::{Authority, Identity},
+    auth::{Authority, Identity, password::Passwords},
     clock::SharedClock,
     policy::powers::Host,
     store::Store,
@@ -54,6 +54,7 @@ struct Inner {
     store: Arc<Store>,
     clock: SharedClock,
     authority: Arc<Authority>,
+    passwords: Arc<Passwords>,
     /// Held for reading while something is made in a namespace, and for writing while a namespace changes: nothing can
     /// be made in a namespace that goes at the same time.
     namespaces: RwLock<()>,
@@ -163,12 +164,18 @@ impl Admission {
     /// Admission to a store, by a server that `host` runs.
     pub fn new(store: Arc<Store>, clock: SharedClock, host: Host) -> Self {
         let authority = Arc::new(Authority::new(store.clone(), clock.clone(), host));
-        Self { inner: Arc::new(Inner { store, clock, authority, namespaces: RwLock::new(()) }) }
+        let (passwords, namespaces) = (Arc::default(), RwLock::new(()));
+        Self { inner: Arc::new(Inner { store, clock, authority, passwords, namespaces }) }
     }
 
     /// Who decides what may be done.
     pub fn authority(&self) -> &Arc<Authority> {
         &self.inner.authority
+    }
+
+    /// Where passwords are hashed, a few at a time.
+    pub fn passwords(&self) -> &Arc<Passwords> {
+        &self.inner.passwords
     }
 
     /// The store, for readers that authorize by themselves (metrics, health).

@@ -1,5 +1,8 @@
 //! What a write of a User does to what proves who the User is: the password goes into the Credential, in the same transaction, and
 //! whoever was logged in with the old one is not any more.
+//!
+//! Hashing takes a core for some time, and planning is done on a thread of the runtime. So a plan that meets a new password
+//! only notes it; it is hashed elsewhere, and planned again ([`super::transaction`]).
 
 use serde_json::Value;
 
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{Credential, Key, Kind, Object, ObjectMeta, Session, Time, Uid, User, user_credential},
-    auth::credentials,
+    auth::credentials::{self, Untaken},
     clock::new_uid,
 };
 
@@ -27,8 +30,16 @@ impl Context<'_> {
         }
         let live = plan.live(&credential_key(key)).and_then(|live| read::<Credential>(live));
         let uid = Uid::from(metadata::text(user, "uid"));
-        let taken = credentials::take(user, &uid, Time(self.clock.now()), live.as_ref().map(|live| &live.body));
-        taken.map_err(|violation| Refusal::Invalid(key.kind, key.name.to_string(), vec![violation]))
+        let (live, now) = (live.as_ref().map(|live| &live.body), Time(self.clock.now()));
+        match credentials::take(user, &uid, now, live, self.settled) {
+            Ok(taken) => Ok(taken),
+            Err(Untaken::Wrong(violation)) => Err(Refusal::Invalid(key.kind, key.name.to_string(), vec![violation])),
+            // Planned on, so that whatever else is to be hashed is found in the same pass.
+            Err(Untaken::Unsettled(asked)) => {
+                self.unsettled.borrow_mut().push(asked);
+                Ok(Some(Credential { of: Some(uid), ..Credential::default() }))
+            }
+        }
     }
 
     /// Puts the next state of a User's Credential into the plan, and ends the sessions that the old one opened.

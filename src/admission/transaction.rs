@@ -1,6 +1,6 @@
 //! Ordered steps, all or nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use super::{
     Admission, Caller, DeleteOptions, Patch, WriteOptions, circles, namespace,
@@ -12,6 +12,7 @@ use crate::{
         Cause, FieldPath, Key, Kind, Namespace, Operation, OperationVerb, Outcome, Reason, Rev, Status, StoredObject,
         Subresource, Time, Transaction, find_kind, kinds,
     },
+    auth::password::{Asked, Settled},
     client::Done,
     store::{Commit, CommitError, Provenance, Write},
 };
@@ -81,10 +82,18 @@ impl Admission {
         if !refused.is_empty() {
             return Err(join(refused));
         }
-        let _gate = self.gate(steps).await;
+        let mut settled = HashMap::new();
         for _ in 0..ATTEMPTS {
-            let mut plan = Plan::new(&self.inner.store);
-            let planned = self.plan(caller, steps, options, &mut plan).await.map_err(join)?;
+            let gate = self.gate(steps).await;
+            let (mut plan, mut unsettled) = (Plan::new(&self.inner.store), Vec::new());
+            let planned = self.plan(caller, steps, options, &mut plan, &settled, &mut unsettled).await;
+            if !unsettled.is_empty() {
+                // Nobody waits at the gate for a hash.
+                drop(gate);
+                self.settle(unsettled, &mut settled).await?;
+                continue;
+            }
+            let planned = planned.map_err(join)?;
             let writes = plan.writes();
             writes.iter().try_for_each(check_size)?;
             if writes.is_empty() || options.dry_run {
@@ -128,12 +137,25 @@ impl Admission {
         }
     }
 
+    /// Finds out what becomes of passwords that are set.
+    async fn settle(&self, all: Vec<Asked>, settled: &mut HashMap<Asked, Settled>) -> Result<(), Status> {
+        for asked in all {
+            if !settled.contains_key(&asked) {
+                let outcome = self.inner.passwords.settle(asked.clone()).await?;
+                settled.insert(asked, outcome);
+            }
+        }
+        Ok(())
+    }
+
     async fn plan(
         &self,
         caller: &Caller,
         steps: &[Parsed],
         options: &WriteOptions,
         plan: &mut Plan<'_>,
+        settled: &HashMap<Asked, Settled>,
+        unsettled: &mut Vec<Asked>,
     ) -> Result<Vec<Planned>, Vec<(usize, Refusal)>> {
         let context = Context {
             store: &self.inner.store,
@@ -142,6 +164,8 @@ impl Admission {
             caller,
             field_validation: options.field_validation,
             repeated: &options.repeated,
+            settled,
+            unsettled: RefCell::default(),
             now: Time(self.inner.clock.now()).to_string(),
         };
         let (mut planned, mut refused) = (Vec::with_capacity(steps.len()), Vec::new());
@@ -158,6 +182,7 @@ impl Admission {
                 Err(refusal) => refused.push((i, refusal)),
             }
         }
+        unsettled.append(&mut context.unsettled.into_inner());
         if refused.is_empty() {
             refused = circles::check(plan, &planned);
         }

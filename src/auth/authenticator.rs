@@ -72,7 +72,7 @@ pub struct Authenticator {
     pub(super) authority: Arc<Authority>,
     pub(super) keys: Keys,
     pub(super) guard: Guard,
-    passwords: Passwords,
+    pub(super) passwords: Arc<Passwords>,
     /// Never leaves the process.
     seal: hmac::Key,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
@@ -106,11 +106,11 @@ pub(super) struct Shown<'a> {
 
 impl Authenticator {
     /// The one of a server.
-    pub fn new(authority: Arc<Authority>, store: Arc<Store>, clock: SharedClock) -> Self {
+    pub fn new(authority: Arc<Authority>, passwords: Arc<Passwords>, store: Arc<Store>, clock: SharedClock) -> Self {
         Self {
             keys: Keys::new(store.clone(), clock.clone()),
             guard: Guard::new(store.clone(), clock.clone()),
-            passwords: Passwords::new(),
+            passwords,
             seal: hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>()),
             remembered: Mutex::default(),
             known: Mutex::default(),

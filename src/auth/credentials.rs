@@ -1,8 +1,10 @@
 //! A User's password on its way from a manifest into the Credential: the only thing of a User that is never seen again.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
-use super::password;
+use super::password::{self, Asked, Settled};
 use crate::api::{Credential, FieldPath, Problem, SecretValue, Time, Uid, Violation, at};
 
 /// kubectl's copy of what was applied, passwords included.
@@ -13,8 +15,14 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// nothing: a manifest may say it again and again. A User without `spec.password` has none, and loses the one it had.
 ///
 /// # Errors
-/// For a hash that is none, or costs too much.
-pub fn take(user: &mut Value, of: &Uid, now: Time, live: Option<&Credential>) -> Result<Option<Credential>, Violation> {
+/// For a hash that is none, or costs too much; for a password that is not among those that are `settled`.
+pub fn take(
+    user: &mut Value,
+    of: &Uid,
+    now: Time,
+    live: Option<&Credential>,
+    settled: &HashMap<Asked, Settled>,
+) -> Result<Option<Credential>, Untaken> {
     forget_in_annotation(user);
     let live = live.filter(|credential| credential.of.as_ref() == Some(of));
     let kept = live.and_then(|credential| credential.password_hash.as_ref());
@@ -23,12 +31,18 @@ pub fn take(user: &mut Value, of: &Uid, now: Time, live: Option<&Credential>) ->
         user["spec"]["password"] = json!({});
     }
     let hash = match (given["plain"].as_str(), given["hash"].as_str()) {
-        (Some(plain), _) if kept.is_some_and(|kept| password::fits(plain, &text(kept))) => return Ok(None),
-        (Some(plain), _) => Some(password::hash(plain)),
+        (Some(plain), _) => {
+            let asked = Asked { plain: plain.to_owned(), kept: kept.map(text) };
+            match settled.get(&asked) {
+                Some(Settled::Stays) => return Ok(None),
+                Some(Settled::Becomes(hash)) => Some(hash.clone()),
+                None => return Err(Untaken::Unsettled(asked)),
+            }
+        }
         (None, Some(hash)) if kept.is_some_and(|kept| text(kept) == hash) => return Ok(None),
         (None, Some(hash)) => {
             let bad = |why| Violation::new(FieldPath::of("spec.password.hash"), Problem::Invalid, why);
-            password::check_hash(hash).map_err(bad)?;
+            password::check_hash(hash).map_err(|why| Untaken::Wrong(bad(why)))?;
             Some(hash.to_owned())
         }
         (None, None) if given.is_object() || kept.is_none() => return Ok(None),
@@ -41,6 +55,14 @@ pub fn take(user: &mut Value, of: &Uid, now: Time, live: Option<&Credential>) ->
         password_time: Some(now),
         ..before
     }))
+}
+
+/// Why a password was not taken.
+pub enum Untaken {
+    /// It cannot be one.
+    Wrong(Violation),
+    /// A core must work on it first ([`password::Passwords::settle`]); then it is to be taken again.
+    Unsettled(Asked),
 }
 
 fn text(kept: &SecretValue) -> String {
@@ -65,9 +87,29 @@ fn forget_in_annotation(user: &mut Value) {
 mod tests {
     use super::*;
 
-    fn taken(user: &mut Value, live: Option<&Credential>) -> Option<Credential> {
+    /// What is taken once all is settled.
+    fn attempt(user: &mut Value, live: Option<&Credential>) -> Result<Option<Credential>, Violation> {
         let now = Time("2026-11-21T08:00:00Z".parse().expect("a time"));
-        take(user, &Uid::from("u"), now, live).expect("a good password")
+        let mut settled = HashMap::new();
+        loop {
+            let mut attempt = user.clone();
+            match take(&mut attempt, &Uid::from("u"), now, live, &settled) {
+                Err(Untaken::Unsettled(asked)) => {
+                    let stays = asked.kept.as_ref().is_some_and(|kept| password::fits(&asked.plain, kept));
+                    let outcome = if stays { Settled::Stays } else { Settled::Becomes(password::hash(&asked.plain)) };
+                    settled.insert(asked, outcome);
+                }
+                Err(Untaken::Wrong(violation)) => return Err(violation),
+                Ok(taken) => {
+                    *user = attempt;
+                    return Ok(taken);
+                }
+            }
+        }
+    }
+
+    fn taken(user: &mut Value, live: Option<&Credential>) -> Option<Credential> {
+        attempt(user, live).expect("a good password")
     }
 
     fn with(password: Value) -> Value {
@@ -120,8 +162,7 @@ mod tests {
 
     #[test]
     fn a_hash_must_be_one() {
-        let now = Time("2026-11-21T08:00:00Z".parse().expect("a time"));
-        let refused = take(&mut with(json!({"hash": "$argon2id$nonsense"})), &Uid::from("u"), now, None);
+        let refused = attempt(&mut with(json!({"hash": "$argon2id$nonsense"})), None);
         assert_eq!(refused.expect_err("nonsense").path.to_string(), "spec.password.hash");
     }
 }

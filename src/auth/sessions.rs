@@ -241,9 +241,7 @@ impl Authenticator {
         for _ in 0..ATTEMPTS {
             let shown = Shown { name: &who.name, password: &ask.old, code: ask.code.as_deref() };
             let proven = self.prove(&shown, from).await?;
-            let new = ask.new.clone();
-            let hash = tokio::task::spawn_blocking(move || super::password::hash(&new)).await;
-            let hash = hash.map_err(|_| Status::internal("the password was not taken"))?;
+            let hash = self.passwords.hash(ask.new.clone()).await?;
             // What the code has changed is part of the same state.
             let used = proven.writes.first().and_then(|write| write.body.as_ref());
             let used = used.and_then(|body| serde_json::from_slice(body.json()).ok());

@@ -178,8 +178,9 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
 
     provided::provide(on.admission.store(), address, now);
     let stopping = CancellationToken::new();
-    let authenticator =
-        Arc::new(Authenticator::new(on.admission.authority().clone(), on.admission.store().clone(), on.clock.clone()));
+    let (authority, passwords) = (on.admission.authority().clone(), on.admission.passwords().clone());
+    let store = on.admission.store().clone();
+    let authenticator = Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()));
     tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
     let state = Arc::new(state::State {
         authenticator,
