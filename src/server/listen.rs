@@ -101,11 +101,20 @@ async fn remote(stream: TcpStream, source: SocketAddr, state: Arc<State>) {
         Err(_) => return tracing::debug!(%source, "the TLS handshake took too long"),
     };
     let certificate = shown(&stream, source);
+    let chain = stream.get_ref().1.peer_certificates().filter(|_| certificate.is_some()).map(<[_]>::to_vec);
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let builder = Builder::new(TokioExecutor::new());
     // The handshake has settled the protocol, so nobody waits for its first bytes without a limit.
     let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    connection::serve(stream, builder, Peer::Remote { source, at, certificate }, state).await;
+    let served = connection::serve(stream, builder, Peer::Remote { source, at, certificate }, state.clone());
+    let Some(chain) = chain else { return served.await };
+    tokio::select! {
+        () = served => {}
+        // With everything that is under way on it: what it stood on proves nobody any more.
+        () = state.tls.disowned(&chain, &*state.clock) => {
+            tracing::info!(%source, "a connection ends: the authority of its client certificate was taken away");
+        }
+    }
 }
 
 /// What the client's certificate says, if it has shown one.

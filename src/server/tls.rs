@@ -13,23 +13,25 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
+use tokio::sync::watch;
 
 use super::{
     hosts::Hosts,
     pki::{self, PkiError},
 };
-use crate::policy::certificate::Certificate;
+use crate::{clock::Clock, policy::certificate::Certificate};
 
 /// By this name clients ask for the certificate of the server's own authority, whatever else it shows.
 pub(super) const OWN_NAME: &str = "appm.localhost";
@@ -80,6 +82,8 @@ pub(super) struct Shown {
     pub config: Arc<ServerConfig>,
     /// Which hosts requests may name.
     pub hosts: Hosts,
+    /// Judges client certificates.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Shown {
@@ -99,6 +103,13 @@ impl Shown {
         port == 443 && self.parts.brought.is_some()
     }
 
+    /// Whether an authority of today vouches for a client certificate, the first of `chain`.
+    fn knows(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
+        let (Some(verifier), Some((leaf, rest))) = (&self.verifier, chain.split_first()) else { return false };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().unwrap_or_default()));
+        verifier.verify_client_cert(leaf, rest, now).is_ok()
+    }
+
     /// When the certificates end: ours, and the one that was brought.
     pub(super) fn ends(&self) -> (Timestamp, Option<Timestamp>) {
         (self.parts.own.expires, self.parts.brought.as_ref().map(|b| b.facts.expires))
@@ -111,7 +122,7 @@ pub(super) struct Tls {
     settings: TlsSettings,
     /// The machine's names, and where it listens.
     names: Vec<String>,
-    shown: RwLock<Arc<Shown>>,
+    shown: watch::Sender<Arc<Shown>>,
 }
 
 /// What came of looking again.
@@ -142,13 +153,26 @@ impl Tls {
             brought: brought(&settings)?.map(Arc::new),
             clients: clients(&settings)?.map(Arc::new),
         };
-        let shown = RwLock::new(Arc::new(show(parts, &names, &settings)?));
+        let shown = watch::Sender::new(Arc::new(show(parts, &names, &settings)?));
         Ok(Self { dir, settings, names, shown })
     }
 
     /// What is shown now.
     pub(super) fn shown(&self) -> Arc<Shown> {
-        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.borrow().clone()
+    }
+
+    /// Resolves when no authority vouches any more for the certificate that a client has shown.
+    pub(super) async fn disowned(&self, chain: &[CertificateDer<'_>], clock: &dyn Clock) {
+        let mut shown = self.shown.subscribe();
+        loop {
+            let now = shown.borrow_and_update().clone();
+            if !now.knows(chain, clock.now()) {
+                return;
+            }
+            // The sender is this one's own.
+            shown.changed().await.expect("it is there as long as this is");
+        }
     }
 
     /// The files to watch.
@@ -179,7 +203,7 @@ impl Tls {
         // Another configuration forgets the sessions that clients could go on with, so it is another one only where something is.
         if !parts.are(&before.parts) {
             match show(parts, &self.names, &self.settings) {
-                Ok(shown) => *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown),
+                Ok(shown) => drop(self.shown.send_replace(Arc::new(shown))),
                 Err(fault) => faults.push(fault),
             }
         }
@@ -267,21 +291,22 @@ fn clients(settings: &TlsSettings) -> Result<Option<RootCertStore>, PkiError> {
 fn show(parts: Parts, names: &[String], settings: &TlsSettings) -> Result<Shown, PkiError> {
     // TLS 1.2 and 1.3, and of 1.2 only what is still sound: that is all that rustls has.
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match &parts.clients {
+    // Whoever shows none has another way to say who it is, or none.
+    let verifying = |roots: &Arc<RootCertStore>| {
+        WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).allow_unauthenticated().build()
+    };
+    let verifier = parts.clients.as_ref().map(verifying).transpose();
+    let verifier = verifier.map_err(|e| rustls::Error::General(e.to_string()))?;
+    let builder = match verifier.clone() {
         None => builder.with_no_client_auth(),
-        Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
-            // Whoever shows none has another way to say who it is, or none.
-            let verifier = verifier.allow_unauthenticated().build();
-            builder.with_client_cert_verifier(verifier.map_err(|e| rustls::Error::General(e.to_string()))?)
-        }
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let choice = Choice { own: parts.own_key.clone(), brought: parts.brought.as_ref().map(|b| b.key.clone()) };
     let mut config = builder.with_cert_resolver(Arc::new(choice));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let brought = parts.brought.iter().flat_map(|b| &b.facts.hosts);
     let hosts = Hosts::new(names.iter().chain(&settings.names).chain(&settings.allowed_hosts).chain(brought));
-    Ok(Shown { config: Arc::new(config), hosts, parts })
+    Ok(Shown { config: Arc::new(config), hosts, verifier, parts })
 }
 
 /// Which certificate a client gets.

@@ -338,7 +338,37 @@ async fn a_client_certificate_says_who_one_is() {
     // Of an authority that nobody named: no conversation.
     assert_eq!(who(Some(theirs.signs("alice", "system:masters", &[]))).await, "");
 
+    // Whoever came by a certificate goes with its authority, whatever they are in the middle of.
+    let client = |authority: &Authority, user: &str| {
+        let (certificate, key) = authority.signs(user, "devs", &[]);
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).unwrap());
+        builder(BOTH).with_root_certificates(trusting(&api)).with_client_auth_cert(vec![certificate], key).unwrap()
+    };
+    let watching = async |config: ClientConfig| {
+        let mut stream = connected(api.server.address, "localhost", config).await.unwrap();
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+        stream.write_all(format!("{head}content-length: {}\r\n\r\n{review}", review.len()).as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 201");
+        stream
+    };
+    let mut taken_away = watching(client(&ours, "alice")).await;
+    replace(&client_ca, &format!("{}{}", ours.pem, theirs.pem));
+    let both = async || who(Some(theirs.signs("bob", "devs", &[]))).await.contains("bob");
+    until("both authorities are asked for", both).await;
+    let mut kept = watching(client(&theirs, "bob")).await;
+
     replace(&client_ca, &theirs.pem);
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(60), taken_away.read_to_end(&mut rest)).await;
+    drop(ended.expect("it ends"));
+    kept.write_all(request.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    kept.read_to_end(&mut rest).await.unwrap();
+    assert!(String::from_utf8_lossy(&rest).contains("HTTP/1.1 201"), "the other authority is there still");
     let trusted = async || who(Some(theirs.signs("bob", "system:masters", &[]))).await.contains("bob");
     until("the other authority is asked for", trusted).await;
     assert_eq!(who(Some(ours.signs("alice", "system:masters", &[]))).await, "");
