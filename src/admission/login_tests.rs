@@ -147,7 +147,12 @@ async fn users_whose_passwords_wait_to_be_hashed_keep_nobody_waiting() {
     // And no more wait than there are places.
     let everybody = world.admission.passwords().occupied().await;
     let crowd: Vec<_> = (11..100).map(make).collect();
-    tokio::task::yield_now().await;
+    let turned_away = async {
+        while crowd.iter().filter(|user| user.is_finished()).count() < 25 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), turned_away).await.expect("those beyond the line");
     let (refused, waiting): (Vec<_>, Vec<_>) = crowd.into_iter().partition(|user| user.is_finished());
     assert_eq!((refused.len(), waiting.len()), (25, 64));
     for user in refused {

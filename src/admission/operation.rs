@@ -163,6 +163,11 @@ impl Step {
         authority.may(&caller.who, &self.attributes(self.verb())).map(drop)
     }
 
+    /// What allows this, for people.
+    pub(super) fn rule(&self, authority: &Authority, caller: &Caller) -> String {
+        authority.reason(&caller.who, &self.attributes(self.verb()))
+    }
+
     fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
         Attributes {
             verb,

@@ -1,6 +1,10 @@
 //! Ordered steps, all or nothing.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
     Admission, Caller, DeleteOptions, Patch, WriteOptions, circles, namespace,
@@ -82,6 +86,7 @@ impl Admission {
         if !refused.is_empty() {
             return Err(join(refused));
         }
+        let provenance = Provenance { rule: self.rule(caller, steps), ..provenance(caller) };
         let mut settled = HashMap::new();
         for _ in 0..ATTEMPTS {
             let gate = self.gate(steps).await;
@@ -104,7 +109,7 @@ impl Admission {
                 writes,
                 given: plan.given(planned.iter().map(|p| &p.key)),
                 durability: options.durability,
-                provenance: provenance(caller),
+                provenance: provenance.clone(),
                 at: self.inner.clock.now(),
             };
             match self.inner.store.commit(commit).await {
@@ -135,6 +140,15 @@ impl Admission {
         } else {
             Gate::Open
         }
+    }
+
+    /// What allows it all, for the audit log; what appm does by itself is not recorded.
+    fn rule(&self, caller: &Caller, steps: &[Parsed]) -> String {
+        if caller.request_id.is_empty() {
+            return String::new();
+        }
+        let rules = steps.iter().flatten().map(|step| step.rule(&self.inner.authority, caller));
+        rules.collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(", ")
     }
 
     /// Finds out what becomes of passwords that are set.
@@ -210,6 +224,7 @@ fn provenance(caller: &Caller) -> Provenance {
         request_id: caller.request_id.clone(),
         cause: caller.cause,
         reason: caller.reason.clone(),
+        rule: String::new(),
     }
 }
 

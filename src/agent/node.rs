@@ -10,10 +10,11 @@ mod keep;
 mod machine;
 mod ports;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::watch;
 
 use self::judge::Judged;
 pub(super) use self::keep::keep;
@@ -29,6 +30,8 @@ use crate::{
     runtime::batch::Batch,
 };
 
+/// When a condition is written again that could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Instances whose reboot is told in one transaction.
 const BATCH: usize = 500;
 
@@ -141,17 +144,50 @@ fn node(facts: &NodeFacts, address: &str, stored: Option<&Object<Node>>, now: Ti
 
 /// Says on the Node whether the engine of containers answers. What cannot be written is said again with the next change.
 pub(super) async fn show_engine(client: &SharedClient, clock: &SharedClock, name: &str, trouble: Option<String>) {
-    let key = Key::of::<Node>("", name);
-    let Ok(Some(stored)) = client.get(&key).await else { return };
-    let Some(node) = stored.typed::<Node>() else { return };
-    let mut status = node.status.clone();
-    status.conditions = judge::conditions(&status.conditions, vec![Judged::engine(trouble)], clock.now());
-    let object =
-        Object::new(ObjectMeta { name: name.to_owned(), ..ObjectMeta::default() }, Node { status, ..Node::default() });
-    let batch = Batch { manager: "appm-agent", reason: "the container engine", durability: Durability::Relaxed };
-    if let Err(status) = client.transact(batch.transaction(vec![operation(OperationVerb::Status, &object)])).await {
+    if let Err(status) = show(client, clock, name, Judged::engine(trouble), "the container engine").await {
         tracing::warn!(%status, "the node's condition cannot be written");
     }
+}
+
+/// Says on the Node whether the audit log can be written, from now on. Never resolves.
+pub async fn show_audit(
+    client: SharedClient,
+    clock: SharedClock,
+    name: String,
+    mut trouble: watch::Receiver<Option<String>>,
+) {
+    loop {
+        let now = trouble.borrow_and_update().clone();
+        // Before the first start of the agent there is no Node yet; and others write its status, too.
+        if show(&client, &clock, &name, Judged::audit(now), "the audit log").await.is_err() {
+            clock.sleep(AGAIN).await;
+            trouble.mark_changed();
+        }
+        if trouble.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Writes a condition of the Node.
+async fn show(
+    client: &SharedClient,
+    clock: &SharedClock,
+    name: &str,
+    judged: Judged,
+    reason: &str,
+) -> Result<(), Status> {
+    let key = Key::of::<Node>("", name);
+    let stored = client.get(&key).await?.ok_or_else(|| Status::not_found(&key))?;
+    let node = stored.typed::<Node>().ok_or_else(|| Status::not_found(&key))?;
+    let mut status = node.status.clone();
+    status.conditions = judge::conditions(&status.conditions, vec![judged], clock.now());
+    let metadata = ObjectMeta { name: name.to_owned(), ..ObjectMeta::default() };
+    let mut write = operation(OperationVerb::Status, &Object::new(metadata, Node { status, ..Node::default() }));
+    // What somebody else has written meanwhile is not undone.
+    write.preconditions.resource_version = Some(stored.revision.to_string());
+    let batch = Batch { manager: "appm-agent", reason, durability: Durability::Relaxed };
+    client.transact(batch.transaction(vec![write])).await.map(drop)
 }
 
 #[cfg(test)]

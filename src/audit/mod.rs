@@ -77,7 +77,7 @@ pub struct Audit {
 /// What the thread tells.
 struct Shared {
     /// Why nothing can be written at present.
-    trouble: Mutex<Option<String>>,
+    trouble: watch::Sender<Option<String>>,
     /// The newest record that is synced.
     head: watch::Sender<Anchor>,
     /// Counts pieces that were written.
@@ -109,7 +109,12 @@ impl Audit {
 
     /// Why changes are refused at present.
     pub fn trouble(&self) -> Option<String> {
-        self.shared.trouble.lock().expect("nobody panics while holding it").clone()
+        self.shared.trouble.borrow().clone()
+    }
+
+    /// The same, for whoever waits for it to change.
+    pub fn troubles(&self) -> watch::Receiver<Option<String>> {
+        self.shared.trouble.subscribe()
     }
 
     /// What is recorded.
@@ -162,7 +167,8 @@ impl Audit {
                 }
                 None => Record { request_id: by.request_id.clone(), user: by.actor.clone(), ..Record::default() },
             };
-            let draft = Record { time: time.clone(), revision: testimony.revision.0, ..draft };
+            let rule = by.rule.clone();
+            let draft = Record { time: time.clone(), revision: testimony.revision.0, rule, ..draft };
             (draft, testimony.changes)
         });
         let deeds = deeds.collect();

@@ -62,6 +62,9 @@ pub struct Record {
     pub path: String,
     /// Allowed or not.
     pub decision: Decision,
+    /// What allowed it, or why nothing did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
     /// The answer's code; 0 for a change, which is recorded before its answer is known, and was made.
     #[serde(skip_serializing_if = "is_zero")]
     pub code: u16,

@@ -130,8 +130,8 @@ fn commit(request_id: &str, kind: &'static crate::api::KindInfo, name: &str, val
         actor: "ann".to_owned(),
         manager: "test".to_owned(),
         request_id: request_id.to_owned(),
-        cause: None,
-        reason: String::new(),
+        rule: "by the role `edit`".to_owned(),
+        ..Provenance::default()
     };
     Commit {
         writes: vec![write],
@@ -156,6 +156,7 @@ async fn a_change_is_in_the_log_before_it_is_acknowledged_and_no_secret_is() {
     let text = fs::read_to_string(only_file(&dir)).unwrap();
     let record: Record = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&*record.user, &*record.source, &*record.verb), ("ann", "192.0.2.7", "create"));
+    assert_eq!(record.rule, "by the role `edit`");
     assert_eq!((&*record.changes[0].kind, &*record.changes[0].name, &*record.changes[0].new), ("secrets", "door", ""));
     assert!(!text.contains("b3Blbi"), "{text}");
     drop(begun);
@@ -173,7 +174,7 @@ async fn a_log_that_cannot_be_written_refuses_changes_before_they_are_made_and_n
     let store = Store::open(Memory::new().engine(), Arc::new(clock::System), Limits::default()).await.unwrap();
     let audit = open(&dir, None);
     store.set_witness(audit.witness());
-    *audit.shared.trouble.lock().unwrap() = Some("no space left".to_owned());
+    audit.shared.trouble.send_replace(Some("no space left".to_owned()));
     let refused = store.commit(commit("r1", Namespace::INFO, "a", "x")).await.unwrap_err();
     assert_eq!(refused.to_string(), "no space left");
     assert!(store.list(Namespace::INFO, None).items.is_empty());

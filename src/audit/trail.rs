@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
@@ -129,8 +129,11 @@ impl Trail {
         let length = if there.is_empty() { 0 } else { last_line(&path).map_err(failed("read"))?.1 };
         let file = open_file(&path, length).map_err(failed("write"))?;
         let (head, written) = (Anchor { first: 0, seq, hash: last.clone() }, 0);
-        let shared =
-            Shared { trouble: Mutex::new(None), head: watch::Sender::new(head), written: watch::Sender::new(written) };
+        let shared = Shared {
+            trouble: watch::Sender::new(None),
+            head: watch::Sender::new(head),
+            written: watch::Sender::new(written),
+        };
         let day = Time(clock.now()).to_string().chars().take(10).collect();
         let first = there.first().map_or(seq + 1, |(first, _)| *first);
         let (shared, backlog, settings) = (Arc::new(shared), Vec::new(), settings.clone());
@@ -306,20 +309,21 @@ impl Trail {
     }
 
     fn is_troubled(&self) -> bool {
-        self.shared.trouble.lock().expect("nobody panics while holding it").is_some()
+        self.shared.trouble.borrow().is_some()
     }
 
     fn is_in_trouble(&self, error: &io::Error) {
         let text = format!("the audit log in `{}` cannot be written: {error}", self.settings.dir.display());
-        let before = self.shared.trouble.lock().expect("nobody panics while holding it").replace(text);
-        if before.is_none() {
+        // The same trouble again wakes nobody.
+        let known = self.is_troubled();
+        self.shared.trouble.send_if_modified(|trouble| trouble.replace(text.clone()).as_ref() != Some(&text));
+        if !known {
             tracing::error!(%error, "the audit log cannot be written: changes are refused until it can");
         }
     }
 
     fn is_well(&mut self) {
-        let before = self.shared.trouble.lock().expect("nobody panics while holding it").take();
-        if before.is_some() {
+        if self.shared.trouble.send_if_modified(|trouble| trouble.take().is_some()) {
             tracing::info!(passed = self.passed, "the audit log can be written again");
             let passed = std::mem::take(&mut self.passed);
             let note = format!("could not be written until now; {passed} records of what changes nothing are missing");

@@ -125,7 +125,7 @@ impl Authenticator {
     /// # Errors
     /// `Unauthorized`.
     pub fn bearer(&self, token: &str, from: &From) -> Result<Identity, Status> {
-        let identity = match token.strip_prefix(TOKEN_PREFIX).and_then(|rest| rest.split_once('_')) {
+        let identity = match parts(token) {
             Some((name, secret)) => self.token(name, secret, from),
             None => self.access_token(token),
         };
@@ -375,6 +375,16 @@ pub(super) const TOKEN_PREFIX: &str = "appm_";
 pub(super) fn fingerprint(credential: &Object<Credential>) -> String {
     let hash = credential.password_hash.as_ref().and_then(crate::api::SecretValue::bytes).unwrap_or_default();
     secret::digest(&[&String::from_utf8_lossy(&hash)])
+}
+
+/// Name and secret of an API token.
+fn parts(token: &str) -> Option<(&str, &str)> {
+    token.strip_prefix(TOKEN_PREFIX)?.split_once('_')
+}
+
+/// The name of an API token: no secret.
+pub fn token_name(token: &str) -> Option<&str> {
+    parts(token).map(|(name, _)| name)
 }
 
 /// User name and password of a Basic header's value.

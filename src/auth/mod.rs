@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use authenticator::{Authenticator, CODE_REQUIRED, From, parse_basic};
+pub use authenticator::{Authenticator, CODE_REQUIRED, From, parse_basic, token_name};
 pub use authority::{Authority, Viewer};
 pub use enrol::{CodeRequest, Enrolment, RecoveryCodes};
 pub use issue::{TokenIssued, TokenRequest};

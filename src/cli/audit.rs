@@ -27,6 +27,7 @@ Examples:
   appm audit --user ann --since 24h
   appm audit --resource secrets --verb get
   appm audit --denied -f
+  appm audit --denied -o wide               and by which role, or why not
   appm audit -o json --tail 0 > audit.jsonl
   appm audit verify                         whether anything was changed, taken out or cut off"
 )]
@@ -99,8 +100,11 @@ pub(super) async fn run(args: AuditArgs, context: &Context) -> Result<(), CliErr
     query.extend((args.tail > 0).then(|| ("tailLines", args.tail.to_string())));
     query.retain(|(_, value)| !value.is_empty());
     let request = Request::get(format!("/audit{}", query_string(&query)));
-    let mut lines = context.client.lines(request).await?;
-    let mut table = (!args.follow).then(|| Table::new(HEADINGS.to_vec()));
+    let (mut lines, warnings) = context.client.lines_and_warnings(request).await?;
+    context.warn(&warnings);
+    let wide = args.output.output == Format::Wide;
+    let headings: Vec<&str> = HEADINGS.into_iter().chain(wide.then_some("WHY")).collect();
+    let mut table = (!args.follow).then(|| Table::new(headings));
     while let Some(line) = lines.try_next().await? {
         if !matches!(args.output.output, Format::Table | Format::Wide) {
             screen::line(String::from_utf8_lossy(&line))?;
@@ -108,11 +112,10 @@ pub(super) async fn run(args: AuditArgs, context: &Context) -> Result<(), CliErr
         }
         let record: Record =
             serde_json::from_slice(&line).map_err(|e| CliError::failed(format!("a record cannot be read: {e}")))?;
+        let cells = row(&record, wide);
         match &mut table {
-            Some(table) => table.add(row(&record)),
-            None => {
-                screen::line(row(&record).iter().map(|cell| screen::harmless(cell)).collect::<Vec<_>>().join("  "))?
-            }
+            Some(table) => table.add(cells),
+            None => screen::line(cells.iter().map(|cell| screen::harmless(cell)).collect::<Vec<_>>().join("  "))?,
         }
     }
     if let Some(table) = table {
@@ -124,7 +127,7 @@ pub(super) async fn run(args: AuditArgs, context: &Context) -> Result<(), CliErr
 const HEADINGS: [&str; 6] = ["TIME", "USER", "FROM", "VERB", "WHAT", "OUTCOME"];
 
 /// One record for people.
-fn row(record: &Record) -> Vec<String> {
+fn row(record: &Record, wide: bool) -> Vec<String> {
     let part = if record.subresource.is_empty() { String::new() } else { format!("/{}", record.subresource) };
     let mut what = match (record.resource.as_str(), record.changes.as_slice()) {
         ("transactions", changes) => {
@@ -146,7 +149,12 @@ fn row(record: &Record) -> Vec<String> {
         (Decision::Allow, code) => code.to_string(),
     };
     let time = record.time.chars().take(19).collect();
-    vec![time, record.user.clone(), record.source.clone(), record.verb.clone(), what, outcome]
+    let mut cells = vec![time, record.user.clone(), record.source.clone(), record.verb.clone(), what, outcome];
+    if wide {
+        let why = [&record.rule, &record.note].into_iter().filter(|text| !text.is_empty());
+        cells.push(why.map(String::as_str).collect::<Vec<_>>().join(": "));
+    }
+    cells
 }
 
 async fn verify(context: &Context) -> Result<(), CliError> {

@@ -104,10 +104,16 @@ impl Context {
 
     /// Passes the server's warnings on.
     pub(super) fn heard(&self, answer: Answer) -> Answer {
-        for warning in &answer.warnings {
+        self.warn(&answer.warnings);
+        answer
+    }
+
+    /// Shows the server's warnings.
+    pub(super) fn warn(&self, warnings: &[String]) {
+        for warning in warnings {
+            let warning = screen::harmless(warning);
             screen::remark(format_args!("{} {warning}", self.screen.paint(screen::WARN, "warning:")));
         }
-        answer
     }
 
     /// The path of a list, with what selects in it.

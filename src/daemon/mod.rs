@@ -186,6 +186,10 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let drivers = Drivers { process: driver.clone(), container: Arc::new(containers) };
     let (anchored, kept, until) = (audit.clone(), store.clone(), parts.shutdown.clone());
     parts.tasks.spawn(async move { until.run_until_cancelled(anchored.anchor(&kept)).await.unwrap_or_default() });
+    let (client, clock) = (local(&parts.admission, "agent"), parts.clock.clone());
+    let shown = agent::node::show_audit(client, clock, facts.name.clone(), audit.troubles());
+    let until = parts.shutdown.clone();
+    parts.tasks.spawn(async move { until.run_until_cancelled(shown).await.unwrap_or_default() });
     let agent_done = parts.start(facts, &data_dir, drivers, questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
     Ok(Running {

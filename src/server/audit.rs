@@ -19,8 +19,11 @@ use super::{
 use crate::{
     api::Status,
     audit::{Audit, Begun, Decision, Filter, Level, Record},
-    auth::{Attributes, Identity, Proof},
+    auth::{Attributes, Authority, Identity, Proof},
 };
+
+/// So much of a name is recorded that somebody says to have.
+const LONGEST: usize = 253;
 
 /// The paths that are answered here.
 pub(super) const PATHS: [&str; 2] = ["audit", "audit/verify"];
@@ -31,7 +34,13 @@ pub(super) struct Observed<'s> {
     draft: Record,
     reads: bool,
     begun: Option<Begun<'s>>,
+    /// Who asks, as soon as that is proved.
+    who: Option<Identity>,
+    authority: &'s Authority,
 }
+
+/// Paths that are no resources and that a rule is asked for; the others answer everybody who is let in.
+const RULED: [&str; 6] = ["/audit", "/audit/verify", "/metrics", "/sealing", "/sealing/rotate", "/stop"];
 
 impl<'s> Observed<'s> {
     /// A request has come in; nobody knows yet from whom.
@@ -64,11 +73,13 @@ impl<'s> Observed<'s> {
             _ => path.as_ref().clone_into(&mut draft.path),
         }
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        Self { audit: state.audit.as_ref(), draft, reads, begun: None }
+        let (audit, authority) = (state.audit.as_ref(), &**state.admission.authority());
+        Self { audit, draft, reads, begun: None, who: None, authority }
     }
 
     /// It is known who asks.
     pub(super) fn is(&mut self, who: &Identity) {
+        self.who = Some(who.clone());
         who.name.clone_into(&mut self.draft.user);
         self.draft.groups.clone_from(&who.groups);
         self.draft.proof = match &who.proof {
@@ -86,8 +97,25 @@ impl<'s> Observed<'s> {
 
     /// Somebody says who they are, and what comes of it is what the request is about.
     pub(super) fn claims(&mut self, name: &str, proof: &str) {
-        self.draft.user = name.chars().take(253).collect();
-        proof.clone_into(&mut self.draft.proof);
+        let bounded = |text: &str| text.chars().take(LONGEST).collect();
+        (self.draft.user, self.draft.proof) = (bounded(name), bounded(proof));
+    }
+
+    /// What allows the request, or why nothing does.
+    fn rule(&self, refused: bool) -> String {
+        let Record { verb, group, resource, subresource, namespace, name, path, .. } = &self.draft;
+        let what = match (resource.as_str(), path.as_str()) {
+            ("", path) if RULED.contains(&path) => Attributes { verb, path, ..Attributes::default() },
+            // Everybody who is let in may ask; of a transaction each operation has its own.
+            ("" | "transactions", _) => return String::new(),
+            (resource, _) if resource.ends_with("reviews") => return String::new(),
+            (resource, _) => Attributes { verb, group, resource, subresource, namespace, name, path: "" },
+        };
+        let Some(who) = &self.who else { return String::new() };
+        let reason = self.authority.reason(who, &what);
+        // The request as such is allowed: what it would do is not.
+        let in_general = refused && self.authority.may(who, &what).is_ok();
+        if in_general { format!("{reason}, but not this") } else { reason }
     }
 
     /// It may change something: from now on the store's writer can tell whose change it is.
@@ -106,7 +134,8 @@ impl<'s> Observed<'s> {
         let secret = self.draft.resource == "secrets" || PATHS.contains(&self.draft.path.trim_matches('/'));
         let made = recorded && code < 400;
         // Whoever is turned away at the door for knocking too often does not fill the log with it.
-        let changes = !(self.reads || asks || made || self.draft.user.is_empty());
+        let knocks = self.who.is_none() && code == 429;
+        let changes = !(self.reads || asks || made || knocks || self.draft.user.is_empty());
         let all = audit.level() == Level::Reads && !self.draft.user.is_empty() && !recorded;
         if !(changes || denied || secret && !recorded || all) {
             return;
@@ -115,6 +144,7 @@ impl<'s> Observed<'s> {
             labels.verb.clone_into(&mut self.draft.verb);
         }
         self.draft.code = code;
+        self.draft.rule = self.rule(code == 403);
         if denied {
             self.draft.decision = Decision::Deny;
             refusal.map(|status| status.message.as_str()).unwrap_or_default().clone_into(&mut self.draft.note);
@@ -154,8 +184,18 @@ pub(super) async fn answer(
     let (found, follower) = found.map_err(|e| Status::internal(e.to_string()))?.map_err(unreadable)?;
     let lines = |lines: Vec<String>| Bytes::from(lines.into_iter().map(|line| line + "\n").collect::<String>());
     let first = stream::once(std::future::ready(Ok(lines(found))));
+    let with_trouble = |mut answer: Answer| {
+        respond::warn(
+            &mut answer,
+            &trouble(state)
+                .map(|why| format!("{why}; changes are refused until it can"))
+                .into_iter()
+                .collect::<Vec<_>>(),
+        );
+        answer
+    };
     if !params.flag("follow")? {
-        return Ok(respond::streamed(LINES, first.boxed()));
+        return Ok(with_trouble(respond::streamed(LINES, first.boxed())));
     }
     let rest = stream::unfold(follower, move |mut follower| async move {
         let next = follower.next().await;
@@ -166,7 +206,7 @@ pub(super) async fn answer(
         }
     });
     let until = state.stopping.clone().cancelled_owned();
-    Ok(respond::streamed(LINES, first.chain(rest).take_until(until).boxed()))
+    Ok(with_trouble(respond::streamed(LINES, first.chain(rest).take_until(until).boxed())))
 }
 
 const LINES: &str = "application/jsonl";

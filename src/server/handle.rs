@@ -158,7 +158,7 @@ async fn route(
     {
         return login::open(state, path, &head.method, &from, body, observed).await;
     }
-    let who = authenticate(state, &peer, &head.headers, &from).await?;
+    let who = authenticate(state, &peer, &head.headers, &from, observed).await?;
     observed.is(&who);
     let who = impersonate(state, who, &head.headers)?;
     observed.is(&who);
@@ -219,6 +219,7 @@ async fn authenticate(
     peer: &Peer,
     headers: &hyper::HeaderMap,
     from: &auth::From,
+    observed: &mut Observed<'_>,
 ) -> Result<Identity, Status> {
     let authority = state.admission.authority();
     let shown = match peer {
@@ -232,6 +233,9 @@ async fn authenticate(
     if let Some(identity) = shown.as_ref().and_then(|certificate| certificate.identity(authority, state.clock.now())) {
         return Ok(identity);
     }
+    if let Some(certificate) = shown {
+        observed.claims(&certificate.user, "certificate");
+    }
     let refused = || Status::new(Reason::Unauthorized, "Unauthorized");
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     // Two of them, and two parts of a system may each go by another one.
@@ -240,8 +244,16 @@ async fn authenticate(
     let value = value.trim();
     match scheme.to_ascii_lowercase().as_str() {
         "bearer" if state.token.matches(value) => Ok(Identity::admin(Proof::OwnToken)),
-        "bearer" => state.authenticator.bearer(value, from),
-        "basic" => state.authenticator.basic(value, from).await,
+        "bearer" => {
+            let token = auth::token_name(value).map_or("a token".to_owned(), |name| format!("token {name}"));
+            observed.claims("", &token);
+            state.authenticator.bearer(value, from)
+        }
+        "basic" => {
+            let name = auth::parse_basic(value).map(|(name, _)| name).unwrap_or_default();
+            observed.claims(&name, "password");
+            state.authenticator.basic(value, from).await
+        }
         _ => Err(refused()),
     }
 }

@@ -19,6 +19,8 @@ pub struct Provenance {
     pub cause: Option<Rev>,
     /// Why, in the writer's words.
     pub reason: String,
+    /// What allowed it. For whoever witnesses the commit: the store does not keep it.
+    pub rule: String,
 }
 
 /// What must hold of an object for a write to be done.

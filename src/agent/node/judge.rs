@@ -26,6 +26,13 @@ impl Judged {
         Self { kind: "Ready", holds: true, reason: "AgentReady", message }
     }
 
+    /// What happens is recorded, or why it is not and changes are refused.
+    pub(super) fn audit(trouble: Option<String>) -> Self {
+        let reason = if trouble.is_none() { "AuditLogWritable" } else { "AuditLogUnwritable" };
+        let message = trouble.map(|why| format!("{why}; changes are refused until it can")).unwrap_or_default();
+        Self { kind: "AuditLogReady", holds: message.is_empty(), reason, message }
+    }
+
     /// The engine of containers answers, or why it does not.
     pub(super) fn engine(trouble: Option<String>) -> Self {
         let reason = if trouble.is_none() { "EngineAnswers" } else { "EngineUnavailable" };

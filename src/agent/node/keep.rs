@@ -47,7 +47,8 @@ async fn look(
     let measuring = machine.clone();
     let Ok(measured) = tokio::task::spawn_blocking(move || measuring.measure()).await else { return Ok(()) };
     let key = Key::of::<Node>("", &facts.name);
-    let Some(stored) = client.get(&key).await?.and_then(|object| object.typed::<Node>()) else { return Ok(()) };
+    let Some(found) = client.get(&key).await? else { return Ok(()) };
+    let (Some(stored), revision) = (found.typed::<Node>(), found.revision.to_string()) else { return Ok(()) };
     let before = &stored.status;
     let mut usage = measured.usage.clone();
     let since = before.usage.as_ref().and_then(|usage| usage.time);
@@ -71,6 +72,9 @@ async fn look(
     conditions.iter_mut().for_each(|condition| condition.last_heartbeat_time = Some(now.into()));
     let node = Object::new(metadata(facts), Node { status: NodeStatus { conditions, ..after }, ..Node::default() });
     let batch = Batch { manager: "appm-agent", reason: "the machine was measured", durability: Durability::Relaxed };
-    client.transact(batch.transaction(vec![operation(OperationVerb::Status, &node)])).await?;
+    let mut write = operation(OperationVerb::Status, &node);
+    // A condition that came meanwhile is not undone.
+    write.preconditions.resource_version = Some(revision);
+    client.transact(batch.transaction(vec![write])).await?;
     Ok(())
 }

@@ -274,7 +274,9 @@ fn plain(e: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-/// TLS that trusts everybody: a probe asks whether something answers, not who.
+/// TLS that trusts everybody: a probe asks whether something answers, not who. So it does not look at signatures either (as
+/// [`crate::client::http::introduce`] does): what they would prove is thrown away, and certificates that webpki cannot read, those of X.509
+/// version 1 that `openssl x509 -req` makes, would fail a probe that passes in Kubernetes.
 static UNVERIFIED: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let trusting = Arc::new(Trusting(provider.signature_verification_algorithms));

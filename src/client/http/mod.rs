@@ -257,8 +257,16 @@ impl HttpClient {
         &self,
         request: Request,
     ) -> Result<BoxStream<'static, Result<Bytes, RequestError>>, RequestError> {
+        Ok(self.pieces(request).await?.0)
+    }
+
+    /// The pieces of an answer's body, and what the server warns of.
+    async fn pieces(
+        &self,
+        request: Request,
+    ) -> Result<(BoxStream<'static, Result<Bytes, RequestError>>, Vec<String>), RequestError> {
         let (response, _) = self.send(request).await?;
-        let status = response.status();
+        let (status, warnings) = (response.status(), wire::warnings(response.headers()));
         if !status.is_success() {
             let body = response.into_body().collect().await?.to_bytes();
             return Err(refusal(status, &body).into());
@@ -274,7 +282,7 @@ impl HttpClient {
                 }
             }
         });
-        Ok(pieces.boxed())
+        Ok((pieces.boxed(), warnings))
     }
 
     /// The lines of an answer, without their ends; for watches.
@@ -285,7 +293,19 @@ impl HttpClient {
         &self,
         request: Request,
     ) -> Result<BoxStream<'static, Result<Bytes, RequestError>>, RequestError> {
-        Ok(wire::lines(self.stream(request).await?).boxed())
+        Ok(self.lines_and_warnings(request).await?.0)
+    }
+
+    /// The lines of an answer, and what the server warns of.
+    ///
+    /// # Errors
+    /// As [`HttpClient::stream`].
+    pub async fn lines_and_warnings(
+        &self,
+        request: Request,
+    ) -> Result<(BoxStream<'static, Result<Bytes, RequestError>>, Vec<String>), RequestError> {
+        let (pieces, warnings) = self.pieces(request).await?;
+        Ok((wire::lines(pieces).boxed(), warnings))
     }
 
     async fn send(&self, request: Request) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), RequestError> {

@@ -170,6 +170,7 @@ fn provenance(row: &SqliteRow) -> Provenance {
         request_id: row.get(4),
         cause: row.get::<Option<i64>, _>(5).map(revision),
         reason: row.get(6),
+        rule: String::new(),
     }
 }
 
