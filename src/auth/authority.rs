@@ -223,7 +223,11 @@ impl Authority {
                 controller.and_then(|r| r["uid"].as_str())
             }
         };
-        let above = uid.filter(|_| steps > 0).and_then(|uid| self.store.get(&self.store.find_uid(&Uid::from(uid))?));
+        let above = uid.filter(|_| steps > 0).map(Uid::from).and_then(|uid| match self.store.find_uid(&uid) {
+            Some(key) => self.store.get(&key),
+            // What was deleted with its App is told of to those who saw it.
+            None => self.store.gone(&uid),
+        });
         match above {
             Some(above) => {
                 let told = self.told(above.key.kind, &above.value(), steps - 1);

@@ -1,7 +1,8 @@
 //! Who is at the other end of the Unix socket: the kernel says it, no secret is needed.
 //!
 //! The owner of the server and root are its admin. But what an App runs, often as the very same user, is not: whoever
-//! descends from the keeper is an Instance, and nothing more. A peer whose ancestors cannot be read is nobody.
+//! descends from the keeper, or is in a control group that it made, is an Instance, and nothing more. A peer whose ancestors
+//! cannot be read is nobody.
 
 use std::{
     fs,
@@ -12,8 +13,8 @@ use std::{
 
 use super::{AUTHENTICATED, Authority, Identity, Proof};
 use crate::{
-    api::{Instance, Kind, User},
-    keeper::proc,
+    api::{Instance, Key, Kind, Uid, User},
+    keeper::{self, proc},
 };
 
 /// The group of everything that runs as an Instance; with `:NAMESPACE` behind it, of those in a namespace.
@@ -47,7 +48,12 @@ impl Peers {
 
     /// Who a peer is; `None` for a stranger. Reads `/proc` and asks for the user's name: not for an async thread.
     pub fn identify(&self, peer: PeerCredentials) -> Option<Identity> {
-        let line = ancestors(peer.pid?)?;
+        let pid = peer.pid?;
+        // The group first: another parent does not take anybody out of it.
+        if let Some(attempt) = keeper::attempt_around(pid, &self.data_dir) {
+            return Some(self.instance_of_attempt(&attempt));
+        }
+        let line = ancestors(pid)?;
         if let Some(place) = line.iter().position(|pid| self.is_keeper(*pid)) {
             return Some(self.instance(place.checked_sub(1).map(|below| line[below])));
         }
@@ -79,17 +85,27 @@ impl Peers {
             let instance = object.typed::<Instance>();
             pid.is_some() && instance.is_some_and(|i| i.status.state.pid() == pid)
         });
-        let mut groups = vec![AUTHENTICATED.to_owned(), INSTANCES.to_owned()];
-        let name = match found {
-            Some(object) => {
-                let (namespace, name) = (&object.key.namespace, &object.key.name);
-                groups.push(format!("{INSTANCES}:{namespace}"));
-                format!("system:instance:{namespace}:{name}")
-            }
-            None => "system:instance".to_owned(),
-        };
-        Identity { groups, ..Identity::of(&name, Proof::Peer) }
+        instance(found.map(|object| &object.key))
     }
+
+    /// The Instance that an attempt, `UID-ATTEMPT`, is of.
+    fn instance_of_attempt(&self, attempt: &str) -> Identity {
+        let uid = attempt.rsplit_once('-').map(|(uid, _)| Uid::from(uid));
+        instance(uid.and_then(|uid| self.authority.store().find_uid(&uid)).as_ref())
+    }
+}
+
+/// What runs as an Instance of that key; without one, as an Instance that nobody knows any more.
+fn instance(key: Option<&Key>) -> Identity {
+    let mut groups = vec![AUTHENTICATED.to_owned(), INSTANCES.to_owned()];
+    let name = match key {
+        Some(Key { namespace, name, .. }) => {
+            groups.push(format!("{INSTANCES}:{namespace}"));
+            format!("system:instance:{namespace}:{name}")
+        }
+        None => "system:instance".to_owned(),
+    };
+    Identity { groups, ..Identity::of(&name, Proof::Peer) }
 }
 
 fn same(a: &Path, b: &Path) -> bool {

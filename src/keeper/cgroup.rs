@@ -30,7 +30,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::look::{cgroup_version, groups_around, groups_of, own_memory, working_set};
+pub use self::look::{attempt_around, cgroup_version, groups_around, groups_of, own_memory, working_set};
 use self::{
     find::{Controller, Place, Places},
     limits::{Setting, Version},

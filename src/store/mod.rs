@@ -186,6 +186,11 @@ impl Store {
         self.core.index().find_uid(uid).cloned()
     }
 
+    /// The last state of an object of that uid that was deleted lately: as long as watches are resumed from memory.
+    pub fn gone(&self, uid: &Uid) -> Option<Arc<StoredObject>> {
+        self.core.hub().gone(uid)
+    }
+
     /// Shows objects of a kind that is not stored, all of them, from now on. Nobody watches the kind yet; a watch from an
     /// earlier revision, which may have seen others, gets [`WatchError::Expired`].
     pub fn provide(&self, kind: &'static KindInfo, objects: Vec<(Key, Body)>) {

@@ -1,9 +1,12 @@
 //! The newest changes in memory, so that resuming a watch seldom needs the disk.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use super::Batch;
-use crate::api::{KindInfo, Rev};
+use crate::api::{KindInfo, Rev, StoredObject, Uid};
 
 /// A queue of batches, bounded by bytes.
 pub(super) struct Ring {
@@ -12,21 +15,34 @@ pub(super) struct Ring {
     bytes: usize,
     limit: usize,
     batches: VecDeque<(&'static KindInfo, Arc<Batch>)>,
+    /// The last states of what was deleted in them.
+    gone: HashMap<Uid, Arc<StoredObject>>,
 }
 
 impl Ring {
     pub(super) fn new(floor: Rev, limit: usize) -> Self {
-        Self { floor, bytes: 0, limit, batches: VecDeque::new() }
+        Self { floor, bytes: 0, limit, batches: VecDeque::new(), gone: HashMap::new() }
     }
 
     pub(super) fn push(&mut self, kind: &'static KindInfo, batch: Arc<Batch>) {
         self.bytes += weight(&batch);
+        for change in deletions(&batch) {
+            self.gone.extend(change.meta().uid.clone().map(|uid| (uid, change.clone())));
+        }
         self.batches.push_back((kind, batch));
         while self.bytes > self.limit {
             let Some((_, gone)) = self.batches.pop_front() else { break };
             self.bytes -= weight(&gone);
+            deletions(&gone)
+                .filter_map(|object| object.meta().uid.as_ref())
+                .for_each(|uid| drop(self.gone.remove(uid)));
             self.floor = gone.revision;
         }
+    }
+
+    /// The last state of an object that was deleted lately.
+    pub(super) fn gone(&self, uid: &Uid) -> Option<Arc<StoredObject>> {
+        self.gone.get(uid).cloned()
     }
 
     /// The batches of `kind` after `from`; `None` if they are not all here.
@@ -38,6 +54,10 @@ impl Ring {
         let newer = self.batches.range(start..).filter(|(of, _)| *of == kind);
         Some(newer.map(|(_, batch)| batch.clone()).collect())
     }
+}
+
+fn deletions(batch: &Batch) -> impl Iterator<Item = &Arc<StoredObject>> {
+    batch.changes.iter().filter(|change| change.deleted).map(|change| &change.new)
 }
 
 /// What a batch holds in memory, roughly: two versions of each object, with their parsed metadata.

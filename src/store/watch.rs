@@ -19,7 +19,7 @@ use super::{
     Batch, Before, Change, ChangeRow, Core, Limits, WatchError,
     ring::{Ring, weight},
 };
-use crate::api::{ChangeLog, KindInfo, Rev, StoredObject};
+use crate::api::{ChangeLog, KindInfo, Rev, StoredObject, Uid};
 
 /// Everybody who watches.
 pub(super) struct Hub {
@@ -99,6 +99,11 @@ impl Hub {
             ChangeLog::Main => self.main.after(kind, from),
             ChangeLog::Short => self.short.after(kind, from),
         }
+    }
+
+    /// The last state of an object that was deleted lately.
+    pub(super) fn gone(&self, uid: &Uid) -> Option<Arc<StoredObject>> {
+        self.main.gone(uid).or_else(|| self.short.gone(uid))
     }
 
     fn ring(&mut self, log: ChangeLog) -> &mut Ring {

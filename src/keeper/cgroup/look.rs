@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
+    KEEPER,
     find::{Controller, Place, Places},
-    leaf,
+    leaf, name_of,
 };
 use crate::drivers::StartKey;
 
@@ -36,6 +37,20 @@ pub fn groups_of(key: &StartKey, pid: i32) -> Vec<PathBuf> {
     dirs.sort();
     dirs.dedup();
     dirs
+}
+
+/// The attempt, `UID-ATTEMPT`, whose group a process is in; `None` if it is in none that the keeper of that data directory made. It
+/// may have left the keeper's tree: whoever starts it for an App's process does not take it out of the group.
+pub fn attempt_around(pid: i32, data_dir: &Path) -> Option<String> {
+    attempt_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?, &name_of(data_dir))
+}
+
+fn attempt_in(groups: &str, keeper: &str) -> Option<String> {
+    let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths
+        .filter_map(|path| path.split('/').skip_while(|name| *name != keeper).nth(1))
+        .find(|name| *name != KEEPER)
+        .map(str::to_owned)
 }
 
 /// The directories of the groups that somebody else, an engine, made for one of its containers, by a process in it: all
@@ -91,6 +106,17 @@ fn places(pid: &str) -> Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_is_known_by_its_group_in_any_hierarchy() {
+        let attempt = |groups: &str| attempt_in(groups, "appm-0123");
+        let nested = "7:memory:/appm-0123/5f-2/inner\n1:name=systemd:/x\n0::/\n";
+        assert_eq!(attempt(nested).as_deref(), Some("5f-2"));
+        assert_eq!(attempt("0::/system.slice/appm.service/appm-0123/5f-2\n").as_deref(), Some("5f-2"));
+        for other in ["0::/appm-0123/keeper\n", "0::/appm-9999/5f-2\n", "0::/appm-0123\n", "0::/x/5f-2\n", ""] {
+            assert_eq!(attempt(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_containers_groups_are_those_that_bear_its_name() {
