@@ -4,44 +4,26 @@ use std::fmt::Write;
 
 use appm::api::{Subresource, kinds};
 
-use super::*;
-
-/// Somebody who has just the role of the same name, and `mate` and `other`, who are members as `member` is.
-const PEOPLE: [&str; 8] = ["admin", "edit", "operator", "view", "member", "mate", "other", "nobody"];
+use super::{
+    doors::{self, Credential, Door, House, user},
+    *,
+};
 
 async fn with_people() -> Api {
     let api = Api::start().await;
-    let part = Caller::new(Identity::system("bootstrap"), "appm-bootstrap");
-    for role in appm::auth::built_in_roles() {
-        let served = kinds::find_by_word("roles").unwrap();
-        let role = json!({"metadata": {"name": role.metadata.name}, "spec": role.spec});
-        api.admission.create(&part, served, "", role, &appm::admission::WriteOptions::default()).await.unwrap();
-    }
-    for name in PEOPLE {
-        let (role, groups) = match name {
-            "mate" => (Some("member"), json!(["devs"])),
-            "other" => (Some("member"), json!([])),
-            "nobody" => (None, json!([])),
-            "member" => (Some("member"), json!(["devs"])),
-            name => (Some(name), json!([])),
-        };
-        let roles: Vec<Value> = role.into_iter().map(|name| json!({ "name": name })).collect();
-        let user = json!({"metadata": {"name": format!("{name}-user")}, "spec": {"groups": groups, "roles": roles}});
-        api.post("/apis/appm.dev/v1/users", &user).await.expect(201);
-    }
+    doors::people(&api).await;
     api
 }
 
 impl Api {
     /// The answer to somebody.
     async fn by(&self, who: &str, method: Method, path: &str, body: &str) -> Reply {
-        let who = format!("{who}-user");
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        self.send(method, path, &[("impersonate-user", &who), ("content-type", kind)], body.to_owned()).await
+        self.send(method, path, &[("impersonate-user", user(who)), ("content-type", kind)], body.to_owned()).await
     }
 }
 
-fn path(served: appm::api::Served, name: &str, subresource: &str) -> String {
+pub(super) fn path(served: appm::api::Served, name: &str, subresource: &str) -> String {
     let root = if served.group().is_empty() { "/api".to_owned() } else { format!("/apis/{}", served.group()) };
     let place = if served.kind.is_namespaced() { "/namespaces/default" } else { "" };
     let tail =
@@ -50,7 +32,7 @@ fn path(served: appm::api::Served, name: &str, subresource: &str) -> String {
 }
 
 /// Every route that the server has for objects: verb, what it is about, method, path.
-fn routes() -> Vec<(String, Method, String)> {
+pub(super) fn routes() -> Vec<(String, Method, String)> {
     let mut routes = Vec::new();
     for served in kinds::served() {
         let mut add = |verb: &str, method: Method, name: &str, part: &str, query: &str| {
@@ -89,64 +71,100 @@ fn routes() -> Vec<(String, Method, String)> {
     routes
 }
 
-/// The table is the server's whole policy: a new kind or route is a line of it, and somebody has to look at it.
-#[tokio::test]
-async fn every_route_is_open_to_whom_the_table_says_and_to_nobody_else() {
-    let api = with_people().await;
-    let people = ["admin", "edit", "operator", "view", "member", "nobody"];
-    let mut table = format!("{:52}{}\n", "", people.map(|name| format!("{name:10}")).concat().trim_end());
-    for (shown, method, path) in routes() {
-        let mut cells = String::new();
-        for name in people {
-            // The head is enough: a watch would go on.
-            let who = format!("{name}-user");
-            let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-            let headers = [("impersonate-user", who.as_str()), ("content-type", kind)];
-            let code = api.request(method.clone(), &path, &headers, "{}").await.status().as_u16();
-            assert_ne!(code, 401, "{shown}");
-            let cell = match code {
+/// Whose columns the table of routes has.
+const COLUMNS: [&str; 6] = ["admin", "edit", "operator", "view", "member", "nobody"];
+
+/// What people are answered on each route, by column; those that `asks` says (by column and row) are asked, the others are `None`.
+async fn routes_by(house: &House, door: Door, asks: fn(usize) -> bool) -> Vec<Vec<Option<&'static str>>> {
+    let routes = routes();
+    let column = async |(at, who): (usize, &'static str)| {
+        let mut guest = house.guest(who, door);
+        let mut cells = Vec::with_capacity(routes.len());
+        for (row, (shown, method, path)) in routes.iter().enumerate() {
+            if !asks(at + row) {
+                cells.push(None);
+                continue;
+            }
+            let code = guest.code(method, path, "{}").await;
+            assert_ne!(code, 401, "{who} by {door:?}: {shown}");
+            cells.push(Some(match code {
                 403 => "-",
-                404 if name == "member" && !path.contains("/nodes/") && !path.contains("/v1/namespaces/absent") => {
-                    "own"
-                }
+                404 if who == "member" && !path.contains("/nodes/") && !path.contains("/v1/namespaces/absent") => "own",
                 _ => "yes",
-            };
-            write!(cells, "{cell:10}").unwrap();
+            }));
         }
-        writeln!(table, "{shown:52}{}", cells.trim_end()).unwrap();
-    }
-    insta::assert_snapshot!("routes", table);
-    api.server.stop().await;
+        cells
+    };
+    futures::future::join_all(COLUMNS.into_iter().enumerate().map(column)).await
 }
 
-#[tokio::test]
-async fn an_app_is_open_to_its_owner_and_to_whom_it_is_shared_with() {
-    let api = with_people().await;
-    let mut table = String::new();
-    for (group, others) in
-        [("None", "None"), ("Read", "None"), ("ReadWrite", "None"), ("ReadWrite", "Read"), ("None", "ReadWrite")]
-    {
-        let name = format!("app-{}-{}", group.to_lowercase(), others.to_lowercase());
-        let mut app = app(&name);
+fn table(columns: &[Vec<Option<&'static str>>]) -> String {
+    let mut table = format!("{:52}{}\n", "", COLUMNS.map(|name| format!("{name:10}")).concat().trim_end());
+    for (row, (shown, ..)) in routes().iter().enumerate() {
+        let cells: String = columns.iter().map(|column| format!("{:10}", column[row].unwrap())).collect();
+        writeln!(table, "{shown:52}{}", cells.trim_end()).unwrap();
+    }
+    table
+}
+
+/// What becomes of Apps of `member` that are shared in every way, by each of the people.
+async fn sharing_by(house: &House, door: Door, of: &str) -> String {
+    const PEOPLE: [&str; 6] = ["member", "mate", "other", "nobody", "view", "edit"];
+    const SHARED: [(&str, &str); 5] =
+        [("None", "None"), ("Read", "None"), ("ReadWrite", "None"), ("ReadWrite", "Read"), ("None", "ReadWrite")];
+    let name = |(group, others)| format!("app-{of}-{group}-{others}").to_lowercase();
+    let mut member = house.guest("member", door);
+    for (group, others) in SHARED {
+        let mut app = app(&name((group, others)));
         app["spec"]["sharing"] = json!({"group": group, "others": others});
-        api.by("member", Method::POST, APPS, &app.to_string()).await.expect(201);
-        let one = format!("{APPS}/{name}");
-        for who in ["member", "mate", "other", "nobody", "view", "edit"] {
-            let listed = api.by(who, Method::GET, APPS, "").await;
+        member.reply(&Method::POST, APPS, &app.to_string()).await.expect(201);
+    }
+    let lines = async |who: &'static str| {
+        let mut guest = house.guest(who, door);
+        let listed = guest.reply(&Method::GET, APPS, "").await;
+        let mut lines = Vec::new();
+        for shared in SHARED {
+            let (group, others) = shared;
+            let (name, one) = (name(shared), format!("{APPS}/{}", name(shared)));
             let listed = listed.code == 200 && listed.text().contains(&format!("\"name\":\"{name}\""));
-            let get = api.by(who, Method::GET, &one, "").await.code;
-            let scale =
-                api.by(who, Method::PATCH, &format!("{one}/scale?dryRun=All"), r#"{"spec":{"replicas":2}}"#).await.code;
-            let patch = api
-                .by(who, Method::PATCH, &format!("{one}?dryRun=All"), r#"{"metadata":{"labels":{"a":"b"}}}"#)
-                .await
-                .code;
-            let delete = api.by(who, Method::DELETE, &format!("{one}?dryRun=All"), "").await.code;
-            writeln!(table, "group {group:9} others {others:9} {who:7} listed {listed:5} get {get} scale {scale} patch {patch} delete {delete}").unwrap();
+            let get = guest.code(&Method::GET, &one, "").await;
+            let scale = r#"{"spec":{"replicas":2}}"#;
+            let scale = guest.code(&Method::PATCH, &format!("{one}/scale?dryRun=All"), scale).await;
+            let patch = r#"{"metadata":{"labels":{"a":"b"}}}"#;
+            let patch = guest.code(&Method::PATCH, &format!("{one}?dryRun=All"), patch).await;
+            let delete = guest.code(&Method::DELETE, &format!("{one}?dryRun=All"), "").await;
+            lines.push(format!("group {group:9} others {others:9} {who:7} listed {listed:5} get {get} scale {scale} patch {patch} delete {delete}\n"));
+        }
+        lines
+    };
+    let by_people = futures::future::join_all(PEOPLE.map(lines)).await;
+    (0..SHARED.len()).flat_map(|at| by_people.iter().map(move |lines| lines[at].as_str())).collect()
+}
+
+/// The tables are the server's whole policy: a new kind or route is a line, and somebody has to look at it. They are the same
+/// however somebody comes in: each credential is asked for all of it, one half by each version of HTTP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_is_open_to_whom_the_table_says_and_to_nobody_else_by_whatever_door() {
+    let house = House::open().await;
+    let base = (Credential::Impersonated, 1);
+    let (columns, sharing) = (routes_by(&house, base, |_| true).await, sharing_by(&house, base, "base").await);
+    insta::assert_snapshot!("routes", table(&columns));
+    insta::assert_snapshot!("sharing", sharing);
+    for (at, door) in doors::doors().into_iter().enumerate() {
+        let half: fn(usize) -> bool = if door.1 == 1 { |at| at % 2 == 1 } else { |at| at % 2 == 0 };
+        let answers = routes_by(&house, door, half).await;
+        for (row, (shown, ..)) in routes().iter().enumerate() {
+            for (column, who) in COLUMNS.into_iter().enumerate() {
+                if let Some(cell) = answers[column][row] {
+                    assert_eq!(Some(cell), columns[column][row], "{shown}: {who} by {door:?}");
+                }
+            }
+        }
+        if at % 2 == 0 {
+            assert_eq!(sharing_by(&house, door, &at.to_string()).await, sharing, "{door:?}");
         }
     }
-    insta::assert_snapshot!("sharing", table);
-    api.server.stop().await;
+    house.api.server.stop().await;
 }
 
 /// A snapshot is held for the pages to come, and the token that names it can be made up.
@@ -184,16 +202,20 @@ async fn a_collection_is_deleted_by_whoever_may_delete_collections_and_by_nobody
         let rules = json!([{"apiGroups": ["appm.dev"], "resources": ["apps"], "verbs": [verb]}]);
         let role = json!({"metadata": {"name": name}, "spec": {"rules": rules}});
         api.post("/apis/appm.dev/v1/roles", &role).await.expect(201);
-        let user = json!({"metadata": {"name": format!("{name}-user")}, "spec": {"roles": [{"name": name}]}});
+        let user = json!({"metadata": {"name": name}, "spec": {"roles": [{"name": name}]}});
         api.post("/apis/appm.dev/v1/users", &user).await.expect(201);
     }
     for name in ["a", "b"] {
         api.made(name).await;
     }
-    api.by("picker", Method::DELETE, APPS, "").await.expect(403);
-    api.by("sweeper", Method::DELETE, &format!("{APPS}/a"), "").await.expect(403);
-    api.by("picker", Method::DELETE, &format!("{APPS}/a"), "").await.expect(200);
-    let swept = api.by("sweeper", Method::DELETE, APPS, "").await.expect(200).json();
+    let delete = async |who: &str, path: &str| {
+        let headers = [("impersonate-user", who), ("content-type", "application/json")];
+        api.send(Method::DELETE, path, &headers, "").await
+    };
+    delete("picker", APPS).await.expect(403);
+    delete("sweeper", &format!("{APPS}/a")).await.expect(403);
+    delete("picker", &format!("{APPS}/a")).await.expect(200);
+    let swept = delete("sweeper", APPS).await.expect(200).json();
     assert_eq!(swept["items"][0]["metadata"]["name"], "b");
     assert_eq!(api.get(APPS).await.json()["items"], json!([]));
     api.server.stop().await;
@@ -205,7 +227,7 @@ async fn only_who_may_speaks_as_somebody_else() {
     let review = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
     let reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     let who = api.by("mate", Method::POST, reviews, review).await.expect(201).json();
-    assert_eq!(who["status"]["userInfo"]["username"], "mate-user");
+    assert_eq!(who["status"]["userInfo"]["username"], user("mate"));
     assert_eq!(who["status"]["userInfo"]["groups"], json!(["devs", "system:authenticated"]));
     let json = [("content-type", "application/json")];
     let as_group = [("impersonate-group", "system:masters"), json[0]];
@@ -224,12 +246,11 @@ async fn a_watch_ends_when_its_watcher_is_locked_or_loses_a_role() {
     {
         let api = with_people().await;
         let mut watch = api
-            .request(Method::GET, &format!("{APPS}?watch=true"), &[("impersonate-user", "view-user")], Bytes::new())
+            .request(Method::GET, &format!("{APPS}?watch=true"), &[("impersonate-user", user("view"))], Bytes::new())
             .await;
         assert_eq!(watch.status(), 200);
-        api.patch("/apis/appm.dev/v1/users/view-user", "application/merge-patch+json", patch.to_string())
-            .await
-            .expect(200);
+        let path = format!("/apis/appm.dev/v1/users/{}", user("view"));
+        api.patch(&path, "application/merge-patch+json", patch.to_string()).await.expect(200);
         let mut said = String::new();
         let patience = std::time::Duration::from_secs(60);
         while let Some(frame) = tokio::time::timeout(patience, watch.body_mut().frame()).await.expect("it ends") {

@@ -27,7 +27,7 @@ fn client(api: &Api, token: Option<&str>) -> HttpClient {
     .unwrap()
 }
 
-async fn post(api: &Api, token: Option<&str>, path: &str, body: Value) -> Result<Value, Reason> {
+pub(super) async fn post(api: &Api, token: Option<&str>, path: &str, body: Value) -> Result<Value, Reason> {
     match client(api, token).call(Request::post(path, &body)).await {
         Ok(answer) => Ok(answer.json().unwrap()),
         Err(RequestError::Refused(status)) => Err(status.reason),

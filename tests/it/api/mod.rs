@@ -3,6 +3,7 @@
 mod access;
 mod conformance;
 mod documents;
+mod doors;
 mod generated;
 mod kubectl;
 mod kubectl_pods;

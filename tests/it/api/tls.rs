@@ -69,9 +69,9 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
+pub(super) const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
 
-async fn connected(
+pub(super) async fn connected(
     address: SocketAddr,
     name: &str,
     config: ClientConfig,
@@ -81,7 +81,7 @@ async fn connected(
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-fn builder(
+pub(super) fn builder(
     versions: &[&'static SupportedProtocolVersion],
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(default_provider())).with_protocol_versions(versions).unwrap()
@@ -106,13 +106,13 @@ async fn until(what: &str, is: impl AsyncFn() -> bool) {
 }
 
 /// An authority of somebody else.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(super) pem: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -123,7 +123,7 @@ impl Authority {
     }
 
     /// A certificate and its key, in PEM.
-    fn signs(&self, user: &str, group: &str, hosts: &[&str]) -> (String, String) {
+    pub(super) fn signs(&self, user: &str, group: &str, hosts: &[&str]) -> (String, String) {
         let hosts: Vec<String> = hosts.iter().map(|h| (*h).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name = DistinguishedName::new();
@@ -152,7 +152,7 @@ async fn ask(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), request: 
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn trusting(api: &Api) -> RootCertStore {
+pub(super) fn trusting(api: &Api) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let pem = std::fs::read(api.dir.path().join("pki/ca.pem")).unwrap();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).map(Result::unwrap));
