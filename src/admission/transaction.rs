@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -154,9 +154,9 @@ impl Admission {
     /// Finds out what becomes of passwords that are set.
     async fn settle(&self, all: Vec<Asked>, settled: &mut HashMap<Asked, Settled>) -> Result<(), Status> {
         for asked in all {
-            if !settled.contains_key(&asked) {
-                let outcome = self.inner.passwords.settle(asked.clone()).await?;
-                settled.insert(asked, outcome);
+            if let Entry::Vacant(place) = settled.entry(asked) {
+                let outcome = self.inner.passwords.settle(place.key().clone()).await?;
+                place.insert(outcome);
             }
         }
         Ok(())

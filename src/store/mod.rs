@@ -215,7 +215,7 @@ impl Store {
             return Err(CommitError::TooLarge { writes, largest });
         }
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Message::Commit { commit, reply }).map_err(|refused| match refused {
+        self.queue.try_send(Message::Commit { commit: Box::new(commit), reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => {
                 self.core.counters.overloads.add();
                 CommitError::Overloaded

@@ -28,7 +28,7 @@ type Reply = oneshot::Sender<Answer>;
 #[derive(Debug)]
 pub(super) enum Message {
     /// To do this.
-    Commit { commit: Commit, reply: Reply },
+    Commit { commit: Box<Commit>, reply: Reply },
     /// To seal with new keys.
     Rotate { data_keys: bool, reply: oneshot::Sender<Result<Sealing, RotateError>> },
     /// To end.
@@ -133,7 +133,7 @@ impl Writer {
         let (mut commits, mut rotations) = (Vec::new(), Vec::new());
         for message in messages {
             match message {
-                Message::Commit { commit, reply } if closing.is_none() => commits.push((commit, reply)),
+                Message::Commit { commit, reply } if closing.is_none() => commits.push((*commit, reply)),
                 Message::Commit { reply, .. } => drop(reply.send(Err(CommitError::Closed))),
                 Message::Rotate { data_keys, reply } => rotations.push((data_keys, reply)),
                 Message::Close { reply } => closing = Some(reply),
