@@ -363,7 +363,7 @@ impl Kind for Instance {
         categories: &["all"],
         scope: Scope::Namespaced,
         verbs: Verbs::All,
-        subresources: &[Subresource::Log, Subresource::Status],
+        subresources: &[Subresource::Log, Subresource::Processes, Subresource::Status],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[

@@ -143,6 +143,8 @@ pub enum Subresource {
     Finalize,
     /// `/log`: what the process wrote, as plain text.
     Log,
+    /// `/processes`: who it consists of now.
+    Processes,
 }
 
 impl Subresource {
@@ -153,6 +155,7 @@ impl Subresource {
             Subresource::Scale => "scale",
             Subresource::Finalize => "finalize",
             Subresource::Log => "log",
+            Subresource::Processes => "processes",
         }
     }
 }

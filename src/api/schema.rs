@@ -54,6 +54,7 @@ pub fn components() -> Map<String, Value> {
     }
     add::<super::Transaction>(&mut generator, &mut all, "Transaction");
     add::<super::TransactionResult>(&mut generator, &mut all, "TransactionResult");
+    add::<super::InstanceProcesses>(&mut generator, &mut all, super::InstanceProcesses::KIND);
     add::<super::StatusDetails>(&mut generator, &mut all, "StatusDetails");
     add::<super::Reason>(&mut generator, &mut all, "Reason");
     for (name, definition) in generator.take_definitions(true) {

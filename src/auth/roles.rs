@@ -89,7 +89,7 @@ fn is_about_people(served: Served) -> bool {
 fn by_group(wanted: fn(Served) -> bool, verbs: &[&str]) -> Vec<PolicyRule> {
     let mut rules: Vec<PolicyRule> = Vec::new();
     for served in kinds::served().filter(|served| wanted(*served)) {
-        let parts = [Subresource::Status, Subresource::Scale, Subresource::Log].into_iter();
+        let parts = [Subresource::Status, Subresource::Scale, Subresource::Log, Subresource::Processes].into_iter();
         let parts = parts.filter(|part| served.has(*part) && (verbs == READS || *part == Subresource::Scale));
         let names = parts.map(|part| format!("{}/{}", served.plural(), part.word()));
         let names: Vec<String> = std::iter::once(served.plural().to_owned()).chain(names).collect();

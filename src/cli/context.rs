@@ -257,6 +257,11 @@ pub(super) fn served<K: Kind>() -> Served {
     Served { kind: K::INFO, view: None }
 }
 
+/// The path of an instance's processes.
+pub(super) fn instance_processes_path(namespace: &str, name: &str) -> String {
+    path_of(crate::api::Instance::INFO, Some(namespace), Some(name)) + "/processes"
+}
+
 /// The path of a resource, for raw calls.
 pub(super) fn instance_log_path(namespace: &str, name: &str, options: &[(&str, String)]) -> String {
     path_of(crate::api::Instance::INFO, Some(namespace), Some(name)) + "/log" + &query_string(options)

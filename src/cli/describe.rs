@@ -13,6 +13,7 @@ use super::{
     error::CliError,
     events, get,
     output::{self, without_managed_fields},
+    processes,
     resources::{self, Target},
     screen,
     table::Table,
@@ -80,6 +81,10 @@ async fn describe(context: &Context, served_as: Served, object: Value) -> Result
     }
     let mut about = BTreeSet::from([text(&object, &["metadata", "uid"])]);
     let namespace = namespace_of(&object);
+    if served_as.kind == Instance::INFO {
+        let processes = processes::of(context, &namespace, &name_of(&object)).await?;
+        table(context, "Processes", &processes::table(&processes))?;
+    }
     if served_as.kind == App::INFO {
         let labels = Selection::by_labels(format!("{APP_LABEL}={}", name_of(&object)));
         let instances = context.list(served::<Instance>(), Where::Namespace(&namespace), &labels).await?.1;

@@ -39,6 +39,7 @@ mod ls;
 mod manifests;
 mod output;
 mod patch;
+mod processes;
 mod prompt;
 mod prune;
 mod resources;

@@ -12,7 +12,7 @@ use crate::api::{APP_LABEL, Node, Quantity, find_view};
 use super::{
     context::{Context, Selection, Where, name_of, namespace_of},
     error::{CliError, Exit},
-    screen,
+    processes, screen,
     table::Table,
 };
 
@@ -28,6 +28,7 @@ Examples:
   appm top nodes               the machines, with everything that runs on them
   appm top instances -l appm.dev/app=web --sort-by=memory
   appm top -w                  again every two seconds, until interrupted
+  appm top web --tree          the processes of each instance of App web
 
 CPU is in thousandths of a core, averaged since the look before. MEMORY is what could not be taken from a process without harm;
 PEAK is known of instances with a limit of memory.")]
@@ -50,6 +51,9 @@ pub(super) struct TopArgs {
     /// Leave the headings out
     #[arg(long)]
     no_headers: bool,
+    /// The processes of each instance, as a tree; their names only, since words of command lines may be secret
+    #[arg(long)]
+    tree: bool,
     /// Show it again every two seconds
     #[arg(short, long)]
     watch: bool,
@@ -123,12 +127,16 @@ fn nanocores(value: &Value) -> u64 {
 }
 
 pub(super) async fn run(args: TopArgs, context: &Context) -> Result<(), CliError> {
+    if args.what == What::Nodes && args.tree {
+        return Err(CliError::usage("processes belong to instances: leave `nodes` or --tree out"));
+    }
     if args.what == What::Nodes && args.all_namespaces {
         return Err(CliError::usage("nodes are in no namespace: leave -A out"));
     }
     loop {
         let table = match args.what {
             What::Nodes => nodes(&args, context).await?,
+            _ if args.tree => trees(&args, context).await?,
             _ => instances(&args, context).await?,
         };
         if table.is_empty() && !args.watch {
@@ -179,6 +187,36 @@ async fn instances(args: &TopArgs, context: &Context) -> Result<Table, CliError>
         let figures = [used.processes, used.threads, used.fds].map(|n| n.to_string());
         let row = [namespace, name, format!("{}m", used.millicores), mebibytes(used.memory), last];
         table.add(row.into_iter().chain(figures).skip(from));
+    }
+    Ok(table)
+}
+
+/// Each instance with its processes below it.
+async fn trees(args: &TopArgs, context: &Context) -> Result<Table, CliError> {
+    let mut rows = BTreeMap::new();
+    let mut found = Vec::new();
+    for object in measured("pods", args, context.place(args.all_namespaces), context).await? {
+        let app = object["metadata"]["labels"][APP_LABEL].as_str().unwrap_or_default().to_owned();
+        let name = name_of(&object);
+        let called = if args.what == What::Apps { app } else { name.clone() };
+        if args.names.is_empty() || args.names.contains(&called) {
+            rows.insert((namespace_of(&object), name), Used::read(&object["containers"][0]["usage"]));
+            found.push(called);
+        }
+    }
+    all_there(&args.names, found.iter())?;
+    let headings = ["NAMESPACE", "NAME", "PID", "CPU", "MEMORY", "THREADS", "TIME"];
+    let from = usize::from(!args.all_namespaces);
+    let mut table = Table::new(headings.into_iter().skip(from));
+    for ((namespace, name), used) in sorted(rows, args.sort_by) {
+        let processes = processes::of(context, &namespace, &name).await?;
+        let (cpu, memory, threads) =
+            (format!("{}m", used.millicores), mebibytes(used.memory), used.threads.to_string());
+        let whole = [namespace, name, String::new(), cpu, memory, threads, String::new()];
+        table.add(whole.into_iter().skip(from));
+        for row in processes::rows(&processes) {
+            table.add(std::iter::once(String::new()).chain(row).skip(from));
+        }
     }
     Ok(table)
 }
@@ -238,7 +276,7 @@ fn percent(part: u64, whole: Option<u64>) -> String {
 }
 
 /// Rounded up: what uses something does not use nothing.
-fn mebibytes(bytes: u64) -> String {
+pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{}Mi", bytes.div_ceil(1 << 20))
 }
 

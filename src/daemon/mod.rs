@@ -10,9 +10,13 @@
 
 mod first;
 mod logs;
+mod processes;
 mod settings;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -146,10 +150,12 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let readiness = Arc::new(Readiness::new());
     let (stop, stop_requests) = mpsc::channel(1);
     let (looker, questions) = agent::looker();
+    let seen_by = Arc::new(OnceLock::new());
     let foundation = Foundation {
         admission: admission.clone(),
         clock: clock.clone(),
         logs: logs::source(data_dir.clone()),
+        processes: processes::source(seen_by.clone()),
         readiness: readiness.clone(),
         stop: stopper(stop),
         audit: Some(audit.clone()),
@@ -184,6 +190,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         ready: Vec::new(),
     };
     let drivers = Drivers { process: driver.clone(), container: Arc::new(containers) };
+    // The first and only time.
+    let _ = seen_by.set(drivers.clone());
     let (anchored, kept, until) = (audit.clone(), store.clone(), parts.shutdown.clone());
     parts.tasks.spawn(async move { until.run_until_cancelled(anchored.anchor(&kept)).await.unwrap_or_default() });
     let (client, clock) = (local(&parts.admission, "agent"), parts.clock.clone());

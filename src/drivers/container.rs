@@ -44,10 +44,12 @@ use self::{
 };
 use super::{
     Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, ImageCheck, LogLimits, Need,
-    Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable, usage::Meter,
+    Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
+    processes::{Root, Scanner},
+    usage::Meter,
 };
 use crate::{
-    api::{ContainerRuntime, Uid, Usage},
+    api::{ContainerRuntime, InstanceProcesses, Uid, Usage},
     clock::{Clock, System},
     keeper,
 };
@@ -93,6 +95,7 @@ struct Shared {
     output: Output,
     pulls: Pulls,
     meter: Meter,
+    scanner: Scanner,
     /// Ends with the driver, and with it whatever it does by itself.
     life: CancellationToken,
 }
@@ -130,6 +133,7 @@ impl ContainerDriver {
             output: Output::new(data_dir.to_owned(), life.clone()),
             pulls: Pulls::default(),
             meter: Meter::default(),
+            scanner: Scanner::default(),
             life,
         };
         Ok(Self { shared: Arc::new(shared), events: Mutex::new(Some(listen)) })
@@ -388,6 +392,13 @@ impl Driver for ContainerDriver {
         // Of a process of another machine nothing can be seen here.
         let started = place.as_ref().filter(|place| place.engine.is_local()).map(|place| &place.started);
         self.shared.meter.read(key, started, keeper::groups_around)
+    }
+
+    fn processes(&self, key: &StartKey) -> Option<InstanceProcesses> {
+        let place = self.shared.running().get(key).cloned().filter(|place| place.engine.is_local())?;
+        let pid = place.started.pid;
+        let root = Root { key, pid, groups: keeper::groups_around(pid), others: BTreeSet::new() };
+        Some(self.shared.scanner.processes(&root))
     }
 
     fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent> {

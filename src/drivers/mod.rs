@@ -10,6 +10,7 @@ pub mod container;
 mod last_words;
 mod prepare;
 pub mod process;
+mod processes;
 pub mod sim;
 mod start;
 mod usage;
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
-use crate::api::{Uid, Usage};
+use crate::api::{InstanceProcesses, Uid, Usage};
 
 /// What is started at most once: one attempt of one Instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -284,6 +285,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// What an attempt that runs uses; `None` if it does not run.
     fn usage(&self, key: &StartKey) -> Option<Usage>;
+
+    /// Who an attempt that runs consists of now; `None` if it does not run, or where this process cannot look. Looks at every
+    /// process of the machine: not for a thread that others wait for.
+    fn processes(&self, _: &StartKey) -> Option<InstanceProcesses> {
+        None
+    }
 
     /// The stream of reports. May be taken once.
     fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent>;

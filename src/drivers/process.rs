@@ -21,10 +21,13 @@ use tokio::sync::{mpsc, oneshot};
 use self::link::Link;
 use super::{
     Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey,
-    Started, Unreachable, last_words::last_words, usage::Meter,
+    Started, Unreachable,
+    last_words::last_words,
+    processes::{Root, Scanner},
+    usage::Meter,
 };
 use crate::{
-    api::{Uid, Usage},
+    api::{InstanceProcesses, Uid, Usage},
     keeper::{
         self,
         protocol::{Answer, Message, Request},
@@ -73,6 +76,7 @@ pub struct ProcessDriver {
     events: Mutex<Option<mpsc::UnboundedReceiver<DriverEvent>>>,
     running: Running,
     meter: Meter,
+    scanner: Scanner,
     data_dir: PathBuf,
 }
 
@@ -87,7 +91,14 @@ impl ProcessDriver {
         // Ends when the driver is dropped, because then `jobs` is closed.
         tokio::spawn(link.run(stream, waiting));
         let events = Mutex::new(Some(events));
-        Ok(Self { jobs, events, running, meter: Meter::default(), data_dir: data_dir.to_owned() })
+        Ok(Self {
+            jobs,
+            events,
+            running,
+            meter: Meter::default(),
+            scanner: Scanner::default(),
+            data_dir: data_dir.to_owned(),
+        })
     }
 
     /// Asks the keeper to end. Refused while anything runs or waits to be acknowledged. Afterwards this driver is of no use.
@@ -220,6 +231,14 @@ impl Driver for ProcessDriver {
     fn usage(&self, key: &StartKey) -> Option<Usage> {
         let started = self.running().get(key).cloned();
         self.meter.read(key, started.as_ref(), |pid| keeper::groups_of(key, pid))
+    }
+
+    fn processes(&self, key: &StartKey) -> Option<InstanceProcesses> {
+        let running = self.running();
+        let pid = running.get(key)?.pid;
+        let others = running.values().map(|started| started.pid).filter(|other| *other != pid).collect();
+        drop(running);
+        Some(self.scanner.processes(&Root { key, pid, groups: keeper::groups_of(key, pid), others }))
     }
 
     fn events(&self) -> mpsc::UnboundedReceiver<DriverEvent> {

@@ -59,6 +59,7 @@ use nix::sys::{
 use rustix::fs::{FlockOperation, flock};
 
 pub use self::cgroup::{attempt_around, cgroup_version, groups_around, groups_of, own_memory, working_set};
+pub use self::proc::tag as tag_of;
 use self::{
     ledger::Ledger,
     prepare::Inherited,

@@ -46,7 +46,7 @@ pub(super) fn pids() -> io::Result<impl Iterator<Item = i32>> {
 }
 
 /// The Instance and attempt in whose environment a process was started.
-pub(super) fn tag(pid: i32) -> Option<StartKey> {
+pub fn tag(pid: i32) -> Option<StartKey> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = |name: &[u8]| {
         let found = environ.split(|byte| *byte == 0).find_map(|var| var.strip_prefix(name))?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::accept;
-use crate::api::{GROUP, Served, Subresource, VERSION, api_version, kinds::served};
+use crate::api::{GROUP, InstanceProcesses, Served, Subresource, VERSION, api_version, kinds::served};
 
 /// One resource, or a part of one, as discovery names it.
 struct Entry {
@@ -80,6 +80,11 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
         ..object(served)
     };
     let log = served.has(Subresource::Log).then(|| Entry { verbs: &["get"], ..whole("log") });
+    let processes = served.has(Subresource::Processes).then(|| Entry {
+        kind: InstanceProcesses::KIND,
+        verbs: &["get"],
+        ..whole("processes")
+    });
     let scale = served.has(Subresource::Scale).then(|| Entry {
         kind: "Scale",
         answers: Some(("autoscaling", "v1")),
@@ -87,7 +92,7 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
     });
     let finalize = served.has(Subresource::Finalize).then(|| Entry { verbs: &["update"], ..whole("finalize") });
     let status = served.has(Subresource::Status).then(|| whole("status"));
-    [finalize, log, scale, status].into_iter().flatten()
+    [finalize, log, processes, scale, status].into_iter().flatten()
 }
 
 /// Every group but the core one, each with its versions; ours first.
@@ -300,6 +305,7 @@ mod tests {
             "apps/status",
             "instances",
             "instances/log",
+            "instances/processes",
             "instances/status",
             "revisions",
             "users",

@@ -21,6 +21,7 @@ use super::{
     hosts, login, logs,
     metrics::RequestLabels,
     path::{self, Resource, Target},
+    processes,
     query::{Params, decode},
     read,
     respond::{self, Answer},
@@ -369,12 +370,16 @@ async fn objects(
         "" => resource.plural.to_owned(),
         part => format!("{}/{part}", resource.plural),
     };
-    let parts = [Subresource::Status, Subresource::Scale, Subresource::Finalize, Subresource::Log];
+    let parts =
+        [Subresource::Status, Subresource::Scale, Subresource::Finalize, Subresource::Log, Subresource::Processes];
     match parts.into_iter().find(|part| part.word() == resource.subresource) {
         None if resource.subresource.is_empty() && !served.verbs().allow(verb) => Err(not_allowed()),
         None if resource.subresource.is_empty() => whole(state, call, served, resource, verb).await,
         Some(Subresource::Log) if served.has(Subresource::Log) => {
             logs::read(state, &call, served, resource, verb).await
+        }
+        Some(Subresource::Processes) if served.has(Subresource::Processes) => {
+            processes::read(state, &call, served, resource, verb).await
         }
         Some(subresource) if served.has(subresource) => part(state, call, served, resource, verb, subresource).await,
         _ => Err(Status::no_route()),

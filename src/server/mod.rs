@@ -38,6 +38,7 @@ pub mod openapi;
 mod pages;
 mod path;
 mod pki;
+mod processes;
 mod protobuf;
 mod provided;
 mod query;
@@ -77,6 +78,7 @@ pub use tls::TlsSettings;
 
 use crate::{
     admission::Admission,
+    api::{Instance, InstanceProcesses, Object},
     audit::Audit,
     auth::{Authenticator, Peers},
     clock::SharedClock,
@@ -112,12 +114,18 @@ pub struct Foundation {
     pub stop: StopSink,
     /// Makes agents look at what is used.
     pub look: LookSink,
+    /// The processes of instances.
+    pub processes: ProcessSource,
     /// Where it is recorded who does what; a server without it records nothing.
     pub audit: Option<Arc<Audit>>,
 }
 
 /// Makes agents look at what is used, and resolves when that can be read, or after a moment.
 pub type LookSink = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The processes of an instance that runs; none if nothing of it can be seen. Given by the daemon.
+pub type ProcessSource =
+    Arc<dyn Fn(Arc<Object<Instance>>) -> BoxFuture<'static, Option<InstanceProcesses>> + Send + Sync>;
 
 /// Told that the daemon shall end; the flag says whether the Apps shall end before it.
 pub type StopSink = Arc<dyn Fn(bool) + Send + Sync>;
@@ -192,6 +200,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         readiness: on.readiness,
         stop: on.stop,
         look: on.look,
+        processes: on.processes,
         audit: on.audit,
         token,
         tls,

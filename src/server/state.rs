@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LookSink, Readiness, StopSink,
+    LookSink, ProcessSource, Readiness, StopSink,
     bounds::Turnstile,
     lines::Lines,
     logs::LogSource,
@@ -34,6 +34,7 @@ pub(super) struct State {
     pub readiness: Arc<Readiness>,
     pub stop: StopSink,
     pub look: LookSink,
+    pub processes: ProcessSource,
     pub audit: Option<Arc<Audit>>,
     pub token: TokenHash,
     pub tls: Tls,

@@ -10,7 +10,7 @@ use super::{
     operation::{Described, Form, JSON, Shape, form},
     parameters,
 };
-use crate::api::{Served, Subresource, kinds::served, schema::component_name};
+use crate::api::{InstanceProcesses, Served, Subresource, kinds::served, schema::component_name};
 
 const YAML: &str = "application/yaml";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -115,6 +115,9 @@ impl Words {
         }
         if served.has(Subresource::Log) {
             all.push((format!("{one}/log"), item([(HttpMethod::Get, self.log())])));
+        }
+        if served.has(Subresource::Processes) {
+            all.push((format!("{one}/processes"), item([(HttpMethod::Get, self.processes())])));
         }
         all
     }
@@ -314,6 +317,18 @@ impl Words {
             .takes(parameters::LOG)
             .answers(200, "The output.", &[form("text/plain", Shape::Text)])
             .refuses(answers::LOG)
+    }
+
+    fn processes(&self) -> Described {
+        let shown = Shape::of(InstanceProcesses::KIND);
+        self.operation("read", "Processes", "get", &format!("Read which processes {} consists of", self.one))
+            .description(
+                "Each after its parent, as they are now. All who ask within a second are answered by one look.",
+            )
+            .about("get", self.served.group(), self.served.version(), InstanceProcesses::KIND)
+            .takes(self.place(true))
+            .answers(200, "As it is now.", &[form(JSON, shown.clone()), form(YAML, shown)])
+            .refuses(answers::READ)
     }
 
     /// The forms in which an object is shown.

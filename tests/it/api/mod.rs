@@ -132,6 +132,7 @@ impl Api {
             readiness: readiness.clone(),
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),
+            processes: Arc::new(|_| Box::pin(async { None })),
         };
         let server = server::start(config, on).await.unwrap();
         Self { dir, server, readiness, admission }

@@ -3,6 +3,7 @@
 mod adopt;
 mod attributes;
 mod references;
+mod tree;
 mod trouble;
 
 use serde_json::{Value, json};

@@ -1,0 +1,21 @@
+//! Gives the server the processes of Instances, as the drivers see them.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::{agent::Drivers, drivers::StartKey, server::ProcessSource};
+
+/// The processes of the Instances that these drivers run. The server begins before there are drivers: until they are set,
+/// nothing is seen.
+pub(super) fn source(drivers: Arc<OnceLock<Drivers>>) -> ProcessSource {
+    Arc::new(move |instance| {
+        let drivers = drivers.clone();
+        Box::pin(async move {
+            let driver = match &instance.spec.container {
+                Some(_) => drivers.get()?.container.clone(),
+                None => drivers.get()?.process.clone(),
+            };
+            let key = StartKey { uid: instance.uid().clone(), attempt: instance.status.attempt };
+            tokio::task::spawn_blocking(move || driver.processes(&key)).await.ok()?
+        })
+    })
+}
