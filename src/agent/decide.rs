@@ -245,7 +245,7 @@ fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, no
         _ => at <= now || at.duration_since(now) > longest || reason == OUTSIDE,
     };
     let may_be_asked = reason != CONFIG_ERROR && !fetch::is_pause(reason);
-    let due = due || (may_be_asked && restart_asked(instance, memory));
+    let due = due || (may_be_asked && (restart_asked(instance, memory) || is_resized(instance, memory)));
     match (due, memory.durable_attempt >= memory.attempt) {
         (true, true) if memory.lacks_image(instance) => match memory.fetch {
             Fetch::Needed => Plan::act(Action::Fetch),
@@ -266,6 +266,11 @@ fn taken_over_before(instance: Option<&Object<Instance>>, memory: &Memory) -> Op
 
 fn spent(pid: i32) -> Action {
     Action::Rest { reason: LOST, message: format!("process {pid} is not taken over a second time") }
+}
+
+/// Other resources than those that the last attempt ended with: it is tried with them at once.
+fn is_resized(instance: Option<&Object<Instance>>, memory: &Memory) -> bool {
+    memory.attempt > 0 && instance.is_some_and(|i| i.spec.resources != *memory.resizing.in_force())
 }
 
 fn restart_asked(instance: Option<&Object<Instance>>, memory: &Memory) -> bool {

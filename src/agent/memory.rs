@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Health,
+    Health, Resizing,
     fetch::{Fetch, PULLING},
 };
 use crate::{
@@ -79,6 +79,8 @@ pub struct Memory {
     pub usage: Option<Usage>,
     /// How the running attempt is doing.
     pub health: Health,
+    /// The resources of the running attempt, or of the last.
+    pub resizing: Resizing,
 }
 
 /// What an Instance is doing.
@@ -223,6 +225,7 @@ impl Memory {
             restarted_at: status.restarted_at.clone(),
             usage: status.usage.clone(),
             health: Health::of(status),
+            resizing: Resizing::of(status),
         }
     }
 
@@ -627,6 +630,7 @@ impl Memory {
             observed_generation: Some(generation),
         };
         Condition::set(&mut conditions, condition);
+        self.resizing.tell(&mut conditions, runs, generation, now);
         let next_start_time = match &self.phase {
             Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY, PULLING, CONFIG_ERROR].contains(reason) => {
                 Some(MicroTime(*at))
@@ -645,6 +649,7 @@ impl Memory {
             restarted_at: self.restarted_at.clone(),
             address: address.to_owned(),
             usage: self.usage.clone(),
+            resources: self.resizing.in_force().clone(),
             conditions,
         })
     }

@@ -6,6 +6,7 @@
 
 mod given;
 mod health;
+mod limits;
 mod ports;
 mod sample;
 mod sight;
@@ -55,7 +56,8 @@ use crate::{
     client::SharedClient,
     clock::{SharedClock, Timeline},
     drivers::{
-        Attempt, DriverEvent, Ended, Fetched, LogLimits, PrepareError, StartError, StartKey, Started, Unreachable,
+        Attempt, DriverEvent, Ended, Fetched, LimitError, LogLimits, PrepareError, StartError, StartKey, Started,
+        Unreachable,
     },
     policy::backoff,
     runtime::{Cache, Caches, Delta, Next, Reporter, WorkQueue, follow},
@@ -193,6 +195,7 @@ enum Finished {
     Hook(StartKey, Hook, Result<(), String>),
     LastWords(StartKey, String),
     LookedForPorts(StartKey, Option<String>),
+    Limits(StartKey, Result<(), LimitError>),
     Other,
 }
 
@@ -448,6 +451,7 @@ impl Pump {
             Finished::Write(results) => self.written(results),
             Finished::Hook(key, hook, outcome) => self.hook_ended(&key, hook, outcome),
             Finished::LookedForPorts(key, taken) => self.looked_for_ports(&key, taken),
+            Finished::Limits(key, result) => self.limits_answered(&key, result),
             Finished::LastWords(key, words) => self.take_last_words(&key, words),
             Finished::Other => {}
         }
@@ -569,6 +573,7 @@ impl Pump {
     /// Hands the status to the writer if it says something new, and forgets what both sides have forgotten.
     fn show(&mut self, uid: &Uid, now: Timestamp) {
         self.attend(uid, now);
+        self.keep_limits(uid, now);
         let Some(slot) = self.slots.get_mut(uid) else { return };
         let Some(instance) = &slot.instance else {
             if slot.memory.phase == Phase::Released {

@@ -59,7 +59,7 @@ pub struct InstanceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"]))]
     pub files: Vec<FileSource>,
-    /// How much of the machine it may use, and is meant to use.
+    /// Live: how much of the machine it may use, and is meant to use.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
     /// Live: the App's `restartPolicy`.
@@ -131,6 +131,7 @@ pub const LIVE_FIELDS: &[&str] = &[
     "livenessProbe",
     "dependsOn",
     "activeWindow",
+    "resources",
 ];
 
 /// What became of it.
@@ -170,7 +171,10 @@ pub struct InstanceStatus {
     /// What the process uses, sampled now and then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// `Ready`.
+    /// What its limits are made of: the resources that its last attempt was started with, or was given while it ran.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+    /// `Ready`; `Resized`, while resources that are wanted of an instance that runs are not in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

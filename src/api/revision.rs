@@ -14,7 +14,7 @@ pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 /// The annotation of a Revision that did not become available in time and was rolled back: when that was.
 pub const ROLLED_BACK_AT: &str = "appm.dev/rolledBackAt";
 
-/// The undefaulted `revision` fields of an App's spec. Immutable.
+/// The undefaulted `revision` fields of an App's spec. Immutable, but for `resources`, which are those that it was given last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     /// Counts an App's templates upwards; going back to an old template raises its number.
@@ -25,10 +25,15 @@ pub struct Revision {
     pub data: Value,
 }
 
-/// `data` never changes.
+/// `data` never changes, but for the resources: they are changed in place.
 fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
+    let template = |revision: &Value| {
+        let mut data = revision["data"].clone();
+        data.as_object_mut().map(|data| data.shift_remove("resources"));
+        data
+    };
     match old {
-        Some(old) if old["data"] != new["data"] => {
+        Some(old) if template(old) != template(new) => {
             vec![Violation::new(FieldPath::of("data"), Problem::Forbidden, "a revision's data is immutable")]
         }
         _ => Vec::new(),

@@ -43,8 +43,8 @@ use self::{
     output::Output,
 };
 use super::{
-    Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, ImageCheck, LogLimits, Need,
-    Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
+    Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, ImageCheck, LimitError, Limits,
+    LogLimits, Need, Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
     processes::{Root, Scanner},
     usage::Meter,
 };
@@ -367,6 +367,10 @@ impl Driver for ContainerDriver {
 
     fn remove<'a>(&'a self, uid: &'a Uid) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(self.shared.remove(uid))
+    }
+
+    fn set_limits<'a>(&'a self, key: &'a StartKey, limits: Limits) -> BoxFuture<'a, Result<(), LimitError>> {
+        Box::pin(run::set_limits(&self.shared, key, limits))
     }
 
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>> {

@@ -231,6 +231,20 @@ pub enum StartError {
     Unknown(String),
 }
 
+/// Why what an attempt that runs may use was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum LimitError {
+    /// It uses more than it would have: later, perhaps.
+    #[error("{0}")]
+    InUse(String),
+    /// Not while it runs.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Nobody knows whether it was done.
+    #[error("the driver did not answer: {0}")]
+    Unknown(String),
+}
+
 /// The driver could not look or act. Says nothing about the processes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the driver cannot be reached: {0}")]
@@ -267,6 +281,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// How much output of an Instance is kept from now on.
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>>;
+
+    /// Changes what an attempt that runs may use, while it runs. To do it again does no harm; one that ended meanwhile is no error.
+    fn set_limits<'a>(&'a self, _: &'a StartKey, _: Limits) -> BoxFuture<'a, Result<(), LimitError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// The address of an attempt that has one of its own; `None`: it has that of this machine.
     fn address(&self, _: &StartKey) -> Option<String> {

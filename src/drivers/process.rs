@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::link::Link;
 use super::{
-    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey,
-    Started, Unreachable,
+    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LimitError, Limits, LogLimits, Notified, Reach, Start,
+    StartError, StartKey, Started, Unreachable,
     last_words::last_words,
     processes::{Root, Scanner},
     usage::Meter,
@@ -212,6 +212,17 @@ impl Driver for ProcessDriver {
 
     fn set_log_limits<'a>(&'a self, uid: &'a Uid, limits: LogLimits) -> BoxFuture<'a, Result<(), Unreachable>> {
         Box::pin(self.done(Request::SetLogs { uid: uid.clone(), limits }))
+    }
+
+    fn set_limits<'a>(&'a self, key: &'a StartKey, limits: Limits) -> BoxFuture<'a, Result<(), LimitError>> {
+        Box::pin(async move {
+            match self.ask(Request::SetLimits { key: key.clone(), limits }).await {
+                Ok(Answer::Done) => Ok(()),
+                Ok(Answer::NotLimited(why)) => Err(why),
+                Ok(other) => Err(LimitError::Unknown(unexpected(&other).0)),
+                Err(Unreachable(why)) => Err(LimitError::Unknown(why)),
+            }
+        })
     }
 
     fn last_words<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, String> {

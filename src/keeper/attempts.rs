@@ -24,7 +24,7 @@ use super::{
 use crate::{
     api::Uid,
     clock::{Clock, System},
-    drivers::{Attempt, End, Ended, Notified, Reach, Start, StartError, StartKey, Started},
+    drivers::{Attempt, End, Ended, Limits, Notified, Reach, Start, StartError, StartKey, Started},
     logger::control::Order,
 };
 
@@ -337,6 +337,13 @@ impl Keeper {
             return group.signal(signal);
         }
         tree::members(&[root], &self.spared()).into_iter().for_each(|member| tree::signal(member, signal));
+    }
+
+    /// Changes what an attempt may use. Of one that has ended nothing is left to be limited.
+    pub(super) fn set_limits(&mut self, to: Waiting, key: &StartKey, limits: &Limits) {
+        let runs = self.live.contains_key(key);
+        let changed = if runs { self.group_of(key).change(limits) } else { Ok(()) };
+        self.answer(to, changed.map_or_else(Answer::NotLimited, |()| Answer::Done));
     }
 
     /// The control groups of an attempt on record.

@@ -13,6 +13,7 @@
 //! On a hybrid machine the attempt has a group in version 2 as well, without controllers: `cgroup.kill` is there, and the kernel's
 //! own count of what was used. Directories are on record with the attempt, so a successor in another group finds them.
 
+mod change;
 mod find;
 mod limits;
 mod look;
@@ -30,6 +31,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use self::change::memory_in_use;
 pub use self::look::{attempt_around, cgroup_version, groups_around, groups_of, own_memory, working_set};
 use self::{
     find::{Controller, Place, Places},

@@ -58,7 +58,9 @@ use nix::sys::{
 };
 use rustix::fs::{FlockOperation, flock};
 
-pub use self::cgroup::{attempt_around, cgroup_version, groups_around, groups_of, own_memory, working_set};
+pub use self::cgroup::{
+    attempt_around, cgroup_version, groups_around, groups_of, memory_in_use, own_memory, working_set,
+};
 pub use self::proc::tag as tag_of;
 use self::{
     ledger::Ledger,

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     api::Uid,
     drivers::{
-        Attempt, Ended, Exec, ExecError, Executed, LogLimits, Notified, Reach, Start, StartError, StartKey, Started,
+        Attempt, Ended, Exec, ExecError, Executed, LimitError, Limits, LogLimits, Notified, Reach, Start, StartError,
+        StartKey, Started,
     },
 };
 
@@ -78,6 +79,13 @@ pub enum Request {
         uid: Uid,
         /// How much.
         limits: LogLimits,
+    },
+    /// Change what an attempt that runs may use.
+    SetLimits {
+        /// Which.
+        key: StartKey,
+        /// What.
+        limits: Limits,
     },
     /// Become this executable, in place. On success the connection ends.
     Replace {
@@ -151,6 +159,8 @@ pub enum Answer {
     Started(Started),
     /// To `Start`: it was not started, for this reason.
     NotStarted(StartError),
+    /// To `SetLimits`: not done, for this reason.
+    NotLimited(LimitError),
     /// To `Exec`.
     Executed(Result<Executed, ExecError>),
     /// To `Notified`.

@@ -337,6 +337,7 @@ impl Keeper {
                 self.pump.order(&Order::Limits { uid, limits });
                 self.answer(to, Answer::Done);
             }
+            Request::SetLimits { key, limits } => self.set_limits(to, &key, &limits),
             Request::Quit => self.quit(to),
         }
     }

@@ -18,6 +18,7 @@ pub mod place;
 pub mod powers;
 pub mod probe;
 pub mod redact;
+pub mod resize;
 pub mod restart;
 pub mod rollout;
 pub mod selector;

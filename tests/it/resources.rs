@@ -89,6 +89,73 @@ fn limits_hold_and_out_of_memory_is_told_though_server_and_keeper_were_killed() 
     said(&world, &["server", "stop", "--apps"]);
 }
 
+/// What stands in this file of the instance's groups.
+fn in_group(instance: &Value, names: &[&str]) -> Option<String> {
+    let files = groups(instance).into_iter().flat_map(|dir| names.iter().map(move |name| dir.join(name)));
+    files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text.trim().to_owned()).next()
+}
+
+#[test]
+fn limits_of_what_runs_are_changed_without_a_restart() {
+    let mut world = World::new();
+    world.start();
+    let with = |memory: &str, pids: &str| {
+        // It holds some 24 MiB.
+        let words =
+            ["python3", "-c", "import time; held = bytearray(24 << 20); print('up', flush=True); time.sleep(1e6)"];
+        app("steady", &words, json!({"limits": {"memory": memory, "pids": pids}}), "Always")
+    };
+    apply(&world, &[with("200Mi", "30")]);
+    let Some(before) = running(&world, "steady") else { return };
+    wait_for("its memory", || match said(&world, &["logs", "steady"]) {
+        said if said.contains("up") => Ok(()),
+        said => Err(said),
+    });
+    let told = |what: &str, look: &dyn Fn(&Value) -> bool| {
+        wait_for(what, || {
+            let found = instance(&world, "steady").ok_or("there is none")?;
+            if look(&found["status"]) { Ok(found) } else { Err(found["status"].to_string()) }
+        })
+    };
+    let limits = |status: &Value| {
+        (status["resources"]["limits"]["memory"].clone(), status["resources"]["limits"]["pids"].clone())
+    };
+    assert_eq!(limits(&before["status"]), (json!("200Mi"), json!("30")));
+    apply(&world, &[with("300Mi", "40")]);
+    let after = told("more", &|status| limits(status) == (json!("300Mi"), json!("40")));
+    let pid = |one: &Value| one["status"]["state"]["running"]["pid"].clone();
+    let same =
+        |one: &Value| assert_eq!((&one["metadata"]["uid"], pid(one)), (&before["metadata"]["uid"], pid(&before)));
+    same(&after);
+    let memory = ["memory.max", "memory.limit_in_bytes"];
+    assert_eq!(in_group(&after, &memory).as_deref(), Some("314572800"));
+    assert_eq!(in_group(&after, &["pids.max"]).as_deref(), Some("40"));
+
+    // Less than it uses: it goes on as it was, and that is told.
+    apply(&world, &[with("8Mi", "40")]);
+    let refused = |status: &Value| {
+        let resized = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Resized");
+        resized.is_some_and(|one| one["reason"] == "InUse" && one["message"].to_string().contains("8 MiB"))
+    };
+    let refused = told("the refusal", &refused);
+    same(&refused);
+    assert_eq!(in_group(&refused, &memory).as_deref(), Some("314572800"));
+
+    // A new server knows what is in force; what is not limited any more is lifted.
+    world.kill_server();
+    world.start();
+    let mut free = with("1Gi", "1");
+    free["spec"]["resources"] = json!({"limits": {"pids": "50"}});
+    apply(&world, &[free]);
+    let lifted = told("no limit of memory", &|status| limits(status) == (Value::Null, json!("50")));
+    same(&lifted);
+    assert!(!lifted["status"]["conditions"].to_string().contains("Resized"), "{}", lifted["status"]);
+    let unlimited = in_group(&lifted, &memory).unwrap();
+    assert!(unlimited == "max" || unlimited.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 50), "{unlimited}");
+    assert_eq!(said(&world, &["get", "revisions", "-o", "name"]).lines().count(), 1);
+    said(&world, &["server", "stop", "--apps"]);
+}
+
 #[test]
 fn kubectl_and_appm_show_what_is_used_now() {
     let mut world = World::new();

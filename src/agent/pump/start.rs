@@ -3,7 +3,7 @@
 use super::{Pump, Slot, health::Attended};
 use crate::{
     agent::{
-        AgentConfig,
+        AgentConfig, Resizing,
         launch::{Here, Launch, launch, log_limits},
         memory::{Phase, RESOURCES_UNAVAILABLE, START_FAILED},
     },
@@ -29,6 +29,7 @@ impl Slot {
         self.touched = step;
         self.calling = Some(attempt);
         self.limits = Some(log_limits(&instance.spec));
+        memory.resizing = Resizing::started(&instance.spec.resources);
         let process = instance.spec.process.as_ref();
         let account = process.and_then(|process| (config.account)(process.user.as_deref()));
         let here = Here::new(&config.address, &config.node);

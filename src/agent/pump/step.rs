@@ -17,6 +17,7 @@ impl Pump {
         let now = self.now();
         for slot in self.slots.values_mut() {
             shift(&mut slot.memory.phase, by);
+            slot.memory.resizing.hurry(now);
         }
         self.order.stepped(by);
         self.samples.hurry(now);

@@ -59,8 +59,17 @@ pub enum FieldClass {
     Revision,
     /// Is applied to running instances in place.
     Live,
+    /// Is applied to running instances in place where it can be, and is of the template all the same: a Revision keeps it.
+    Kept,
     /// Steers the controller only.
     Control,
+}
+
+impl FieldClass {
+    /// True if a Revision holds the field.
+    pub fn is_of_template(self) -> bool {
+        matches!(self, FieldClass::Revision | FieldClass::Kept)
+    }
 }
 
 /// The class of every field of [`AppSpec`], by its JSON name.
@@ -74,7 +83,7 @@ pub const FIELDS: &[(&str, FieldClass)] = &[
     ("envFrom", FieldClass::Revision),
     ("files", FieldClass::Revision),
     ("ports", FieldClass::Revision),
-    ("resources", FieldClass::Revision),
+    ("resources", FieldClass::Kept),
     ("nodeSelector", FieldClass::Control),
     ("restartPolicy", FieldClass::Live),
     ("restart", FieldClass::Live),
@@ -132,7 +141,8 @@ pub struct AppSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub ports: Vec<Port>,
-    /// How much of the machine an instance may use, and is meant to use.
+    /// How much of the machine an instance may use, and is meant to use. Limits that an instance was started with are changed and
+    /// lifted while it runs.
     #[serde(default)]
     pub resources: Resources,
     /// Labels that a node must have.

@@ -335,7 +335,10 @@ impl Doing<'_> {
     }
 
     fn live(&self, instance: &Object<Instance>, restarted_at: &str) -> Live {
-        Live::wanted(&self.app.spec, restarted_at, &instance.spec.hold)
+        let is_base = self.rolling.base.as_ref() == Some(&instance.spec.revision);
+        // What is of another template keeps what that one says.
+        let resources = if is_base { &self.rolling.spec.resources } else { &instance.spec.resources };
+        Live::wanted(&self.app.spec, resources, restarted_at, &instance.spec.hold)
     }
 
     fn update(&mut self, instance: &Arc<Object<Instance>>, live: Live, because: &'static str) {

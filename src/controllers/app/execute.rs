@@ -61,8 +61,11 @@ fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<O
         Action::UpdateRevision { revision, change } => {
             let mut object = (**revision).clone();
             match change {
-                Change::Current(number) => {
+                Change::Current { number, resized } => {
                     object.body.revision = *number;
+                    if let Some(like) = resized {
+                        template::resize(&mut object.body.data, like);
+                    }
                     if let Some(cause) = revision::cause(app) {
                         object.metadata.annotations.insert(CHANGE_CAUSE, cause);
                     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::api::{
     AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, EnvVar, Instance,
     InstanceField, InstanceSpec, InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta,
-    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Restart, RestartPolicy, StrategyType,
+    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType,
     TerminationMessagePolicy, TextMap, instance_name,
 };
 use crate::policy::rollout;
@@ -16,6 +16,8 @@ use crate::policy::rollout;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Live {
+    #[serde(skip_serializing_if = "Resources::is_empty")]
+    resources: Resources,
     restart_policy: RestartPolicy,
     restart: Restart,
     termination_grace_period_seconds: i64,
@@ -67,9 +69,11 @@ macro_rules! live {
 
 impl Live {
     /// What the App wants, for an Instance that is to be restarted up to `restarted_at`. What it waits for is `hold`.
-    pub(super) fn wanted(spec: &AppSpec, restarted_at: &str, hold: &str) -> Self {
+    /// `resources` are those of its own Revision.
+    pub(super) fn wanted(spec: &AppSpec, resources: &Resources, restarted_at: &str, hold: &str) -> Self {
+        let resources = resources.clone();
         let logs = spec.logs.shared_by(most(spec));
-        live!(spec, logs, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
+        live!(spec, resources, logs, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
     }
 
     /// The same for one that is to go, when it has served until then.
@@ -85,7 +89,8 @@ impl Live {
     /// What an Instance has.
     pub(super) fn of(spec: &InstanceSpec) -> Self {
         let (restarted_at, hold) = (spec.restarted_at.clone(), spec.hold.clone());
-        live!(spec, logs: spec.logs.clone(), restarted_at, hold, drain_until: spec.drain_until)
+        let resources = spec.resources.clone();
+        live!(spec, resources, logs: spec.logs.clone(), restarted_at, hold, drain_until: spec.drain_until)
     }
 
     /// Puts the fields into the JSON of an Instance's spec.
@@ -200,7 +205,7 @@ pub(super) fn new(
     node: &str,
     free: &[u16],
 ) -> Object<Instance> {
-    let live = Live::wanted(spec, restarted_at(app), "");
+    let live = Live::wanted(spec, &spec.resources, restarted_at(app), "");
     let mut free = free.iter();
     let ports = spec.ports.iter().map(|port| match port.reached_at() {
         0 => chosen(port, free.next().copied().unwrap_or_default()),
@@ -216,7 +221,7 @@ pub(super) fn new(
         env: spec.env.clone(),
         env_from: spec.env_from.clone(),
         files: spec.files.clone(),
-        resources: spec.resources.clone(),
+        resources: live.resources,
         restart_policy: live.restart_policy,
         restart: live.restart,
         termination_grace_period_seconds: live.termination_grace_period_seconds,

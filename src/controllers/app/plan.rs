@@ -77,8 +77,12 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::CreateRevision { name, number, .. } => write!(f, "create revision {name} as number {number}"),
-            Action::UpdateRevision { revision, change: Change::Current(number) } => {
-                write!(f, "raise revision {} to number {number}", revision.metadata.name)
+            Action::UpdateRevision { revision, change: Change::Current { number, resized } } => {
+                let name = &revision.metadata.name;
+                match resized {
+                    Some(_) if *number == revision.revision => write!(f, "change the resources of revision {name}"),
+                    _ => write!(f, "raise revision {name} to number {number}"),
+                }
             }
             Action::UpdateRevision { revision, change: Change::RolledBack(_) } => {
                 write!(f, "mark revision {} as rolled back", revision.metadata.name)

@@ -73,7 +73,7 @@ fn alone(action: &Action) -> Option<Told> {
     };
     Some(match action {
         Action::CreateRevision { number: 2.., .. } => (EventType::Normal, "CreatedRevision", sentence("Created")),
-        Action::UpdateRevision { revision, change: Change::Current(number) } if *number != revision.revision => {
+        Action::UpdateRevision { revision, change: Change::Current { number, .. } } if *number != revision.revision => {
             (EventType::Normal, "RaisedRevision", sentence("Raised"))
         }
         Action::RollBack { .. } => (EventType::Warning, "RolledBack", sentence("Rolled")),

@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{Action, Observed, instance::restarted_at};
 use crate::{
@@ -35,8 +36,12 @@ pub(super) struct Target {
 /// Finds the templates, and what must be done that the spec's one has a Revision with the highest number.
 pub(super) fn target(app: &Object<App>, observed: &Observed) -> (Target, Vec<Action>) {
     let highest = observed.revisions.iter().map(|r| r.revision).max().unwrap_or(0);
-    let same = observed.revisions.iter().filter(|r| template::same(&r.data, &observed.template));
-    let found = same.max_by_key(|r| r.revision);
+    let revisions = observed.revisions.iter();
+    let same = revisions.clone().filter(|r| template::same(&r.data, &observed.template)).max_by_key(|r| r.revision);
+    // One that failed is not tried again with what it failed with; with other resources it is another one.
+    let failed = |r: &Object<Revision>| r.metadata.annotations.get(ROLLED_BACK_AT).is_some();
+    let fits = revisions.filter(|r| !failed(r) && template::fits(&r.data, &observed.template));
+    let found = same.or_else(|| fits.max_by_key(|r| r.revision));
     let proven = last_good(app, observed);
     let held = held(app, found.map(AsRef::as_ref), proven.is_some());
     let name = |r: &Arc<Object<Revision>>| r.metadata.name.clone();
@@ -50,9 +55,13 @@ pub(super) fn target(app: &Object<App>, observed: &Observed) -> (Target, Vec<Act
         Some(found) => {
             let number = if found.revision == highest { highest } else { highest + 1 };
             let cause = cause(app).filter(|cause| found.metadata.annotations.get(CHANGE_CAUSE) != Some(*cause));
-            let actions = match (number != found.revision, cause) {
-                (false, None) => Vec::new(),
-                _ => vec![Action::UpdateRevision { revision: found.clone(), change: Change::Current(number) }],
+            let resized = (!template::same(&found.data, &observed.template)).then(|| observed.template.clone());
+            let actions = match (number != found.revision, cause, &resized) {
+                (false, None, None) => Vec::new(),
+                _ => vec![Action::UpdateRevision {
+                    revision: found.clone(),
+                    change: Change::Current { number, resized },
+                }],
             };
             (name(found), actions)
         }
@@ -70,10 +79,15 @@ pub(super) fn target(app: &Object<App>, observed: &Observed) -> (Target, Vec<Act
 }
 
 /// What is written into a Revision that is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is the current one: this number, and the App's change cause.
-    Current(i64),
+    Current {
+        /// The number.
+        number: i64,
+        /// The template whose resources it is given in place, if they are others.
+        resized: Option<Value>,
+    },
     /// It was rolled back at this time.
     RolledBack(Timestamp),
 }

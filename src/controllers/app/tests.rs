@@ -86,7 +86,12 @@ impl World {
                 let found = observed.revisions.iter_mut().find(|r| r.metadata.name == revision.metadata.name);
                 let found = Arc::make_mut(found.expect("there"));
                 match change {
-                    Change::Current(number) => found.body.revision = *number,
+                    Change::Current { number, resized } => {
+                        found.body.revision = *number;
+                        if let Some(like) = resized {
+                            template::resize(&mut found.body.data, like);
+                        }
+                    }
                     Change::RolledBack(at) => {
                         found.metadata.annotations.insert(ROLLED_BACK_AT, &MicroTime(*at).to_string());
                     }
@@ -308,6 +313,47 @@ fn live_fields_and_labels_are_kept_in_step_without_a_replacement() {
     assert_eq!(world.condition("Suspended"), "True/Suspended: nothing runs until the app is resumed");
     world.app["metadata"]["labels"] = json!({"a": "b"});
     assert_eq!(world.shown(), [format!("update instance 36772c-0 {because}")]);
+}
+
+#[test]
+fn limits_change_in_place_where_they_can_and_the_way_back_knows_them() {
+    let mut world = World::new(spec(2));
+    world.change("resources", json!({"limits": {"memory": "1Gi", "pids": "9"}}));
+    world.settle();
+    let first = world.observed.instances[0].spec.revision.clone();
+    let words = first.trim_start_matches("web-").to_owned();
+    let because = "because the app's live fields or labels changed";
+    for resources in [json!({"limits": {"memory": "2Gi", "pids": "9"}}), json!({"limits": {"memory": "3Gi"}})] {
+        world.change("resources", resources.clone());
+        let shown = [0, 1].map(|n| format!("update instance {words}-{n} {because}"));
+        assert_eq!(world.shown(), [vec![format!("change the resources of revision {words}")], shown.to_vec()].concat());
+        world.settle();
+        assert_eq!(json!(world.observed.instances[1].spec.resources), resources);
+        assert_eq!((world.observed.revisions.len(), world.shown().len()), (1, 0));
+    }
+    // No group was made for processor time: that needs other instances.
+    world.change("resources", json!({"limits": {"memory": "3Gi", "cpu": "1"}}));
+    world.settle();
+    assert!(world.observed.instances.iter().all(|i| i.spec.revision != first) && world.observed.revisions.len() == 2);
+    let data = world.observed.revisions[0].data.clone();
+    template::put(&mut world.app["spec"], &data);
+    world.settle();
+    let back = &world.observed.instances[0].spec;
+    assert_eq!((&back.revision, json!(back.resources)), (&first, json!({"limits": {"memory": "3Gi"}})));
+}
+
+#[test]
+fn what_failed_is_tried_again_with_other_resources() {
+    let mut world = World::new(spec(1));
+    world.change("resources", json!({"limits": {"memory": "1Mi"}}));
+    world.settle();
+    Arc::make_mut(&mut world.observed.revisions[0])
+        .metadata
+        .annotations
+        .insert(ROLLED_BACK_AT, &MicroTime(world.now).to_string());
+    world.change("resources", json!({"limits": {"memory": "1Gi"}}));
+    world.settle();
+    assert_eq!(world.observed.revisions.len(), 2);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType, PortBinding,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::{engine::Brand, names, veil};
@@ -85,6 +85,21 @@ fn limit(host: &mut HostConfig, limits: &Limits) {
     let weight = |n: u64| u16::try_from((n * 500 / USUAL_IO_WEIGHT).clamp(10, 1000)).unwrap_or(1000);
     host.blkio_weight = limits.io_weight.map(weight);
     host.cpu_shares = limits.cpu_request.map(|milli| number((milli * 1024 / 1000).max(2)));
+}
+
+/// The same for a container that runs. Engines leave alone what is not said.
+pub(super) fn update(limits: &Limits) -> ContainerUpdateBody {
+    let mut host = HostConfig::default();
+    limit(&mut host, limits);
+    ContainerUpdateBody {
+        memory: host.memory,
+        memory_swap: host.memory_swap,
+        nano_cpus: host.nano_cpus,
+        pids_limit: host.pids_limit,
+        blkio_weight: host.blkio_weight,
+        cpu_shares: host.cpu_shares,
+        ..ContainerUpdateBody::default()
+    }
 }
 
 fn mount(mount: &crate::api::Mount) -> Mount {

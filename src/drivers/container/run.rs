@@ -5,7 +5,12 @@ use std::sync::Arc;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StartContainerOptions};
 
 use super::{Bearer, Place, Shared, body, engine::Engine, events, names, sentence, verdict};
-use crate::drivers::{Attempt, ContainerProgram, Program, Start, StartError, StartKey, Started, Unreachable};
+use crate::{
+    drivers::{
+        Attempt, ContainerProgram, LimitError, Limits, Program, Start, StartError, StartKey, Started, Unreachable,
+    },
+    keeper,
+};
 
 /// Creates and starts the container of an attempt, unless it was started before.
 pub(super) async fn start(shared: &Arc<Shared>, start: Start) -> Result<Started, StartError> {
@@ -52,6 +57,24 @@ fn runs(shared: &Arc<Shared>, engine: &Engine, key: &StartKey, started: Started)
     shared.running().insert(key.clone(), Place { engine: engine.clone(), started: started.clone() });
     shared.output.follow(engine, key);
     started
+}
+
+/// Has the engine change what a container that runs may use.
+pub(super) async fn set_limits(shared: &Arc<Shared>, key: &StartKey, limits: Limits) -> Result<(), LimitError> {
+    let Some(place) = shared.running().get(key).cloned() else { return Ok(()) };
+    if let (true, Some(limit)) = (place.engine.is_local(), limits.memory) {
+        let groups = keeper::groups_around(place.started.pid);
+        let used = groups.iter().find_map(|dir| keeper::working_set(dir)).unwrap_or(0);
+        if used > limit {
+            return Err(LimitError::InUse(keeper::memory_in_use(used, limit)));
+        }
+    }
+    let name = names::container_name(key);
+    match place.engine.docker.update_container(&name, body::update(&limits)).await {
+        Ok(()) => Ok(()),
+        Err(error) if verdict(&error).is_some() => Err(LimitError::Unavailable(sentence(&error))),
+        Err(error) => Err(LimitError::Unknown(shared.unreachable(&place.engine, &error).0)),
+    }
 }
 
 async fn create(

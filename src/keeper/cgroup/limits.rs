@@ -90,6 +90,37 @@ pub(super) fn settings(controller: Controller, limits: &Limits, version: Version
     told
 }
 
+/// What takes back limits that are not wanted any more: written where the file is there.
+pub(super) fn lifted(controller: Controller, limits: &Limits, version: Version) -> Vec<Setting> {
+    let all: &[(bool, &'static [&'static str], &str)] = match (controller, version) {
+        (Controller::Memory, Version::V2) => &[
+            (limits.memory.is_some(), &["memory.max"], "max"),
+            (limits.memory.is_some(), &["memory.oom.group"], "0"),
+            (both(limits).is_some(), &["memory.swap.max"], "max"),
+        ],
+        (Controller::Memory, Version::V1) => &[
+            (both(limits).is_some(), &["memory.memsw.limit_in_bytes"], "-1"),
+            (limits.memory.is_some(), &["memory.limit_in_bytes"], "-1"),
+        ],
+        (Controller::Cpu, Version::V2) => &[
+            (limits.cpu.is_some(), &["cpu.max"], "max 100000"),
+            (limits.cpu_request.is_some(), &["cpu.weight"], "100"),
+        ],
+        (Controller::Cpu, Version::V1) => &[
+            (limits.cpu.is_some(), &["cpu.cfs_quota_us"], "-1"),
+            (limits.cpu_request.is_some(), &["cpu.shares"], "1024"),
+        ],
+        (Controller::Pids, _) => &[(limits.pids.is_some(), &["pids.max"], "max")],
+        (Controller::Io, Version::V2) => &[(limits.io_weight.is_some(), &["io.weight"], "default 100")],
+        (Controller::Io, Version::V1) => &[
+            (limits.io_weight.is_some(), &["blkio.bfq.weight"], "100"),
+            (limits.io_weight.is_some(), &["blkio.weight"], "500"),
+        ],
+    };
+    let unwanted = all.iter().filter(|(wanted, ..)| !wanted);
+    unwanted.map(|&(_, files, value)| Setting { files, value: value.to_owned(), required: false }).collect()
+}
+
 /// Bytes of memory and swap together, and whether there must be swap for that. A memory limit alone means none.
 fn both(limits: &Limits) -> Option<(u64, bool)> {
     let memory = limits.memory.unwrap_or(0);

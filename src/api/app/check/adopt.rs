@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{AppSpec, FieldPath, Problem, Process, Violation};
-use crate::api::{FIELDS, FieldClass};
+use crate::api::FIELDS;
 
 pub(super) fn check(spec: &AppSpec, new: &Value, old: Option<&Value>, root: &FieldPath) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -48,7 +48,7 @@ pub(super) fn check(spec: &AppSpec, new: &Value, old: Option<&Value>, root: &Fie
         forbid(root.field(name).field("notify"), "a process that runs already was not told where to say it");
     }
     if let Some(old) = old.filter(|old| old["process"]["adopt"]["pid"] == adopt.pid) {
-        let fields = FIELDS.iter().filter(|(_, class)| *class == FieldClass::Revision).map(|(name, _)| *name);
+        let fields = FIELDS.iter().filter(|(_, class)| class.is_of_template()).map(|(name, _)| *name);
         for name in fields.filter(|name| new.get(name) != old.get(name)) {
             forbid(
                 root.field(name),
