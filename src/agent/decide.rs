@@ -185,7 +185,8 @@ pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, around: &Aro
         (Phase::Waiting { .. }, Wanted::Suspended) => Plan::act(suspended()),
         (Phase::Running(_), _) => running(instance, memory, &wanted, around, now),
         (Phase::Stopping { reason, kill_at, signal_at, .. }, _) => {
-            let hurry = shorter_grace(instance, &wanted, *reason, *kill_at, now);
+            let extended = memory.health.extended;
+            let hurry = shorter_grace(instance, &wanted, *reason, (*kill_at, extended), now);
             hurry.unwrap_or_else(|| stopping(instance, memory, *kill_at, *signal_at, now))
         }
         (Phase::Exited { reason, generation, .. }, Wanted::Runs(_)) => {
@@ -323,18 +324,18 @@ pub(super) fn grace(instance: Option<&Object<Instance>>) -> SignedDuration {
 }
 
 /// A deletion that comes while it stops for another reason, or that leaves it less time; a grace period that became
-/// shorter; a clock that was set back.
+/// shorter; a clock that was set back. More time that it asked for itself stays, but for a deletion that gives it none.
 fn shorter_grace(
     instance: Option<&Object<Instance>>,
     wanted: &Wanted,
     reason: StopReason,
-    kill_at: Timestamp,
+    (kill_at, extended): (Timestamp, Option<Timestamp>),
     now: Timestamp,
 ) -> Option<Plan> {
     let allowed = now + grace(instance);
     let is_deleted = *wanted == Wanted::Gone;
     let hurried = is_deleted && grace(instance).is_zero() && now < kill_at;
-    let too_far = kill_at.duration_since(now + longest_grace(instance, reason)) > SLACK;
+    let too_far = extended != Some(kill_at) && kill_at.duration_since(now + longest_grace(instance, reason)) > SLACK;
     let is_new = is_deleted && reason != StopReason::Deleted;
     let reason = if is_deleted { StopReason::Deleted } else { reason };
     let kill_at = if is_deleted { kill_at.min(allowed) } else { now + longest_grace(instance, reason) };

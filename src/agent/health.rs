@@ -4,6 +4,8 @@
 //! says of the image's own check. That check counts where no readiness probe is declared. An Instance without hooks,
 //! probes and such a check is ready as soon as it runs.
 
+use jiff::Timestamp;
+
 use crate::{
     agent::StopReason,
     api::{Condition, InstanceSpec, InstanceStatus},
@@ -30,6 +32,8 @@ pub struct Health {
     pub dead: Option<Death>,
     /// Its preStop hook runs, or is to be run: the stop signal waits for it.
     pub pre_stop: bool,
+    /// Until when it may stop, since it asked for more time than its grace.
+    pub extended: Option<Timestamp>,
 }
 
 /// Why an attempt is to be ended although it runs.

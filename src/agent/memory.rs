@@ -462,6 +462,19 @@ impl Memory {
         }
     }
 
+    /// While it stops it needs so much more time. Its stop signal is not sent again for that.
+    pub fn extend_stop(&mut self, time: SignedDuration, now: Timestamp) {
+        let Phase::Stopping { kill_at, signal_at, .. } = &mut self.phase else { return };
+        let until = now.saturating_add(time).unwrap_or(now);
+        if until > *kill_at {
+            if *signal_at == *kill_at {
+                *signal_at = until;
+            }
+            *kill_at = until;
+            self.health.extended = Some(until);
+        }
+    }
+
     /// The present attempt ended, and nobody can say how.
     pub fn lost(&mut self, instance: Option<&Object<Instance>>, now: Timestamp) -> Vec<Note> {
         let start_time = self.started().map_or(now, |s| s.start_time);

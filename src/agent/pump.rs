@@ -370,7 +370,10 @@ impl Pump {
             }
             DriverEvent::Withheld(key) => self.with(&key.uid, |_, _| vec![words::withheld()]),
             DriverEvent::Checked(key) => self.settle(&key.uid),
-            DriverEvent::Notified(key, said) => self.probing.tell(Command::Heard(key, said)),
+            DriverEvent::Notified(key, said) => {
+                self.extend_stop(&key, &said);
+                self.probing.tell(Command::Heard(key, said));
+            }
             DriverEvent::Ended(key, ended) => {
                 self.with(&key.uid, |slot, now| slot.reported(key.attempt, ended, now));
                 // An attempt that this agent has not heard of yet: the observation that tells of it may be on its way,

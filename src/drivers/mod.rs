@@ -64,6 +64,9 @@ pub struct Notified {
     pub trigger: bool,
     /// `WATCHDOG_USEC=`: how often it will say `WATCHDOG=1` from now on.
     pub watchdog: Option<Duration>,
+    /// `EXTEND_TIMEOUT_USEC=`: nothing that it is waited for runs out before this much time has passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extended: Option<Duration>,
     /// How long ago it said `WATCHDOG=1` last, or began to be listened to.
     pub silent: Duration,
 }

@@ -34,6 +34,10 @@ use crate::{
 const LONGEST: usize = 4096;
 /// How much of a STATUS= is kept.
 const LONGEST_STATUS: usize = 512;
+/// No single message buys more time.
+const LONGEST_EXTENSION: Duration = Duration::from_secs(86400);
+/// Clients are told of more time in such steps, however often a process asks for it.
+const EXTENSION_STEP: Duration = Duration::from_millis(100);
 /// Messages taken before everything else gets its turn again.
 const AT_ONCE: usize = 64;
 
@@ -50,6 +54,10 @@ struct Ear {
     said: Notified,
     /// When it said `WATCHDOG=1` last, or began to be listened to.
     pinged: Duration,
+    /// `EXTEND_TIMEOUT_USEC`: before this time it is not taken for late.
+    extended: Duration,
+    /// The same, as clients were told last.
+    told: Duration,
 }
 
 /// All sockets.
@@ -79,6 +87,7 @@ struct Words {
     status: Option<String>,
     watchdog: Option<Duration>,
     main_pid: Option<i32>,
+    extend: Option<Duration>,
 }
 
 impl Words {
@@ -96,6 +105,10 @@ impl Words {
                     words.status = Some(text[..text.floor_char_boundary(LONGEST_STATUS)].to_owned());
                 }
                 Some(("WATCHDOG_USEC", number)) => words.watchdog = number.parse().ok().map(Duration::from_micros),
+                Some(("EXTEND_TIMEOUT_USEC", number)) => {
+                    words.extend =
+                        number.parse().ok().map(Duration::from_micros).map(|time| time.min(LONGEST_EXTENSION));
+                }
                 Some(("MAINPID", number)) => words.main_pid = number.parse().ok().filter(|pid| *pid > 1),
                 _ => {}
             }
@@ -131,7 +144,10 @@ impl Keeper {
     /// With a socket that is there already.
     pub(super) fn listen_by(&mut self, key: &StartKey, socket: OwnedFd, said: Notified) -> io::Result<()> {
         let token = self.watches.add(&socket, Source::Notify(key.clone()))?;
-        self.ears.0.insert(key.clone(), Ear { socket, token, said, pinged: System.uptime() });
+        let pinged = System.uptime();
+        let extended = pinged + said.extended.unwrap_or_default();
+        let said = Notified { extended: None, ..said };
+        self.ears.0.insert(key.clone(), Ear { socket, token, said, pinged, extended, told: extended });
         Ok(())
     }
 
@@ -174,14 +190,20 @@ impl Keeper {
         if words.ping || words.ready || words.watchdog.is_some() {
             ear.pinged = System.uptime();
         }
+        if let Some(time) = words.extend {
+            // It is never shortened.
+            ear.extended = ear.extended.max(System.uptime() + time);
+        }
+        let more_time = ear.extended >= ear.told + EXTENSION_STEP;
         let before = ear.said.clone();
         words.turn(&mut ear.said);
-        if ear.said == before {
+        if ear.said == before && !more_time {
             return;
         }
+        ear.told = ear.extended;
         let said = ear.said();
         let lasting = |said: &Notified| (said.ready, said.stopping, said.watchdog);
-        if lasting(&said) != lasting(&before) {
+        if more_time || lasting(&said) != lasting(&before) {
             self.ledger.append_or_remember(Line::Notified { key: key.clone(), said: said.clone() });
         }
         self.tell_all(&Message::Notified { key: key.clone(), said });
@@ -241,7 +263,9 @@ enum Standing {
 
 impl Ear {
     fn said(&self) -> Notified {
-        Notified { silent: System.uptime().saturating_sub(self.pinged), ..self.said.clone() }
+        let now = System.uptime();
+        let extended = self.extended.checked_sub(now).filter(|time| !time.is_zero());
+        Notified { silent: now.saturating_sub(self.pinged), extended, ..self.said.clone() }
     }
 }
 
@@ -302,5 +326,7 @@ mod tests {
         let long = format!("STATUS={}", "ä".repeat(3000));
         assert!(Words::parse(long.as_bytes()).status.is_some_and(|status| status.len() <= LONGEST_STATUS));
         assert_eq!(Words::parse(b"MAINPID=4711").main_pid, Some(4711));
+        assert_eq!(Words::parse(b"EXTEND_TIMEOUT_USEC=1500000").extend, Some(Duration::from_millis(1500)));
+        assert_eq!(Words::parse(b"EXTEND_TIMEOUT_USEC=18446744073709551615").extend, Some(LONGEST_EXTENSION));
     }
 }

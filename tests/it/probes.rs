@@ -399,3 +399,24 @@ wait('named'); os._exit(0)
     world.until_ready("odd", "True", "Running");
     assert_eq!(world.api().list(APPS).unwrap().len(), 3);
 }
+
+#[test]
+fn a_process_that_needs_more_time_to_stop_says_so_and_gets_it() {
+    let mut world = World::new();
+    world.start();
+    let body = r#"
+def stop(*_):
+    say("EXTEND_TIMEOUT_USEC=60000000")
+    time.sleep(5)
+    open(root + "/stopped", "w").write("in peace")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+say("READY=1")
+wait("never")
+"#;
+    let more = json!({"readinessProbe": {"notify": {}}, "terminationGracePeriodSeconds": 4});
+    world.run("slow", &format!("{SPEAKER}{body}"), &more);
+    world.until_ready("slow", "True", "ProbeSucceeded");
+    assert!(world.command(&["delete", "app", "slow"]).status.success());
+    world.until_written("stopped", "in peace");
+}

@@ -93,6 +93,8 @@ struct Watched {
     /// When it was started.
     began: Duration,
     asked: [Asked; 3],
+    /// `EXTEND_TIMEOUT_USEC`: until then it is not late with its start, and not silent.
+    extended: Duration,
     /// How often it has been heard. An answer may be overtaken by what was said after it.
     heard: u64,
     words: String,
@@ -287,6 +289,7 @@ impl Prober {
                     fresh,
                     began: now.saturating_sub(age),
                     asked: Default::default(),
+                    extended: Duration::ZERO,
                     heard: 0,
                     words: String::new(),
                     words_told: Duration::ZERO,
@@ -400,6 +403,8 @@ impl Prober {
         if !watched.checks.asks(purpose, &watched.probes) {
             return;
         }
+        let has_time = purpose == Purpose::Startup && now < watched.extended;
+        let outcome = if has_time && outcome == Outcome::Failure { Outcome::NotYet } else { outcome };
         let key = watched.place.key.clone();
         let message = match why.is_empty() {
             true => String::new(),
@@ -434,6 +439,10 @@ impl Prober {
     fn judge_words(&mut self, uid: &Uid, purpose: Purpose, said: &Notified, was_due: bool) {
         let now = self.clock.uptime();
         let Some(watched) = self.watched.get_mut(uid) else { return };
+        if let Some(time) = said.extended {
+            watched.extended = watched.extended.max(now + time);
+        }
+        let extended = watched.extended;
         let Some(probe) = watched.probes.get(purpose).cloned() else { return };
         let Some(notify) = probe.notify.filter(|_| watched.checks.asks(purpose, &watched.probes)) else { return };
         let asked = &mut watched.asked[purpose as usize];
@@ -448,10 +457,11 @@ impl Prober {
             Purpose::Liveness => {
                 let Some(most) = said.watchdog.or(notify.watchdog.map(|watchdog| watchdog.0)) else { return };
                 let silent = said.silent.min(now.saturating_sub(asked.since));
-                if silent < most {
+                let left = most.saturating_sub(silent).max(extended.saturating_sub(now));
+                if !left.is_zero() {
                     let lane = Lane::of(&probe) as usize;
                     asked.withdraw(&mut self.due[lane], uid, purpose);
-                    let at = now + (most - silent);
+                    let at = now + left;
                     asked.due = Some((at, true));
                     self.due[lane].insert((at, uid.clone(), purpose));
                     return;

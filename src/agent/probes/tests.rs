@@ -66,6 +66,10 @@ impl World {
         self.watch(uid, spec);
     }
 
+    fn heard(&self, uid: &str, said: Notified) {
+        self.probing.tell(Command::Heard(key(uid), said));
+    }
+
     fn watch(&self, uid: &str, spec: Value) {
         let place = place(&key(uid), &spec);
         let probes = Probes::of(&place.instance.spec);
@@ -96,6 +100,28 @@ impl World {
             self.clock.advance(next.duration_since(now).max(SignedDuration::from_millis(1)));
         }
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn whoever_asks_for_more_time_is_not_late() {
+    let mut world = World::new();
+    let probe = json!({"notify": {}, "periodSeconds": 1, "failureThreshold": 2});
+    let watchdog = json!({"notify": {"watchdog": "4s"}});
+    world.run("a", json!({"startupProbe": probe, "livenessProbe": watchdog})).await;
+    world.heard("a", Notified { extended: Some(Duration::from_secs(30)), ..Notified::default() });
+    assert_eq!(world.pass(29).await, [""; 0], "its start has time");
+    let ready = Notified { ready: true, extended: Some(Duration::from_secs(10)), ..Notified::default() };
+    world.machine.notify(&key("a"), Notified { silent: Duration::from_secs(31), extended: None, ..ready.clone() });
+    world.heard("a", ready);
+    assert_eq!(world.pass(9).await, ["a: Started"], "so has its watchdog");
+    let dead = world.pass(3).await;
+    assert!(dead.last().is_some_and(|last| last == "a: Dead(Liveness)"), "{dead:?}");
+
+    world.run("b", json!({"startupProbe": probe})).await;
+    world.heard("b", Notified { extended: Some(Duration::from_secs(5)), ..Notified::default() });
+    assert_eq!(world.pass(4).await, [""; 0]);
+    let dead = world.pass(5).await;
+    assert_eq!(dead.last().map(String::as_str), Some("b: Dead(Startup)"), "{dead:?}");
 }
 
 fn exec(period: i32, failures: i32) -> Value {

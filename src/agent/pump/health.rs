@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Finished, Pump, Slot, tell};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         probes::{Command, Report, Subject, ask::Place},
     },
     api::{Instance, LifecycleHandler, Object, Uid},
-    drivers::StartKey,
+    drivers::{Notified, StartKey},
     policy::probe::{Probes, Purpose, Turn},
 };
 
@@ -107,6 +107,17 @@ impl Pump {
         let key = StartKey { uid: uid.clone(), attempt };
         let own = self.agent.drivers.of(Form::of(instance)).address(&key);
         Place { instance: instance.clone(), key, own, address: self.agent.config.address.clone() }
+    }
+
+    /// An attempt that stops says that it needs more time (`EXTEND_TIMEOUT_USEC`).
+    pub(super) fn extend_stop(&mut self, key: &StartKey, said: &Notified) {
+        let Some(time) = said.extended else { return };
+        self.with(&key.uid, |slot, now| {
+            if slot.memory.attempt == key.attempt {
+                slot.memory.extend_stop(SignedDuration::try_from(time).unwrap_or_default(), now);
+            }
+            Vec::new()
+        });
     }
 
     /// Nothing is asked of it any more.

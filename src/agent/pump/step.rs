@@ -18,6 +18,8 @@ impl Pump {
         for slot in self.slots.values_mut() {
             shift(&mut slot.memory.phase, by);
             slot.memory.resizing.hurry(now);
+            let extended = &mut slot.memory.health.extended;
+            *extended = extended.map(|until| moved(until, by));
         }
         self.order.stepped(by);
         self.samples.hurry(now);

@@ -170,3 +170,22 @@ fn the_stop_signal_waits_for_the_hook_and_no_longer_than_the_grace() {
     hurried.begin_pre_stop(Some(&hooked), start(), start());
     assert!(!hurried.health.pre_stop, "without grace there is no time for it");
 }
+
+#[test]
+fn whoever_asks_for_more_time_to_stop_gets_it_and_is_not_asked_again() {
+    let plain = instance(json!({}));
+    let stopping =
+        |reason| Phase::Stopping { started: started(start()), reason, kill_at: after(30), signal_at: after(30) };
+    let mut memory = memory(1, stopping(StopReason::Restarted));
+    memory.extend_stop(SignedDuration::from_secs(5), after(20));
+    let plan = |memory: &Memory, at| decide(Some(&plain), memory, &Around::default(), after(at));
+    assert_eq!(plan(&memory, 25).look_again, Some(after(30)), "it had more than that");
+    memory.extend_stop(SignedDuration::from_secs(120), after(20));
+    assert_eq!(plan(&memory, 31), Plan { action: None, look_again: Some(after(140)) });
+    assert!(matches!(plan(&memory, 140).action, Some(Action::Signal { signal: 9, .. })));
+    let mut deleted = plain.clone();
+    deleted.metadata.deletion_timestamp = Some(Time(after(31)));
+    deleted.metadata.deletion_grace_period_seconds = Some(0);
+    let plan = decide(Some(&deleted), &memory, &Around::default(), after(31));
+    assert!(matches!(plan.action, Some(Action::Stop { kill_at, .. }) if kill_at == after(31)), "{plan:?}");
+}
