@@ -121,7 +121,8 @@ def measure(peer, tools, options):
         peer.install()
         begin = time.monotonic()
         peer.run([tools.SLEEP, "100000"], options.apps)
-        tools.wait_for(f"{options.apps} processes of {peer.name}", lambda: peer.sleeping() >= options.apps)
+        # A thousand take some of them minutes, and each look costs the machine something.
+        tools.wait_for(f"{options.apps} processes of {peer.name}", lambda: peer.sleeping() >= options.apps, 0.02, 900)
         figures["start"] = time.monotonic() - begin
         time.sleep(10)
         before, begin = [tools.cpu_seconds(pid) for pid in peer.pids()], time.monotonic()

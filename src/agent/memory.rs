@@ -77,6 +77,8 @@ pub struct Memory {
     pub restarted_at: String,
     /// What the running attempt uses.
     pub usage: Option<Usage>,
+    /// The name of a port that somebody else held when the last attempt had failed.
+    pub taken_port: Option<String>,
     /// How the running attempt is doing.
     pub health: Health,
     /// The resources of the running attempt, or of the last.
@@ -224,6 +226,7 @@ impl Memory {
             fetch_failures: 0,
             restarted_at: status.restarted_at.clone(),
             usage: status.usage.clone(),
+            taken_port: status.state.waiting.as_ref().and_then(|waiting| waiting.taken_port.clone()),
             health: Health::of(status),
             resizing: Resizing::of(status),
         }
@@ -266,7 +269,7 @@ impl Memory {
     /// The driver is asked to start the next attempt, or was.
     pub fn begin(&mut self, attempt: u32) {
         self.restarts += u32::from(std::mem::take(&mut self.restart_due));
-        (self.attempt, self.fetch) = (attempt, Fetch::Needed);
+        (self.attempt, self.fetch, self.taken_port) = (attempt, Fetch::Needed, None);
         self.phase = Phase::Starting;
         self.health = Health::default();
     }
@@ -556,7 +559,7 @@ impl Memory {
         let Some(status) = self.status(instance, before, address, now) else { return Vec::new() };
         let last = self.exit_attempt();
         let overtaken = std::mem::take(&mut self.untold).into_iter().filter(|exit| exit.attempt != last);
-        let waiting = Waiting { reason: "Starting".to_owned(), message: String::new() };
+        let waiting = Waiting { reason: "Starting".to_owned(), ..Waiting::default() };
         let between = overtaken.map(|exit| InstanceStatus {
             attempt: exit.attempt,
             state: InstanceState { waiting: Some(waiting.clone()), ..InstanceState::default() },
@@ -675,7 +678,8 @@ impl Memory {
                 return None;
             }
             Phase::Waiting { reason, message, .. } => {
-                state.waiting = Some(Waiting { reason: (*reason).to_owned(), message: message.clone() });
+                let taken_port = self.taken_port.clone();
+                state.waiting = Some(Waiting { reason: (*reason).to_owned(), message: message.clone(), taken_port });
             }
             Phase::Running(Started { pid, start_time, adopted }) => {
                 let start_time = MicroTime(*start_time);

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     given::Preparation,
     health::Attended,
+    ports::TakenPort,
     surely::{remove_surely, start_surely},
 };
 use super::{
@@ -194,7 +195,7 @@ enum Finished {
     Write(Vec<(Entry, Written)>),
     Hook(StartKey, Hook, Result<(), String>),
     LastWords(StartKey, String),
-    LookedForPorts(StartKey, Option<String>),
+    LookedForPorts(StartKey, Option<TakenPort>),
     Limits(StartKey, Result<(), LimitError>),
     Other,
 }

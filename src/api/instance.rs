@@ -199,7 +199,8 @@ pub struct InstanceState {
 }
 
 /// Nothing runs yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Waiting {
     /// `Starting`, `BackOff`, `CrashLooping`, `StartFailed`, `ResourcesUnavailable`, `ConfigError` (a ConfigMap or Secret is missing),
     /// `DependencyNotReady`, `OutsideActiveWindow`.
@@ -207,6 +208,10 @@ pub struct Waiting {
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// The name of a port of it that somebody else held when its last attempt had failed. If appm chose the number, the instance makes
+    /// room for one with another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_port: Option<String>,
 }
 
 /// The process runs.

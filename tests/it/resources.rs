@@ -111,9 +111,9 @@ fn limits_of_what_runs_are_changed_without_a_restart() {
         said if said.contains("up") => Ok(()),
         said => Err(said),
     });
-    let told = |what: &str, look: &dyn Fn(&Value) -> bool| {
+    let told = |world: &World, what: &str, look: &dyn Fn(&Value) -> bool| {
         wait_for(what, || {
-            let found = instance(&world, "steady").ok_or("there is none")?;
+            let found = instance(world, "steady").ok_or("there is none")?;
             if look(&found["status"]) { Ok(found) } else { Err(found["status"].to_string()) }
         })
     };
@@ -122,7 +122,7 @@ fn limits_of_what_runs_are_changed_without_a_restart() {
     };
     assert_eq!(limits(&before["status"]), (json!("200Mi"), json!("30")));
     apply(&world, &[with("300Mi", "40")]);
-    let after = told("more", &|status| limits(status) == (json!("300Mi"), json!("40")));
+    let after = told(&world, "more", &|status| limits(status) == (json!("300Mi"), json!("40")));
     let pid = |one: &Value| one["status"]["state"]["running"]["pid"].clone();
     let same =
         |one: &Value| assert_eq!((&one["metadata"]["uid"], pid(one)), (&before["metadata"]["uid"], pid(&before)));
@@ -137,7 +137,7 @@ fn limits_of_what_runs_are_changed_without_a_restart() {
         let resized = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Resized");
         resized.is_some_and(|one| one["reason"] == "InUse" && one["message"].to_string().contains("8 MiB"))
     };
-    let refused = told("the refusal", &refused);
+    let refused = told(&world, "the refusal", &refused);
     same(&refused);
     assert_eq!(in_group(&refused, &memory).as_deref(), Some("314572800"));
 
@@ -147,7 +147,7 @@ fn limits_of_what_runs_are_changed_without_a_restart() {
     let mut free = with("1Gi", "1");
     free["spec"]["resources"] = json!({"limits": {"pids": "50"}});
     apply(&world, &[free]);
-    let lifted = told("no limit of memory", &|status| limits(status) == (Value::Null, json!("50")));
+    let lifted = told(&world, "no limit of memory", &|status| limits(status) == (Value::Null, json!("50")));
     same(&lifted);
     assert!(!lifted["status"]["conditions"].to_string().contains("Resized"), "{}", lifted["status"]);
     let unlimited = in_group(&lifted, &memory).unwrap();

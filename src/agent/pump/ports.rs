@@ -13,6 +13,13 @@ use crate::{
 /// Looks are so far apart, however many processes end meanwhile.
 const APART: SignedDuration = SignedDuration::from_millis(100);
 
+/// A port of an Instance that somebody else holds.
+pub(super) struct TakenPort {
+    name: String,
+    /// By whom, in words.
+    told: String,
+}
+
 impl Pump {
     /// An attempt has ended. If that was a failure and nothing runs now, its ports are nobody's.
     pub(super) fn look_for_taken_ports(&mut self, key: &StartKey) {
@@ -30,7 +37,8 @@ impl Pump {
             let look = move || {
                 instance.spec.ports.iter().find_map(|port| {
                     let holder = machine.holder(port.container_port, port.protocol)?;
-                    Some(format!("port {} (`{}`) is held by {holder}", port.container_port, port.name))
+                    let told = format!("port {} (`{}`) is held by {holder}", port.container_port, port.name);
+                    Some(TakenPort { name: port.name.clone(), told })
                 })
             };
             let taken = tokio::task::spawn_blocking(look).await.ok().flatten();
@@ -38,16 +46,17 @@ impl Pump {
         }));
     }
 
-    pub(super) fn looked_for_ports(&mut self, key: &StartKey, taken: Option<String>) {
-        let Some(taken) = taken else { return };
+    pub(super) fn looked_for_ports(&mut self, key: &StartKey, taken: Option<TakenPort>) {
+        let Some(TakenPort { name, told }) = taken else { return };
         self.with(&key.uid, |slot, _| {
             if !rests_after(&slot.memory, key.attempt) {
                 return Vec::new();
             }
             if let Phase::Waiting { message, .. } | Phase::Exited { message, .. } = &mut slot.memory.phase {
-                *message = format!("{message}; {taken}");
+                *message = format!("{message}; {told}");
             }
-            vec![Note::warning("PortTaken", format!("It ended, and its {taken}"))]
+            slot.memory.taken_port = Some(name);
+            vec![Note::warning("PortTaken", format!("It ended, and its {told}"))]
         });
     }
 }

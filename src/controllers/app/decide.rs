@@ -33,6 +33,8 @@ use crate::{
 
 /// How long to wait before looking for free ports again.
 const PORTS_RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// How old an Instance is at least that makes room for one with another port.
+const PORTS_LOST: SignedDuration = SignedDuration::from_secs(2);
 /// So far apart the clocks of two machines may be.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
 
@@ -327,6 +329,15 @@ impl Doing<'_> {
             if self.rolling.members[i].deleting || going.contains_key(&i) {
                 continue;
             }
+            match self.gives_way(instance) {
+                Some(at) if at <= self.now => {
+                    let because = "somebody else holds a port that was chosen for it";
+                    self.actions.push(Action::DeleteInstance { instance: instance.clone(), because });
+                    continue;
+                }
+                Some(at) => self.look_again(at),
+                None => {}
+            }
             let live = self.live(instance, &instance.spec.restarted_at);
             if live != Live::of(&instance.spec) || instance::labels(self.app) != instance.metadata.labels {
                 self.update(instance, live, "the app's live fields or labels changed");
@@ -339,6 +350,16 @@ impl Doing<'_> {
         // What is of another template keeps what that one says.
         let resources = if is_base { &self.rolling.spec.resources } else { &instance.spec.resources };
         Live::wanted(&self.app.spec, resources, restarted_at, &instance.spec.hold)
+    }
+
+    /// When an Instance makes room for one with another port, because somebody has taken the one that was chosen for it before it
+    /// could. Not at once: whoever loses every port is no busier than one that crashes.
+    fn gives_way(&self, instance: &Object<Instance>) -> Option<Timestamp> {
+        let taken = instance.status.state.waiting.as_ref()?.taken_port.as_ref()?;
+        let is_base = self.rolling.base.as_ref() == Some(&instance.spec.revision);
+        let chosen = self.rolling.spec.ports.iter().any(|port| port.name == *taken && port.reached_at() == 0);
+        let made = instance.metadata.creation_timestamp?.0.min(self.now);
+        (is_base && chosen).then(|| made + PORTS_LOST)
     }
 
     fn update(&mut self, instance: &Arc<Object<Instance>>, live: Live, because: &'static str) {

@@ -152,7 +152,7 @@ mod tests {
         world.observed.hold = hold;
         assert_eq!(world.shown(), [""; 0]);
         let waiting = |reason: &str| InstanceState {
-            waiting: Some(WaitingState { reason: reason.to_owned(), message: String::new() }),
+            waiting: Some(WaitingState { reason: reason.to_owned(), ..WaitingState::default() }),
             ..InstanceState::default()
         };
         let exited = |reason: &str| InstanceState {

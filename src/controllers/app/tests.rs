@@ -174,7 +174,8 @@ fn running() -> InstanceState {
 }
 
 fn waiting(reason: &str) -> InstanceState {
-    let waiting = crate::api::Waiting { reason: reason.to_owned(), message: "it waits".to_owned() };
+    let waiting =
+        crate::api::Waiting { reason: reason.to_owned(), message: "it waits".to_owned(), ..Default::default() };
     InstanceState { waiting: Some(waiting), ..InstanceState::default() }
 }
 
@@ -425,6 +426,26 @@ fn without_a_free_port_it_tries_again_later() {
     let plan = decide(&world.app(), &world.observed, &[], world.now);
     assert_eq!(plan.requeue, Requeue::At(start() + SignedDuration::from_secs(5)));
     assert!(plan.actions.iter().all(|a| !matches!(a, Action::CreateInstance { .. })));
+}
+
+#[test]
+fn who_lost_a_port_that_was_chosen_for_it_makes_room_for_one_with_another() {
+    for (number, makes_room) in [(0, true), (8080, false)] {
+        let mut world = World::new(spec(1));
+        world.change("ports", json!([{"name": "http", "containerPort": number}]));
+        world.settle();
+        let (name, now) = (world.observed.instances[0].metadata.name.replace("web-", ""), world.now);
+        let instance = world.instance(0);
+        instance.metadata.creation_timestamp = Some(Time(now));
+        instance.status.state = waiting("BackOff");
+        instance.status.state.waiting.as_mut().expect("it waits").taken_port = Some("http".to_owned());
+        set_ready(instance, false);
+        assert_eq!(world.shown(), [""; 0], "it has just been made");
+        world.now += SignedDuration::from_secs(2);
+        let because = format!("delete instance {name} because somebody else holds a port that was chosen for it");
+        let wanted = if makes_room { vec![because] } else { Vec::new() };
+        assert_eq!(world.shown(), wanted, "{number}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! the network.
 //!
 //! Needs root, `dockerd`, `docker` and a static busybox (tests/run installs them). Where one is missing the tests say so and
-//! pass, except in CI. Those on Podman run where `APPM_TEST_PODMAN` is set.
+//! pass, except in CI. The same holds for `podman`.
 
 mod beside;
 mod engine;
@@ -114,6 +114,23 @@ fn lives(engine: &Engine) {
     assert_eq!(inspect(r#"{{index .Config.Labels "appm.dev/app"}}"#), "one");
     let used = instance(&world, "one", "usage", |status| status["usage"]["memoryBytes"].as_u64() > Some(0));
     assert_eq!(used["status"]["attempt"], 1);
+    let top = String::from_utf8(world.command(&["top", "one", "--tree"]).stdout).unwrap();
+    assert!(top.contains(&used["status"]["state"]["running"]["pid"].to_string()), "{top}");
+
+    declared["spec"]["resources"] = json!({"limits": {"memory": "96Mi", "pids": "30", "cpu": "400m"}});
+    apply(&world, &declared);
+    let resized = |status: &Value| status["conditions"].to_string().contains("Resized");
+    let changed = instance(&world, "one", "its other limits", |status| {
+        status["resources"]["limits"]["memory"] == "96Mi" || resized(status)
+    });
+    if resized(&changed["status"]) {
+        assert!(engine.is_podman(), "{}", changed["status"]);
+    } else {
+        let made = inspect("{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}");
+        assert_eq!(made, format!("{} 400000000 30", 96 << 20));
+    }
+    let pid = |one: &Value| one["status"]["state"]["running"]["pid"].clone();
+    assert_eq!((pid(&changed), &changed["status"]["attempt"]), (pid(&used), &json!(1)));
 
     assert!(world.command(&["delete", "app", "one", "--wait"]).status.success());
     wait_for("the container to be gone", || match engine.client(&["ps", "-aq", "--no-trunc"]) {

@@ -29,6 +29,8 @@ fn an_instance_is_told_of_its_labels_annotations_and_amounts() {
     let annotations = &one["metadata"]["annotations"];
     assert_eq!(annotations["example.com/note"], "hello", "{annotations}");
     assert!(annotations["example.com/other"].is_null(), "{annotations}");
+    // Its control group goes with it.
+    assert!(world.command(&["server", "stop", "--apps"]).status.success());
 }
 
 #[test]

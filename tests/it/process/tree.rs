@@ -38,3 +38,45 @@ fn the_processes_of_an_instance_are_told_each_below_its_parent_and_without_their
     let told = world.api().get(&format!("{INSTANCES}/{name}/processes")).unwrap().unwrap();
     assert!(!told.to_string().contains("98765"), "{told}");
 }
+
+/// Leaves its children unburied: one of its own, and one of a child that has gone before.
+const CARELESS: &str = "#!/usr/bin/env python3
+import os, signal
+if os.fork() == 0:
+    os._exit(0)
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+        os._exit(0)
+    os._exit(0)
+print('up', flush=True)
+signal.pause()
+";
+
+#[test]
+fn children_that_nobody_waits_for_are_told_of_and_go_with_their_parent() {
+    let mut world = World::new();
+    world.start();
+    apply(&world, &app("careless", CARELESS, json!({})));
+    printed(&world, "careless", "up\n");
+    let one = instance(&world, "careless", "the process", |one| one["status"]["state"]["running"].is_object());
+    let path = format!("{INSTANCES}/{}/processes", one["metadata"]["name"].as_str().unwrap());
+    let (parent, zombies) = wait_for("its children", || {
+        let told = world.api().get(&path).unwrap().unwrap();
+        let items = told["items"].as_array().unwrap();
+        let zombies: Vec<i64> = items.iter().filter(|i| i["state"] == "Z").filter_map(|i| i["pid"].as_i64()).collect();
+        // The grandchild fell to the keeper, which buried it.
+        if (items.len(), zombies.len()) == (3, 2) {
+            Ok((items[0]["pid"].as_i64().unwrap(), zombies))
+        } else {
+            Err(told.to_string())
+        }
+    });
+    assert!(world.command(&["stop", "careless"]).status.success());
+    wait_for("all of them to go", || {
+        let left = [&zombies[..], &[parent]].concat();
+        let left: Vec<_> =
+            left.into_iter().filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}

@@ -54,3 +54,31 @@ fn a_port_that_somebody_else_holds_is_named_and_recovered_from() {
     printed(&world, "web", "listening\n");
     instance(&world, "web", "its start", |one| one["status"]["state"]["running"].is_object());
 }
+
+#[test]
+fn who_loses_the_port_that_was_chosen_for_it_gets_another() {
+    let mut world = World::new();
+    world.start();
+    let go = world.root().join("go");
+    let waits = format!(
+        "{}while not os.path.exists('{}'): time.sleep(0.02)\n",
+        "#!/usr/bin/env python3\nimport os, time\n",
+        go.display()
+    );
+    let script = format!("{waits}{}", SERVER.split_once('\n').expect("lines").1);
+    apply(&world, &app("web", &script, json!({"ports": [{"name": "http", "containerPort": 0}]})));
+    let first = instance(&world, "web", "its start", |one| one["status"]["state"]["running"].is_object());
+    let port =
+        |one: &serde_json::Value| u16::try_from(one["spec"]["ports"][0]["containerPort"].as_u64().unwrap()).unwrap();
+    // Between the choice and its use.
+    let stranger = TcpListener::bind(("127.0.0.1", port(&first))).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let second = instance(&world, "web", "another port", |one| {
+        port(one) != port(&first) && one["status"]["state"]["running"].is_object()
+    });
+    assert_ne!(second["metadata"]["uid"], first["metadata"]["uid"]);
+    printed(&world, "web", "listening\n");
+    let said = String::from_utf8_lossy(&world.command(&["describe", "web"]).stdout).into_owned();
+    assert!(said.contains("somebody else holds a port that was chosen for it"), "{said}");
+    drop(stranger);
+}
