@@ -237,6 +237,57 @@ async fn a_host_power_is_needed_by_whatever_verb_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn whoever_runs_an_app_with_other_words_needs_what_a_change_of_it_needs() {
+    let world = people().await;
+    let (forbidden, invalid) = (Some(Reason::Forbidden), Some(Reason::Invalid));
+    let run = |app: &str, more: Value| {
+        let mut spec = json!({"app": app});
+        spec.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        json!({"metadata": {"generateName": "run-"}, "spec": spec})
+    };
+    for (name, sharing) in [("all", json!({"group": "ReadWrite", "others": "Read"})), ("alone", json!({}))] {
+        world.create_as("ada", "apps", app(name, sharing)).await.expect("made");
+    }
+    let (plain, other) = (json!({}), json!({"args": ["2"]}));
+    assert_eq!(
+        reason(world.create_as("ada", "runs", run("all", other.clone())).await),
+        None,
+        "her own, as her own user"
+    );
+    assert_eq!(reason(world.create_as("bob", "runs", run("all", plain.clone())).await), None, "he may change it");
+    assert_eq!(reason(world.create_as("bob", "runs", run("all", other.clone())).await), forbidden, "but not as ada");
+    let input = json!({"stdin": "rm -rf /"});
+    assert_eq!(reason(world.create_as("bob", "runs", run("all", input)).await), forbidden);
+    assert_eq!(reason(world.create_as("eve", "runs", run("all", plain.clone())).await), forbidden, "she may read it");
+    assert_eq!(reason(world.create_as("eve", "runs", run("alone", plain.clone())).await), invalid, "it is not there");
+    assert_eq!(reason(world.create_as("eve", "runs", run("none", plain.clone())).await), invalid);
+    assert_eq!(reason(world.create_as("vic", "runs", run("all", plain.clone())).await), forbidden);
+    // What runs is what was judged, whatever the maker writes and whatever becomes of the App.
+    let mut sly = run("all", plain);
+    sly["spec"]["template"] = json!({"process": {"command": ["id"], "user": "root"}});
+    let made = world.create_as("bob", "runs", sly).await.expect("made").object;
+    let name = made.key.name.to_string();
+    let template = || world.get("bob", "runs", &name).expect("there").value()["spec"]["template"]["process"].clone();
+    assert_eq!(template(), json!({"command": ["sleep", "1"], "user": "ada"}));
+    world.merge("ann", "apps", "all", json!({"spec": {"process": {"user": "root"}}})).await.expect("an admin may");
+    let patch = json!({"spec": {"cancel": true, "template": {"process": {"command": ["id"]}}}});
+    world.merge("bob", "runs", &name, patch).await.expect("cancelled");
+    assert_eq!(template(), json!({"command": ["sleep", "1"], "user": "ada"}));
+    assert_eq!(
+        reason(world.merge("eve", "runs", &name, json!({"spec": {"cancel": true}})).await),
+        Some(Reason::NotFound)
+    );
+    // Of its own it runs as its maker, and with no power that they lack.
+    let own = |process: Value| json!({"metadata": {"generateName": "run-"}, "spec": {"process": process}});
+    let mine = world.create_as("ada", "runs", own(json!({"command": ["id"]}))).await.expect("made").object;
+    assert_eq!(mine.value()["spec"]["process"]["user"], "ada");
+    assert_eq!(
+        reason(world.create_as("ada", "runs", own(json!({"command": ["id"], "user": "root"}))).await),
+        forbidden
+    );
+}
+
+#[tokio::test]
 async fn no_route_leads_to_what_is_not_served() {
     for word in ["credentials", "sessions", "throttles", "credential"] {
         assert!(kinds::find_by_word(word).is_none(), "{word}");

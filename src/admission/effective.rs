@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::operation::{Context, Refusal};
 use crate::{
     api::{
-        App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Status, User,
+        App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Status, User,
         UserSpec, Violation, at,
     },
-    auth::{Attributes, May, Proof},
+    auth::{Attributes, Identity, May, Proof},
     policy::{
         access::Subject,
         powers::{self, Power},
@@ -29,10 +29,11 @@ const COUNTS: &[&str] = &["replicas", "suspend", "paused"];
 impl Context<'_> {
     /// Puts in what the owner's User says where the object says nothing: the OS user of processes.
     pub(super) fn complete(&self, key: &Key, new: &mut Value) {
-        if key.kind != App::INFO || self.caller.who.is_master() {
+        let maker = self.maker(key, new);
+        if (key.kind != App::INFO && key.kind != Run::INFO) || maker.is_master() {
             return;
         }
-        let Some(exec_user) = self.authority.exec_user(&self.caller.who.name) else { return };
+        let Some(exec_user) = self.authority.exec_user(&maker.name) else { return };
         let Some(Value::Object(process)) = new.get_mut("spec").and_then(|spec| spec.get_mut("process")) else { return };
         if !process.contains_key("user") && !process.contains_key("adopt") {
             process.insert("user".to_owned(), exec_user.into());
@@ -44,7 +45,7 @@ impl Context<'_> {
     /// # Errors
     /// `Forbidden`, with a cause for everything that is too much.
     pub(super) fn permit(&self, key: &Key, live: Option<&Value>, new: &Value) -> Result<(), Refusal> {
-        let who = &self.caller.who;
+        let who = &*self.maker(key, new);
         self.not_built_in(key, "changed")?;
         if who.is_master() {
             return Ok(());
@@ -52,16 +53,25 @@ impl Context<'_> {
         let found = match key.kind {
             kind if kind == Role::INFO => self.given_by_role(key, live, new),
             kind if kind == User::INFO => self.given_to_user(key, live, new),
-            kind if kind == App::INFO || kind == Instance::INFO => self.powers(key, live, new),
+            kind if kind == App::INFO || kind == Instance::INFO => self.powers(who, &key.namespace, live, new),
+            // One of an App was judged when the App's template was put in.
+            kind if kind == Run::INFO && live.is_none() && new["spec"]["app"].is_null() => {
+                self.powers(who, &key.namespace, None, new)
+            }
             _ => Vec::new(),
         };
+        self.lacking(key, &found).map_or(Ok(()), |status| Err(status.into()))
+    }
+
+    /// The refusal that says what somebody may not use; `None` if they lack nothing.
+    pub(super) fn lacking(&self, key: &Key, found: &[Violation]) -> Option<Status> {
         if found.is_empty() {
-            return Ok(());
+            return None;
         }
         let words: Vec<String> = found.iter().map(ToString::to_string).collect();
         let mut status = Status::forbidden(key, &words.join("; "));
         status.details.causes.extend(found.iter().map(Cause::from));
-        Err(status.into())
+        Some(status)
     }
 
     /// Whether the caller may delete an object that they may otherwise delete.
@@ -141,12 +151,13 @@ impl Context<'_> {
         }
         if let Some(user) = after.exec_user.filter(|user| before.exec_user.as_ref() != Some(user)) {
             let power = Power { at: FieldPath::of("spec.execUser"), name: format!("user:{user}") };
-            found.extend(self.without(&power, ""));
+            found.extend(self.without(&self.caller.who, &power, ""));
         }
         found
     }
 
-    fn powers(&self, key: &Key, live: Option<&Value>, new: &Value) -> Vec<Violation> {
+    /// The host powers that `who` lacks for an object that becomes so.
+    pub(super) fn powers(&self, who: &Identity, namespace: &str, live: Option<&Value>, new: &Value) -> Vec<Violation> {
         let template = |object: &Value| {
             let mut spec = object["spec"].clone();
             if let Value::Object(spec) = &mut spec {
@@ -157,20 +168,20 @@ impl Context<'_> {
         if live.is_some_and(|live| template(live) == template(new)) {
             return Vec::new();
         }
-        let own = self.authority.exec_user(&self.caller.who.name).map(|user| format!("user:{user}"));
+        let own = self.authority.exec_user(&who.name).map(|user| format!("user:{user}"));
         let needed = powers::needed(&new["spec"], self.authority.host());
         needed
             .iter()
             .filter(|p| own.as_ref() != Some(&p.name))
-            .filter_map(|p| self.without(p, &key.namespace))
+            .filter_map(|p| self.without(who, p, namespace))
             .collect()
     }
 
-    /// That the caller does not have a host power.
-    fn without(&self, power: &Power, namespace: &str) -> Option<Violation> {
+    /// That somebody does not have a host power.
+    fn without(&self, who: &Identity, power: &Power, namespace: &str) -> Option<Violation> {
         let (verb, resource, name) = ("use", powers::RESOURCE, power.name.as_str());
         let what = Attributes { verb, group: GROUP, resource, namespace, name, ..Attributes::default() };
-        match self.authority.may(&self.caller.who, &what) {
+        match self.authority.may(who, &what) {
             Ok(May::Always) => None,
             _ => {
                 let message = format!("needs the host power `{name}`, which you may not use");

@@ -25,6 +25,7 @@ mod operation;
 mod password;
 mod plan;
 mod read;
+mod runs;
 pub mod scale;
 mod transaction;
 mod verbs;

@@ -291,6 +291,7 @@ impl Context<'_> {
         }
         let owner = metadata::owner_of(&object, self.caller, self.store);
         self.complete(key, &mut object);
+        self.settle_run(key, None, &mut object, plan)?;
         metadata::stamp_new(&mut object, key, &owner, &self.now, self.clock);
         let mut violations = unknown;
         violations.extend(name_violation(&object));
@@ -355,6 +356,7 @@ impl Context<'_> {
         metadata::keep(&mut new, &live);
         (key.kind.defaults)(&mut new);
         self.complete(&key, &mut new);
+        self.settle_run(&key, Some(&live), &mut new, plan)?;
         let mut managers = Managers::after_write(&new, &live);
         let api_version = key.kind.api_version();
         managers.update(&form::stored(key.kind).shape, &live, &new, self.writer(step, &api_version));
@@ -405,6 +407,7 @@ impl Context<'_> {
         metadata::keep(&mut new, &live);
         (key.kind.defaults)(&mut new);
         self.complete(&key, &mut new);
+        self.settle_run(&key, Some(&live), &mut new, plan)?;
         decoded.unknown.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&new, Some(&live))));
         self.replace(&key, &live, new, managers, decoded, plan)
     }

@@ -10,6 +10,8 @@
 //! | `Removing` | – | – | – | – |
 //! | `Removed`, `Released` | – | – | – | `Release` once |
 //!
+//! An Instance that is `once` has an `Intend` before its `Start`, of the same attempt, and nothing after that.
+//!
 //! Grace periods and backoff are points in time that stand in the status; nothing here waits.
 
 use std::{fmt, time::Duration};
@@ -70,6 +72,11 @@ pub struct Around {
 pub enum Action {
     /// Fetch what the next start needs.
     Fetch,
+    /// Write down that the one start that it has is about to be made.
+    Intend {
+        /// Its number.
+        attempt: u32,
+    },
     /// Start the next attempt.
     Start {
         /// Its number.
@@ -122,6 +129,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Fetch => f.write_str("fetch its image"),
+            Action::Intend { attempt } => write!(f, "write down that attempt {attempt} is to be started"),
             Action::Start { attempt } => write!(f, "start attempt {attempt}"),
             Action::Stop { reason, .. } => write!(f, "stop it because it is {}", reason.plain()),
             Action::Signal { signal, reach: Reach::Process, .. } => write!(f, "send signal {signal}"),
@@ -197,6 +205,8 @@ pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, around: &Aro
         }
         (Phase::Exited { .. }, Wanted::Outside(_) | Wanted::Unclear(_)) => Plan::NOTHING,
         (Phase::Exited { reason, .. }, Wanted::Suspended) if reason == SUSPENDED => Plan::NOTHING,
+        // How it ended is what its Run is judged by.
+        (Phase::Exited { .. }, Wanted::Suspended) if is_once(instance) => Plan::NOTHING,
         (Phase::Exited { .. }, Wanted::Suspended) => Plan::act(suspended()),
         (Phase::Waiting { .. } | Phase::Exited { .. }, Wanted::Gone) => {
             // An orphan has no status that its exit could stand in.
@@ -206,6 +216,11 @@ pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, around: &Aro
         (Phase::Removed, Wanted::Gone) => Plan::act(Action::Release),
         (Phase::Removed, _) => Plan::NOTHING,
     }
+}
+
+/// Whether it may be started once only.
+fn is_once(instance: Option<&Object<Instance>>) -> bool {
+    instance.is_some_and(|instance| instance.spec.once)
 }
 
 fn suspended() -> Action {
@@ -253,6 +268,9 @@ fn waiting(instance: Option<&Object<Instance>>, memory: &Memory, needs: &str, no
             // Its answer comes back to us.
             Fetch::UnderWay | Fetch::Done => Plan::NOTHING,
         },
+        // Whoever looks after a reboot must know that it may have been started.
+        (true, true) if is_once(instance) && memory.attempt == 0 => Plan::act(Action::Intend { attempt: 1 }),
+        (true, true) if is_once(instance) => Plan::act(Action::Start { attempt: memory.attempt }),
         (true, true) => Plan::act(Action::Start { attempt: memory.attempt + 1 }),
         // The answer to the write comes back to us.
         (true, false) => Plan::NOTHING,
@@ -368,6 +386,9 @@ fn stopping(
 fn exited(instance: Option<&Object<Instance>>, memory: &Memory, reason: &str, generation: i64) -> Option<Action> {
     if let Some(pid) = taken_over_before(instance, memory) {
         return [SUSPENDED, OUTSIDE].contains(&reason).then(|| spent(pid));
+    }
+    if is_once(instance) && memory.attempt > 0 {
+        return None;
     }
     let because = if reason == SUSPENDED {
         "it is no longer suspended"

@@ -6,7 +6,7 @@ use super::{Account, node::NodeFacts, resolve::Given};
 use crate::{
     api::{
         APP_LABEL, Container, EnvVar, Instance, InstanceField, InstanceSpec, LimitName, NodeRoom, Object, Probe,
-        Process, Quantity, RequestName, Resources, SecretValue,
+        Process, Quantity, RUN_LABEL, RequestName, Resources, SecretValue,
     },
     drivers::{ContainerProgram, Limits, LogLimits, Notify, ProcessProgram, Program, Start, StartKey},
     policy::expand::expand,
@@ -219,7 +219,8 @@ fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> 
         ("NODE", instance.spec.node_name.clone()),
         ("ORDINAL", instance.spec.ordinal.to_string()),
     ];
-    facts.into_iter().map(|(name, value)| (format!("APPM_{name}"), value)).collect()
+    let run = meta.labels.get(RUN_LABEL).filter(|_| instance.spec.once).map(|run| ("RUN", run.to_owned()));
+    facts.into_iter().chain(run).map(|(name, value)| (format!("APPM_{name}"), value)).collect()
 }
 
 /// What a variable says of the Instance itself, if it is such a one.

@@ -287,6 +287,14 @@ impl Memory {
         let mut memory = Self::new(&instance.status, now);
         memory.recall(&instance.status, now);
         let mut notes = Vec::new();
+        if instance.spec.once {
+            // What was intended may have been started, and is not started again.
+            let began = memory.attempt > memory.exit_attempt() && !matches!(memory.phase, Phase::Exited { .. });
+            if began {
+                notes = memory.lost(Some(instance), now);
+            }
+            return (memory, notes);
+        }
         if memory.started().is_some() {
             notes = memory.lost(Some(instance), now);
             // Not its fault: it starts at once, after what it depends on.

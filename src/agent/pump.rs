@@ -497,7 +497,7 @@ impl Pump {
                 self.due.add(uid.clone(), at);
             }
             let Some(action) = plan.action else { break };
-            if matches!(action, Action::Start { .. }) && !self.is_prepared(uid) {
+            if matches!(action, Action::Start { .. } | Action::Intend { .. }) && !self.is_prepared(uid) {
                 break;
             }
             self.act(uid, action, now);
@@ -515,6 +515,7 @@ impl Pump {
                 let launch = slot.begin(attempt, &instance, &self.agent.config, self.step);
                 self.work.push(Box::pin(start_surely(driver, clock, launch)));
             }
+            (Action::Intend { attempt }, _) => memory.attempt = attempt,
             (Action::Fetch, Some(instance)) => {
                 memory.fetch = Fetch::UnderWay;
                 let (client, uid) = (self.agent.client.clone(), uid.clone());

@@ -1,6 +1,7 @@
 //! Tables of the agent's judgement, and the life of an Instance as a sequence of what happens to it.
 
 mod health;
+mod once;
 mod when;
 
 use std::collections::BTreeMap;

@@ -35,9 +35,12 @@ pub struct InstanceSpec {
     pub node_name: String,
     /// The Revision it was made from.
     pub revision: String,
-    /// Its place among its App's instances, from 0.
+    /// Its place among its App's instances, from 0; of a Run the attempt, from 1.
     #[serde(default)]
     pub ordinal: u32,
+    /// True: it is started once at most, ever, and ends as lost if nobody can tell whether it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
     /// The ports, allocated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs, Process,
-    Resources, Scope, SelectableField, Subresource, TerminationMessagePolicy, Time, Verbs, age, as_written, at,
-    command_line, decode_as, for_nobody, schema_of,
+    AppSpec, ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs,
+    MicroTime, Process, Resources, Scope, SelectableField, Subresource, TerminationMessagePolicy, Time, Verbs, age,
+    as_written, at, command_line, decode_as, for_nobody, schema_of,
 };
 
 /// The label of a Run's Instances: the Run's name.
@@ -182,6 +182,12 @@ pub struct RunStatus {
     /// Attempts that were made.
     #[serde(default)]
     pub attempts: u32,
+    /// The highest attempt that failed.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub failed: u32,
+    /// When the next attempt is due, after one that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<MicroTime>,
     /// The Instance of the last attempt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
@@ -263,6 +269,34 @@ impl RunSpec {
 }
 
 impl RunTemplate {
+    /// What an App runs.
+    pub fn of_app(app: &AppSpec, revision: &str) -> Self {
+        Self {
+            revision: revision.to_owned(),
+            process: app.process.clone(),
+            container: app.container.clone(),
+            env: app.env.clone(),
+            env_from: app.env_from.clone(),
+            files: app.files.clone(),
+            resources: app.resources.clone(),
+            termination_grace_period_seconds: app.termination_grace_period_seconds,
+            stop_signal: app.stop_signal.clone(),
+            logs: app.logs.clone(),
+            termination_message_policy: app.termination_message_policy,
+        }
+    }
+
+    /// Why it cannot be run so: the field of the Run, and a sentence.
+    pub fn unfit(&self, run: &RunSpec) -> Option<(&'static str, &'static str)> {
+        let process = self.process.as_ref();
+        if process.is_some_and(|process| process.adopt.is_some()) {
+            return Some(("app", "the app takes over a process that runs already, and starts none"));
+        }
+        let reads = process.is_some_and(|process| !process.tty);
+        let given = run.stdin.as_ref().is_some_and(|text| !text.is_empty());
+        (given && !reads).then_some(("stdin", "only a process without a terminal is given text to read"))
+    }
+
     /// With what a Run says instead.
     #[must_use]
     pub fn overridden(mut self, run: &RunSpec) -> Self {
@@ -332,7 +366,7 @@ impl Kind for Run {
         categories: &["all"],
         scope: Scope::Namespaced,
         verbs: Verbs::All,
-        subresources: &[Subresource::Status],
+        subresources: &[Subresource::Log, Subresource::Status],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[

@@ -41,6 +41,8 @@ fn rules(name: &str) -> Vec<PolicyRule> {
         "operator" => {
             let mut rules = by_group(shown, READS);
             rules.push(rule(&["appm.dev"], &["apps", "apps/scale"], &["patch", "update"]));
+            // Of a Run nothing can be changed but that it is cancelled, and how long it is kept.
+            rules.push(rule(&["appm.dev"], &["runs"], &["patch", "update"]));
             rules.extend(replaced());
             rules.push(rule(&[""], &["nodes"], &["patch", "update"]));
             rules.push(PolicyRule {
@@ -134,6 +136,9 @@ mod tests {
             ("create", "instances", "exec"),
             ("create", "instances", ""),
             ("delete", "instances", ""),
+            ("create", "runs", ""),
+            ("patch", "runs", ""),
+            ("get", "runs", "log"),
             ("get", "secrets", ""),
             ("create", "secrets", ""),
             ("get", "nodes", ""),
@@ -169,6 +174,9 @@ mod tests {
         create instances/exec admin:yes edit:yes member:own operator:- view:-
         create instances/ admin:yes edit:- member:- operator:- view:-
         delete instances/ admin:yes edit:yes member:own operator:yes view:-
+        create runs/ admin:yes edit:yes member:yes operator:- view:-
+        patch runs/ admin:yes edit:yes member:own operator:yes view:-
+        get runs/log admin:yes edit:yes member:own operator:yes view:yes
         get secrets/ admin:yes edit:yes member:own operator:- view:-
         create secrets/ admin:yes edit:yes member:yes operator:- view:-
         get nodes/ admin:yes edit:yes member:yes operator:yes view:yes

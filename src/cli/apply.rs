@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::{Operation, OperationResult, OperationVerb, Outcome, Reason, Status, Transaction};
 
 use super::{
-    context::Context,
+    context::{Context, name_of},
     diagnostics,
     error::{CliError, Exit},
     manifests::{self, Manifests},
@@ -222,7 +222,8 @@ pub(super) fn report(
             (OperationVerb::Update, Outcome::Configured) => "replaced",
             (_, outcome) => outcome_word(outcome),
         };
-        say(qualified(object.served, &object.name), word)?;
+        let name = if object.name.is_empty() { &name_of(&result.object) } else { &object.name };
+        say(qualified(object.served, name), word)?;
     }
     for pruned in &options.pruned {
         say(output::name_line(&pruned.object), "pruned")?;

@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Namespace, Served, User, kinds, schema},
+    api::{App, Instance, Namespace, Run, Served, User, kinds, schema},
     client::http::{HttpClient, Request, served_path},
 };
 
@@ -70,6 +70,14 @@ pub(super) fn apps_and_instances() -> ArgValueCompleter {
     completer(|line, current| match current.split_once('/') {
         Some((kind, _)) => qualified(line, kind),
         None => [line.names(served::<App>()), line.names(served::<Instance>())].concat(),
+    })
+}
+
+/// Names of Runs.
+pub(super) fn runs() -> ArgValueCompleter {
+    completer(|line, current| match current.split_once('/') {
+        Some((kind, _)) => qualified(line, kind),
+        None => line.names(served::<Run>()),
     })
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{Kind, Object, Reason, Rev, Served, Status, Transaction, TransactionResult},
+    api::{Kind, KindInfo, Object, Reason, Rev, Served, Status, Transaction, TransactionResult},
     client::http::{Answer, HttpClient, Request, RequestError, object_path, path_of, query_string},
     clock::{Clock, System},
 };
@@ -262,7 +262,7 @@ pub(super) fn instance_processes_path(namespace: &str, name: &str) -> String {
     path_of(crate::api::Instance::INFO, Some(namespace), Some(name)) + "/processes"
 }
 
-/// The path of a resource, for raw calls.
-pub(super) fn instance_log_path(namespace: &str, name: &str, options: &[(&str, String)]) -> String {
-    path_of(crate::api::Instance::INFO, Some(namespace), Some(name)) + "/log" + &query_string(options)
+/// The path of an object's output.
+pub(super) fn log_path(kind: &'static KindInfo, namespace: &str, name: &str, options: &[(&str, String)]) -> String {
+    path_of(kind, Some(namespace), Some(name)) + "/log" + &query_string(options)
 }

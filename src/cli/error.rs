@@ -22,6 +22,8 @@ pub(super) enum Exit {
     Conflict,
     Timeout,
     Interrupted,
+    /// What the command of `appm run` ended with.
+    Command(u8),
 }
 
 /// Code, and what it means: one line each.
@@ -51,6 +53,7 @@ impl Exit {
             Exit::Conflict => 7,
             Exit::Timeout => 124,
             Exit::Interrupted => 130,
+            Exit::Command(code) => code,
         }
     }
 }

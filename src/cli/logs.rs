@@ -15,13 +15,13 @@ use futures::{FutureExt, StreamExt, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
-    api::{APP_LABEL, App, GoDuration, Instance},
+    api::{APP_LABEL, App, GoDuration, Instance, Kind, KindInfo, Run},
     client::http::{Request, RequestError},
 };
 
 use self::merge::{Line, Merge};
 use super::{
-    context::{Context, Selection, Where, instance_log_path, name_of, namespace_of, served},
+    context::{Context, Selection, Where, log_path, name_of, namespace_of, served},
     error::CliError,
     follow, resources, screen, steady,
 };
@@ -35,10 +35,11 @@ Examples:
   appm logs web-6f9c-0 --previous     the run before the last start
   appm logs web --tail 20 --since 5m
   appm logs -f -l tier=front --timestamps
+  appm logs -f run/backup-x7k2p       a Run, attempt by attempt, to its end
 
 The lines of several instances come in the order of their times; -f holds a line for a tenth of a second for that.")]
 pub(super) struct LogsArgs {
-    /// Names of Apps or instances: `web`, `app/web`, `instance/web-6f9c-0`
+    /// Names of Apps or instances, or of one Run: `web`, `app/web`, `instance/web-6f9c-0`, `run/backup-x7k2p`
     #[arg(value_name = "NAME", add = super::complete::apps_and_instances())]
     words: Vec<String>,
     #[command(flatten)]
@@ -80,6 +81,11 @@ impl LogOptions {
         Self { tail: Some(lines), previous, ..Self::default() }
     }
 
+    /// Everything of one stream.
+    pub(super) fn of_stream(stream: &str) -> Self {
+        Self { stream: Some(stream.to_owned()), ..Self::default() }
+    }
+
     /// The query of a follower: lines with their times, from `since` on if it has seen some already.
     pub(super) fn resumed(&self, since: Option<String>) -> Vec<(&'static str, String)> {
         let mut query = Self { timestamps: true, ..self.clone() }.query(true);
@@ -106,26 +112,53 @@ impl LogOptions {
 
 type Pieces<'a> = BoxStream<'a, Result<Bytes, RequestError>>;
 
-/// Opens an instance's log.
+/// Opens an object's log.
 pub(super) async fn open(
     context: &Context,
+    kind: &'static KindInfo,
     namespace: &str,
     name: &str,
     options: &LogOptions,
     follow: bool,
 ) -> Result<Pieces<'static>, RequestError> {
-    let path = instance_log_path(namespace, name, &options.query(follow));
+    let path = log_path(kind, namespace, name, &options.query(follow));
     context.client.stream(Request::get(path).accept("text/plain, application/json")).await
 }
 
 pub(super) async fn run(args: LogsArgs, context: &Context) -> Result<(), CliError> {
+    if let Some(name) = run_alone(&args, context).await? {
+        return raw(context, Run::INFO, context.namespace(), &name, &args).await;
+    }
     let sources = sources(&args, context).await?;
     let dynamic = sources.growing.is_some();
     if sources.instances.len() == 1 && !args.prefix && !(args.follow && dynamic) {
         let (namespace, name) = &sources.instances[0];
-        return raw(context, namespace, name, &args).await;
+        return raw(context, Instance::INFO, namespace, name, &args).await;
     }
     together(context, &args, sources).await
+}
+
+/// The one Run that is named: by its kind, or because nothing else has the name.
+async fn run_alone(args: &LogsArgs, context: &Context) -> Result<Option<String>, CliError> {
+    let runs = |word: &String| -> Result<bool, CliError> {
+        let kind = word.split_once('/').map(|(kind, _)| resources::resource(kind)).transpose()?;
+        Ok(kind.is_some_and(|served| *served.kind == *Run::INFO))
+    };
+    match args.words.as_slice() {
+        [word] if runs(word)? => Ok(word.split_once('/').map(|(_, name)| name.to_owned())),
+        [word] if !word.contains('/') => {
+            for known in [served::<App>(), served::<Instance>()] {
+                if context.get(known, context.namespace(), word).await.is_ok() {
+                    return Ok(None);
+                }
+            }
+            Ok(context.get(served::<Run>(), context.namespace(), word).await.is_ok().then(|| word.clone()))
+        }
+        words => match words.iter().map(runs).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+            true => Err(CliError::usage("one run at a time").help("several: -l 'appm.dev/run in (a, b)'")),
+            false => Ok(None),
+        },
+    }
 }
 
 /// Instances, and the selector by which more may come.
@@ -182,11 +215,17 @@ async fn by_labels(context: &Context, selector: String) -> Result<Sources, CliEr
     Ok(Sources { instances, growing: Some((selector, start)) })
 }
 
-/// One instance's bytes, untouched.
-async fn raw(context: &Context, namespace: &str, name: &str, args: &LogsArgs) -> Result<(), CliError> {
+/// One object's bytes, untouched.
+async fn raw(
+    context: &Context,
+    kind: &'static KindInfo,
+    namespace: &str,
+    name: &str,
+    args: &LogsArgs,
+) -> Result<(), CliError> {
     match args.follow {
-        true => drain(steady::follow(context, namespace, name, &args.options).await?).await,
-        false => drain(open(context, namespace, name, &args.options, false).await?).await,
+        true => drain(steady::follow(context, kind, namespace, name, &args.options).await?).await,
+        false => drain(open(context, kind, namespace, name, &args.options, false).await?).await,
     }
 }
 
@@ -198,7 +237,7 @@ pub(super) async fn copy(
     options: &LogOptions,
 ) -> Result<(), CliError> {
     let namespace = place.name().unwrap_or(context.namespace());
-    drain(open(context, namespace, name, options, false).await?).await
+    drain(open(context, Instance::INFO, namespace, name, options, false).await?).await
 }
 
 async fn drain(mut pieces: BoxStream<'_, Result<Bytes, RequestError>>) -> Result<(), CliError> {
@@ -226,8 +265,8 @@ async fn together(context: &Context, args: &LogsArgs, sources: Sources) -> Resul
     loop {
         while let Some((namespace, name)) = waiting.pop_front() {
             let opened = match args.follow {
-                true => steady::follow(context, &namespace, &name, &options).await,
-                false => open(context, &namespace, &name, &options, false).await,
+                true => steady::follow(context, Instance::INFO, &namespace, &name, &options).await,
+                false => open(context, Instance::INFO, &namespace, &name, &options, false).await,
             };
             match opened {
                 Ok(pieces) => {

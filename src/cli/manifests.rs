@@ -27,6 +27,7 @@ pub(super) struct Declared {
     document: Document,
     pub(super) served: Served,
     pub(super) namespace: String,
+    /// Empty if the server makes it, of `generateName`: then each time is another object.
     pub(super) name: String,
     /// With its namespace filled in.
     pub(super) value: Value,
@@ -121,7 +122,7 @@ impl Manifests {
     /// The same object twice is a mistake, not a sequence of changes.
     fn refuse_twins(&mut self) {
         let mut seen: BTreeMap<(Served2, &str, &str), &Declared> = BTreeMap::new();
-        for object in self.objects.iter().filter(|o| o.name != NAMELESS) {
+        for object in self.objects.iter().filter(|o| !o.name.is_empty() && o.name != NAMELESS) {
             let key = ((object.served.group(), object.served.name()), object.namespace.as_str(), object.name.as_str());
             if let Some(first) = seen.get(&key) {
                 let at = format!("{}:{}", self.files[first.file].name.display(), first.document.start());
@@ -149,7 +150,10 @@ impl Manifests {
 
     /// The objects as operations of a transaction.
     pub(super) fn operations(&self, verb: OperationVerb, force: bool) -> Vec<Operation> {
-        let operation = |o: &Declared| Operation { force, ..Operation::new(verb, o.value.clone()) };
+        let operation = |o: &Declared| match (verb, o.name.is_empty()) {
+            (OperationVerb::Apply, true) => Operation::new(OperationVerb::Create, o.value.clone()),
+            _ => Operation { force, ..Operation::new(verb, o.value.clone()) },
+        };
         self.objects.iter().map(operation).collect()
     }
 
@@ -217,7 +221,9 @@ impl Identity<'_> {
         if !value["metadata"].is_object() {
             value["metadata"] = json!({});
         }
-        value["metadata"]["name"] = json!(name);
+        if !name.is_empty() {
+            value["metadata"]["name"] = json!(name);
+        }
         let mut place = String::new();
         if served.kind.is_namespaced() {
             place = given.unwrap_or_else(|| namespace.unwrap_or("default").to_owned());
@@ -229,6 +235,9 @@ impl Identity<'_> {
     fn name(&mut self, value: &Value) -> String {
         match &value["metadata"]["name"] {
             Value::String(name) if !name.is_empty() => return name.clone(),
+            Value::Null if value["metadata"]["generateName"].as_str().is_some_and(|prefix| !prefix.is_empty()) => {
+                return String::new();
+            }
             Value::Null => self.fault("metadata.name", "Required value: every object has a name"),
             Value::String(_) => self.fault("metadata.name", "Required value: the name is empty"),
             other => self.fault("metadata.name", format!("Invalid value: {other} is no text; write \"{other}\"")),

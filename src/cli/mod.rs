@@ -45,6 +45,7 @@ mod prune;
 mod resources;
 mod restart;
 mod rollout;
+mod run;
 mod scale;
 mod screen;
 mod secrets;
@@ -96,6 +97,8 @@ struct Cli {
 enum Command {
     Up(up::UpArgs),
     Apply(apply::ApplyArgs),
+    Run(run::RunArgs),
+    Cancel(run::CancelArgs),
     Add(add::AddArgs),
     Get(get::GetArgs),
     #[command(visible_alias = "list")]
@@ -197,6 +200,8 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
         let context = Context::new(global)?;
         match command {
             Command::Apply(args) => apply::run(args, &context).await,
+            Command::Run(args) => run::run(args, &context).await,
+            Command::Cancel(args) => run::cancel(args, &context).await,
             Command::Add(args) => add::run(args, &context).await,
             Command::Get(args) => get::run(args, &context).await,
             Command::Ls(args) => ls::run(args, &context).await,
@@ -291,6 +296,9 @@ mod tests {
             "appm rollout undo app web --to-revision=2 --dry-run=server -o yaml",
             "appm rollout restart -l a=b",
             "appm get apps --context prod",
+            "appm run web -e A=b -- --full",
+            "appm run -d -c ls -o json",
+            "appm cancel run/a",
             "appm context add a --server https://h:1 --ca-fingerprint sha256:00 --token-file - --current",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

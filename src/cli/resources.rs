@@ -125,7 +125,7 @@ mod tests {
             read(&["App/web", "ns/x", "apps/db"]),
             Ok(vec![one("apps", &["web", "db"]), one("namespaces", &["x"])])
         );
-        assert_eq!(read(&["all"]), Ok(vec![one("apps", &[]), one("instances", &[])]));
+        assert_eq!(read(&["all"]), Ok(vec![one("apps", &[]), one("instances", &[]), one("runs", &[])]));
         assert_eq!(read(&["instnaces"]), Err("there is no resource `instnaces` (did you mean `instances`?)".into()));
         assert!(read(&["app/web", "db"]).is_err());
         assert!(read(&[]).is_err());

@@ -9,10 +9,13 @@ use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
 use jiff::Timestamp;
 
-use crate::client::http::{Request, RequestError};
+use crate::{
+    api::KindInfo,
+    client::http::{Request, RequestError},
+};
 
 use super::{
-    context::{Context, instance_log_path},
+    context::{Context, log_path},
     logs::LogOptions,
 };
 
@@ -135,6 +138,7 @@ type Pieces<'a> = BoxStream<'a, Result<Bytes, RequestError>>;
 
 struct Steady<'a> {
     context: &'a Context,
+    kind: &'static KindInfo,
     namespace: String,
     name: String,
     options: LogOptions,
@@ -143,15 +147,17 @@ struct Steady<'a> {
     waited: Duration,
 }
 
-/// Follows an instance's log.
+/// Follows an object's log.
 pub(super) async fn follow<'a>(
     context: &'a Context,
+    kind: &'static KindInfo,
     namespace: &str,
     name: &str,
     options: &LogOptions,
 ) -> Result<Pieces<'a>, RequestError> {
     let mut steady = Steady {
         context,
+        kind,
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         options: options.clone(),
@@ -174,7 +180,7 @@ pub(super) async fn follow<'a>(
 impl Steady<'_> {
     async fn open(&mut self) -> Result<Pieces<'static>, RequestError> {
         let query = self.options.resumed(self.position.since());
-        let path = instance_log_path(&self.namespace, &self.name, &query);
+        let path = log_path(self.kind, &self.namespace, &self.name, &query);
         self.context.client.stream(Request::get(path).accept("text/plain, application/json")).await
     }
 

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -23,6 +24,25 @@ pub(super) fn source(data_dir: PathBuf) -> LogSource {
     })
 }
 
+/// How often the pipes of an attempt that has ended are looked at, and how often at most: a full disk may hold them up for ever.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+const LOOKS: u32 = 5000;
+
+/// Resolves when an attempt has ended and the logger has taken everything out of its pipes, which then go.
+fn drained(end: LogEnd, data_dir: &Path, instance: &Object<Instance>, attempt: u32) -> LogEnd {
+    let dir = data_dir.join("instances").join(instance.uid().as_str()).join(attempt.to_string());
+    Box::pin(async move {
+        end.await;
+        for _look in 0..LOOKS {
+            let pipes = ["out.fifo", "err.fifo"].map(|name| dir.join(name));
+            if !pipes.iter().any(|pipe| pipe.exists()) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    })
+}
+
 fn open(
     data_dir: &Path,
     instance: &Object<Instance>,
@@ -40,7 +60,8 @@ fn open(
     };
     // The server counts the bytes, timestamps included.
     let wanted = Query { attempts, stream, tail: query.tail, since: query.since, limit_bytes: None };
-    let form = Form { follow: query.follow, timestamps: query.timestamps };
+    let form = Form { follow: query.follow, timestamps: query.timestamps, exact: instance.spec.process.is_some() };
+    let end = end.map(|end| drained(end, data_dir, instance, query.attempt));
     pieces(logs_dir(data_dir, instance.uid()), wanted, form, end).map_err(|error| {
         tracing::error!(%error, instance = instance.metadata.name, "its logs cannot be read");
         Status::internal("the logs cannot be read")

@@ -285,12 +285,16 @@ impl Parts {
         let recorder = EventRecorder::new(local(&self.admission, "events"), self.clock.clone());
         let host = facts.name.clone();
         let of_apps = recorder.reporter("appm.dev/app", &host);
+        let of_runs = recorder.reporter("appm.dev/run", &host);
         let of_agent = recorder.reporter("appm.dev/agent", &host);
         self.tasks.spawn(recorder.run(self.shutdown.clone()));
 
         let ports = controllers::app::Ports::system();
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
+        });
+        self.run("run", |client, clock, ready, shutdown| {
+            Box::pin(controllers::run::run(client, clock, of_runs, ready, shutdown))
         });
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {

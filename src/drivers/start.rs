@@ -70,7 +70,7 @@ pub enum Program {
 /// What a process executes, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessProgram {
-    /// Program and arguments, expanded. With `script`, the words are ignored.
+    /// Program and arguments, expanded; with `script`, the arguments of the script.
     pub argv: Vec<String>,
     /// A script instead: run by `sh -eu` or its `#!` interpreter.
     pub script: Option<String>,

@@ -104,7 +104,7 @@ pub(super) fn prepare(
     let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
     let form = match &process.script {
-        Some(text) => script_form(&dir.join("script"), text, switch.as_ref())?,
+        Some(text) => script_form(&dir.join("script"), text, &process.argv, switch.as_ref())?,
         None => command_form(start, process)?,
     };
     let streams = if process.tty {
@@ -243,7 +243,7 @@ type Form = (Vec<CString>, Vec<CString>, Option<OwnedFd>);
 
 /// Run by its interpreter line, or by `sh -eu`. Another user cannot reach the file by its path (the data directory is
 /// closed to others), so it gets it as an open file.
-fn script_form(path: &Path, source: &str, switch: Option<&Switch>) -> Result<Form, PrepareError> {
+fn script_form(path: &Path, source: &str, args: &[String], switch: Option<&Switch>) -> Result<Form, PrepareError> {
     let write = || -> io::Result<Option<OwnedFd>> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(path)?;
         file.write_all(source.as_bytes())?;
@@ -258,10 +258,11 @@ fn script_form(path: &Path, source: &str, switch: Option<&Switch>) -> Result<For
         None => std::path::absolute(path).map_err(|e| short(path, e))?.display().to_string(),
     };
     let place = text(place, "the data directory")?;
+    let args = args.iter().map(|arg| text(arg.clone(), "spec.process.args: a word")).collect::<Result<Vec<_>, _>>()?;
     if source.starts_with("#!") {
-        return Ok((vec![place.clone()], vec![place], open));
+        return Ok((vec![place.clone()], [vec![place], args].concat(), open));
     }
-    Ok((vec![c"/bin/sh".into()], vec![c"sh".into(), c"-eu".into(), place], open))
+    Ok((vec![c"/bin/sh".into()], [vec![c"sh".into(), c"-eu".into(), place], args].concat(), open))
 }
 
 /// As execvp(3) finds it, in the PATH of the process's own environment.

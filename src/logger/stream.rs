@@ -39,6 +39,8 @@ pub struct Form {
     pub follow: bool,
     /// Begin each line with its time, as `kubectl logs --timestamps` does.
     pub timestamps: bool,
+    /// The end is told when everything is on disk: then nothing more is waited for. Else the logs must be quiet for a moment.
+    pub exact: bool,
 }
 
 /// Streams the lines that `query` wants from a directory of logs. It is read by a thread of its own, because files
@@ -147,6 +149,12 @@ fn send(logs: PathBuf, query: Query, mut outlet: Outlet) -> Result<(), Stop> {
         }
         was_there = is_there;
         if outlet.is_over()? {
+            if outlet.form.exact {
+                while let Some(line) = reader.next_line()? {
+                    outlet.put(&line)?;
+                }
+                break;
+            }
             // What a process wrote last comes out of its pipe at about the time at which its end is told.
             last_looks -= 1;
             if last_looks == 0 || !changes.wait(SETTLING, None)? {
@@ -197,7 +205,7 @@ mod tests {
         let logs = dir.path().join("instance/logs");
         fs::create_dir_all(&logs).unwrap();
         write(&logs, 0, "one\n");
-        let form = Form { follow: true, timestamps: true };
+        let form = Form { follow: true, timestamps: true, exact: false };
         let mut stream = pieces(logs.clone(), Query::of(Attempts::From(1)), form, None).unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), "1970-01-01T00:00:01.500000000Z one\n");
         write(&logs, 4, "two\nthr");
@@ -218,7 +226,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let long = "x".repeat(600 << 10);
         write(dir.path(), 0, &format!("{long}\nshort\n"));
-        let form = Form { follow: false, timestamps: true };
+        let form = Form { follow: false, timestamps: true, exact: false };
         let stream = pieces(dir.path().to_owned(), Query::of(Attempts::All), form, None).unwrap();
         let all: Vec<_> = stream.map(Result::unwrap).collect().await;
         let time = "1970-01-01T00:00:01.500000000Z";
@@ -230,7 +238,7 @@ mod tests {
     async fn a_follower_that_is_told_the_end_still_gets_what_was_written_before_it() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 0, "one\n");
-        let form = Form { follow: true, timestamps: false };
+        let form = Form { follow: true, ..Form::default() };
         let (tell, told) = tokio::sync::oneshot::channel::<()>();
         let end = async { told.await.unwrap() };
         let logs = dir.path().to_owned();

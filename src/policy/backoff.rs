@@ -23,6 +23,14 @@ pub fn spread(uid: &str, attempt: u32) -> u64 {
     hash ^ (hash >> 32)
 }
 
+/// The longest pause between two attempts of a Run.
+pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(360);
+
+/// The pause before a Run is tried again, after so many attempts that failed: as of a Job, 10 s, doubling up to 6 minutes.
+pub fn attempt(failed: u32) -> Duration {
+    doubled(Duration::from_secs(10), failed.saturating_sub(1)).min(LONGEST_ATTEMPT)
+}
+
 /// The pause before an image is fetched again, after so many failures before the last one: 10 s, doubling up to 5 minutes.
 pub fn fetch(failures: u32) -> Duration {
     doubled(Duration::from_secs(10), failures).min(Duration::from_secs(300))
@@ -52,6 +60,12 @@ mod tests {
         let seconds: Vec<u64> = (0..12).map(|n| restart(&backoff, n, 0).as_secs()).collect();
         assert_eq!(seconds, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(restart(&backoff, u32::MAX, 0).as_secs(), 300);
+    }
+
+    #[test]
+    fn attempts_wait_as_those_of_a_job() {
+        let seconds: Vec<u64> = (1..9).map(|n| attempt(n).as_secs()).collect();
+        assert_eq!(seconds, [10, 20, 40, 80, 160, 320, 360, 360]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `GET …/instances/NAME/log` and `GET …/pods/NAME/log`: what an instance wrote, with the parameters of a Pod's log.
+//! `GET …/instances/NAME/log`, `GET …/pods/NAME/log` and `GET …/runs/NAME/log`: what an instance wrote, with the parameters of a Pod's log.
 //!
 //! The reader of log files belongs to the logger; the daemon hands it in as a [`LogSource`]. Which attempt is meant is
 //! decided here, as a kubelet does: the present one, or (while the next is waited for) the one that ended last; with
@@ -17,12 +17,13 @@ use super::{
     path::Resource,
     query::Params,
     respond::{self, Answer, BodyError},
+    run_log,
     state::State,
 };
 use crate::{
     api::{
-        FieldPath, Instance, InstanceStatus, Key, Object, Problem, Reason, Served, Status, Uid, Violation,
-        container_name,
+        FieldPath, Instance, InstanceStatus, Key, Kind, Object, Problem, Reason, Run, Served, Status, StoredObject,
+        Uid, Violation, container_name,
     },
     store::Store,
 };
@@ -85,16 +86,16 @@ pub(super) async fn read(
     let asked = Asked::parse(&call.params, resource.name, state.clock.now())?;
     let key = resource.key(served);
     let object = state.admission.get_part(&call.caller(), served, resource.subresource, &key)?;
-    let instance = object.typed::<Instance>().ok_or_else(|| Status::internal("the instance cannot be read"))?;
-    let attempt = asked.attempt(served, &instance)?;
-    // Whoever follows goes on through restarts, those that happened since then included: it may have lost its connection.
-    let from_then = asked.query.follow && asked.query.since.is_some() && served.view.is_none() && !asked.previous;
-    let query = LogQuery { attempt: if from_then { 1 } else { attempt }, ..asked.query };
-    let end = (query.follow && served.view.is_some())
-        .then(|| -> LogEnd { Box::pin(ended(state.store.clone(), key, instance.uid().clone())) });
-    let limit = query.limit_bytes;
-    let share = query.follow.then(|| state.turnstile.watch(&call.who.name)).transpose()?;
-    let pieces = limited((state.logs)(instance, query, end).await?, limit);
+    let limit = asked.query.limit_bytes;
+    let share = asked.query.follow.then(|| state.turnstile.watch(&call.who.name)).transpose()?;
+    let pieces = match key.kind == Run::INFO {
+        true => {
+            let run = object.typed::<Run>().ok_or_else(|| Status::internal("the run cannot be read"))?;
+            run_log::open(state, key, &run, asked.query, asked.previous).await?
+        }
+        false => of_instance(state, key, served, &object, asked).await?,
+    };
+    let pieces = limited(pieces, limit);
     let (stopping, revoked) = (state.stopping.clone(), super::watch::revoked(state, &call.who));
     let end = async move {
         tokio::select! { () = stopping.cancelled() => {}, _ = revoked => {} }
@@ -106,6 +107,23 @@ pub(super) async fn read(
     });
     let pieces = pieces.take_until(Box::pin(end));
     Ok(respond::streamed("text/plain; charset=utf-8", pieces.boxed()))
+}
+
+async fn of_instance(
+    state: &Arc<State>,
+    key: Key,
+    served: Served,
+    object: &StoredObject,
+    asked: Asked,
+) -> Result<LogPieces, Status> {
+    let instance = object.typed::<Instance>().ok_or_else(|| Status::internal("the instance cannot be read"))?;
+    let attempt = asked.attempt(served, &instance)?;
+    // Whoever follows goes on through restarts, those that happened since then included: it may have lost its connection.
+    let from_then = asked.query.follow && asked.query.since.is_some() && served.view.is_none() && !asked.previous;
+    let query = LogQuery { attempt: if from_then { 1 } else { attempt }, ..asked.query };
+    let end = (query.follow && served.view.is_some())
+        .then(|| -> LogEnd { Box::pin(ended(state.store.clone(), key, instance.uid().clone())) });
+    (state.logs)(instance, query, end).await
 }
 
 /// What the parameters say.
@@ -234,7 +252,7 @@ fn invalid(name: &str, violations: &[Violation]) -> Status {
 }
 
 /// Waits until the instance has ended for good, or is gone.
-async fn ended(store: Arc<Store>, key: Key, uid: Uid) {
+pub(super) async fn ended(store: Arc<Store>, key: Key, uid: Uid) {
     let over = || match store.get(&key).and_then(|object| object.typed::<Instance>()) {
         Some(instance) => instance.uid() != &uid || instance.status.state.exited.is_some(),
         None => true,

@@ -46,6 +46,7 @@ mod read;
 mod renewal;
 mod respond;
 mod reviews;
+mod run_log;
 mod sealing;
 mod state;
 mod table;

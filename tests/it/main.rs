@@ -23,5 +23,6 @@ mod probes;
 mod process;
 mod resources;
 mod rollout;
+mod runs;
 mod secrets;
 mod world;

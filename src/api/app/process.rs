@@ -15,7 +15,7 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096))]
     pub command: Vec<String>,
-    /// More arguments, appended to `command`, expanded alike.
+    /// More arguments, appended to `command`, expanded alike; of a `script` its arguments, `$1` and so on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096))]
     pub args: Vec<String>,

@@ -302,7 +302,9 @@ impl<'a> Show<'a> {
         }
         self.canvas.line(&format!("{name} {} (attempt {attempt})", screen::harmless(exit)))?;
         let options = LogOptions::last_lines(10, !is_last);
-        let Ok(mut pieces) = logs::open(self.context, namespace, instance, &options, false).await else {
+        let Ok(mut pieces) =
+            logs::open(self.context, crate::api::Instance::INFO, namespace, instance, &options, false).await
+        else {
             return Ok(());
         };
         let mut printed = Vec::new();

@@ -5,12 +5,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{
-    AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, EnvVar, Instance,
-    InstanceField, InstanceSpec, InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta,
-    OwnerReference, Port, Probe, Protocol, RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType,
-    TerminationMessagePolicy, TextMap, instance_name,
+    AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, Instance, InstanceSpec,
+    InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta, OwnerReference, Port, Probe,
+    Protocol, RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType, TerminationMessagePolicy, TextMap,
+    instance_name,
 };
-use crate::policy::rollout;
+use crate::{controllers::referred_annotations, policy::rollout};
 
 /// The fields that are applied to a running Instance in place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -182,20 +182,6 @@ fn chosen(port: &Port, number: u16) -> Port {
     }
 }
 
-/// Those of the App's annotations that variables refer to; of labels an Instance has all.
-fn referred_annotations(app: &Object<App>, env: &[EnvVar]) -> TextMap {
-    let refs = env.iter().filter_map(|var| var.value_from.as_ref()?.field_ref.as_ref()?.field());
-    let mut annotations = TextMap::default();
-    for field in refs {
-        if let InstanceField::Annotation(key) = field
-            && let Some(value) = app.metadata.annotations.get(key)
-        {
-            annotations.insert(key, value);
-        }
-    }
-    annotations
-}
-
 /// A new Instance of a template. `free` holds one port for each that is to be chosen.
 pub(super) fn new(
     app: &Object<App>,
@@ -215,6 +201,7 @@ pub(super) fn new(
         node_name: node.to_owned(),
         revision: revision.to_owned(),
         ordinal,
+        once: false,
         ports: ports.collect(),
         process: spec.process.clone(),
         container: spec.container.clone(),
@@ -240,7 +227,7 @@ pub(super) fn new(
         active_window: live.active_window,
     };
     let mut metadata = metadata(app, instance_name(revision, ordinal));
-    metadata.annotations = referred_annotations(app, &spec.env);
+    metadata.annotations = referred_annotations(&app.metadata, &spec.env);
     metadata.finalizers = vec![AGENT_FINALIZER.to_owned()];
     Object::new(metadata, Instance { spec, status: InstanceStatus::default() })
 }

@@ -42,7 +42,7 @@ pub use ports::Ports;
 pub use revision::Change;
 
 use crate::{
-    api::{App, Key, Kind, Node, Reason, Revision, Status},
+    api::{App, Key, Kind, Node, Revision, Status},
     client::{Query, SharedClient},
     clock::SharedClock,
     runtime::{Caches, Controller, Reporter, Requeue, Watched},
@@ -131,7 +131,7 @@ impl Controller for AppController {
             match execute::execute(&self.client, caches, &app, &plan).await {
                 Ok(()) => report::report(&self.events, &app, &plan, now),
                 // The App goes soon, too, and nothing can be made for it until then.
-                Err(status) if is_terminating(&status) => return Ok(Requeue::Rest),
+                Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
                 Err(status) => return Err(status),
             }
             self.homeless.note(key, plan.waits_for_room);
@@ -139,9 +139,4 @@ impl Controller for AppController {
         }
         .boxed()
     }
-}
-
-/// True if the namespace is going.
-fn is_terminating(status: &Status) -> bool {
-    status.is(Reason::Forbidden) && status.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }

@@ -6,55 +6,23 @@ use std::{
 };
 
 use crate::{
-    api::{App, Instance, Key, Node, Object, Quantity, RequestName, StoredObject},
-    policy::place::{Amounts, Candidate, Place, amount, amounts, place},
+    api::{App, Instance, Key, Node, StoredObject},
+    controllers::place::{self, allocatable, is_open},
+    policy::place::{Place, amounts},
     runtime::{Caches, Map, Watched},
 };
 
 /// The machine for new Instances of `app`, or why there is none.
 pub(super) fn choose(app: &App, caches: &Caches) -> Result<Place, String> {
     let wanted = amounts(&app.spec.resources.requests);
-    let nodes = caches.kind::<Node>().list();
-    let nodes: Vec<Arc<Object<Node>>> = nodes.iter().filter_map(|object| object.typed()).collect();
-    let requested = if wanted.is_empty() { BTreeMap::new() } else { requested(caches) };
-    let candidates: Vec<Candidate<'_>> = nodes
-        .iter()
-        .map(|node| Candidate {
-            name: &node.metadata.name,
-            open: is_open(node),
-            labels: &node.metadata.labels,
-            allocatable: allocatable(node),
-            requested: requested.get(&node.metadata.name).cloned().unwrap_or_default(),
-        })
-        .collect();
-    place(&candidates, &app.spec.node_selector, &wanted)
+    let requested = match wanted.is_empty() {
+        true => BTreeMap::new(),
+        false => place::requested(&caches.kind::<Instance>().list()),
+    };
+    place::among(&caches.kind::<Node>().list(), &requested, &app.spec.node_selector, &wanted)
 }
 
-fn is_open(node: &Object<Node>) -> bool {
-    !node.spec.unschedulable && !node.metadata.is_deleting() && node.status.is_ready()
-}
-
-fn allocatable(node: &Node) -> Amounts {
-    let there = [(RequestName::Memory, "memory"), (RequestName::Cpu, "cpu")];
-    let amounts = there.into_iter().filter_map(|(name, word)| {
-        let quantity = node.status.allocatable.get(word)?.parse::<Quantity>().ok()?;
-        Some((name, amount(name, &quantity)))
-    });
-    amounts.collect()
-}
-
-/// What the Instances on each machine request together.
-fn requested(caches: &Caches) -> BTreeMap<String, Amounts> {
-    let mut all: BTreeMap<String, Amounts> = BTreeMap::new();
-    for instance in caches.kind::<Instance>().list().iter().filter_map(|object| object.typed::<Instance>()) {
-        for (name, amount) in amounts(&instance.spec.resources.requests) {
-            *all.entry(instance.spec.node_name.clone()).or_default().entry(name).or_default() += amount;
-        }
-    }
-    all
-}
-
-/// Apps that found no room. They have their turn when an Instance that requested something is gone.
+/// Apps that found no room. They have their turn when an Instance that requested something is gone, or needs no room any more.
 #[derive(Clone, Default)]
 pub(super) struct Homeless(Arc<Mutex<BTreeSet<Key>>>);
 
@@ -73,7 +41,7 @@ impl Homeless {
         let (homeless, others) = (self.clone(), instances.map);
         let map = move |object: &StoredObject, caches: &Caches| {
             let mut keys = others(object, caches);
-            if caches.kind::<Instance>().get(&object.key).is_none() {
+            if caches.kind::<Instance>().typed::<Instance>(&object.key).is_none_or(|i| place::needs_no_room(&i)) {
                 keys.extend(homeless.lock().iter().cloned());
             }
             keys

@@ -8,6 +8,7 @@
 //! left out it must fail.
 
 mod disk;
+mod runs;
 mod shim;
 
 use std::{

@@ -1,0 +1,43 @@
+//! Tells people what a pass did, as Events of the Run. That it was made and went well is no news.
+
+use jiff::Timestamp;
+
+use super::{Action, Plan};
+use crate::{
+    api::{Condition, Object, ObjectReference, RUN_FAILED, RUNNING, Run},
+    runtime::{EventType, Reporter},
+};
+
+/// Records the Events of a pass that was done.
+pub(super) fn report(events: &Reporter, run: &Object<Run>, plan: &Plan, now: Timestamp) {
+    for (kind, reason, message) in told(run, plan) {
+        events.record(ObjectReference::to(run), kind, reason, message, now);
+    }
+}
+
+fn told(run: &Object<Run>, plan: &Plan) -> Vec<(EventType, &'static str, String)> {
+    let mut told = Vec::new();
+    for action in &plan.actions {
+        match action {
+            Action::StopInstance { because, .. } => {
+                told.push((EventType::Normal, "Stopping", format!("Stopping the attempt: {because}")));
+            }
+            Action::CreateInstance { instance, .. } if run.status.attempts > 0 => {
+                told.push((EventType::Normal, "Retried", format!("Tried again as {}", instance.metadata.name)));
+            }
+            _ => {}
+        }
+    }
+    if let Some(failed) = Condition::find(&plan.status.conditions, RUN_FAILED)
+        && !run.status.is_over()
+    {
+        told.push((EventType::Warning, "Failed", format!("{}: {}", failed.reason, failed.message)));
+    }
+    let waits = |conditions| Condition::find(conditions, RUNNING).filter(|c: &&Condition| c.reason == "Unschedulable");
+    if let Some(waiting) = waits(&plan.status.conditions)
+        && waits(&run.status.conditions).is_none()
+    {
+        told.push((EventType::Warning, "Unschedulable", waiting.message.clone()));
+    }
+    told
+}
