@@ -260,3 +260,22 @@ fn the_files_that_the_readme_runs_exist() {
     }
     report(&wrong);
 }
+
+#[test]
+fn every_class_of_holes_has_tests_and_they_are_there() {
+    let tests: String =
+        ["src", "tests", "fuzz"].iter().flat_map(|dir| sources(dir)).map(|source| source.text).collect();
+    let text = fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    let table = text.split("## Classes of holes").nth(1).unwrap();
+    let mut wrong = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let names: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && !cells[2].contains("come with") {
+            wrong.push(format!("`{}` has no test", cells[0]));
+        }
+        let absent = names.iter().filter(|name| !tests.contains(&format!("fn {name}(")));
+        wrong.extend(absent.map(|name| format!("`{}`: there is no test `{name}`", cells[0])));
+    }
+    report(&wrong);
+}

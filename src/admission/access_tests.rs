@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::{
-    api::{Key, Reason, Status, Transaction, kinds},
+    api::{Key, Operation, OperationVerb, Reason, Status, Transaction, kinds},
     auth::{Proof, built_in_roles},
     client::Query,
 };
@@ -129,6 +129,77 @@ async fn a_watcher_is_told_of_what_they_may_see_and_when_they_may_no_longer() {
         told.extend(seen.events.into_iter().map(|(change, object)| format!("{change:?} {}", object.key.name)));
     }
     assert_eq!(told, ["Deleted web"]);
+}
+
+/// Whatever is written by whichever verb in whichever order: what is stored needs no host power that its writers lack.
+#[tokio::test]
+async fn no_order_of_writes_ends_in_a_power_that_no_writer_has() {
+    const FIELDS: [&str; 12] = [
+        r#"{"container": {"image": "a", "privileged": true}, "process": null}"#,
+        r#"{"container": {"image": "a", "network": "host"}, "process": null}"#,
+        r#"{"container": {"image": "a", "capabilities": {"add": ["SYS_ADMIN"]}}, "process": null}"#,
+        r#"{"container": {"image": "a", "mounts": [{"source": "/", "target": "/host"}]}, "process": null}"#,
+        r#"{"container": {"image": "a"}, "process": null}"#,
+        r#"{"process": {"command": ["a"], "user": "root"}, "container": null}"#,
+        r#"{"process": {"command": ["a"], "group": "shadow"}, "container": null}"#,
+        r#"{"process": {"adopt": {"pid": 1}}, "container": null}"#,
+        r#"{"process": {"command": ["a"]}, "container": null}"#,
+        r#"{"ports": [{"name": "web", "containerPort": 80, "hostPort": 80}]}"#,
+        r#"{"ports": []}"#,
+        r#"{"replicas": 2}"#,
+    ];
+    let world = people().await;
+    let (apps, host) = (served("apps"), Host::default());
+    let mut seed: u64 = 0x5eed;
+    let mut below = |bound: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % bound
+    };
+    let (mut done, mut refused) = (0, 0);
+    for _ in 0..600 {
+        let (name, who) = (["a", "b"][below(2)], ["ed", "bob"][below(2)]);
+        let fields: Value = serde_json::from_str(FIELDS[below(FIELDS.len())]).expect("JSON");
+        let target = Target { served: apps, namespace: "default", name, subresource: None };
+        let mut whole = json!({"apiVersion": "appm.dev/v1", "kind": "App", "metadata": {"name": name}, "spec": {}});
+        let spec = fields.as_object().expect("an object").iter().filter(|(_, value)| !value.is_null());
+        spec.for_each(|(field, value)| whole["spec"][field] = value.clone());
+        let (caller, options) = (world.who(who), WriteOptions::default());
+        let outcome = match below(7) {
+            0 => world.admission.create(&caller, apps, "default", whole, &options).await.map(drop),
+            1 => world.admission.update(&caller, &target, whole, &options).await.map(drop),
+            2 => {
+                let patch = Patch::Merge(json!({ "spec": fields }));
+                world.admission.patch(&caller, &target, patch, &options).await.map(drop)
+            }
+            3 => {
+                let adds = fields.as_object().expect("an object").iter();
+                let adds: Vec<Value> = adds
+                    .map(|(field, value)| json!({"op": "add", "path": format!("/spec/{field}"), "value": value}))
+                    .collect();
+                world.admission.patch(&caller, &target, Patch::Json(json!(adds)), &options).await.map(drop)
+            }
+            4 => {
+                let patch = Patch::Apply { object: whole, force: true };
+                world.admission.patch(&caller, &target, patch, &options).await.map(drop)
+            }
+            5 => {
+                let verb = [OperationVerb::Apply, OperationVerb::Update, OperationVerb::Create][below(3)];
+                let operations = vec![Operation { force: true, ..Operation::new(verb, whole) }];
+                world.admission.transact(&caller, Transaction::new("t", operations)).await.map(drop)
+            }
+            _ => world.admission.delete(&caller, &target, &DeleteOptions::default(), &options).await.map(drop),
+        };
+        if outcome.is_ok() {
+            done += 1
+        } else {
+            refused += 1
+        }
+        for stored in world.admission.store().list(apps.kind, None).items {
+            let needed = crate::policy::powers::needed(&stored.value()["spec"], &host);
+            assert_eq!(needed, [], "{}", String::from_utf8_lossy(&stored.json));
+        }
+    }
+    assert!(done > 30 && refused > 30, "{done} were done, {refused} refused");
 }
 
 #[tokio::test]

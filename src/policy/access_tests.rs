@@ -41,6 +41,83 @@ fn asked(text: &str) -> Attributes<'_> {
 }
 
 #[test]
+fn names_that_begin_alike_or_differ_in_case_are_other_names() {
+    let subject = with_rules(json!([
+        {"apiGroups": ["appm.dev"], "resources": ["apps", "apps/log"], "verbs": ["get", "list"],
+            "resourceNames": ["web"], "namespaces": ["team"]},
+        {"nonResourceURLs": ["/metrics", "/audit/*"], "verbs": ["get"]},
+    ]));
+    for allowed in ["get apps.appm.dev team/web", "get apps/log.appm.dev team/web", "get /metrics", "get /audit/verify"]
+    {
+        assert_ne!(subject.may(&asked(allowed)), May::Never, "{allowed}");
+    }
+    for other in [
+        "get apps.appm.dev team/web-admin",
+        "get apps.appm.dev team/we",
+        "get apps.appm.dev team/Web",
+        "get apps.appm.dev team/web/",
+        "get apps.appm.dev team/*",
+        "get apps.appm.dev team-2/web",
+        "get apps.appm.dev tea/web",
+        "get apps.appm.dev Team/web",
+        "get apps.appm.dev */web",
+        "get appsx.appm.dev team/web",
+        "get app.appm.dev team/web",
+        "get Apps.appm.dev team/web",
+        "get apps/logs.appm.dev team/web",
+        "get apps/lo.appm.dev team/web",
+        "get apps.appm.dev.evil team/web",
+        "get apps.appm team/web",
+        "get apps.APPM.DEV team/web",
+        "get apps team/web",
+        "GET apps.appm.dev team/web",
+        "ge apps.appm.dev team/web",
+        "* apps.appm.dev team/web",
+        "get /metricsx",
+        "get /metric",
+        "get /Metrics",
+        "get /audit",
+        "get /auditx/verify",
+    ] {
+        assert_eq!(subject.may(&asked(other)), May::Never, "{other}");
+    }
+    let book = book(&json!({"users": {"ada": {"roles": [{"name": "view"}]}, "ad": {}, "Ada": {}},
+        "roles": {"view": {"rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
+            "subjects": [{"kind": "Group", "name": "devs"}]}, "vie": {"rules": []}}}));
+    for (name, groups) in [("ad", "dev"), ("Ada", "Devs"), ("ada ", "devs-2"), ("", ""), ("adaa", "*")] {
+        assert_eq!(book.subject(name, &[groups.to_owned()]).roles(), [""; 0], "{name} in {groups}");
+    }
+}
+
+#[test]
+fn an_empty_set_of_anything_allows_nothing() {
+    let everything = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+    let rule = |field: &str| {
+        let mut rule = everything[0].clone();
+        rule[field] = json!([]);
+        with_rules(json!([rule]))
+    };
+    let full = with_rules(everything.clone());
+    for nothing in [
+        Subject::nobody("ada"),
+        with_rules(json!([])),
+        with_rules(json!([{"verbs": []}])),
+        rule("apiGroups"),
+        rule("resources"),
+        rule("verbs"),
+        full.clone().within(Some([].into())),
+        full.clone().within(Some([PolicyRule::default()].into())),
+    ] {
+        for what in ["get apps.appm.dev default/web", "list apps.appm.dev", "create users.appm.dev", "get /metrics"] {
+            assert_eq!(nothing.may(&asked(what)), May::Never, "{what} by {nothing:?}");
+            let facts = Facts { namespace: "default", name: "web", ..Facts::default() };
+            assert!(!nothing.sees(&asked(what), &facts), "{what} by {nothing:?}");
+        }
+    }
+    assert_eq!(full.may(&asked("get apps.appm.dev default/web")), May::Always);
+}
+
+#[test]
 fn a_rule_allows_what_it_says_and_nothing_beside_it() {
     use May::{Always, Never, Partly};
     let apps = json!([{"apiGroups": ["appm.dev"], "resources": ["apps"], "verbs": ["get", "list"]}]);

@@ -60,8 +60,9 @@ pub fn needed(spec: &Value, host: &Host) -> Vec<Power> {
                 need(&format!("spec.container.mounts[{i}].source"), "host-mounts");
             }
         }
-        // `container:NAME` is the network of somebody else.
-        if text(&container["network"]).is_some_and(|network| network == "host" || network.contains(':')) {
+        // `container:NAME` is the network of somebody else. No engine should take another spelling for `host`.
+        let network = text(&container["network"]).unwrap_or_default();
+        if network.trim().eq_ignore_ascii_case("host") || network.contains(':') {
             need("spec.container.network", "host-network");
         }
     }

@@ -35,7 +35,7 @@ pub struct Container {
     pub user: Option<String>,
     /// `bridge`, `host`, `none`, or the name of one of the engine's networks.
     #[serde(default = "bridge")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(max = 256), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]*(:[A-Za-z0-9_./-]+)?$"))]
     pub network: String,
     /// Volumes and directories of this machine that it sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -83,11 +83,12 @@ pub struct LocalObjectReference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
-    /// A path of this machine if it begins with `/`, else the name of a volume.
-    #[schemars(length(min = 1, max = 4096))]
+    /// A path of this machine if it begins with `/`, else the name of a volume. An engine may read a comma as the beginning of
+    /// another option.
+    #[schemars(length(max = 4096), regex(pattern = r#"^(/[^,"\n]*|[A-Za-z0-9][A-Za-z0-9_.-]*)$"#))]
     pub source: String,
     /// Where in the container.
-    #[schemars(regex(pattern = r"^/"), length(max = 4096))]
+    #[schemars(regex(pattern = r#"^/[^,"\n]*$"#), length(max = 4096))]
     pub target: String,
     /// True: it cannot write there.
     #[serde(default)]

@@ -130,6 +130,11 @@ impl House {
         Self { api, authority, tokens, _dir: dir }
     }
 
+    /// Somebody's long-lived token.
+    pub(super) fn token(&self, who: &str) -> &str {
+        &self.tokens.iter().find(|(name, ..)| *name == who).unwrap().2
+    }
+
     /// Somebody at a door.
     pub(super) fn guest(&self, who: &'static str, door: Door) -> Guest<'_> {
         Guest { house: self, who, door, sender: None, tls: None }

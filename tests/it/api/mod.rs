@@ -5,6 +5,7 @@ mod conformance;
 mod documents;
 mod doors;
 mod generated;
+mod hostile;
 mod kubectl;
 mod kubectl_pods;
 mod login;

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod attributes;
+mod hostile;
 mod references;
 mod tree;
 mod trouble;
