@@ -28,7 +28,7 @@ Examples:
   appm top nodes               the machines, with everything that runs on them
   appm top instances -l appm.dev/app=web --sort-by=memory
   appm top -w                  again every two seconds, until interrupted
-  appm top web --tree          the processes of each instance of App web
+  appm top apps web --tree     the processes of each instance of App web
 
 CPU is in thousandths of a core, averaged since the look before. MEMORY is what could not be taken from a process without harm;
 PEAK is known of instances with a limit of memory.")]

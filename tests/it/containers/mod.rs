@@ -114,7 +114,7 @@ fn lives(engine: &Engine) {
     assert_eq!(inspect(r#"{{index .Config.Labels "appm.dev/app"}}"#), "one");
     let used = instance(&world, "one", "usage", |status| status["usage"]["memoryBytes"].as_u64() > Some(0));
     assert_eq!(used["status"]["attempt"], 1);
-    let top = String::from_utf8(world.command(&["top", "one", "--tree"]).stdout).unwrap();
+    let top = String::from_utf8(world.command(&["top", "apps", "one", "--tree"]).stdout).unwrap();
     assert!(top.contains(&used["status"]["state"]["running"]["pid"].to_string()), "{top}");
 
     declared["spec"]["resources"] = json!({"limits": {"memory": "96Mi", "pids": "30", "cpu": "400m"}});
