@@ -70,7 +70,7 @@ fn write(name: &str, expect: Expect, mark: u64) -> Write {
 
 fn commit(durability: Durability, writes: Vec<Write>) -> Commit {
     let provenance = Provenance { actor: "admin".into(), manager: "appm".into(), ..Provenance::default() };
-    Commit { writes, given: Vec::new(), durability, provenance, at: Timestamp::UNIX_EPOCH }
+    Commit { writes, given: Vec::new(), ceilings: Vec::new(), durability, provenance, at: Timestamp::UNIX_EPOCH }
 }
 
 #[divan::bench(sample_count = 50)]

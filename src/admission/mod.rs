@@ -24,6 +24,7 @@ mod namespace;
 mod operation;
 mod password;
 mod plan;
+mod quota;
 mod read;
 mod runs;
 pub mod scale;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use tokio::sync::RwLock;
 
 pub use local::LocalClient;
+pub use quota::{Bound, Quotas, bounds};
 pub use read::{Seen, Watching};
 
 use crate::{
@@ -56,6 +58,7 @@ struct Inner {
     clock: SharedClock,
     authority: Arc<Authority>,
     passwords: Arc<Passwords>,
+    quotas: Quotas,
     /// Held for reading while something is made in a namespace, and for writing while a namespace changes: nothing can
     /// be made in a namespace that goes at the same time.
     namespaces: RwLock<()>,
@@ -164,9 +167,14 @@ pub struct Written {
 impl Admission {
     /// Admission to a store, by a server that `host` runs.
     pub fn new(store: Arc<Store>, clock: SharedClock, host: Host) -> Self {
+        Self::with_quotas(store, clock, host, Quotas::default())
+    }
+
+    /// The same, with other quotas where nobody has said anything else.
+    pub fn with_quotas(store: Arc<Store>, clock: SharedClock, host: Host, quotas: Quotas) -> Self {
         let authority = Arc::new(Authority::new(store.clone(), clock.clone(), host));
         let (passwords, namespaces) = (Arc::default(), RwLock::new(()));
-        Self { inner: Arc::new(Inner { store, clock, authority, passwords, namespaces }) }
+        Self { inner: Arc::new(Inner { store, clock, authority, passwords, quotas, namespaces }) }
     }
 
     /// Who decides what may be done.
@@ -194,5 +202,7 @@ impl Admission {
 mod access_tests;
 #[cfg(test)]
 mod login_tests;
+#[cfg(test)]
+mod quota_tests;
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,12 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The object as the store has it, and as the plan leaves it, of an object that an operation was about.
+    pub(super) fn both(&self, key: &Key) -> (Option<&StoredObject>, Option<&Value>) {
+        let draft = self.drafts.get(key);
+        (draft.and_then(|draft| draft.base.as_deref()), draft.and_then(|draft| draft.value.as_deref()))
+    }
+
     /// The plan holds only as long as this object stays as it is, or stays away.
     pub(super) fn stand_on(&mut self, key: &Key) {
         self.stands_on.insert(key.clone());

@@ -10,6 +10,7 @@ use super::{
     Admission, Caller, DeleteOptions, Patch, WriteOptions, circles, namespace,
     operation::{Action, Context, Planned, Refusal, Step},
     plan::Plan,
+    quota,
 };
 use crate::{
     api::{
@@ -101,6 +102,7 @@ impl Admission {
             let planned = planned.map_err(join)?;
             let writes = plan.writes();
             writes.iter().try_for_each(check_size)?;
+            let quota::Judged { ceilings } = self.judge_quotas(&plan, &writes, &planned).map_err(join)?;
             if writes.is_empty() || options.dry_run {
                 let revision = self.inner.store.revision();
                 return Ok(planned.into_iter().map(|p| finish(p, &HashMap::new(), &plan, revision)).collect());
@@ -108,6 +110,7 @@ impl Admission {
             let commit = Commit {
                 writes,
                 given: plan.given(planned.iter().map(|p| &p.key)),
+                ceilings,
                 durability: options.durability,
                 provenance: provenance.clone(),
                 at: self.inner.clock.now(),
@@ -119,6 +122,7 @@ impl Admission {
                     return Ok(done.collect());
                 }
                 Err(CommitError::Conflict(key)) => tracing::debug!(%key, "planning anew"),
+                Err(CommitError::Crowded) => tracing::debug!("counting anew"),
                 Err(error) => return Err(store_status(&error)),
             }
         }
@@ -248,7 +252,7 @@ fn store_status(error: &CommitError) -> Status {
         CommitError::Unwitnessed(why) => {
             Status::new(Reason::ServiceUnavailable, format!("{why}; changes are refused until it can"))
         }
-        CommitError::Unwritable(_) | CommitError::Conflict(_) => {
+        CommitError::Unwritable(_) | CommitError::Conflict(_) | CommitError::Crowded => {
             tracing::error!(%error, "a write was not stored");
             Status::internal("the change could not be written to disk, and was not made")
         }

@@ -2,7 +2,7 @@
 
 use super::{
     App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
-    Revision, Role, Run, Secret, Served, Service, Session, SigningKey, Throttle, Token, User, Verbs,
+    ResourceQuota, Revision, Role, Run, Secret, Served, Service, Session, SigningKey, Throttle, Token, User, Verbs,
 };
 
 macro_rules! kinds {
@@ -21,6 +21,7 @@ kinds![
     Namespace,
     ConfigMap,
     Secret,
+    ResourceQuota,
     User,
     Role,
     Token,

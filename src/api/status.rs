@@ -268,6 +268,11 @@ impl Status {
         self.reason == reason
     }
 
+    /// True if a quota has no room: the same may be done when there is.
+    pub fn is_over_quota(&self) -> bool {
+        self.reason == Reason::Forbidden && self.details.causes.iter().any(|cause| cause.reason == super::OVER_QUOTA)
+    }
+
     /// The body as it goes over the wire.
     pub fn to_json(&self) -> Value {
         let metadata = self.go_on.as_ref().map_or_else(|| json!({}), |token| json!({"continue": token}));

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Key, Kind, Object, ObjectMeta, Rev, Served, View};
+use super::{App, Claim, Key, Kind, Object, ObjectMeta, Rev, Served, Sharing, View};
 
 /// An object's JSON without its `resourceVersion`, which is known only when the store commits.
 ///
@@ -111,6 +111,9 @@ pub struct StoredObject {
     /// The whole JSON, `resourceVersion` included: ready to send.
     pub json: Bytes,
     meta: ObjectMeta,
+    claim: Option<Box<Claim>>,
+    /// Of an App, once somebody has asked.
+    sharing: OnceLock<Sharing>,
     /// Shared as long as anybody holds it: at rest nobody does, and a thousand decoded objects would weigh more than
     /// all their JSON.
     typed: Mutex<Weak<dyn Any + Send + Sync>>,
@@ -130,12 +133,37 @@ impl StoredObject {
         }
         let json = body.at(revision);
         let Envelope { metadata } = serde_json::from_slice(&json)?;
-        Ok(Self { key, revision, json, meta: metadata, typed: Mutex::new(Weak::<()>::new()), views: OnceLock::new() })
+        let claim = Claim::of(key.kind, &json).map(Box::new);
+        let (meta, typed, views) = (metadata, Mutex::new(Weak::<()>::new() as Weak<_>), OnceLock::new());
+        Ok(Self { key, revision, json, meta, claim, sharing: OnceLock::new(), typed, views })
     }
 
     /// The metadata, without `managedFields`.
     pub fn meta(&self) -> &ObjectMeta {
         &self.meta
+    }
+
+    /// What it asks of the machine, if it is an Instance.
+    pub fn claim(&self) -> Option<&Claim> {
+        self.claim.as_deref()
+    }
+
+    /// What an App's `spec.sharing` says, read once; of anything else that nothing is shared.
+    pub fn sharing(&self) -> Sharing {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Shared {
+            spec: Spec,
+        }
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Spec {
+            sharing: Sharing,
+        }
+        if self.key.kind != App::INFO {
+            return Sharing::default();
+        }
+        *self.sharing.get_or_init(|| serde_json::from_slice::<Shared>(&self.json).unwrap_or_default().spec.sharing)
     }
 
     /// The body again, as it stands on disk: without the revision.

@@ -13,6 +13,7 @@
 //! Room on the disk is reserved ahead. When no more can be reserved, changes are refused with the reason *before* they
 //! are made; reads go on, and what could not be recorded of them is counted.
 
+mod flood;
 mod read;
 mod record;
 mod trail;

@@ -136,6 +136,7 @@ fn commit(request_id: &str, kind: &'static crate::api::KindInfo, name: &str, val
     Commit {
         writes: vec![write],
         given: Vec::new(),
+        ceilings: Vec::new(),
         durability: Durability::Durable,
         provenance,
         at: jiff::Timestamp::UNIX_EPOCH,

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::{
     Settings, Shared,
+    flood::Floods,
     record::{BEGINNING, Changed, Record, hash},
 };
 use crate::{
@@ -81,6 +82,8 @@ pub(super) struct Trail {
     passed: u64,
     /// Something was written and not synced.
     unsynced: bool,
+    /// Refusals that are counted instead.
+    floods: Floods,
 }
 
 /// The files, oldest first, each with the number of its first record.
@@ -151,6 +154,7 @@ impl Trail {
             backlog,
             passed: 0,
             unsynced: false,
+            floods: Floods::default(),
         };
         if let Some(note) = note {
             tracing::error!(note, "the audit log was cut");
@@ -174,7 +178,8 @@ impl Trail {
                 (false, true) => Some(SOON),
                 (false, false) => None,
             };
-            let first = match patience {
+            let until = self.floods.next().map(|at| at.saturating_sub(self.clock.uptime()) + SOON);
+            let first = match patience.into_iter().chain(until).min() {
                 Some(patience) => queue.recv_timeout(patience),
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -193,17 +198,25 @@ impl Trail {
         for message in messages {
             match message {
                 Message::Note { .. } if self.is_troubled() => self.passed += 1,
-                Message::Note { draft, .. } => self.put(*draft),
+                Message::Note { draft, .. } => {
+                    let now = self.clock.uptime();
+                    self.floods.pass(*draft, now).into_iter().for_each(|draft| self.put(draft));
+                }
                 Message::Deeds { deeds, reply } => {
                     deeds.into_iter().for_each(|(draft, changes)| self.put_deed(draft, &changes));
                     replies.push(reply);
                 }
-                Message::Flush { reply } => flushes.push(reply),
+                Message::Flush { reply } => {
+                    self.floods.told(None).into_iter().for_each(|draft| self.put(draft));
+                    flushes.push(reply);
+                }
             }
             if self.backlog.len() >= BATCH {
                 break;
             }
         }
+        let now = self.clock.uptime();
+        self.floods.told(Some(now)).into_iter().for_each(|draft| self.put(draft));
         self.reserve();
         let written = self.write(idle || !replies.is_empty() || !flushes.is_empty());
         if let Err(error) = &written {

@@ -223,14 +223,32 @@ impl Authority {
                 controller.and_then(|r| r["uid"].as_str())
             }
         };
-        let above = uid.filter(|_| steps > 0).map(Uid::from).and_then(|uid| match self.store.find_uid(&uid) {
+        self.told_by(kind, owner, uid.map(Uid::from), steps)
+    }
+
+    /// The same of a stored object, of which most is known already.
+    fn told_of(&self, object: &StoredObject, steps: usize) -> Told {
+        let (kind, meta) = (object.key.kind, object.meta());
+        if kind == Event::INFO {
+            return self.told(kind, &object.value(), steps);
+        }
+        let owner = meta.annotations.get(OWNER).unwrap_or_default().to_owned();
+        if kind == App::INFO {
+            return Told { owner, sharing: object.sharing() };
+        }
+        self.told_by(kind, owner, meta.controller().map(|controller| controller.uid.clone()), steps)
+    }
+
+    /// What the object `uid` says, which is above one of `kind` and `owner`.
+    fn told_by(&self, kind: &KindInfo, owner: String, uid: Option<Uid>, steps: usize) -> Told {
+        let above = uid.filter(|_| steps > 0).and_then(|uid| match self.store.find_uid(&uid) {
             Some(key) => self.store.get(&key),
             // What was deleted with its App is told of to those who saw it.
             None => self.store.gone(&uid),
         });
         match above {
             Some(above) => {
-                let told = self.told(above.key.kind, &above.value(), steps - 1);
+                let told = self.told_of(&above, steps - 1);
                 // An Event is written by whoever saw it, and is its object's owner's.
                 Told { owner: if kind == Event::INFO { told.owner } else { owner }, ..told }
             }
@@ -338,7 +356,7 @@ impl Viewer {
         let key = &object.key;
         let (namespace, name) = (&*key.namespace, &*key.name);
         let what = Attributes { verb, group, resource, subresource, namespace, name, path: "" };
-        let told = self.authority.told(key.kind, &object.value(), STEPS);
+        let told = self.authority.told_of(object, STEPS);
         let book = self.authority.book();
         self.subject.sees(&what, &facts(key, &told, &book))
     }

@@ -78,6 +78,9 @@ pub enum Proof {
     Impersonated(String),
 }
 
+/// The user that the owner of the data directory is.
+pub const OWNER_NAME: &str = "admin";
+
 /// Members of this group may do everything, as in Kubernetes.
 pub const MASTERS: &str = "system:masters";
 /// Everybody who was let in is in this group.
@@ -86,7 +89,7 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 impl Identity {
     /// The built-in principal: the owner of the data directory.
     pub fn admin(proof: Proof) -> Self {
-        Self { groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()], ..Self::of("admin", proof) }
+        Self { groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()], ..Self::of(OWNER_NAME, proof) }
     }
 
     /// A part of appm itself, `system:appm:<part>`.

@@ -97,7 +97,7 @@ pub(super) async fn commit(
         reason: reason.to_owned(),
         ..Provenance::default()
     };
-    store.commit(Commit { writes, given: Vec::new(), durability, provenance, at }).await.map(drop)
+    store.commit(Commit { writes, given: Vec::new(), ceilings: Vec::new(), durability, provenance, at }).await.map(drop)
 }
 
 /// What a client is told of the store's troubles.

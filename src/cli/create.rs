@@ -28,6 +28,7 @@ Examples:
   appm create namespace prod
   appm create configmap web --from-file=app.ini --from-literal=LEVEL=debug
   appm create secret generic db --from-file=password=-   asks stdin, so that no value is on a command line
+  appm create quota small --hard=count/apps.appm.dev=10,limits.memory=8Gi
   appm create secret tls web --cert=cert.pem --key=key.pem
   appm create secret generic db --from-env-file=db.env --dry-run=client -o yaml"
 )]
@@ -67,6 +68,9 @@ enum CreateWhat {
     /// Create a Namespace
     #[command(visible_alias = "ns")]
     Namespace(Named),
+    /// Create a ResourceQuota: how much the namespace may have
+    #[command(visible_alias = "resourcequota")]
+    Quota(Quota),
     /// Create a ConfigMap of files, literals and env files
     #[command(visible_alias = "cm")]
     Configmap(FromSources),
@@ -91,6 +95,15 @@ struct Named {
     name: String,
     #[command(flatten)]
     how: How,
+}
+
+#[derive(Args, Debug)]
+struct Quota {
+    #[command(flatten)]
+    named: Named,
+    /// The most of each: count/apps.appm.dev, pods, configmaps, secrets, cpu, memory, limits.cpu, limits.memory
+    #[arg(long, value_name = "NAME=AMOUNT", value_delimiter = ',', required = true)]
+    hard: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -141,9 +154,8 @@ struct Sources {
 pub(super) async fn run(args: CreateArgs, context: &Context) -> Result<(), CliError> {
     let (object, how) = match args.what {
         None if args.files.filename.is_empty() => {
-            return Err(
-                CliError::usage("what shall be created?").help("`-f FILE`, or one of namespace, configmap, secret")
-            );
+            return Err(CliError::usage("what shall be created?")
+                .help("`-f FILE`, or one of namespace, configmap, quota, secret"));
         }
         None => {
             let manifests =
@@ -151,6 +163,7 @@ pub(super) async fn run(args: CreateArgs, context: &Context) -> Result<(), CliEr
             return write(context, manifests, OperationVerb::Create, &args.how).await;
         }
         Some(CreateWhat::Namespace(named)) => (object("Namespace", &named.name, Map::new()), named.how),
+        Some(CreateWhat::Quota(of)) => (quota(&of.named.name, &of.hard)?, of.named.how),
         Some(CreateWhat::Configmap(of)) => (config_map(&of.named.name, of.sources.entries()?), of.named.how),
         Some(CreateWhat::Secret { of: SecretOf::Generic(of) }) => {
             (secret(&of.named.name, &of.secret_type, of.sources.entries()?), of.named.how)
@@ -234,6 +247,17 @@ fn object(kind: &str, name: &str, body: Map<String, Value>) -> Value {
     let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
     object.as_object_mut().expect("made as an object").extend(body);
     object
+}
+
+fn quota(name: &str, hard: &[String]) -> Result<Value, CliError> {
+    let bound = |text: &String| {
+        let pair = text.split_once('=').filter(|(key, most)| !key.is_empty() && !most.is_empty());
+        let (key, most) =
+            pair.ok_or_else(|| CliError::usage("a bound is written NAME=AMOUNT").help("--hard=pods=10, say"))?;
+        Ok((key.to_owned(), most.into()))
+    };
+    let hard: Map<String, Value> = hard.iter().map(bound).collect::<Result<_, CliError>>()?;
+    Ok(object("ResourceQuota", name, [("spec".to_owned(), json!({"hard": hard}))].into_iter().collect()))
 }
 
 type Entries = BTreeMap<String, Vec<u8>>;

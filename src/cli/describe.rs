@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::Value;
 
-use crate::api::{APP_LABEL, App, ConfigMap, Event, Instance, Kind, OWNER, Secret, Served, at, last_exit_word};
+use crate::api::{
+    APP_LABEL, App, ConfigMap, Event, Instance, Kind, OWNER, ResourceQuota, Secret, Served, at, last_exit_word,
+};
 
 use super::{
     ages,
@@ -67,10 +69,16 @@ pub(super) async fn run(args: DescribeArgs, context: &Context) -> Result<(), Cli
 async fn describe(context: &Context, served_as: Served, object: Value) -> Result<(), CliError> {
     let object = without_managed_fields(object);
     screen::print(head(context, served_as, &object))?;
-    section(context, "Spec", &object["spec"])?;
+    if served_as.kind == ResourceQuota::INFO {
+        table(context, "Quota", &quota_table(&object))?;
+    } else {
+        section(context, "Spec", &object["spec"])?;
+    }
     let mut status = object["status"].clone();
     let conditions = status.as_object_mut().and_then(|s| s.shift_remove("conditions")).unwrap_or_default();
-    section(context, "Status", &status)?;
+    if served_as.kind != ResourceQuota::INFO {
+        section(context, "Status", &status)?;
+    }
     table(context, "Conditions", &conditions_table(context, &conditions))?;
     if served_as.kind == ConfigMap::INFO {
         section(context, "Data", &object["data"])?;
@@ -203,6 +211,16 @@ fn table(context: &Context, name: &str, table: &Table) -> Result<(), CliError> {
         screen::line(format_args!("  {line}"))?;
     }
     Ok(())
+}
+
+/// What is used of each bound, as kubectl shows it.
+fn quota_table(quota: &Value) -> Table {
+    let mut table = Table::new(["RESOURCE", "USED", "HARD"]);
+    for (name, hard) in quota["spec"]["hard"].as_object().into_iter().flatten() {
+        let used = text(quota, &["status", "used", name]);
+        table.add([name.clone(), if used.is_empty() { "-".to_owned() } else { used }, super::jsonpath::plain(hard)]);
+    }
+    table
 }
 
 /// How long the values of a map of base64 texts are: whoever looks over one's shoulder learns no more.

@@ -42,6 +42,7 @@ mod patch;
 mod processes;
 mod prompt;
 mod prune;
+mod quotas;
 mod resources;
 mod restart;
 mod rollout;

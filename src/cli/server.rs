@@ -33,6 +33,7 @@ use crate::{
 use super::{
     context::Context,
     error::{CliError, Exit},
+    quotas::{self, QuotaWord},
     screen,
     settings::{self, Global},
 };
@@ -124,6 +125,18 @@ pub(super) struct ServerOptions {
     /// Podman's service [default: $CONTAINER_HOST, else the user's own or unix:///run/podman/podman.sock]
     #[arg(long, value_name = "ADDRESS", env = "APPM_PODMAN_HOST", hide_env_values = true)]
     pub(super) podman_host: Option<String>,
+    /// The most of each namespace, over what is usual: objects, instances, cpu, memory; `none` for no bounds
+    #[arg(
+        long,
+        value_name = "NAME=AMOUNT",
+        env = "APPM_NAMESPACE_QUOTA",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub(super) namespace_quota: Vec<QuotaWord>,
+    /// The most of each user, over what is usual: those, watches, requests-per-second; a User's `limits` come first
+    #[arg(long, value_name = "NAME=AMOUNT", env = "APPM_USER_QUOTA", hide_env_values = true, value_delimiter = ',')]
+    pub(super) user_quota: Vec<QuotaWord>,
     #[command(flatten)]
     pub(super) tls: TlsOptions,
 }
@@ -269,6 +282,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         admin_password_file: options.admin_password_file.clone(),
         audit: audit_settings(options),
         engines: engines(options),
+        quotas: quotas::of(&options.namespace_quota, &options.user_quota)?,
         exe,
     };
     let file = settings.data_dir.admin_password();
@@ -436,6 +450,8 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         audit_max_files: 0,
         docker_host: None,
         podman_host: None,
+        namespace_quota: Vec::new(),
+        user_quota: Vec::new(),
         tls: TlsOptions::default(),
     };
     let mut running = start(&options, global).await?;
@@ -486,6 +502,11 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     }
     if let Some(file) = &options.admin_password_file {
         command.arg("--admin-password-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    }
+    for (flag, words) in [("--namespace-quota", &options.namespace_quota), ("--user-quota", &options.user_quota)] {
+        for word in words {
+            command.arg(flag).arg(&word.text);
+        }
     }
     command.args(options.tls.flags());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use settings::{DataDir, Settings};
 
 pub use crate::{
+    admission::{Quotas, bounds as quota_bounds},
     audit::{Level as AuditLevel, Settings as AuditSettings},
     drivers::container::EngineHosts,
     server::TlsSettings,
@@ -136,7 +137,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let audit = audit::Settings { dir: settings.data_dir.audit(), ..settings.audit };
     let audit = Audit::open(audit, clock.clone(), store.anchored())?;
     store.set_witness(audit.witness());
-    let admission = Admission::new(store.clone(), clock.clone(), host());
+    let admission = Admission::with_quotas(store.clone(), clock.clone(), host(), settings.quotas);
     let bootstrap = local(&admission, "bootstrap");
     make_default_namespace(&bootstrap).await.map_err(StartError::Bootstrap)?;
     write_built_in_roles(&bootstrap).await.map_err(StartError::Bootstrap)?;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{audit, drivers::container::EngineHosts, server::TlsSettings};
+use crate::{admission::Quotas, audit, drivers::container::EngineHosts, server::TlsSettings};
 
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub seal_key_file: Option<PathBuf>,
     /// How the audit log is kept; it always lies in [`DataDir::audit`].
     pub audit: audit::Settings,
+    /// How much namespaces and users may have where nobody says anything else.
+    pub quotas: Quotas,
     /// The file with the first password of the user `admin`; without one it is made.
     pub admin_password_file: Option<PathBuf>,
     /// The binary that keeper and logger run from: normally the running one.

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::api::{Access, PolicyRule, Role, RoleBinding, Sharing, SubjectKind, User};
+use crate::api::{Access, PolicyRule, Role, RoleBinding, Sharing, SubjectKind, User, UserLimits};
 
 /// What is asked for, in the terms of Kubernetes' authorization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -361,6 +361,8 @@ pub struct Book {
     of_groups: HashMap<String, Vec<Had>>,
     /// The groups of each user.
     groups: HashMap<String, Vec<String>>,
+    /// Of users who have any of their own.
+    limits: HashMap<String, UserLimits>,
 }
 
 /// That somebody has a role.
@@ -379,6 +381,7 @@ impl Book {
         let mut book = Self::default();
         for (name, user) in users {
             book.groups.insert(name.to_owned(), user.spec.groups.clone());
+            book.limits.extend(user.spec.limits.clone().map(|limits| (name.to_owned(), limits)));
             let had = user.spec.roles.iter().map(|r| Had { role: r.name.clone(), namespaces: r.namespaces[..].into() });
             book.named.insert(name.to_owned(), had.collect());
         }
@@ -427,6 +430,11 @@ impl Book {
     fn granted(&self, had: &Had) -> Option<Grant> {
         let rules = self.roles.get(&had.role)?.clone();
         Some(Grant { role: had.role.as_str().into(), rules, namespaces: had.namespaces.clone() })
+    }
+
+    /// How much a user may have and ask for, as far as their User says.
+    pub fn limits(&self, user: &str) -> Option<&UserLimits> {
+        self.limits.get(user)
     }
 
     /// The group that `sharing.group` means of a user's objects; empty if there is none.

@@ -190,6 +190,47 @@ mod tests {
         assert_eq!(fair.grant(), [7, 8, 9]);
     }
 
+    /// Jobs of a millisecond on two processors, first come, first served among those that have a seat. The noisy one keeps 64 requests
+    /// in line; the quiet one asks every now and then. Gives the longest that the quiet one took.
+    fn longest(seats: Seats, noisy: usize, every: u32) -> u32 {
+        let (mut fair, mut ready, mut longest) = (Fair::new(seats), VecDeque::new(), 0);
+        let mut processors: [Option<(&str, u32)>; 2] = [None; 2];
+        let at = |tick: u32| Duration::from_millis(tick.into());
+        let mut line = noisy;
+        for tick in 0..20_000 {
+            for (who, _) in processors.iter_mut().filter_map(Option::take) {
+                fair.leave(&who, 1, at(tick));
+                line += usize::from(who == "noisy");
+            }
+            for (who, asked) in comers(&mut line, tick, every) {
+                fair.enter(&who, 1, (who, asked), at(tick)).expect("room in line");
+            }
+            ready.extend(fair.grant());
+            for processor in &mut processors {
+                *processor = ready.pop_front();
+                if let Some(("quiet", asked)) = processor {
+                    longest = longest.max(tick - *asked + 1);
+                }
+            }
+        }
+        longest
+    }
+
+    /// Who asks at a tick: everybody of the noisy one's who was answered, and now and then the quiet one.
+    fn comers(line: &mut usize, tick: u32, every: u32) -> Vec<(&'static str, u32)> {
+        let noisy = std::iter::repeat_n(("noisy", tick), std::mem::take(line));
+        noisy.chain(tick.is_multiple_of(every).then_some(("quiet", tick))).collect()
+    }
+
+    #[test]
+    fn whoever_asks_little_takes_at_most_twice_as_long_while_somebody_floods() {
+        let seats = Seats { all: 512, alone: 3, among: 1, waiting: 4096 };
+        assert_eq!(longest(seats, 0, 50), 1, "alone");
+        assert_eq!(longest(seats, 64, 50), 1, "twenty times a second: a processor is free");
+        assert!(longest(seats, 64, 3000) <= 2, "so seldom that the other one thinks that it is alone");
+        assert!(longest(Seats { alone: 448, ..seats }, 64, 3000) > 30, "with a seat for whoever wants one");
+    }
+
     #[test]
     fn seats_go_round_among_those_who_all_want_more() {
         let mut fair = Fair::new(Seats { all: 2, alone: 2, among: 2, waiting: 100 });

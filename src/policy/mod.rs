@@ -17,6 +17,8 @@ pub mod merge;
 pub mod place;
 pub mod powers;
 pub mod probe;
+pub mod quota;
+pub mod rate;
 pub mod redact;
 pub mod resize;
 pub mod restart;

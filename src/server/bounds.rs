@@ -5,6 +5,7 @@
 //!  by user:    a body's bytes ──► [ in bodies ] ──► a seat for as long as the request is worked on ──► answer
 //!                                  full: 429         waits its turn; too long, or too many before it: 429
 //!              open watches and followed logs                          too many: 429
+//!              requests in a second                                    too many: 429
 //! ```
 //! A request takes a seat only when its whole body is there, so whoever sends slowly keeps nobody from work. A large body takes
 //! more seats than a small one: as a tree of values it weighs many times its text. Watches and followed logs, which last, take
@@ -24,7 +25,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     api::Status,
     clock::SharedClock,
-    policy::fair::{Fair, Seats, Ticket},
+    policy::{
+        fair::{Fair, Seats, Ticket},
+        rate::Meter,
+    },
 };
 
 /// The numbers.
@@ -58,10 +62,10 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        // A read is work for a processor from beginning to end.
+        // A read is work for a processor from beginning to end: more of them at a time only stand in the way of whoever comes next.
         let cores = std::thread::available_parallelism().map_or(2, |n| u32::try_from(n.get()).unwrap_or(2));
         Self {
-            reading: Seats { all: 512, alone: 448, among: cores.div_ceil(2), waiting: 4096 },
+            reading: Seats { all: 512, alone: cores + 1, among: cores.div_ceil(2), waiting: 4096 },
             writing: Seats { all: 512, alone: 448, among: 4, waiting: 4096 },
             handshakes: Seats { all: 1024, alone: 128, among: 4 * cores, waiting: 4096 },
             turn: Duration::from_secs(15),
@@ -99,6 +103,8 @@ pub(super) struct Turnstile {
     connections: Shares<Source>,
     requests: Shares<Source>,
     watches: Shares<String>,
+    asked: Mutex<Meter<String>>,
+    clock: SharedClock,
 }
 
 /// Room for a body. Given back when it is dropped.
@@ -130,11 +136,13 @@ impl Turnstile {
             bounds,
             reading: Line::new(bounds.reading, clock.clone()),
             writing: Line::new(bounds.writing, clock.clone()),
-            handshakes: Line::new(bounds.handshakes, clock),
+            handshakes: Line::new(bounds.handshakes, clock.clone()),
             bodies: Arc::new(Semaphore::new(bounds.in_bodies)),
             connections: Shares::new(bounds.connections_each),
             requests: Shares::new(bounds.requests_each),
             watches: Shares::new(bounds.watches_each),
+            asked: Mutex::default(),
+            clock,
         }
     }
 
@@ -174,12 +182,27 @@ impl Turnstile {
         self.requests.take(source).ok_or_else(busy)
     }
 
-    /// A user's watch.
+    /// A user's watch, of whom so many are open at most.
     ///
     /// # Errors
     /// 429 if there are too many.
-    pub(super) fn watch(&self, user: &str) -> Result<Share<String>, Status> {
-        self.watches.take(user.to_owned()).ok_or_else(|| Status::busy("you have too many watches open"))
+    pub(super) fn watch(&self, user: &str, most: Option<u32>) -> Result<Share<String>, Status> {
+        let most = most.map_or(self.watches.most, |most| most as usize);
+        self.watches.take_of(user.to_owned(), most).ok_or_else(|| Status::busy("you have too many watches open"))
+    }
+
+    /// One more request of a user who has so many a second.
+    ///
+    /// # Errors
+    /// 429 with the time to wait, in whole seconds.
+    pub(super) fn ask(&self, user: &str, per_second: u32) -> Result<(), Status> {
+        let asked = lock(&self.asked).ask(user, per_second, self.clock.uptime());
+        asked.map_err(|wait| {
+            let mut status = Status::busy(format!("you have {per_second} requests a second, please try again later"));
+            status.details.retry_after_seconds =
+                Some(u32::try_from(wait.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
+            status
+        })
     }
 
     /// Room for more bytes of a body, beside what it has taken already.
@@ -269,11 +292,16 @@ impl<K: Hash + Eq + Clone> Shares<K> {
     }
 
     fn take(&self, key: K) -> Option<Share<K>> {
+        self.take_of(key, self.most)
+    }
+
+    fn take_of(&self, key: K, most: usize) -> Option<Share<K>> {
         let mut counts = lock(&self.counts);
-        let count = counts.entry(key.clone()).or_default();
-        if *count >= self.most {
+        let count = counts.get(&key).copied().unwrap_or_default();
+        if count >= most {
             return None;
         }
+        let count = counts.entry(key.clone()).or_default();
         *count += 1;
         Some(Share { counts: self.counts.clone(), key })
     }
@@ -343,12 +371,23 @@ mod tests {
     #[test]
     fn each_user_has_so_many_watches() {
         let turnstile = tight();
-        let one = turnstile.watch("a").expect("the first");
-        assert!(turnstile.watch("a").is_err());
-        turnstile.watch("b").expect("another user's");
+        let one = turnstile.watch("a", None).expect("the first");
+        assert!(turnstile.watch("a", None).is_err());
+        turnstile.watch("a", Some(2)).expect("one who may have more");
+        turnstile.watch("b", None).expect("another user's");
+        assert!(turnstile.watch("c", Some(0)).is_err());
         drop(one);
-        turnstile.watch("a").expect("another one");
+        turnstile.watch("a", None).expect("another one");
         assert!(lock(&turnstile.watches.counts).is_empty());
+    }
+
+    #[test]
+    fn whoever_asks_too_often_is_told_when_to_come_again() {
+        let turnstile = Turnstile::new(Bounds::default(), Arc::new(crate::clock::Virtual::new(Default::default(), 1)));
+        assert!((0..20).all(|_| turnstile.ask("a", 10).is_ok()));
+        let refused = turnstile.ask("a", 10).expect_err("too often");
+        assert_eq!((refused.reason, refused.details.retry_after_seconds), (Reason::TooManyRequests, Some(1)));
+        turnstile.ask("b", 10).expect("another one");
     }
 
     #[test]

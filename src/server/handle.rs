@@ -14,7 +14,7 @@ use hyper::{Method, Request, header};
 use super::{
     audit::{self, Observed},
     body::Lent,
-    bounds::{Source, Work},
+    bounds::Source,
     call::Call,
     delete,
     documents::{self, not_allowed},
@@ -161,6 +161,10 @@ async fn route(
     }
     let who = authenticate(state, &peer, &head.headers, &from, observed).await?;
     observed.is(&who);
+    // Whoever speaks as somebody else asks on their own account.
+    if let Some(per_second) = state.admission.limit_of(&who, |limits| limits.requests_per_second) {
+        state.turnstile.ask(&who.name, per_second)?;
+    }
     let who = impersonate(state, who, &head.headers)?;
     observed.is(&who);
     observed.begin();
@@ -430,7 +434,6 @@ async fn whole(
                 }
                 (state.look)().await;
             }
-            let _seat = state.turnstile.seat(&call.who.name, Work::Reading, 0).await?;
             match verb {
                 "get" => read::get(state, &call, served, resource).await,
                 _ => read::list(state, &call, served, resource).await,

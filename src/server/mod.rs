@@ -215,6 +215,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     });
     let peers = Arc::new(Peers::new(state.admission.authority().clone(), owner, config.data_dir));
     tokio::spawn(state.admission.authority().clone().run(stopping.clone()));
+    tokio::spawn(state.admission.clone().keep_quotas(stopping.clone()));
     let reload = Arc::new(Notify::new());
     let renewal = renewal::keep(state.clone(), kubeconfig, reload.clone());
     let serve = listen::serve(listen::Doors { tcp, unix, peers }, state);

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     accept::{Encoding, Form, Shape},
+    bounds::{Seat, Work},
     call::{Call, unsupported_value},
     pages::{self, Page, Which},
     path::Resource,
@@ -31,8 +32,14 @@ pub(super) async fn get(state: &State, call: &Call, served: Served, resource: &R
     if let Some(at_least) = call.params.resource_version()? {
         caught_up(state, at_least).await?;
     }
+    let _seat = seat(state, call).await?;
     let object = state.admission.get_part(&call.caller(), served, resource.subresource, &resource.key(served))?;
     show(state, call, served, &object, StatusCode::OK, form)
+}
+
+/// A seat for what is work for a processor from here to the answer: whoever waits for something takes none meanwhile.
+async fn seat(state: &State, call: &Call) -> Result<Seat<String>, Status> {
+    state.turnstile.seat(&call.who.name, Work::Reading, 0).await
 }
 
 /// An object in the form that the client wants.
@@ -131,6 +138,11 @@ pub(super) async fn list(
     resource: &Resource<'_>,
 ) -> Result<Answer, Status> {
     let form = call.form()?;
+    let (AsOf::AtLeast(version) | AsOf::Exactly(version)) = as_of(call)?;
+    if call.params.get("continue").is_empty() {
+        caught_up(state, version).await?;
+    }
+    let _seat = seat(state, call).await?;
     let page = page(state, call, served, resource, "list").await?;
     shown(state, call, served, &page, &selection(call, served, resource), form)
 }

@@ -9,7 +9,10 @@ use std::{
 use imbl::OrdMap;
 
 use super::{Change, LoadedObject, OpenError};
-use crate::api::{Body, Key, KindInfo, Rev, StoredObject, Uid};
+use crate::{
+    api::{Body, Key, Kind, KindInfo, ResourceQuota, Rev, StoredObject, Uid},
+    policy::quota::{Counted, Sums},
+};
 
 /// The objects of one kind by namespace and name. Cloning it is taking a snapshot.
 pub(super) type Objects = OrdMap<(Arc<str>, Arc<str>), Arc<StoredObject>>;
@@ -25,6 +28,10 @@ pub(super) struct Index {
     provided: BTreeMap<&'static KindInfo, Rev>,
     /// How often an object of a kind was put in or taken out.
     changes: BTreeMap<&'static KindInfo, u64>,
+    /// What there is of everything, by namespace and by owner.
+    sums: Sums,
+    /// Namespaces with quotas in which the sums, or the quotas, have changed since somebody asked.
+    stirred: BTreeSet<Arc<str>>,
 }
 
 impl Index {
@@ -36,6 +43,8 @@ impl Index {
             owners: BTreeSet::new(),
             provided: BTreeMap::new(),
             changes: BTreeMap::new(),
+            sums: Sums::default(),
+            stirred: BTreeSet::new(),
         };
         for LoadedObject { key, revision, body } in objects {
             let stored = StoredObject::new(key.clone(), revision, &body).map_err(|e| OpenError::Corrupt {
@@ -97,6 +106,38 @@ impl Index {
         self.changes.get(kind).copied().unwrap_or_default()
     }
 
+    /// What there is of everything.
+    pub(super) fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    /// Whether a namespace has quotas of which something has changed since they were taken.
+    pub(super) fn is_stirred(&self) -> bool {
+        !self.stirred.is_empty()
+    }
+
+    /// The namespaces with quotas in which something has changed since this was asked last.
+    pub(super) fn take_stirred(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// Takes one version of an object for another in the sums.
+    fn count(&mut self, key: &Key, old: Option<&StoredObject>, new: Option<&StoredObject>) {
+        let (old, new) = (old.map(Counted::of), new.map(Counted::of));
+        let differs = old != new;
+        self.sums.replace(old.as_ref(), new.as_ref());
+        if differs && self.has_quota(&key.namespace) || key.kind == ResourceQuota::INFO {
+            self.stirred.insert(key.namespace.clone());
+        }
+    }
+
+    fn has_quota(&self, namespace: &Arc<str>) -> bool {
+        let Some(quotas) = self.kinds.get(ResourceQuota::INFO).filter(|quotas| !quotas.is_empty()) else {
+            return false;
+        };
+        quotas.range((namespace.clone(), "".into())..).next().is_some_and(|((found, _), _)| found == namespace)
+    }
+
     /// Adds or replaces an object; gives the version before.
     pub(super) fn put(&mut self, object: &Arc<StoredObject>) -> Option<Arc<StoredObject>> {
         let key = &object.key;
@@ -112,6 +153,7 @@ impl Index {
         for owner in &object.meta().owner_references {
             self.owners.insert((owner.uid.clone(), Some(key.clone())));
         }
+        self.count(key, old.as_deref(), Some(object));
         old
     }
 
@@ -121,6 +163,7 @@ impl Index {
         let objects = self.kinds.get_mut(key.kind)?;
         let old = objects.remove(&(key.namespace.clone(), key.name.clone()))?;
         self.forget(&old);
+        self.count(key, Some(&old), None);
         Some(old)
     }
 

@@ -31,9 +31,12 @@ mod watch;
 mod witness;
 mod writer;
 
-use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard},
+};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use engine::{
     Before, Bounds, ChangeRow, Engine, EngineError, Group, Loaded, LoadedObject, Oldest, OpenError, Remembered,
@@ -47,8 +50,9 @@ pub use watch::Watch;
 pub use witness::{Anchor, Testimony, Touched, Witness};
 
 use crate::{
-    api::{Body, ChangeLog, Key, KindInfo, Rev, StoredObject, Uid},
+    api::{Body, ChangeLog, Key, KindInfo, Measure, Rev, StoredObject, Uid},
     clock::SharedClock,
+    policy::quota::Account,
 };
 use {
     counters::Counters,
@@ -73,6 +77,8 @@ struct Core {
     oldest: Mutex<Oldest>,
     counters: Counters,
     witness: OnceLock<Witness>,
+    /// Told when quotas may be used otherwise than before.
+    stirred: Notify,
     /// Where the audit log stood when it was last said.
     anchor: Mutex<Option<Anchor>>,
 }
@@ -133,6 +139,7 @@ impl Store {
             oldest: Mutex::new(oldest),
             counters: Counters::default(),
             witness: OnceLock::new(),
+            stirred: Notify::new(),
             anchor: Mutex::new(loaded.anchor),
             limits,
         });
@@ -189,6 +196,23 @@ impl Store {
     /// The last state of an object of that uid that was deleted lately: as long as watches are resumed from memory.
     pub fn gone(&self, uid: &Uid) -> Option<Arc<StoredObject>> {
         self.core.hub().gone(uid)
+    }
+
+    /// How much of something an account has.
+    pub fn used(&self, account: &Account, measure: Measure) -> i128 {
+        self.core.index().sums().get(account, measure)
+    }
+
+    /// The namespaces with ResourceQuotas in which what is used, or a quota, has changed since this was asked last; waits for the first.
+    /// For one who asks. Cancel-safe.
+    pub async fn stirred(&self) -> BTreeSet<Arc<str>> {
+        loop {
+            let told = self.core.stirred.notified();
+            if self.core.index().is_stirred() {
+                return self.core.index.write().expect("nobody panics while holding the index").take_stirred();
+            }
+            told.await;
+        }
     }
 
     /// Shows objects of a kind that is not stored, all of them, from now on. Nobody watches the kind yet; a watch from an

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::{Body, Durability, Key, Rev, StoredObject, Uid};
+use crate::{
+    api::{Body, Durability, Key, Rev, StoredObject, Uid},
+    policy::quota::Ceiling,
+};
 
 /// Who changed something, and why. Kept with every transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// What must hold of objects that are not written.
     pub given: Vec<(Key, Expect)>,
+    /// What no account may come to have more of by it. Judged by the writer, so that of two that reach for the last room one gets it.
+    pub ceilings: Vec<Ceiling>,
     /// When the commit counts as done.
     pub durability: Durability,
     /// Who and why.
@@ -75,6 +80,9 @@ pub enum CommitError {
     /// A write's expectation does not hold: read again and decide anew.
     #[error("`{0}` was changed meanwhile")]
     Conflict(Key),
+    /// There is less room below a ceiling than there was: count again.
+    #[error("others have taken the room meanwhile")]
+    Crowded,
     /// More writes than one commit may have.
     #[error("{writes} writes are more than the {largest} that one transaction may have")]
     TooLarge {

@@ -34,7 +34,7 @@ pub(super) fn write(kind: &'static KindInfo, name: &str, expect: Expect, mark: O
 
 pub(super) fn commit(durability: Durability, writes: Vec<Write>) -> Commit {
     let provenance = Provenance { actor: "tester".to_owned(), ..Provenance::default() };
-    Commit { writes, given: Vec::new(), durability, provenance, at: Timestamp::UNIX_EPOCH }
+    Commit { writes, given: Vec::new(), ceilings: Vec::new(), durability, provenance, at: Timestamp::UNIX_EPOCH }
 }
 
 pub(super) async fn create(store: &Store, name: &str) -> Rev {

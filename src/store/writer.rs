@@ -19,6 +19,7 @@ use super::{
 use crate::{
     api::{ChangeLog, Durability, Key, KindInfo, Rev, StoredObject},
     clock::SharedClock,
+    policy::quota::{Counted, Sums},
 };
 
 type Answer = Result<Committed, CommitError>;
@@ -228,6 +229,7 @@ impl Writer {
     /// Judges each commit against memory and what the group has done before it.
     fn judge(&mut self, commits: Vec<(Commit, Reply)>) -> Judged {
         let mut overlay = Overlay::new();
+        let mut added = Sums::default();
         let (mut accepted, mut answers) = (Vec::new(), Vec::new());
         let core = self.core.clone();
         let index = core.index();
@@ -237,7 +239,7 @@ impl Writer {
                 answers.push((reply, Err(CommitError::Unwitnessed(why.clone()))));
                 continue;
             }
-            match accept(commit, self.newest.next(), &index, &overlay) {
+            match accept(commit, self.newest.next(), &index, &overlay, &mut added) {
                 Ok(done) => {
                     self.newest = self.newest.next();
                     for (row, object) in done.txn.rows.iter().zip(&done.objects) {
@@ -306,6 +308,9 @@ impl Writer {
                 index.advance(revision);
                 batches.extend(by_kind);
             }
+            if index.is_stirred() {
+                self.core.stirred.notify_one();
+            }
         }
         for (kind, batch) in batches {
             hub.publish(kind, Arc::new(batch));
@@ -364,7 +369,14 @@ fn depart((accepted, reply): (Accepted, Reply)) -> (Txn, Pending) {
     (txn, pending)
 }
 
-fn accept(commit: Commit, revision: Rev, index: &Index, overlay: &Overlay) -> Result<Accepted, CommitError> {
+/// `added` is what the group has added before it to what there is.
+fn accept(
+    commit: Commit,
+    revision: Rev,
+    index: &Index,
+    overlay: &Overlay,
+    added: &mut Sums,
+) -> Result<Accepted, CommitError> {
     let current = |key: &Key| match overlay.get(key) {
         Some(written) => written.as_ref(),
         None => index.get(key),
@@ -374,12 +386,25 @@ fn accept(commit: Commit, revision: Rev, index: &Index, overlay: &Overlay) -> Re
     }
     let mut rows = Vec::with_capacity(commit.writes.len());
     let mut objects = Vec::with_capacity(commit.writes.len());
+    let mut more = Sums::default();
     for write in commit.writes {
         let current = current(&write.key);
         let (row, object) = row(write, revision, current)?;
+        more.replace(
+            current.map(|old| Counted::of(old)).as_ref(),
+            Some(Counted::of(&object)).filter(|_| !row.deleted).as_ref(),
+        );
         rows.push(row);
         objects.push(object);
     }
+    let full = commit.ceilings.iter().any(|ceiling| {
+        let of = |sums: &Sums| sums.get(&ceiling.account, ceiling.measure);
+        !ceiling.admits(of(index.sums()) + of(added), &more)
+    });
+    if full {
+        return Err(CommitError::Crowded);
+    }
+    added.extend(&more);
     let txn = Txn { revision, at: commit.at, provenance: commit.provenance, rows };
     Ok(Accepted { txn, objects, durability: commit.durability })
 }

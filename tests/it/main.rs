@@ -21,6 +21,7 @@ mod model;
 mod powerloss;
 mod probes;
 mod process;
+mod quota;
 mod resources;
 mod rollout;
 mod runs;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{
-    ChangeLog, Column, Condition, FieldPath, GROUP, Kind, KindInfo, Problem, Scope, SelectableField, Subresource, Time,
-    VERSION, Verbs, Violation, as_written, at, decode_as, for_nobody, schema_of,
+    ChangeLog, Column, Condition, FieldPath, GROUP, Kind, KindInfo, Problem, Quantity, Scope, SelectableField,
+    Subresource, Time, VERSION, Verbs, Violation, as_written, at, decode_as, for_nobody, schema_of,
 };
 
 /// Somebody who may be let in.
@@ -57,6 +57,49 @@ pub struct UserSpec {
     /// Who vouches for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oidc: Option<OidcSubject>,
+    /// How much the user may have and ask for; what is not said here is as the server's `--user-quota` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<UserLimits>,
+}
+
+/// How much a user may have and ask for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserLimits {
+    /// Objects that the user owns, of all kinds but those that appm makes for others (Events, Revisions, Instances).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u32>,
+    /// Instances of what the user owns, that have not ended for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+    /// Cores that these request together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Quantity>,
+    /// Memory that these request together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+    /// Watches and followed logs that are open at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watches: Option<u32>,
+    /// Requests in a second; twice as many may come at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub requests_per_second: Option<u32>,
+}
+
+impl UserLimits {
+    /// The same, with what is said in `other` where nothing is said here.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self {
+            objects: self.objects.or(other.objects),
+            instances: self.instances.or(other.instances),
+            cpu: self.cpu.or_else(|| other.cpu.clone()),
+            memory: self.memory.or_else(|| other.memory.clone()),
+            watches: self.watches.or(other.watches),
+            requests_per_second: self.requests_per_second.or(other.requests_per_second),
+        }
+    }
 }
 
 /// A role that a user has.

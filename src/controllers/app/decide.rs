@@ -18,6 +18,7 @@ use super::{
     endpoints::{self, DRAIN, Leaving},
     instance::{self, Live, held_ports, zero_ports},
     progress::{self, ROLLED_BACK},
+    quota,
     revision::{self, Change, Target},
     status::{self, Counts, Judged},
 };
@@ -99,7 +100,10 @@ pub fn decide(app: &Object<App>, observed: &Observed, free: &[u16], now: Timesta
     let status = status::status(app, observed, &judged, now);
     let wake = [doing.wake, judged.progress.deadline, rolling.available_at].into_iter().flatten().min();
     let requeue = wake.map_or(Requeue::Rest, Requeue::At);
-    Plan { actions, status, requeue, waits_for_room: doing.unplaced }
+    let unplaced = doing.unplaced;
+    let mut plan = Plan { actions, status, requeue, waits_for_room: unplaced };
+    quota::tell(app, observed, unplaced, &mut plan, now);
+    plan
 }
 
 /// How many ports new Instances need now.

@@ -16,6 +16,7 @@ mod place;
 mod plan;
 mod ports;
 mod progress;
+mod quota;
 mod report;
 mod revision;
 #[cfg(test)]
@@ -99,6 +100,7 @@ impl Controller for AppController {
             self.homeless.waiting_for(self.waiting.instances()),
             Watched::controlled(Revision::INFO, App::INFO),
             Watched { kind: Node::INFO, query: Query::default(), map: place::every_app() },
+            self.homeless.waiting_for_quota(),
         ]
     }
 
@@ -124,14 +126,29 @@ impl Controller for AppController {
                 false => Some(self.placing.lock().await),
             };
             let since = Timestamp::from_microsecond(self.since.load(Ordering::Relaxed)).unwrap_or(now);
-            let observed = observe::observe(&stored, &app, caches, since);
+            let mut observed = observe::observe(&stored, &app, caches, since);
             let wanted = decide::ports_wanted(&app, &observed, now);
             let reserved = self.ports.reserve(wanted, || observe::taken_ports(caches), self.clock.random());
-            let plan = decide(&app, &observed, reserved.numbers(), now);
-            match execute::execute(&self.client, caches, &app, &plan).await {
+            let mut plan = decide(&app, &observed, reserved.numbers(), now);
+            if quota::makes(&plan) {
+                // Before it is tried: what gives room from now on brings another turn.
+                self.homeless.note(key, true);
+            }
+            let mut done = execute::execute(&self.client, caches, &app, &plan).await;
+            // As many as there is room for.
+            while let Some(room) = quota::less(&done, &plan) {
+                quota::bound(&mut observed, room, &done);
+                plan = decide(&app, &observed, reserved.numbers(), now);
+                done = execute::execute(&self.client, caches, &app, &plan).await;
+            }
+            match done {
                 Ok(()) => report::report(&self.events, &app, &plan, now),
                 // The App goes soon, too, and nothing can be made for it until then.
                 Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
+                Err(status) if status.is_over_quota() => {
+                    report::refused(&self.events, &app, &status, now);
+                    return Err(status);
+                }
                 Err(status) => return Err(status),
             }
             self.homeless.note(key, plan.waits_for_room);

@@ -27,6 +27,8 @@ pub struct Observed {
     pub place: Result<Place, String>,
     /// Since when anybody looks: what happened before is known from what is written only.
     pub since: Timestamp,
+    /// Why no more Instances can be made than there is room for, if a quota said so.
+    pub full: Option<String>,
     /// What the App waits for, in one sentence; empty if nothing.
     pub hold: String,
 }
@@ -45,6 +47,7 @@ pub(super) fn observe(app: &StoredObject, typed: &App, caches: &Caches, since: T
         leftovers,
         place: place::choose(typed, caches),
         since,
+        full: None,
         hold: depends::hold(app, caches),
     }
 }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    api::{App, Instance, Key, Node, StoredObject},
+    api::{App, Instance, Key, Kind, Node, ResourceQuota, StoredObject},
+    client::Query,
     controllers::place::{self, allocatable, is_open},
     policy::place::{Place, amounts},
     runtime::{Caches, Map, Watched},
@@ -47,6 +48,16 @@ impl Homeless {
             keys
         };
         Watched { map: Box::new(map), ..instances }
+    }
+
+    /// A quota that changed, or is used otherwise, brings the turn of those in its namespace who wait for room.
+    pub(super) fn waiting_for_quota(&self) -> Watched {
+        let homeless = self.clone();
+        let map = move |quota: &StoredObject, _: &Caches| {
+            let waiting = homeless.lock();
+            waiting.iter().filter(|app| app.namespace == quota.key.namespace).cloned().collect()
+        };
+        Watched { kind: ResourceQuota::INFO, query: Query::default(), map: Box::new(map) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Key>> {

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use super::{
     Action, Plan,
     progress::{DEADLINE, PAUSED},
+    quota::{self, FAILED_CREATE},
     revision::Change,
 };
 use crate::{
-    api::{App, AppStatus, Condition, Object, ObjectReference},
+    api::{App, AppStatus, Condition, OVER_QUOTA, Object, ObjectReference, Status},
     runtime::{EventType, Reporter},
 };
 
@@ -24,6 +25,11 @@ pub(super) fn report(events: &Reporter, app: &Object<App>, plan: &Plan, now: Tim
     for (kind, reason, message) in told(app, plan) {
         events.record(ObjectReference::to(app), kind, reason, message, now);
     }
+}
+
+/// Records that a quota has no room for something else than new Instances: larger limits of those that run, say. It is tried again.
+pub(super) fn refused(events: &Reporter, app: &Object<App>, status: &Status, now: Timestamp) {
+    events.record(ObjectReference::to(app), EventType::Warning, OVER_QUOTA, status.message.clone(), now);
 }
 
 type Told = (EventType, &'static str, String);
@@ -52,6 +58,8 @@ fn told(app: &Object<App>, plan: &Plan) -> Vec<Told> {
     });
     told.extend(grouped);
     told.extend(turned(&app.status, &plan.status));
+    let failure = quota::failure(&plan.status).filter(|why| quota::failure(&app.status) != Some(why));
+    told.extend(failure.map(|why| (EventType::Warning, FAILED_CREATE, why.to_owned())));
     told
 }
 

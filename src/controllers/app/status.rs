@@ -7,6 +7,7 @@ use super::{
     endpoints::{self, Leaving},
     instance,
     progress::{PAUSED, Progress, ROLLED_BACK},
+    quota,
     revision::{Held, Target},
 };
 use crate::{
@@ -207,6 +208,9 @@ fn ready(app: &App, observed: &Observed, judged: &Judged<'_>, there: &[&Object<I
     }
     if let (Err(why), true) = (&observed.place, counts.there < counts.wanted) {
         return no("Pending", why.clone());
+    }
+    if let (Some(why), true) = (&observed.full, counts.there < counts.wanted) {
+        return no(quota::FAILED_CREATE, why.clone());
     }
     if let Some((reason, message)) = there.iter().filter_map(|i| trouble(i)).min_by_key(|t| t.0).map(|t| (t.1, t.2)) {
         return no(&reason, format!("{ready_of}; {message}"));

@@ -34,6 +34,7 @@ impl World {
             "metadata": {"name": "web", "namespace": "default", "uid": "app-uid", "generation": 1},
         });
         let observed = Observed {
+            full: None,
             template: Value::Null,
             instances: Vec::new(),
             revisions: Vec::new(),

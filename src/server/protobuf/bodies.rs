@@ -25,13 +25,15 @@ pub(super) enum Holds {
     TextMap,
     /// `map<string, bytes>`: base64 in JSON.
     ByteMap,
+    /// `map<string, Quantity>`: messages with one text.
+    Amounts,
     /// Seconds and nanoseconds; none at all is no time.
     Time,
     MicroTime,
     One(Layout),
     Many(Layout),
 }
-use Holds::{ByteMap, Flag, Many, MicroTime as Micro, Number, One, Text, TextMap, Texts, Time as Seconds};
+use Holds::{Amounts, ByteMap, Flag, Many, MicroTime as Micro, Number, One, Text, TextMap, Texts, Time as Seconds};
 
 const OWNER: Layout = &[
     (1, "kind", Text),
@@ -62,6 +64,11 @@ const SECRET: Layout = &[
 ];
 const CONFIG_MAP: Layout =
     &[(1, "metadata", One(METADATA)), (2, "data", TextMap), (3, "binaryData", ByteMap), (4, "immutable", Flag)];
+const RESOURCE_QUOTA: Layout = &[
+    (1, "metadata", One(METADATA)),
+    (2, "spec", One(&[(1, "hard", Amounts), (2, "scopes", Texts), (3, "scopeSelector", One(&[]))])),
+    (3, "status", One(&[(1, "hard", Amounts), (2, "used", Amounts)])),
+];
 const LEASE_SPEC: Layout = &[
     (1, "holderIdentity", Text),
     (2, "leaseDurationSeconds", Number),
@@ -144,6 +151,7 @@ pub(super) fn layout(api_version: &str, kind: &str) -> Option<Layout> {
         ("v1", "Namespace") => NAMESPACE,
         ("v1", "Secret") => SECRET,
         ("v1", "ConfigMap") => CONFIG_MAP,
+        ("v1", "ResourceQuota") => RESOURCE_QUOTA,
         ("v1", "Event") => EVENT,
         ("events.k8s.io/v1", "Event") => REGARDING_EVENT,
         ("coordination.k8s.io/v1", "Lease") => LEASE,
@@ -178,6 +186,9 @@ fn field(fields: &Fields<'_>, number: u64, holds: Holds) -> Option<Option<Value>
             present(fields.all(number).map(|text| Some(std::str::from_utf8(text).ok()?.into())).collect::<Option<_>>()?)
         }
         TextMap => map(fields, number, |entry| Some(entry.text(2)?.into()))?,
+        Amounts => {
+            map(fields, number, |entry| Some(Fields::read(entry.bytes(2).unwrap_or_default())?.text(1)?.into()))?
+        }
         ByteMap => {
             map(fields, number, |entry| Some(BASE64_STANDARD.encode(entry.bytes(2).unwrap_or_default()).into()))?
         }
@@ -229,6 +240,9 @@ mod tests {
             .text(3, "Opaque")
             .flag(5, true);
         let config_map = Message::new().message(1, metadata()).message(2, entry("k", "v")).message(3, entry("b", "\0"));
+        let amount = |key: &str, text: &str| Message::new().text(1, key).message(2, Message::new().text(1, text));
+        let hard = Message::new().message(1, amount("pods", "10")).message(1, amount("cpu", "1500m"));
+        let quota = Message::new().message(1, metadata()).message(2, hard);
         let time = Message::new().number(1, 1_767_225_600).number(2, 123_456_000);
         let spec = Message::new().text(1, "me").number(2, 15).message(4, time).number(5, 0);
         let lease = Message::new().message(1, metadata()).message(2, spec);
@@ -240,6 +254,7 @@ mod tests {
                 secret,
                 json!({"data": {"user": "bWU=", "none": ""}, "type": "Opaque", "immutable": true}),
             ),
+            ("v1", "ResourceQuota", quota, json!({"spec": {"hard": {"pods": "10", "cpu": "1500m"}}})),
             ("v1", "ConfigMap", config_map, json!({"data": {"k": "v"}, "binaryData": {"b": "AA=="}})),
             (
                 "coordination.k8s.io/v1",
