@@ -4,13 +4,21 @@ use std::sync::Arc;
 
 use bollard::query_parameters::{CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StartContainerOptions};
 
-use super::{Bearer, Place, Shared, body, engine::Engine, events, names, sentence, verdict};
+use super::{
+    Bearer, Place, Shared, body,
+    engine::{Brand, Engine},
+    events, names, sentence, verdict,
+};
 use crate::{
     drivers::{
         Attempt, ContainerProgram, LimitError, Limits, Program, Start, StartError, StartKey, Started, Unreachable,
     },
     keeper,
 };
+
+/// What an older Podman, which has no such call, makes of a change of limits.
+const NO_UPDATE: &str =
+    "this Podman cannot change what a container may use while it runs: it gets its limits when it is restarted";
 
 /// Creates and starts the container of an attempt, unless it was started before.
 pub(super) async fn start(shared: &Arc<Shared>, start: Start) -> Result<Started, StartError> {
@@ -72,8 +80,13 @@ pub(super) async fn set_limits(shared: &Arc<Shared>, key: &StartKey, limits: Lim
     let name = names::container_name(key);
     match place.engine.docker.update_container(&name, body::update(&limits)).await {
         Ok(()) => Ok(()),
-        Err(error) if verdict(&error).is_some() => Err(LimitError::Unavailable(sentence(&error))),
-        Err(error) => Err(LimitError::Unknown(shared.unreachable(&place.engine, &error).0)),
+        Err(error) => match (verdict(&error), place.engine.brand) {
+            // It has ended, and was removed.
+            (Some((404, _)), Brand::Docker) => Ok(()),
+            (Some((404, _)), Brand::Podman) => Err(LimitError::Unavailable(NO_UPDATE.to_owned())),
+            (Some(_), _) => Err(LimitError::Unavailable(sentence(&error))),
+            (None, _) => Err(LimitError::Unknown(shared.unreachable(&place.engine, &error).0)),
+        },
     }
 }
 
