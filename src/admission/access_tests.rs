@@ -247,8 +247,12 @@ async fn nobody_makes_themselves_more_than_they_are() {
     );
     assert_eq!(reason(world.merge("una", "users", "una", json!({"spec": {"groups": ["others"]}})).await), None);
     assert_eq!(reason(world.merge("una", "users", "zoe", json!({"spec": {"execUser": "root"}})).await), forbidden);
-    // Built-in roles are nobody's, an admin's neither.
+    // What built-in roles allow is nobody's to change, an admin's neither. Who has them is, for those who have what they give.
     assert_eq!(reason(world.merge("ann", "roles", "view", json!({"spec": {"rules": []}})).await), forbidden);
+    let devs = json!({"spec": {"subjects": [{"kind": "Group", "name": "devs"}]}});
+    assert_eq!(reason(world.merge("una", "roles", "admin", devs.clone()).await), forbidden);
+    world.merge("una", "roles", "view", devs).await.expect("una has the role `view`");
+    world.listed("bob", "nodes").expect("bob is in `devs`");
     let transaction: Transaction = serde_json::from_value(json!({"fieldManager": "x", "operations": [
         {"verb": "Apply", "force": true, "object": {"apiVersion": "appm.dev/v1", "kind": "User", "metadata": {"name": "una"},
             "spec": {"roles": [{"name": "admin"}]}}}]})).expect("valid");

@@ -11,8 +11,10 @@ use crate::{
 use super::{
     context::Context,
     error::{CliError, Exit},
+    login::{self, CredentialArgs, LoginArgs, LogoutArgs},
     output::{self, OutputArgs},
-    resources, screen,
+    resources, role, screen,
+    settings::Global,
     table::Table,
 };
 
@@ -23,7 +25,7 @@ pub(super) struct WhoAmIArgs {
     output: OutputArgs,
 }
 
-/// Who you are, what you may do, and tokens
+/// Log in and out; who you are, what you may do, and tokens
 #[derive(Args, Debug)]
 pub(super) struct AuthArgs {
     #[command(subcommand)]
@@ -32,6 +34,10 @@ pub(super) struct AuthArgs {
 
 #[derive(Subcommand, Debug)]
 enum Question {
+    Login(Box<LoginArgs>),
+    Logout(LogoutArgs),
+    #[command(hide = true)]
+    Credential(CredentialArgs),
     CanI(CanIArgs),
     /// The same as `appm whoami`
     Whoami(WhoAmIArgs),
@@ -109,8 +115,30 @@ struct CanIArgs {
     quiet: bool,
 }
 
+impl AuthArgs {
+    /// True for what is about this machine's kubeconfig as much as about a server.
+    pub(super) fn is_about_a_login(&self) -> bool {
+        matches!(self.question, Question::Login(_) | Question::Logout(_) | Question::Credential(_))
+    }
+
+    /// Does what [`Self::is_about_a_login`].
+    pub(super) fn log_in_or_out(&self, global: &Global) -> Result<(), CliError> {
+        match &self.question {
+            Question::Login(args) => login::login(args, global),
+            Question::Logout(args) => login::logout(args, global),
+            Question::Credential(args) => login::credential(args),
+            Question::CanI(_) | Question::Whoami(_) | Question::Token(_) => {
+                unreachable!("what is asked of a server is asked by `run`")
+            }
+        }
+    }
+}
+
 pub(super) async fn run(args: AuthArgs, context: &Context) -> Result<(), CliError> {
     match args.question {
+        Question::Login(_) | Question::Logout(_) | Question::Credential(_) => {
+            unreachable!("logging in and out is done before a server is looked for")
+        }
         Question::CanI(args) => can_i(&args, context).await,
         Question::Whoami(args) => who_am_i(&args, context).await,
         Question::Token(TokenCommand::Create(args)) => create_token(&args, context).await,
@@ -146,14 +174,7 @@ async fn create_token(args: &CreateTokenArgs, context: &Context) -> Result<(), C
 }
 
 fn rule(word: &str, args: &CreateTokenArgs) -> Result<Value, CliError> {
-    let (group, plural) = match word {
-        "*" => ("*".to_owned(), "*".to_owned()),
-        word => {
-            let (word, part) = word.split_once('/').map_or((word, String::new()), |(w, part)| (w, format!("/{part}")));
-            let served = resources::resource(word)?;
-            (served.group().to_owned(), format!("{}{part}", served.plural()))
-        }
-    };
+    let (group, plural) = role::pattern(word)?;
     let mut rule = json!({"apiGroups": [group], "resources": [plural], "verbs": args.verbs});
     if !args.namespaces.is_empty() {
         rule["namespaces"] = json!(args.namespaces);

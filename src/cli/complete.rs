@@ -11,8 +11,8 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Namespace, Run, Served, User, kinds, schema},
-    client::http::{HttpClient, Request, served_path},
+    api::{App, Instance, Namespace, Role, Run, Served, User, kinds, schema},
+    client::http::{Request, served_path},
 };
 
 use super::{
@@ -99,6 +99,11 @@ pub(super) fn users() -> ArgValueCompleter {
     completer(|line, _| line.names(served::<User>()))
 }
 
+/// Names of roles.
+pub(super) fn roles() -> ArgValueCompleter {
+    completer(|line, _| line.names(served::<Role>()))
+}
+
 /// Names of contexts.
 pub(super) fn contexts() -> ArgValueCompleter {
     completer(|line, _| {
@@ -179,7 +184,7 @@ impl Line {
     /// Names of what is there, or none.
     fn names(&self, served: Served) -> Vec<String> {
         let fetched = || {
-            let client = HttpClient::new(self.global.target().ok()?.0).ok()?;
+            let client = self.global.client_at_hand().ok()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             let namespace = self.global.namespace.as_deref().unwrap_or("default");
             let path = served_path(served, Some(namespace), None) + &format!("?limit={MOST}");

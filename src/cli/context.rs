@@ -71,8 +71,7 @@ impl<'a> Where<'a> {
 
 impl Context {
     pub(super) fn new(global: &Global) -> Result<Self, CliError> {
-        let (endpoint, namespace) = global.target()?;
-        let client = HttpClient::new(endpoint)?;
+        let (client, namespace) = global.client()?;
         let client = match global.acting()? {
             Some(acting) => client.acting_as(acting),
             None => client,

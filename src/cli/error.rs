@@ -190,7 +190,9 @@ impl From<Status> for CliError {
         let said = |cause: &&Cause| several || !status.message.contains(&cause.message);
         error.details = status.details.causes.iter().filter(said).map(cause_line).collect();
         match status.reason {
-            Reason::Unauthorized => error.help("use the socket of --data-dir, or a --kubeconfig with a valid token"),
+            Reason::Unauthorized => error.help(
+                "`appm auth login` logs in; or use the socket of --data-dir, or a --kubeconfig with a valid token",
+            ),
             Reason::TooManyRequests => error.help("the server is busy; try again in a moment"),
             _ => error,
         }

@@ -5,6 +5,7 @@
 //! watch from the last revision ──► events …
 //!    │ ended, broken        ► the same again; nobody there: waits for the server, a minute at most
 //!    │ 410                  ► list: what is new or gone becomes events, and on from there
+//!    │ 401                  ► the token has ended: once more, with the one that follows it
 //! ```
 
 use std::{collections::BTreeMap, time::Duration};
@@ -143,6 +144,10 @@ impl Following<'_> {
                 Err(RequestError::Refused(status)) if status.is(Reason::Expired) => {
                     self.open = None;
                     self.list_again().await?;
+                }
+                // The token that it was opened with has ended; a login has another one.
+                Err(RequestError::Refused(status)) if status.is(Reason::Unauthorized) && self.open.is_some() => {
+                    self.open = None;
                 }
                 Err(error) => {
                     self.open = None;

@@ -14,6 +14,7 @@ mod choice;
 mod columns;
 mod complete;
 mod completion;
+mod configured;
 mod context;
 mod contexts;
 mod create;
@@ -34,17 +35,20 @@ mod get;
 mod jsonpath;
 mod kubeconfig;
 mod label;
+mod login;
 mod logs;
 mod ls;
 mod manifests;
 mod output;
 mod patch;
+mod plugin;
 mod processes;
 mod prompt;
 mod prune;
 mod quotas;
 mod resources;
 mod restart;
+mod role;
 mod rollout;
 mod run;
 mod scale;
@@ -64,11 +68,11 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
 use error::{CliError, EXIT_CODES, Exit};
-use screen::Screen;
+use screen::{ColorChoice, Screen};
 use settings::Global;
 
 /// What a Kubernetes cluster is to containers, for one plain machine and its processes.
@@ -141,6 +145,7 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Audit(audit::AuditArgs),
     User(user::UserArgs),
+    Role(role::RoleArgs),
     Server(server::ServerArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
@@ -154,8 +159,9 @@ pub fn main() -> ExitCode {
     if let Some(exit) = completion::answer() {
         return exit.into();
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let cli = match parse() {
+        Ok(Ok(cli)) => cli,
+        Ok(Err(error)) => return told(&error, &Screen::of_stderr(ColorChoice::Auto)),
         Err(error) => {
             // Help that was asked for is no failure; where it cannot be printed, nobody reads it.
             let _ = error.print();
@@ -165,13 +171,26 @@ pub fn main() -> ExitCode {
     let screen = Screen::of_stderr(cli.global.color);
     match run(cli) {
         Ok(()) => Exit::Ok.into(),
-        Err(error) => {
-            let text = error.render(&screen);
-            if !text.is_empty() {
-                screen::remark(text.trim_end());
-            }
-            error.exit.into()
-        }
+        Err(error) => told(&error, &screen),
+    }
+}
+
+fn told(error: &CliError, screen: &Screen) -> ExitCode {
+    let text = error.render(screen);
+    if !text.is_empty() {
+        screen::remark(text.trim_end());
+    }
+    error.exit.into()
+}
+
+/// The command line; where it starts a server, with what `appm.yaml` says in place of defaults.
+fn parse() -> Result<Result<Cli, CliError>, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    match configured::completed(Cli::command(), &matches, &cli.global.data_dir()) {
+        Ok(None) => Ok(Ok(cli)),
+        Ok(Some(command)) => Cli::from_arg_matches(&command.try_get_matches()?).map(Ok),
+        Err(error) => Ok(Err(error)),
     }
 }
 
@@ -179,6 +198,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
     let Cli { mut global, command } = cli;
     match command {
         Command::Completion(args) => completion::run(&args),
+        Command::Auth(args) if args.is_about_a_login() => args.log_in_or_out(&global),
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
         Command::Cron(args) => cron::run(args, &mut global),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
@@ -229,6 +249,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Audit(args) => audit::run(args, &context).await,
             Command::Secrets(args) => secrets::run(args, &context).await,
             Command::User(args) => user::run(args, &context).await,
+            Command::Role(args) => role::run(args, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)
@@ -252,8 +273,6 @@ fn exit_codes_text() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -31,6 +31,7 @@ use crate::{
 };
 
 use super::{
+    configured,
     context::Context,
     error::{CliError, Exit},
     quotas::{self, QuotaWord},
@@ -90,6 +91,9 @@ pub(super) enum AuditLevel {
 /// What a server can be told.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerOptions {
+    /// File with settings, named as these flags are: `tlsCertFile` [default: DATA_DIR/appm.yaml, if it is there]
+    #[arg(long, value_name = "FILE", env = "APPM_CONFIG", hide_env_values = true)]
+    pub(super) config: Option<PathBuf>,
     /// Where HTTPS is served; port 0: any that is free
     #[arg(long, value_name = "ADDRESS:PORT", env = "APPM_LISTEN", hide_env_values = true, default_value_t = Settings::DEFAULT_LISTEN)]
     pub(super) listen: SocketAddr,
@@ -175,6 +179,15 @@ pub(super) struct TlsOptions {
 }
 
 impl TlsOptions {
+    /// What the flags require of each other, the file of settings must say, too.
+    fn check(&self) -> Result<(), CliError> {
+        match (&self.tls_cert_file, &self.tls_private_key_file) {
+            (Some(_), None) | (None, Some(_)) => Err(CliError::usage("a certificate goes with its key")
+                .help("tlsCertFile and tlsPrivateKeyFile, or --tls-cert-file and --tls-private-key-file")),
+            _ => Ok(()),
+        }
+    }
+
     fn settings(&self) -> TlsSettings {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let brought = self.tls_cert_file.as_ref().zip(self.tls_private_key_file.as_ref());
@@ -214,6 +227,14 @@ struct StopArgs {
     /// How long to wait for the end; 0: as long as it takes
     #[arg(long, value_name = "DURATION", default_value = "0")]
     timeout: GoDuration,
+}
+
+impl ServerArgs {
+    /// What a server is told that is started so.
+    #[cfg(test)]
+    pub(super) fn into_options(self) -> ServerOptions {
+        self.options
+    }
 }
 
 pub(super) fn run(args: ServerArgs, global: &Global) -> Result<(), CliError> {
@@ -273,6 +294,7 @@ pub(super) fn log_to_file(data_dir: &Path) -> Result<PathBuf, CliError> {
 /// Starts the server in this process.
 pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Running, CliError> {
     let exe = daemon::this_binary().map_err(|e| CliError::io("cannot find the running program", &e))?;
+    options.tls.check()?;
     let settings = Settings {
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
@@ -440,7 +462,9 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
     log_to_file(data_dir)?;
     let listen = SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0);
     let seal_key_file = settings::environment("APPM_SEAL_KEY_FILE").map(PathBuf::from);
+    let seal_key_file = seal_key_file.or_else(|| configured::path_of("sealKeyFile", data_dir));
     let options = ServerOptions {
+        config: None,
         listen,
         node_name: None,
         seal_key_file,
@@ -491,6 +515,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     ];
     for (flag, value) in named.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?))) {
         command.arg(flag).arg(value);
+    }
+    if let Some(file) = &options.config {
+        command.arg("--config").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
     if options.audit_level == AuditLevel::Reads {
         command.args(["--audit-level", "reads"]);

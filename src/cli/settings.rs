@@ -11,11 +11,12 @@ use clap::Args;
 use hyper::Uri;
 use serde_json::Value;
 
-use crate::client::http::{Acting, ClientKey, Endpoint, HttpsEndpoint};
+use crate::client::http::{Acting, ClientKey, Endpoint, HttpClient, HttpsEndpoint, TokenSource};
 
 use super::{
     contexts::file::{Config, usual},
     error::{CliError, Exit, did_you_mean},
+    plugin::Plugin,
     screen::ColorChoice,
 };
 
@@ -121,12 +122,34 @@ impl Global {
         self.data_dir.clone().unwrap_or_else(usual_data_dir)
     }
 
-    /// Where the server is, and the namespace that is meant there.
+    /// A client of the server that is meant, and the namespace that is meant there.
     ///
     /// # Errors
     /// When the kubeconfig cannot be used.
-    pub(super) fn target(&self) -> Result<(Endpoint, Option<String>), CliError> {
-        let https = |(endpoint, namespace)| (Endpoint::Https(endpoint), namespace);
+    pub(super) fn client(&self) -> Result<(HttpClient, Option<String>), CliError> {
+        self.client_with(Plugin::tokens)
+    }
+
+    /// The same, if it can be had without asking anybody.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub(super) fn client_at_hand(&self) -> Result<HttpClient, CliError> {
+        self.client_with(Plugin::at_hand).map(|(client, _)| client)
+    }
+
+    fn client_with(&self, tokens: fn(Plugin) -> TokenSource) -> Result<(HttpClient, Option<String>), CliError> {
+        let Target { endpoint, plugin, namespace } = self.target()?;
+        let client = HttpClient::new(endpoint)?;
+        Ok((if let Some(plugin) = plugin { client.bearing(tokens(plugin)) } else { client }, namespace))
+    }
+
+    fn target(&self) -> Result<Target, CliError> {
+        let https = |found: Found| Target {
+            endpoint: Endpoint::Https(found.endpoint),
+            plugin: found.plugin,
+            namespace: found.namespace,
+        };
         let named = self.context.as_deref();
         if self.kubeconfig.is_some() || named.is_some() {
             let file = self.kubeconfig.clone().map_or_else(usual, Ok)?;
@@ -144,7 +167,7 @@ impl Global {
         if !socket.exists() && kubeconfig.exists() {
             return from_config(&Config::load(&kubeconfig)?, None, &kubeconfig).map(https);
         }
-        Ok((Endpoint::Unix(socket), None))
+        Ok(Target { endpoint: Endpoint::Unix(socket), plugin: None, namespace: None })
     }
 
     /// The same for a command that is about this machine: only what is said in so many words leads elsewhere.
@@ -171,18 +194,31 @@ pub(super) fn read_kubeconfig(file: &Path) -> Result<HttpsEndpoint, CliError> {
     if !file.exists() {
         return Err(CliError::new(Exit::NotFound, format!("there is no kubeconfig at {}", file.display())));
     }
-    from_config(&Config::load(file)?, None, file).map(|(endpoint, _)| endpoint)
+    from_config(&Config::load(file)?, None, file).map(|found| found.endpoint)
+}
+
+/// Where a command goes, and what lets it in there.
+struct Target {
+    endpoint: Endpoint,
+    plugin: Option<Plugin>,
+    namespace: Option<String>,
+}
+
+/// What a context of a kubeconfig says.
+pub(super) struct Found {
+    /// The server with its trust, and what lets one in if that is in the file.
+    pub(super) endpoint: HttpsEndpoint,
+    /// Who gives tokens, if the file has none.
+    pub(super) plugin: Option<Plugin>,
+    /// The namespace that is meant there.
+    pub(super) namespace: Option<String>,
 }
 
 /// A context's server, or the current one's, with trust and credentials; and its namespace. `file` is where the kubeconfig lies.
 ///
 /// # Errors
 /// When something of it is not there or cannot be used.
-pub(super) fn from_config(
-    config: &Config,
-    context: Option<&str>,
-    file: &Path,
-) -> Result<(HttpsEndpoint, Option<String>), CliError> {
+pub(super) fn from_config(config: &Config, context: Option<&str>, file: &Path) -> Result<Found, CliError> {
     let folder = file.parent().unwrap_or(Path::new("."));
     let unusable =
         |why: String| CliError::new(Exit::InvalidInput, format!("{} is no usable kubeconfig: {why}", file.display()));
@@ -213,7 +249,7 @@ pub(super) fn address_of(server: &str) -> Result<(String, u16), String> {
     if plain && !host.is_empty() { Ok((host.to_owned(), port)) } else { Err(wrong()) }
 }
 
-fn endpoint(config: &Config, context: &str, folder: &Path) -> Result<(HttpsEndpoint, Option<String>), String> {
+fn endpoint(config: &Config, context: &str, folder: &Path) -> Result<Found, String> {
     let (cluster, user) = config.parts(context).ok_or("its context names no cluster")?;
     let cluster = config.entry("clusters", cluster).ok_or("its context names no cluster")?;
     let none = Value::Null;
@@ -244,7 +280,10 @@ fn endpoint(config: &Config, context: &str, folder: &Path) -> Result<(HttpsEndpo
     let client = client.map(|(certificates_pem, key_pem)| Box::new(ClientKey { certificates_pem, key_pem }));
     let server_name = text(cluster, "tls-server-name");
     let namespace = config.entry("contexts", context).and_then(|context| text(context, "namespace"));
-    Ok((HttpsEndpoint { host, port, ca_pem, token, server_name, client }, namespace))
+    // As in Kubernetes, what stands in the file comes before what is run.
+    let plugin = (token.is_none() && client.is_none()).then(|| Plugin::read(&user["exec"], folder)).transpose()?;
+    let endpoint = HttpsEndpoint { host, port, ca_pem, token, server_name, client };
+    Ok(Found { endpoint, plugin: plugin.flatten(), namespace })
 }
 
 #[cfg(test)]
@@ -267,9 +306,9 @@ users:
         let from_kubeconfig = |text: &str| {
             let path = Path::new("config");
             let config = Config::parse(path, text)?;
-            from_config(&config, None, path).map(|(endpoint, namespace)| {
-                assert_eq!(namespace.as_deref(), Some("prod"));
-                endpoint
+            from_config(&config, None, path).map(|found| {
+                assert_eq!(found.namespace.as_deref(), Some("prod"));
+                found.endpoint
             })
         };
         let endpoint = from_kubeconfig(text).expect("usable");

@@ -5,14 +5,17 @@ use qrcode::{QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Kind, User},
+    api::{Kind, OWNER, Role, User},
     client::http::{Request, percent_encode},
 };
 
 use super::{
-    context::{Context, served},
+    ages,
+    context::{Context, Selection, Where, name_of, served},
     error::CliError,
+    output::{self, OutputArgs},
     prompt, screen,
+    table::Table,
 };
 
 /// Add, lock and remove users; passwords and second factors
@@ -23,7 +26,7 @@ Examples:
   appm user passwd ada --password-stdin < file
   appm user lock ada                                    thrown out, and not let in
   appm user mfa enroll                                  a second factor for yourself
-  appm get users")]
+  appm user list                                        roles, groups, last login")]
 pub(super) struct UserArgs {
     #[command(subcommand)]
     command: UserCommand,
@@ -32,6 +35,17 @@ pub(super) struct UserArgs {
 #[derive(Subcommand, Debug)]
 enum UserCommand {
     Add(AddUserArgs),
+    /// List users: what they have, and when they were last here
+    #[command(visible_alias = "ls")]
+    List(OutputArgs),
+    /// Show users
+    Get {
+        /// Their names
+        #[arg(required = true, value_name = "NAME", add = super::complete::users())]
+        names: Vec<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     Passwd(PasswdArgs),
     /// Let nobody in as these users, and throw out whoever is
     Lock(NamesArgs),
@@ -77,6 +91,7 @@ struct AddUserArgs {
 #[derive(Args, Debug)]
 struct PasswdArgs {
     /// Whose
+    #[arg(add = super::complete::users())]
     name: Option<String>,
     /// Read the password from the standard input
     #[arg(long, requires = "name")]
@@ -86,7 +101,7 @@ struct PasswdArgs {
 #[derive(Args, Debug)]
 struct NamesArgs {
     /// The users
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = super::complete::users())]
     names: Vec<String>,
 }
 
@@ -128,6 +143,17 @@ struct DisableArgs {
 pub(super) async fn run(args: UserArgs, context: &Context) -> Result<(), CliError> {
     match args.command {
         UserCommand::Add(args) => add(&args, context).await,
+        UserCommand::List(output) => {
+            let (_, users) = context.list(served::<User>(), Where::Everywhere, &Selection::default()).await?;
+            show(users, &output, true, context).await
+        }
+        UserCommand::Get { names, output } => {
+            let mut users = Vec::new();
+            for name in &names {
+                users.push(context.get(served::<User>(), "", name).await?);
+            }
+            show(users, &output, false, context).await
+        }
         UserCommand::Passwd(args) => passwd(&args, context).await,
         UserCommand::Lock(args) => lock(&args.names, true, context).await,
         UserCommand::Unlock(args) => lock(&args.names, false, context).await,
@@ -170,6 +196,63 @@ async fn add(args: &AddUserArgs, context: &Context) -> Result<(), CliError> {
     });
     context.call(Request::post("/apis/appm.dev/v1/users?fieldManager=appm-cli", &user)).await?;
     Ok(screen::line(format_args!("user/{} added", args.name))?)
+}
+
+/// A line for each user. Roles are those that the User names, and those whose subjects name the user or a group of theirs.
+async fn show(users: Vec<Value>, args: &OutputArgs, as_list: bool, context: &Context) -> Result<(), CliError> {
+    if !args.output.is_table() {
+        return output::objects(&args.output, users, as_list);
+    }
+    // Whoever may not see roles sees what Users say of them.
+    let all = context.list(served::<Role>(), Where::Everywhere, &Selection::default()).await;
+    let roles = all.map(|(_, roles)| roles).unwrap_or_default();
+    let mut table = Table::new(["NAME", "ROLES", "GROUPS", "LOCKED", "MFA", "LAST LOGIN", "OWNER"]);
+    for user in &users {
+        let time = user["status"]["lastLoginTime"].as_str().and_then(|text| text.parse().ok());
+        table.add([
+            name_of(user),
+            roles_of(user, &roles),
+            strings(&user["spec"]["groups"]).collect::<Vec<_>>().join(","),
+            said(user["spec"]["locked"] == true),
+            said(user["status"]["mfaEnabled"] == true),
+            time.map_or_else(|| "never".to_owned(), |then| ages::age(then, context.now())),
+            user["metadata"]["annotations"][OWNER].as_str().unwrap_or_default().to_owned(),
+        ]);
+    }
+    Ok(screen::print(table.render(&context.screen, true))?)
+}
+
+fn said(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+fn strings(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// `edit,view:team-a`
+fn roles_of(user: &Value, roles: &[Value]) -> String {
+    let held = |name: &str, place: &Value| {
+        let places: Vec<&str> = strings(place).collect();
+        if places.is_empty() { name.to_owned() } else { format!("{name}:{}", places.join("+")) }
+    };
+    let own = user["spec"]["roles"].as_array().into_iter().flatten();
+    let mut all: Vec<String> =
+        own.map(|role| held(role["name"].as_str().unwrap_or_default(), &role["namespaces"])).collect();
+    for role in roles {
+        let subjects = role["spec"]["subjects"].as_array().into_iter().flatten();
+        all.extend(subjects.filter(|subject| is_of(subject, user)).map(|s| held(&name_of(role), &s["namespaces"])));
+    }
+    all.sort();
+    all.dedup();
+    all.join(",")
+}
+
+fn is_of(subject: &Value, user: &Value) -> bool {
+    match subject["kind"].as_str() {
+        Some("User") => subject["name"] == user["metadata"]["name"],
+        _ => strings(&user["spec"]["groups"]).any(|group| subject["name"] == group),
+    }
 }
 
 /// `edit`, or `edit:team-a`.

@@ -5,10 +5,17 @@
 //! `previous` the one that ended before the present one. Whoever follows an instance goes on through its restarts; a
 //! Pod's log ends with the Pod.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -98,15 +105,24 @@ pub(super) async fn read(
     };
     let pieces = limited(pieces, limit);
     let (stopping, revoked) = (state.stopping.clone(), super::watch::revoked(state, &call.who));
+    let cut = Arc::new(OnceLock::new());
+    let told = cut.clone();
     let end = async move {
-        tokio::select! { () = stopping.cancelled() => {}, _ = revoked => {} }
+        tokio::select! { () = stopping.cancelled() => {}, _ = revoked => drop(told.set(())) }
     };
     let pieces = pieces.map(move |piece| {
         // Held as long as output may come.
         let _held = &share;
         piece.map_err(BodyError::from)
     });
-    let pieces = pieces.take_until(Box::pin(end));
+    // Broken off, so that nobody takes it for the end of the log.
+    let broken = stream::iter([()]).filter_map(move |()| {
+        let cut = cut
+            .get()
+            .map(|()| Err(BodyError::from("what proved who you are has ended, or what you may do has changed")));
+        async move { cut }
+    });
+    let pieces = pieces.take_until(Box::pin(end)).chain(broken);
     Ok(respond::streamed("text/plain; charset=utf-8", pieces.boxed()))
 }
 

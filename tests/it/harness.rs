@@ -516,3 +516,25 @@ impl Dice {
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v} is no number")))
 }
+
+/// The code that an authenticator app shows now for a secret in base32 (RFC 6238).
+pub(crate) fn totp(secret: &str) -> String {
+    let mut bits = secret.bytes().filter(|b| *b != b'=' && *b != b' ').flat_map(|byte| {
+        let value = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".iter().position(|known| *known == byte).unwrap();
+        (0..5).rev().map(move |bit| u8::from(value >> bit & 1 == 1))
+    });
+    let mut key = Vec::new();
+    loop {
+        let byte: Vec<u8> = bits.by_ref().take(8).collect();
+        if byte.len() < 8 {
+            break;
+        }
+        key.push(byte.iter().fold(0, |all, bit| all << 1 | bit));
+    }
+    let step = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 30;
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key);
+    let mac = aws_lc_rs::hmac::sign(&key, &step.to_be_bytes());
+    let at = usize::from(mac.as_ref()[19] & 15);
+    let number = u32::from_be_bytes(mac.as_ref()[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+    format!("{:06}", number % 1_000_000)
+}

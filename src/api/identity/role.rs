@@ -9,7 +9,7 @@ use crate::api::{
     decode_as, for_nobody, schema_of,
 };
 
-/// The roles that every server has. They are the binary's own: nobody changes or deletes them.
+/// The roles that every server has. What they allow is the binary's own: nobody changes that, or deletes them.
 pub const BUILT_IN_ROLES: &[&str] = &["admin", "edit", "member", "operator", "view"];
 
 /// Rules, and who has them.

@@ -157,7 +157,7 @@ impl Config {
         Some((context["cluster"].as_str()?, context["user"].as_str().unwrap_or_default()))
     }
 
-    /// True if the context was made by `appm context add`.
+    /// True if the context was made by `appm context add` or `appm auth login`.
     pub(in crate::cli) fn is_ours(&self, context: &str) -> bool {
         let cluster = self.parts(context).and_then(|(cluster, _)| self.entry("clusters", cluster));
         cluster.is_some_and(|c| c["extensions"].as_array().into_iter().flatten().any(|e| e["name"] == MARK))
@@ -165,7 +165,7 @@ impl Config {
 }
 
 /// What marks a cluster as appm's.
-pub(super) fn mark() -> Value {
+pub(in crate::cli) fn mark() -> Value {
     json!([{"name": MARK, "extension": {}}])
 }
 
@@ -175,7 +175,7 @@ fn field(list: &str) -> &str {
 }
 
 /// Writes a file that nobody else may read, whole or not at all.
-fn replace(path: &Path, folder: &Path, beside: &Path, text: &str) -> io::Result<()> {
+pub(in crate::cli) fn replace(path: &Path, folder: &Path, beside: &Path, text: &str) -> io::Result<()> {
     let written = (|| {
         // Left over from a program that died; whoever holds the lock is the only one who writes.
         let _ = fs::remove_file(beside);

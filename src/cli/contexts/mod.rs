@@ -13,10 +13,15 @@ use serde_json::{Value, json};
 
 use super::{
     error::{CliError, Exit, did_you_mean},
+    login::{
+        login_of,
+        session::{self, Saved},
+    },
     output::{self, OutputArgs},
+    plugin::Plugin,
     screen::{self, Screen},
     server::runtime,
-    settings::{Global, address_of, from_config},
+    settings::{Found, Global, address_of, from_config},
     table::Table,
 };
 use crate::{
@@ -34,6 +39,7 @@ const LOCAL: &str = "local";
 #[command(after_help = "\
 Examples:
   appm context add prod --server https://prod.example:6060 --token-file token
+  appm auth login --server https://prod.example:6060 --name prod         with a password
   appm context add prod --server https://prod.example:6060 --ca-fingerprint sha256:6f1c…
   appm context use prod          every command that names no server goes there
   appm get apps --context prod   this one does
@@ -88,14 +94,10 @@ enum ContextCommand {
     },
 }
 
+/// Why a server is believed that is met for the first time.
 #[derive(Args, Debug)]
-struct AddArgs {
-    /// What it is called here
-    name: String,
-    /// Where it is
-    #[arg(long, value_name = "https://HOST:PORT")]
-    server: String,
-    /// The authority of its certificate, in PEM
+pub(super) struct TrustArgs {
+    /// The authority of the server's certificate, in PEM
     #[arg(long, value_name = "FILE", conflicts_with = "ca_fingerprint")]
     ca_file: Option<PathBuf>,
     /// The fingerprint of its authority, which is then fetched from it
@@ -104,6 +106,17 @@ struct AddArgs {
     /// The host that its certificate is for, if that is not the server's
     #[arg(long, value_name = "HOST")]
     tls_server_name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct AddArgs {
+    /// What it is called here
+    name: String,
+    /// Where it is
+    #[arg(long, value_name = "https://HOST:PORT")]
+    server: String,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// A file with a token; -: stdin
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -197,11 +210,12 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, CliError> {
     fs::read(path).map_err(|e| CliError::io(&format!("cannot read {}", path.display()), &e))
 }
 
-async fn add(path: &std::path::Path, args: &AddArgs) -> Result<(), CliError> {
-    if args.name == LOCAL {
-        return Err(CliError::usage("`local` is this machine's server; give it another name"));
-    }
-    let (host, port) = address_of(&args.server).map_err(CliError::usage)?;
+/// Meets a server: its entry among the clusters, and how it is reached.
+///
+/// # Errors
+/// When it is not believed, or cannot prove what it is.
+pub(super) async fn met(server: &str, args: &TrustArgs) -> Result<(Value, HttpsEndpoint), CliError> {
+    let (host, port) = address_of(server).map_err(CliError::usage)?;
     let trust = match (&args.ca_file, &args.ca_fingerprint) {
         (Some(file), _) => Trust::Authority(read(file)?),
         (None, Some(fingerprint)) => Trust::Fingerprint(fingerprint),
@@ -217,22 +231,39 @@ async fn add(path: &std::path::Path, args: &AddArgs) -> Result<(), CliError> {
     };
     let met = trust::meet(stranger, trust).await?;
     let mut cluster = json!({
-        "server": args.server.trim_end_matches('/'), "certificate-authority-data": BASE64_STANDARD.encode(&met.ca_pem),
+        "server": server.trim_end_matches('/'), "certificate-authority-data": BASE64_STANDARD.encode(&met.ca_pem),
         "extensions": file::mark(),
     });
     if let Some(name) = &met.server_name {
         cluster["tls-server-name"] = name.as_str().into();
     }
+    Ok((cluster, met))
+}
+
+/// A context is not taken from another program.
+///
+/// # Errors
+/// When it is there and not ours.
+pub(super) fn may_be_ours(config: &Config, name: &str) -> Result<(), CliError> {
+    if name == LOCAL {
+        return Err(CliError::usage("`local` is this machine's server; give it another name"));
+    }
+    if config.entry("contexts", name).is_some() && !config.is_ours(name) {
+        return Err(CliError::new(Exit::Conflict, format!("`{name}` is there already, and not made by appm")));
+    }
+    Ok(())
+}
+
+async fn add(path: &std::path::Path, args: &AddArgs) -> Result<(), CliError> {
+    may_be_ours(&Config::load(path)?, &args.name)?;
+    let (cluster, _) = met(&args.server, &args.trust).await?;
     let user = credentials(args)?;
     let mut context = json!({"cluster": args.name, "user": args.name});
     if let Some(namespace) = &args.default_namespace {
         context["namespace"] = namespace.as_str().into();
     }
     Config::edit(path, |config| {
-        if config.entry("contexts", &args.name).is_some() && !config.is_ours(&args.name) {
-            let message = format!("`{}` is there already, and not made by appm", args.name);
-            return Err(CliError::new(Exit::Conflict, message));
-        }
+        may_be_ours(config, &args.name)?;
         config.put("clusters", &args.name, cluster);
         // What one is let in with stays, unless something new is given.
         if let Some(user) = user.or_else(|| config.entry("users", &args.name).is_none().then(|| json!({}))) {
@@ -290,7 +321,7 @@ fn show(path: &std::path::Path, name: Option<&str>, args: &OutputArgs, global: &
     if config.entry("contexts", inside).is_none() {
         return Err(unknown(&config, &name));
     }
-    let (endpoint, namespace) = from_config(&config, Some(inside), path)?;
+    let Found { endpoint, plugin, namespace } = from_config(&config, Some(inside), path)?;
     let authorities: Vec<Value> = ders(&endpoint.ca_pem)
         .iter()
         .map(|der| {
@@ -298,10 +329,15 @@ fn show(path: &std::path::Path, name: Option<&str>, args: &OutputArgs, global: &
             json!({"fingerprint": fingerprint(der), "expires": expires})
         })
         .collect();
-    let proof = match (&endpoint.token, &endpoint.client) {
-        (_, Some(_)) => "client certificate",
-        (Some(_), None) => "token",
-        (None, None) => "none",
+    let proof = match (&endpoint.token, &endpoint.client, &plugin) {
+        (_, Some(_), _) => "client certificate".to_owned(),
+        (Some(_), None, _) => "token".to_owned(),
+        (None, None, Some(Plugin::Login(id))) => match Saved::load(id) {
+            Ok(saved) => format!("login of {}", saved.username),
+            Err(_) => "login that has ended".to_owned(),
+        },
+        (None, None, Some(Plugin::Program(_))) => "credential plugin".to_owned(),
+        (None, None, None) => "none".to_owned(),
     };
     let shown = json!({
         "name": name, "server": format!("{endpoint:?}"), "serverName": endpoint.server_name, "credential": proof,
@@ -313,7 +349,7 @@ fn show(path: &std::path::Path, name: Option<&str>, args: &OutputArgs, global: &
     let mut lines = vec![
         ("Name", name),
         ("Server", format!("{endpoint:?}")),
-        ("Credential", proof.to_owned()),
+        ("Credential", proof),
         ("Namespace", shown["namespace"].as_str().unwrap_or_default().to_owned()),
     ];
     for authority in &authorities {
@@ -332,7 +368,7 @@ async fn refresh(path: &std::path::Path, name: Option<&str>) -> Result<(), CliEr
         return Ok(screen::line("nothing to fetch: a socket has no authority")?);
     }
     let Some((cluster, _)) = config.parts(&name) else { return Err(unknown(&config, &name)) };
-    let (endpoint, _) = from_config(&config, Some(&name), path)?;
+    let Found { endpoint, .. } = from_config(&config, Some(&name), path)?;
     let pem = trust::refreshed(&endpoint).await?;
     if pem == endpoint.ca_pem {
         return Ok(screen::line(format_args!("`{name}` has the server's authorities already"))?);
@@ -368,7 +404,7 @@ fn rename(path: &std::path::Path, from: &str, to: &str) -> Result<(), CliError> 
 }
 
 fn remove(path: &std::path::Path, name: &str) -> Result<(), CliError> {
-    Config::edit(path, |config| {
+    let login = Config::edit(path, |config| {
         let Some((cluster, user)) = config.parts(name) else { return Err(unknown(config, name)) };
         let (cluster, user) = (cluster.to_owned(), user.to_owned());
         if config.current() == Some(name) {
@@ -382,10 +418,15 @@ fn remove(path: &std::path::Path, name: &str) -> Result<(), CliError> {
         if !keep_cluster {
             config.take("clusters", &cluster);
         }
+        let mut login = None;
         if !keep_user {
+            login = login_of(config, &user);
             config.take("users", &user);
         }
-        Ok(())
+        Ok(login)
     })?;
+    if let Some(login) = login {
+        session::forget(&login);
+    }
     Ok(screen::line(format_args!("context `{name}` removed"))?)
 }

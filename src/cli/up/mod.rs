@@ -74,7 +74,7 @@ pub(super) struct UpArgs {
     #[arg(long)]
     force_conflicts: bool,
     #[command(flatten)]
-    server: ServerOptions,
+    pub(super) server: ServerOptions,
 }
 
 pub(super) fn run(args: UpArgs, global: &Global) -> Result<(), CliError> {

@@ -201,11 +201,15 @@ pub struct Acting {
     pub groups: Vec<String>,
 }
 
+/// Gives the bearer token of a request; asked again with a token that was refused, it gives another one, or says why there is none.
+pub type TokenSource = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Result<String, RequestError>> + Send + Sync>;
+
 /// A client. Cheap to share; safe from any task.
 pub struct HttpClient {
     endpoint: Endpoint,
     acting: Option<Acting>,
     tls: Option<tokio_rustls::TlsConnector>,
+    tokens: Option<TokenSource>,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
@@ -222,13 +226,19 @@ impl HttpClient {
                 Some(trust.map_err(|source| RequestError::Unreachable { endpoint: endpoint.clone(), source })?)
             }
         };
-        Ok(Self { endpoint, acting: None, tls, idle: Mutex::default() })
+        Ok(Self { endpoint, acting: None, tls, tokens: None, idle: Mutex::default() })
     }
 
     /// The same client, whose requests are made in somebody else's name.
     #[must_use]
     pub fn acting_as(self, acting: Acting) -> Self {
         Self { acting: Some(acting), ..self }
+    }
+
+    /// The same client with tokens that end and are followed by others, in place of the endpoint's own.
+    #[must_use]
+    pub fn bearing(self, tokens: TokenSource) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// Where it connects to.
@@ -308,18 +318,40 @@ impl HttpClient {
         Ok((wire::lines(pieces).boxed(), warnings))
     }
 
+    /// Sends a request; once more with another token if the first one is refused and there is one.
     async fn send(&self, request: Request) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), RequestError> {
+        let Some(tokens) = &self.tokens else {
+            let token = match &self.endpoint {
+                Endpoint::Https(https) => https.token.as_deref(),
+                Endpoint::Unix(_) => None,
+            };
+            return self.send_as(&request, token).await;
+        };
+        let token = tokens(None).await?;
+        let sent = self.send_as(&request, Some(&token)).await?;
+        if sent.0.status() != StatusCode::UNAUTHORIZED {
+            return Ok(sent);
+        }
+        let other = tokens(Some(token)).await?;
+        self.send_as(&request, Some(&other)).await
+    }
+
+    async fn send_as(
+        &self,
+        request: &Request,
+        token: Option<&str>,
+    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), RequestError> {
         let host = match &self.endpoint {
             Endpoint::Unix(_) => "localhost".to_owned(),
             Endpoint::Https(https) => https.authority(),
         };
         let mut built = hyper::Request::builder()
-            .method(request.method)
+            .method(&request.method)
             .uri(&request.path)
             .header(header::HOST, host)
             .header(header::ACCEPT, request.accept)
             .header(header::USER_AGENT, concat!("appm/", env!("CARGO_PKG_VERSION")));
-        if let Endpoint::Https(HttpsEndpoint { token: Some(token), .. }) = &self.endpoint {
+        if let Some(token) = token {
             built = built.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(Acting { user, groups }) = &self.acting {
@@ -329,7 +361,7 @@ impl HttpClient {
         if !request.body.is_empty() {
             built = built.header(header::CONTENT_TYPE, request.content_type);
         }
-        let request = built.body(Full::new(request.body)).map_err(|e| RequestError::Broken(Box::new(e)))?;
+        let request = built.body(Full::new(request.body.clone())).map_err(|e| RequestError::Broken(Box::new(e)))?;
         // A kept connection may have been closed by the server meanwhile; a request that was never sent comes back.
         let kept = self.idle.lock().expect("no holder panics").pop();
         let unsent = match kept {

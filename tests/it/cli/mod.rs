@@ -4,7 +4,9 @@ mod apply;
 mod changes;
 mod contexts;
 mod declared;
+mod logins;
 mod objects;
+mod roles;
 mod up;
 
 use std::{path::Path, process::Stdio};
