@@ -43,6 +43,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("duration", duration),
     ("admission", admission),
     ("certificate", certificate),
+    ("issuer_token", issuer_token),
 ];
 
 /// No input may grow beyond this.
@@ -216,6 +217,20 @@ pub fn credentials(data: &[u8]) {
         assert!(!name.is_empty() && !name.contains(':'), "{name}");
     }
     auth::fuzzing::hash(text);
+}
+
+/// A token of an issuer, or its keys. Nothing but the token that it signed is believed, and no keys but its own make anything else good.
+pub fn issuer_token(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let (issuer, keys, good) = auth::fuzzing::good_issuer_token();
+    let believes = |token: &str, keys: &str| auth::fuzzing::issuer_token(token, keys.as_bytes(), &issuer, 0);
+    assert!(believes(&good, &keys));
+    assert!(text == good || !believes(text, &keys), "{text}");
+    // Keys that somebody else wrote: whatever they are, they are read or not.
+    believes(&good, text);
+    if let Some((signed, signature)) = good.rsplit_once('.') {
+        assert!(text == signature || !believes(&format!("{signed}.{text}"), &keys), "{text}");
+    }
 }
 
 /// What can be read prints as it was written, and the values of sizes do not overflow.

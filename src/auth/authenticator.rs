@@ -3,7 +3,8 @@
 //! ```text
 //!  Basic ────► guard ─► argon2 (a few at a time) ─┐
 //!  appm_…    ► Token's hash                       ├─► the User: there, the same, not locked ─► Identity
-//!  JWT       ► signing keys, then its Session     ┘
+//!  JWT       ► signing keys, then its Session     │
+//!            ► an issuer's keys, then its claims  ┘  (a User who names it, or somebody without one)
 //! ```
 //! Nothing is remembered between requests but the passwords of Basic, for half a minute and as keyed hashes: a request must not
 //! cost 20 ms of argon2. Whoever was let in and should not be any more is thrown out by [`Authority::revoked`].
@@ -23,14 +24,15 @@ use super::{
     Authority, Identity, Proof,
     guard::{self, Attempt, Guard},
     keys::Keys,
+    oidc::{Issuers, OidcIssuer},
     password::Passwords,
     records::{self, Found},
     secret, totp,
 };
 use crate::{
     api::{
-        Cause, Credential, Durability, Key, Kind, LoginProof, Object, Reason, Requirement, Session, Status, Token,
-        TokenStatus, Uid, User, token_credential, user_credential,
+        Cause, Credential, Durability, Key, Kind, LoginProof, Object, Reason, Requirement, Session, Status, Time,
+        Token, TokenStatus, Uid, User, token_credential, user_credential,
     },
     clock::SharedClock,
     store::{CommitError, Store, Write},
@@ -72,6 +74,7 @@ pub struct Authenticator {
     pub(super) authority: Arc<Authority>,
     pub(super) keys: Keys,
     pub(super) guard: Guard,
+    issuers: Issuers,
     pub(super) passwords: Arc<Passwords>,
     /// Never leaves the process.
     seal: hmac::Key,
@@ -108,6 +111,7 @@ impl Authenticator {
     /// The one of a server.
     pub fn new(authority: Arc<Authority>, passwords: Arc<Passwords>, store: Arc<Store>, clock: SharedClock) -> Self {
         Self {
+            issuers: Issuers::default(),
             keys: Keys::new(store.clone(), clock.clone()),
             guard: Guard::new(store.clone(), clock.clone()),
             passwords,
@@ -120,16 +124,47 @@ impl Authenticator {
         }
     }
 
-    /// Who bears a token: a Token's secret, or an access token.
+    /// The same, which believes the tokens of these issuers.
+    #[must_use]
+    pub fn believing(self, issuers: Vec<OidcIssuer>) -> Self {
+        Self { issuers: Issuers::new(issuers, &self.clock), ..self }
+    }
+
+    /// Who bears a token: a Token's secret, an access token, or a token of an issuer.
     ///
     /// # Errors
-    /// `Unauthorized`.
-    pub fn bearer(&self, token: &str, from: &From) -> Result<Identity, Status> {
+    /// `Unauthorized`; `ServiceUnavailable` if an issuer has to be asked and cannot be.
+    pub async fn bearer(&self, token: &str, from: &From) -> Result<Identity, Status> {
         let identity = match parts(token) {
             Some((name, secret)) => self.token(name, secret, from),
             None => self.access_token(token),
         };
-        identity.ok_or_else(unauthorized)
+        if let Some(identity) = identity {
+            return Ok(identity);
+        }
+        let vouched = self.issuers.vouch(token).await.ok_or_else(unauthorized)??;
+        let identity = self.authority.vouched(&vouched).ok_or_else(|| {
+            let message = format!("Unauthorized: the token of {}: nobody is meant by it", vouched.subject.issuer);
+            Status::new(Reason::Unauthorized, message)
+        })?;
+        self.note_login(&identity);
+        Ok(identity)
+    }
+
+    /// Notes that somebody came with a token of an issuer, at most once an hour.
+    fn note_login(&self, who: &Identity) {
+        let now = self.clock.now();
+        let user = records::find::<User>(&self.store, &who.name).filter(|user| user.metadata.uid == who.uid);
+        let noted =
+            |user: &Found<User>| user.status.last_login_time.is_some_and(|at| now.duration_since(at.0) < LAST_USED);
+        let Some(user) = user.filter(|user| !noted(user)) else { return };
+        let write = self.status(&user, |status| status["lastLoginTime"] = Time(now).to_string().into());
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            let reason = "somebody came with a token of an issuer";
+            // Whoever was first has noted it.
+            let _ = records::commit(&store, now, write.into_iter().collect(), Durability::Relaxed, reason).await;
+        });
     }
 
     fn token(&self, name: &str, given: &str, from: &From) -> Option<Identity> {

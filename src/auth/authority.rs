@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, MASTERS, Proof, authenticator, records};
+use super::{Identity, MASTERS, Proof, authenticator, oidc::Subjects, records};
 use crate::{
     api::{
         App, Credential, Event, Key, Kind, KindInfo, OWNER, Object, PolicyRule, Reason, Role, Session, Sharing, Status,
@@ -36,6 +36,8 @@ pub struct Authority {
     clock: SharedClock,
     host: Host,
     book: Mutex<Known>,
+    /// Whom issuers vouch for.
+    pub(super) subjects: Subjects,
     /// Told whenever anything changes that decisions stand on.
     changed: watch::Sender<()>,
 }
@@ -61,7 +63,8 @@ struct Told {
 impl Authority {
     /// The authority over a store.
     pub fn new(store: Arc<Store>, clock: SharedClock, host: Host) -> Self {
-        Self { store, clock, host, book: Mutex::default(), changed: watch::Sender::new(()) }
+        let (book, subjects) = (Mutex::default(), Subjects::default());
+        Self { store, clock, host, book, subjects, changed: watch::Sender::new(()) }
     }
 
     /// Who runs the server.
@@ -302,6 +305,7 @@ impl Authority {
         let proved = match &who.proof {
             Proof::Token(name) => there(Key::of::<Token>("", name)),
             Proof::Session(name) => there(Key::of::<Session>("", name)),
+            Proof::Oidc(subject) => self.is_still(who, subject),
             Proof::Password(shown) => {
                 let credential = records::find::<Credential>(&self.store, &user_credential(&who.name));
                 credential.is_some_and(|kept| authenticator::fingerprint(&kept) == *shown)

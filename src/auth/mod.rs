@@ -12,6 +12,7 @@ mod guard;
 mod issue;
 pub mod jwt;
 mod keys;
+mod oidc;
 pub mod password;
 mod peer;
 mod records;
@@ -29,13 +30,14 @@ pub use authenticator::{Authenticator, CODE_REQUIRED, From, parse_basic, token_n
 pub use authority::{Authority, Viewer};
 pub use enrol::{CodeRequest, Enrolment, RecoveryCodes};
 pub use issue::{TokenIssued, TokenRequest};
+pub use oidc::OidcIssuer;
 pub use peer::{INSTANCES, PeerCredentials, Peers};
 pub use roles::built_in as built_in_roles;
 pub use sessions::{Granted, LoginRequest, PasswordRequest};
 #[cfg(test)]
 pub(crate) use totp::shown as totp_code;
 
-use crate::api::{PolicyRule, Uid};
+use crate::api::{OidcSubject, PolicyRule, Uid};
 pub use crate::policy::access::{Attributes, May};
 
 /// An authenticated caller.
@@ -72,8 +74,8 @@ pub enum Proof {
     Password(String),
     /// A client certificate.
     Certificate,
-    /// A token of an issuer.
-    Oidc,
+    /// A token of an issuer, for this subject.
+    Oidc(OidcSubject),
     /// Somebody else, of this name, who may, speaks as it.
     Impersonated(String),
 }

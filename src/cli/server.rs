@@ -18,6 +18,7 @@ use rustix::{
     fd::OwnedFd,
     process::{Pid, PidfdFlags, pidfd_open},
 };
+use serde_json::Value;
 use tokio::{
     net::UnixStream,
     signal::unix::{SignalKind, signal},
@@ -27,7 +28,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::GoDuration,
     client::http::{Endpoint, Request, RequestError},
-    daemon::{self, Apps, AuditSettings, DataDir, EngineHosts, Running, Settings, TlsSettings},
+    daemon::{self, Apps, AuditSettings, DataDir, EngineHosts, OidcIssuer, Running, Settings, TlsSettings},
 };
 
 use super::{
@@ -141,8 +142,30 @@ pub(super) struct ServerOptions {
     /// The most of each user, over what is usual: those, watches, requests-per-second; a User's `limits` come first
     #[arg(long, value_name = "NAME=AMOUNT", env = "APPM_USER_QUOTA", hide_env_values = true, value_delimiter = ',')]
     pub(super) user_quota: Vec<QuotaWord>,
+    /// An issuer of OpenID Connect whose tokens are believed, as YAML: {issuer: https://…, audiences: [appm]}; a list of them in APPM_OIDC
+    #[arg(long, value_name = "ISSUER", env = "APPM_OIDC", hide_env_values = true, value_parser = issuers)]
+    pub(super) oidc: Vec<Issuers>,
     #[command(flatten)]
     pub(super) tls: TlsOptions,
+}
+
+/// One issuer, or a list of them, as they are written in a flag or a variable.
+#[derive(Clone, Debug)]
+pub(super) struct Issuers(Vec<OidcIssuer>);
+
+fn issuers(text: &str) -> Result<Issuers, String> {
+    let read: Value = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+    let all = match read {
+        Value::Array(all) => all,
+        one => vec![one],
+    };
+    let all = all.into_iter().map(|one| serde_path_to_error::deserialize(one).map_err(|e| e.to_string()));
+    let mut all: Vec<OidcIssuer> = all.collect::<Result<_, String>>()?;
+    OidcIssuer::check(&all)?;
+    for file in all.iter_mut().filter_map(|issuer| issuer.ca_file.as_mut()) {
+        *file = std::path::absolute(&*file).unwrap_or_else(|_| file.clone());
+    }
+    Ok(Issuers(all))
 }
 
 /// What a server can be told of TLS.
@@ -299,6 +322,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
         tls: options.tls.settings(),
+        oidc: options.oidc.iter().flat_map(|issuers| issuers.0.clone()).collect(),
         node_name: options.node_name.clone(),
         seal_key_file: options.seal_key_file.clone(),
         admin_password_file: options.admin_password_file.clone(),
@@ -476,6 +500,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         podman_host: None,
         namespace_quota: Vec::new(),
         user_quota: Vec::new(),
+        oidc: Vec::new(),
         tls: TlsOptions::default(),
     };
     let mut running = start(&options, global).await?;
@@ -534,6 +559,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
         for word in words {
             command.arg(flag).arg(&word.text);
         }
+    }
+    for issuer in options.oidc.iter().flat_map(|issuers| &issuers.0) {
+        command.arg("--oidc").arg(serde_json::to_string(issuer).expect("plain data"));
     }
     command.args(options.tls.flags());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);

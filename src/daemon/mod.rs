@@ -31,6 +31,7 @@ pub use settings::{DataDir, Settings};
 pub use crate::{
     admission::{Quotas, bounds as quota_bounds},
     audit::{Level as AuditLevel, Settings as AuditSettings},
+    auth::OidcIssuer,
     drivers::container::EngineHosts,
     server::TlsSettings,
 };
@@ -81,6 +82,9 @@ pub enum StartError {
     /// What must always be there cannot be written.
     #[error("cannot write the first objects: {0}")]
     Bootstrap(Status),
+    /// What is told of issuers cannot be believed.
+    #[error("cannot use the setting `oidc`: {0}")]
+    Issuers(String),
     /// This boot has no name.
     #[error("cannot tell this boot of the machine from others")]
     Boot(#[source] std::io::Error),
@@ -129,6 +133,7 @@ pub struct Running {
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
     // A second call finds the provider installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    OidcIssuer::check(&settings.oidc).map_err(StartError::Issuers)?;
     let clock: SharedClock = Arc::new(clock::System);
     let data_dir = settings.data_dir.path().to_owned();
     let boot_id = clock::boot_id().map_err(StartError::Boot)?;
@@ -170,6 +175,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         listen: settings.listen,
         hostname: facts.name.clone(),
         tls: settings.tls,
+        oidc: settings.oidc,
         bounds: Bounds::default(),
     };
     let containers = ContainerDriver::open(&data_dir, settings.engines).map_err(StartError::Containers)?;

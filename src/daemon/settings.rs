@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{admission::Quotas, audit, drivers::container::EngineHosts, server::TlsSettings};
+use crate::{admission::Quotas, audit, auth::OidcIssuer, drivers::container::EngineHosts, server::TlsSettings};
 
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Certificates that somebody else has made, and names by which the server is known.
     pub tls: TlsSettings,
+    /// Whose tokens are believed beside our own.
+    pub oidc: Vec<OidcIssuer>,
     /// The name of this node; default: the host's.
     pub node_name: Option<String>,
     /// Where engines of containers are; what is not said is found.

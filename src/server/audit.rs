@@ -90,7 +90,7 @@ impl<'s> Observed<'s> {
             Proof::Session(name) => format!("session {name}"),
             Proof::Password(_) => "password".to_owned(),
             Proof::Certificate => "certificate".to_owned(),
-            Proof::Oidc => "OIDC".to_owned(),
+            Proof::Oidc(subject) => format!("token of {} for {}", subject.issuer, subject.subject),
             Proof::Impersonated(by) => format!("impersonated by {by}"),
         };
     }

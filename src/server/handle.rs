@@ -252,7 +252,7 @@ async fn authenticate(
         "bearer" => {
             let token = auth::token_name(value).map_or("a token".to_owned(), |name| format!("token {name}"));
             observed.claims("", &token);
-            state.authenticator.bearer(value, from)
+            state.authenticator.bearer(value, from).await
         }
         "basic" => {
             let name = auth::parse_basic(value).map(|(name, _)| name).unwrap_or_default();

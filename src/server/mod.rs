@@ -81,7 +81,7 @@ use crate::{
     admission::Admission,
     api::{Instance, InstanceProcesses, Object},
     audit::Audit,
-    auth::{Authenticator, Peers},
+    auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
 };
 
@@ -96,6 +96,8 @@ pub struct ServerConfig {
     pub hostname: String,
     /// Certificates that somebody else has made, and names.
     pub tls: TlsSettings,
+    /// Whose tokens are believed beside our own.
+    pub oidc: Vec<OidcIssuer>,
     /// How much clients can take of memory and patience.
     pub bounds: Bounds,
 }
@@ -189,7 +191,8 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     let stopping = CancellationToken::new();
     let (authority, passwords) = (on.admission.authority().clone(), on.admission.passwords().clone());
     let store = on.admission.store().clone();
-    let authenticator = Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()));
+    let authenticator =
+        Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()).believing(config.oidc));
     tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
     let state = Arc::new(state::State {
         authenticator,

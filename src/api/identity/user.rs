@@ -54,7 +54,7 @@ pub struct UserSpec {
     /// The second factor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<Mfa>,
-    /// Who vouches for the user.
+    /// Who vouches for the user: another server's word, in place of a password. A second factor is its affair, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oidc: Option<OidcSubject>,
     /// How much the user may have and ask for; what is not said here is as the server's `--user-quota` says.
@@ -148,9 +148,9 @@ pub enum Requirement {
 }
 
 /// Who vouches for a user: a token of this issuer with this subject is the user's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct OidcSubject {
-    /// The issuer's URL, as in its tokens' `iss`.
+    /// The issuer's URL, as in its tokens' `iss`. The server must be told of it (`oidc` of its settings).
     #[schemars(length(min = 1, max = 2048))]
     pub issuer: String,
     /// The subject, as in its tokens' `sub`.

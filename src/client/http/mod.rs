@@ -4,6 +4,7 @@
 //! gives raw calls, for what only a command line wants: tables, logs, DELETE with options.
 
 mod connect;
+mod fetch;
 mod introduce;
 mod wire;
 
@@ -21,6 +22,7 @@ use serde_json::Value;
 use super::{Client, Done, Listing, Query, WatchStream};
 use crate::api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult};
 
+pub use fetch::{FetchError, Fetched, Wanted, fetch};
 pub use introduce::introduce;
 pub use wire::{object_path, path_of, percent_encode, query_string, served_path};
 

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::Api;
 
-const USERS: &str = "/apis/appm.dev/v1/users";
-const WHO_AM_I: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-const PASSWORD: &str = "correct horse";
+pub(super) const USERS: &str = "/apis/appm.dev/v1/users";
+pub(super) const WHO_AM_I: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+pub(super) const PASSWORD: &str = "correct horse";
 
 /// A client over TLS that shows this token, or none.
-fn client(api: &Api, token: Option<&str>) -> HttpClient {
+pub(super) fn client(api: &Api, token: Option<&str>) -> HttpClient {
     let ca_pem = std::fs::read(api.dir.path().join("pki/ca.pem")).unwrap();
     let (host, port) = (api.server.address.ip().to_string(), api.server.address.port());
     HttpClient::new(Endpoint::Https(HttpsEndpoint {
@@ -35,18 +35,18 @@ pub(super) async fn post(api: &Api, token: Option<&str>, path: &str, body: Value
     }
 }
 
-async fn name_of(api: &Api, token: &str) -> Result<Value, Reason> {
+pub(super) async fn name_of(api: &Api, token: &str) -> Result<Value, Reason> {
     let mut answer = post(api, Some(token), WHO_AM_I, json!({})).await?;
     Ok(answer["status"]["userInfo"]["username"].take())
 }
 
-async fn ada(api: &Api) {
+pub(super) async fn ada(api: &Api) {
     let user = json!({"metadata": {"name": "ada"}, "spec": {"password": {"plain": PASSWORD}}});
     let made = api.post(USERS, &user).await.expect(201).json();
     assert_eq!(made["spec"]["password"], json!({}));
 }
 
-async fn login(api: &Api) -> Value {
+pub(super) async fn login(api: &Api) -> Value {
     let ask = json!({"username": "ada", "password": PASSWORD});
     post(api, None, "/auth/v1/login", ask).await.unwrap()
 }

@@ -6,10 +6,13 @@ mod documents;
 mod doors;
 mod generated;
 mod hostile;
+mod issuer;
 mod kubectl;
 mod kubectl_pods;
 mod login;
+mod mutations;
 mod objects;
+mod oidc;
 mod own;
 mod tls;
 mod watches;
@@ -122,6 +125,7 @@ impl Api {
             listen: "127.0.0.1:0".parse().unwrap(),
             hostname: "test-host".to_owned(),
             tls: TlsSettings::default(),
+            oidc: Vec::new(),
             bounds: Bounds::default(),
         };
         change(&mut config);

@@ -252,6 +252,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
         let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.unwrap();
         let data = tempfile::tempdir().unwrap();
         let config = ServerConfig {
+            oidc: Vec::new(),
             data_dir: data.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             hostname: "test-host".to_owned(),
@@ -316,7 +317,10 @@ async fn a_client_certificate_says_who_one_is() {
             Some((certificate, key)) => {
                 let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
                 let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).unwrap();
-                config.with_client_auth_cert(vec![certificate], PrivateKeyDer::Pkcs8(key)).unwrap()
+                match config.with_client_auth_cert(vec![certificate], PrivateKeyDer::Pkcs8(key)) {
+                    Ok(config) => config,
+                    Err(_) => return "no certificate of that key".to_owned(),
+                }
             }
         };
         match connected(api.server.address, "localhost", config).await {
@@ -333,6 +337,15 @@ async fn a_client_certificate_says_who_one_is() {
     assert!(alice.contains(r#""username":"alice""#) && !alice.contains("masters"), "{alice}");
     let nobody = who(None).await;
     assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
+    // Whatever is changed in it, it is another one, or none.
+    let (pem, key) = ours.signs("alice", "builders", &[]);
+    let good = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+    for at in (0..good.len()).step_by(good.len() / 40) {
+        let mut changed = good.clone();
+        changed[at] ^= 1 << (at % 8);
+        let said = who(Some((appm::policy::certificate::pem(&changed), key.clone()))).await;
+        assert!(!said.contains("alice") && !said.starts_with("HTTP/1.1 5"), "{at}: {said}");
+    }
     // appm's own parts do not come this way.
     let part = who(Some(ours.signs("system:appm:agent", "system:masters", &[]))).await;
     assert!(part.starts_with("HTTP/1.1 401"), "{part}");
