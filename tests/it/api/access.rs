@@ -87,6 +87,9 @@ async fn routes_by(house: &House, door: Door, asks: fn(usize) -> bool) -> Vec<Ve
             }
             let code = guest.code(method, path, "{}").await;
             assert_ne!(code, 401, "{who} by {door:?}: {shown}");
+            if code >= 500 {
+                eprintln!("{who} by {door:?}: {shown}: {code}");
+            }
             cells.push(Some(match code {
                 403 => "-",
                 404 if who == "member" && !path.contains("/nodes/") && !path.contains("/v1/namespaces/absent") => "own",

@@ -176,8 +176,24 @@ impl Guest<'_> {
         Reply { code: head.status.as_u16(), headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
-    /// The answer; its body is still to be read.
+    /// The answer; its body is still to be read. Whoever is told to come again, because the machine is busy, does.
     pub(super) async fn send(&mut self, method: &Method, path: &str, body: &str) -> Response<Incoming> {
+        let patient = async {
+            loop {
+                let answer = self.send_once(method, path, body).await;
+                if !matches!(answer.status().as_u16(), 408 | 429) {
+                    return answer;
+                }
+                eprintln!("{} by {:?}: {method} {path}: {}", self.who, self.door, answer.status());
+                // What is not read to its end ends the connection.
+                answer.into_body().collect().await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), patient).await.expect("an answer within a minute")
+    }
+
+    async fn send_once(&mut self, method: &Method, path: &str, body: &str) -> Response<Incoming> {
         let request = self.request(method, path, body);
         let mut sender = match self.sender.take() {
             Some(sender) => sender,
