@@ -2,7 +2,8 @@
 
 use super::{
     App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
-    ResourceQuota, Revision, Role, Run, Secret, Served, Service, Session, SigningKey, Throttle, Token, User, Verbs,
+    ResourceQuota, Revision, Role, Run, Schedule, Secret, Served, Service, Session, SigningKey, Throttle, Token, User,
+    Verbs,
 };
 
 macro_rules! kinds {
@@ -17,6 +18,7 @@ kinds![
     Instance,
     Revision,
     Run,
+    Schedule,
     Node,
     Namespace,
     ConfigMap,

@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Namespace, Role, Run, Served, User, kinds, schema},
+    api::{App, Instance, Namespace, Role, Run, Schedule, Served, User, kinds, schema},
     client::http::{Request, served_path},
 };
 
@@ -92,6 +92,11 @@ pub(super) fn qualified_names() -> ArgValueCompleter {
 /// Namespaces.
 pub(super) fn namespaces() -> ArgValueCompleter {
     completer(|line, _| line.names(served::<Namespace>()))
+}
+
+/// Names of Schedules.
+pub(super) fn schedules() -> ArgValueCompleter {
+    completer(|line, _| line.names(served::<Schedule>()))
 }
 
 /// Names of users.

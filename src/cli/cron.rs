@@ -14,9 +14,12 @@ use super::{
     table::Table,
 };
 use crate::{
-    api::{Time, age, time_zone},
+    api::{
+        Time, age,
+        cron::{Cron, CronError},
+        time_zone,
+    },
     clock::{Clock as _, System},
-    policy::cron::{Cron, CronError},
 };
 
 /// Work with cron expressions; needs no server

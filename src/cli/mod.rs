@@ -32,6 +32,7 @@ mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod get;
+mod import;
 mod jsonpath;
 mod kubeconfig;
 mod label;
@@ -52,6 +53,7 @@ mod role;
 mod rollout;
 mod run;
 mod scale;
+mod schedule;
 mod screen;
 mod secrets;
 mod server;
@@ -133,6 +135,9 @@ enum Command {
     Wait(wait::WaitArgs),
     Explain(explain::ExplainArgs),
     Cron(cron::CronArgs),
+    Import(import::ImportArgs),
+    #[command(visible_alias = "sched")]
+    Schedule(schedule::ScheduleArgs),
     ApiResources(api_resources::ApiResourcesArgs),
     /// List the groups and versions of the API
     ApiVersions,
@@ -201,6 +206,11 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Auth(args) if args.is_about_a_login() => args.log_in_or_out(&global),
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
         Command::Cron(args) => cron::run(args, &mut global),
+        Command::Import(args) => import::run(&args, &global),
+        Command::Schedule(mut args) => {
+            args.take_number(&mut global);
+            client_command(Command::Schedule(args), &global)
+        }
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiVersions => api_resources::versions(),
         Command::Context(args) => contexts::run(args, &global),
@@ -244,6 +254,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Label(args) => label::run(args, &context, label::LABELS).await,
             Command::Annotate(args) => label::run(args, &context, label::ANNOTATIONS).await,
             Command::Wait(args) => wait::run(args, &context).await,
+            Command::Schedule(args) => schedule::run(args, &context, &Screen::of_stdout(global.color)).await,
             Command::Auth(args) => auth::run(args, &context).await,
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
@@ -255,6 +266,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Completion(_)
             | Command::Explain(_)
             | Command::Cron(_)
+            | Command::Import(_)
             | Command::ApiResources(_)
             | Command::ApiVersions
             | Command::Context(_)

@@ -5,6 +5,7 @@ pub mod gc;
 pub mod namespace;
 mod place;
 pub mod run;
+pub mod schedule;
 
 use crate::api::{EnvVar, InstanceField, ObjectMeta, Reason, Status, TextMap};
 

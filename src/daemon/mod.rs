@@ -47,7 +47,7 @@ use crate::{
     auth::{self, Identity},
     client::SharedClient,
     clock::{self, SharedClock},
-    controllers::{self, namespace::NamespaceController},
+    controllers::{self, namespace::NamespaceController, schedule::ScheduleController},
     drivers::{
         container::ContainerDriver,
         process::{ConnectError, ProcessDriver},
@@ -294,6 +294,7 @@ impl Parts {
         let of_apps = recorder.reporter("appm.dev/app", &host);
         let of_runs = recorder.reporter("appm.dev/run", &host);
         let of_agent = recorder.reporter("appm.dev/agent", &host);
+        let of_schedules = recorder.reporter("appm.dev/schedule", &host);
         self.tasks.spawn(recorder.run(self.shutdown.clone()));
 
         let ports = controllers::app::Ports::system();
@@ -306,6 +307,12 @@ impl Parts {
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {
             let controller = Arc::new(NamespaceController::new(client.clone(), clock.clone()));
+            Box::pin(runtime::run(controller, client, clock, ready, shutdown))
+        });
+
+        self.run("schedule", |client, clock, ready, shutdown| {
+            let zone = jiff::tz::TimeZone::system();
+            let controller = Arc::new(ScheduleController::new(client.clone(), of_schedules, zone));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

@@ -3,8 +3,6 @@
 pub mod access;
 pub mod backoff;
 pub mod certificate;
-pub mod civil;
-pub mod cron;
 pub mod depends;
 pub mod expand;
 pub mod fair;
@@ -23,6 +21,7 @@ pub mod redact;
 pub mod resize;
 pub mod restart;
 pub mod rollout;
+pub mod schedule;
 pub mod selector;
 pub mod shape;
 pub mod strategic;

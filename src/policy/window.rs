@@ -13,8 +13,7 @@ use jiff::{
     tz::TimeZone,
 };
 
-use super::civil::reached;
-use crate::api::{ActiveWindow, DailyWindow};
+use crate::api::{ActiveWindow, DailyWindow, reached};
 
 /// The reason of an instance that does not run because of its window.
 pub const OUTSIDE: &str = "OutsideActiveWindow";
@@ -54,6 +53,21 @@ pub fn activity(window: Option<&ActiveWindow>, now: Timestamp) -> Activity {
     }
 }
 
+/// The last whole second at or before `at` at which it is open; `at` itself if it is open then. `None` if there is none, or nobody can tell.
+pub fn last_open(window: Option<&ActiveWindow>, at: Timestamp) -> Option<Timestamp> {
+    let Some(window) = window else { return Some(at) };
+    let before = |end: Timestamp| end.checked_sub(SignedDuration::from_secs(1)).ok();
+    let to = match window.not_after.map(|end| end.0).filter(|end| at >= *end) {
+        Some(end) => before(end)?,
+        None => at,
+    };
+    let found = match &window.daily {
+        None => to,
+        Some(daily) => Days::of(daily).ok()?.last_before(to)?,
+    };
+    window.not_before.is_none_or(|first| found >= first.0).then_some(found)
+}
+
 struct Days {
     from: Time,
     to: Time,
@@ -74,6 +88,14 @@ impl Days {
         // A window may have begun yesterday; a day may be left out altogether, where the date line was moved.
         let days = (-2..=3).filter_map(|n| today.checked_add(SignedDuration::from_hours(24 * n)).ok());
         days.filter_map(|day| self.of_day(day)).find(|(_, to)| now < *to)
+    }
+
+    /// The last whole second at or before `at` that a window holds.
+    fn last_before(&self, at: Timestamp) -> Option<Timestamp> {
+        let today = self.zone.to_datetime(at).date();
+        let days = (-3..=2).rev().filter_map(|n| today.checked_add(SignedDuration::from_hours(24 * n)).ok());
+        let (_, to) = days.filter_map(|day| self.of_day(day)).find(|(from, _)| *from <= at)?;
+        Some(if at < to { at } else { to.checked_sub(SignedDuration::from_secs(1)).ok()? })
     }
 
     /// The window that begins on this day; none if all of it is skipped.
@@ -209,6 +231,27 @@ mod tests {
                 let now = begin + SignedDuration::from_mins(minute);
                 let found = activity(Some(&window), now);
                 prop_assert_eq!(matches!(found, Activity::Open(_)), expected, "{} {:?}", now, found);
+            }
+        }
+
+        #[test]
+        fn the_last_time_at_which_it_was_open_is_found(
+            (zone, begin) in places(), from in time_of_day(), to in time_of_day(), seconds in 0i64..4 * 86_400,
+        ) {
+            prop_assume!(from != to);
+            let window = daily(&from, &to, zone);
+            let at = begin + SignedDuration::from_secs(seconds);
+            let minute = |n: i64| at - SignedDuration::from_secs(n);
+            let is_open = |at| matches!(activity(Some(&window), at), Activity::Open(_));
+            let seen = (0..2 * 86_400).step_by(60).map(minute).find(|at| is_open(*at));
+            match (last_open(Some(&window), at), seen) {
+                (Some(found), Some(seen)) => {
+                    prop_assert!(is_open(found) && found <= at && found >= seen);
+                    prop_assert!(found == at || !is_open(found + SignedDuration::from_secs(1)));
+                }
+                // A day without a window, in spring.
+                (found, None) => prop_assert!(found.is_none_or(|found| found < minute(2 * 86_400 - 60))),
+                (None, seen) => prop_assert!(false, "{seen:?}"),
             }
         }
 

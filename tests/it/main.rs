@@ -25,5 +25,6 @@ mod quota;
 mod resources;
 mod rollout;
 mod runs;
+mod schedule;
 mod secrets;
 mod world;

@@ -220,6 +220,8 @@ fn ten() -> i32 {
 fn ten_minutes() -> i32 {
     600
 }
+pub(super) use check::check_window;
+
 /// The rules of an App, for what is written as one.
 pub(super) fn check_app(app: &Value) -> Vec<Violation> {
     check::check(app, None)

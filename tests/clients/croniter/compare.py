@@ -5,7 +5,7 @@
 What is compared: five fields and six (croniter wants the seconds last), all that both understand: `*`, lists, ranges, steps, names,
 7 as Sunday, `L`, `5#2`, in UTC, from random times. What is not, and who proves it instead:
 
-- `W`, which croniter does not know (tables in src/policy/cron/tests.rs);
+- `W`, which croniter does not know (tables in src/api/cron/tests.rs);
 - ranges of one, `5-5`, which croniter takes for all values, and `5#2` beside a day of the month, of which it wants both;
 - times at which clocks are set, where the two follow different rules (the walk through every change of every zone, there too).
 

@@ -251,7 +251,7 @@ fn check_depends_on(spec: &AppSpec, own: &Value, at: &FieldPath) -> Vec<Violatio
     found
 }
 
-fn check_window(window: Option<&ActiveWindow>, at: &FieldPath) -> Vec<Violation> {
+pub(in crate::api) fn check_window(window: Option<&ActiveWindow>, at: &FieldPath) -> Vec<Violation> {
     let mut found = Vec::new();
     let Some(window) = window else { return found };
     if window.not_before.zip(window.not_after).is_some_and(|(from, to)| to.0 <= from.0) {

@@ -15,7 +15,7 @@ use jiff::{
 };
 
 use super::Cron;
-use crate::policy::civil::{change_before, reached};
+use crate::api::zone::{change_before, reached};
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 

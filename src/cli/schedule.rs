@@ -1,0 +1,173 @@
+//! `appm schedule`: when a Schedule's times are, a Run of it now, and no Runs for a while.
+
+use clap::{Args, Subcommand};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+
+use super::{
+    complete,
+    context::{Context, name_of, served},
+    cron::times,
+    error::CliError,
+    output::{self, Format, OutputArgs, without_managed_fields},
+    resources::qualified,
+    screen::{self, Screen},
+    settings::Global,
+};
+use crate::{
+    api::{Object, Run, SCHEDULE_LABEL, Schedule, Time, time_zone},
+    client::http::{Request, path_of},
+    policy::schedule::Times,
+};
+
+/// Look at the times of Schedules, trigger, pause and resume them
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm schedule next nightly -n 10 --tz UTC
+  appm schedule trigger nightly
+  appm schedule pause nightly        appm schedule resume nightly
+
+`appm get schedules` lists them, `appm describe schedule NAME` tells what happened.")]
+pub(super) struct ScheduleArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Next(NextArgs),
+    /// Make a Run of it now; its times stay as they are
+    Trigger(Named),
+    /// Start nothing until it is resumed
+    Pause(Named),
+    /// Start again at the next time; what was missed is not made up for
+    Resume(Named),
+}
+
+/// Say when its next times are
+#[derive(Args, Debug)]
+struct NextArgs {
+    /// The Schedule
+    #[arg(add = complete::schedules())]
+    name: String,
+    /// So many; `-n N` says the same, for a namespace that is a number write --namespace and --number
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    number: usize,
+    /// Show them as the clocks of this zone do; default: the Schedule's
+    #[arg(long, visible_alias = "time-zone", value_name = "ZONE", value_parser = time_zone)]
+    tz: Option<TimeZone>,
+    /// After this time; default: now
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+struct Named {
+    /// The Schedules
+    #[arg(required = true, add = complete::schedules())]
+    names: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl ScheduleArgs {
+    /// Takes the number of `next NAME -n 10` out of the flag for namespaces, before anybody reads it as one.
+    pub(super) fn take_number(&mut self, global: &mut Global) {
+        if let Verb::Next(args) = &mut self.verb {
+            args.number = super::cron::number(global).unwrap_or(args.number);
+        }
+    }
+}
+
+pub(super) async fn run(args: ScheduleArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    match args.verb {
+        Verb::Next(args) => next(&args, context, screen).await,
+        Verb::Trigger(args) => trigger(&args, context).await,
+        Verb::Pause(args) => suspend(&args, context, true).await,
+        Verb::Resume(args) => suspend(&args, context, false).await,
+    }
+}
+
+async fn next(args: &NextArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    let object = context.get(served::<Schedule>(), context.namespace(), &args.name).await?;
+    let unreadable =
+        |why: String| CliError::failed(format!("the times of schedule `{}` cannot be told: {why}", args.name));
+    let schedule: Object<Schedule> = serde_json::from_value(object).map_err(|e| unreadable(e.to_string()))?;
+    // The zone of the server is in the status, unless the Schedule is a moment old.
+    let server = schedule.status.time_zone.as_str();
+    let zone = if server.is_empty() { Ok(TimeZone::system()) } else { time_zone(server) }.map_err(unreadable)?;
+    let all = Times::of(&schedule.spec, &zone, schedule.uid().as_str()).map_err(unreadable)?;
+    let done = schedule.status.last_schedule_time.into_iter().chain(schedule.status.since).max();
+    let from = args.from.unwrap_or_else(|| done.map_or(context.now(), |done| done.0.max(context.now())));
+    let next = all.upcoming(from, args.number);
+    match &args.output.output {
+        Format::Table | Format::Wide => {
+            let shown = match &args.tz {
+                Some(zone) => zone.clone(),
+                None => time_zone(&all.zone).unwrap_or(TimeZone::UTC),
+            };
+            if schedule.spec.suspend {
+                screen::remark(format_args!("schedule `{}` is paused: nothing is started at these times", args.name));
+            }
+            if next.is_empty() {
+                screen::remark(format_args!("schedule `{}` has no more times", args.name));
+            }
+            if !all.jitter().is_zero() {
+                screen::remark(format_args!("each starts {:#} later (jitter)", all.jitter()));
+            }
+            Ok(screen::print(times(&next, &shown, context.now()).render(screen, true))?)
+        }
+        format => {
+            let next: Vec<Time> = next.into_iter().map(Time).collect();
+            output::value(format, &json!({"schedule": args.name, "timeZone": all.zone, "next": next}))
+        }
+    }
+}
+
+/// What `kubectl create job --from=cronjob/NAME` does.
+async fn trigger(args: &Named, context: &Context) -> Result<(), CliError> {
+    for name in &args.names {
+        let schedule = context.get(served::<Schedule>(), context.namespace(), name).await?;
+        let owner = json!({
+            "apiVersion": schedule["apiVersion"], "kind": schedule["kind"], "name": name, "uid": schedule["metadata"]["uid"],
+            "controller": true,
+        });
+        let run = json!({
+            "apiVersion": "appm.dev/v1",
+            "kind": "Run",
+            "metadata": {
+                "generateName": format!("{name}-manual-"),
+                "labels": {SCHEDULE_LABEL: name},
+                "ownerReferences": [owner],
+            },
+            "spec": schedule["spec"]["run"],
+        });
+        let path = path_of(served::<Run>().kind, Some(context.namespace()), None) + "?fieldManager=appm-cli";
+        let made: Value = context.call(Request::post(path, &run)).await?.json()?;
+        match &args.output.output {
+            Format::Table | Format::Wide => {
+                screen::line(format_args!("{} created", qualified(served::<Run>(), &name_of(&made))))?;
+            }
+            format => output::objects(format, vec![without_managed_fields(made)], false)?,
+        }
+    }
+    Ok(())
+}
+
+async fn suspend(args: &Named, context: &Context, suspend: bool) -> Result<(), CliError> {
+    let word = if suspend { "paused" } else { "resumed" };
+    for name in &args.names {
+        let patch = json!({"spec": {"suspend": suspend}});
+        let schedule = context.patch(served::<Schedule>(), context.namespace(), name, "", &patch).await?;
+        match &args.output.output {
+            Format::Table | Format::Wide => {
+                screen::line(format_args!("{} {word}", qualified(served::<Schedule>(), name)))?;
+            }
+            format => output::objects(format, vec![without_managed_fields(schedule)], false)?,
+        }
+    }
+    Ok(())
+}

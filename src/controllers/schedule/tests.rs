@@ -1,0 +1,220 @@
+//! Tables of what one pass decides, and a world in which nothing happens but time: the clock is set, the server is gone for a while, Runs
+//! take long, and each time is started once.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    api::{Object, SCHEDULED_AT, Time},
+    clock::{Clock as _, Virtual},
+    controllers::schedule::decide::{Action, Plan},
+};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn schedule(spec: &Value) -> Object<Schedule> {
+    let metadata = json!({
+        "name": "job", "namespace": "default", "uid": "u", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
+    });
+    let mut spec = spec.clone();
+    spec["run"] = json!({"app": "a"});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a schedule")
+}
+
+/// A Run of the time, made then; how it ended, if it has, and when.
+fn run(scheduled: &str, ended: Option<(&str, &str)>) -> Arc<Object<Run>> {
+    let owner = json!({"apiVersion": "appm.dev/v1", "kind": "Schedule", "name": "job", "uid": "u", "controller": true});
+    let mut run = json!({
+        "metadata": {
+            "name": format!("job-{}", at(scheduled).as_second()), "uid": scheduled, "creationTimestamp": scheduled,
+            "annotations": {SCHEDULED_AT: scheduled}, "ownerReferences": [owner],
+        },
+        "spec": {"app": "a"},
+    });
+    if let Some((how, when)) = ended {
+        let condition = json!({"type": how, "status": "True", "lastTransitionTime": when});
+        run["status"] = json!({"completionTime": when, "conditions": [condition]});
+    }
+    Arc::new(serde_json::from_value(run).expect("a run"))
+}
+
+fn pass(schedule: &Object<Schedule>, runs: &[Arc<Object<Run>>], now: &str) -> Plan {
+    decide(schedule, &Observed { runs: runs.to_vec(), zone: TimeZone::UTC }, at(now))
+}
+
+fn shown(plan: &Plan) -> String {
+    let requeue = match plan.requeue {
+        Requeue::Rest => "rest".to_owned(),
+        Requeue::At(at) => at.to_string(),
+    };
+    let actions = plan.actions.iter().map(ToString::to_string);
+    let told = plan
+        .told()
+        .into_iter()
+        .map(|(_, _, message)| message)
+        .filter(|m| !m.starts_with("Made the run of 2026-01-01T03:00:00Z") || m.contains(','));
+    actions.chain(told).chain([requeue]).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn what_is_due_is_started_once_and_by_the_policies() {
+    let hourly = |more: Value| {
+        let mut spec = json!({"cron": "0 * * * *"});
+        spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let mut made = schedule(&spec);
+        made.status.last_schedule_time = Some(Time(at("2026-01-01T02:00:00Z")));
+        made
+    };
+    let goes_on = || run("2026-01-01T02:00:00Z", None);
+    for (schedule, runs, now, expected) in [
+        (hourly(json!({})), vec![], "2026-01-01T02:59:59Z", "2026-01-01T03:00:00Z"),
+        (
+            hourly(json!({})),
+            vec![],
+            "2026-01-01T03:00:00Z",
+            "start the run of 2026-01-01T03:00:00Z; 2026-01-01T03:00:00Z",
+        ),
+        // Back by an hour, and forward by a day.
+        (hourly(json!({})), vec![], "2026-01-01T01:00:00Z", "2026-01-01T03:00:00Z"),
+        (
+            hourly(json!({})),
+            vec![],
+            "2026-01-02T02:30:00Z",
+            "start the run of 2026-01-02T02:00:00Z; Made the run of 2026-01-02T02:00:00Z, for 23 missed times before it, too; \
+             2026-01-02T02:30:00Z",
+        ),
+        (
+            hourly(json!({"startingDeadlineSeconds": 100})),
+            vec![],
+            "2026-01-01T03:01:41Z",
+            "It is too late to start the run of 2026-01-01T03:00:00Z; 2026-01-01T04:00:00Z",
+        ),
+        (hourly(json!({"suspend": true})), vec![], "2026-01-01T03:00:00Z", "rest"),
+        (
+            hourly(json!({"concurrencyPolicy": "Forbid"})),
+            vec![goes_on()],
+            "2026-01-01T03:00:00Z",
+            "2026-01-01T04:00:00Z",
+        ),
+        (
+            hourly(json!({"concurrencyPolicy": "Forbid"})),
+            vec![run("2026-01-01T02:00:00Z", Some(("Failed", "2026-01-01T03:20:00Z")))],
+            "2026-01-01T03:20:00Z",
+            "start the run of 2026-01-01T03:00:00Z; 2026-01-01T03:20:00Z",
+        ),
+        (
+            hourly(json!({"concurrencyPolicy": "Replace", "replaceGrace": "10m"})),
+            vec![goes_on(), run("2026-01-01T03:00:00Z", None)],
+            "2026-01-01T03:09:00Z",
+            "start the run of 2026-01-01T03:00:00Z; 2026-01-01T03:09:00Z",
+        ),
+        (
+            hourly(json!({"concurrencyPolicy": "Replace", "replaceGrace": "10m", "suspend": true})),
+            vec![goes_on(), run("2026-01-01T03:00:00Z", None)],
+            "2026-01-01T03:09:00Z",
+            "2026-01-01T03:10:00Z",
+        ),
+        (
+            hourly(json!({"concurrencyPolicy": "Replace", "suspend": true})),
+            vec![run("2026-01-01T03:00:00Z", None), goes_on()],
+            "2026-01-01T03:00:00Z",
+            "cancel run job-1767232800 because its successor began; Cancelled run job-1767232800, whose successor began; rest",
+        ),
+        (
+            hourly(json!({"successfulRunsHistoryLimit": 1, "failedRunsHistoryLimit": 0})),
+            vec![
+                run("2026-01-01T00:00:00Z", Some(("Complete", "2026-01-01T00:10:00Z"))),
+                run("2026-01-01T01:00:00Z", Some(("Complete", "2026-01-01T01:10:00Z"))),
+                run("2026-01-01T02:00:00Z", Some(("Failed", "2026-01-01T02:10:00Z"))),
+            ],
+            "2026-01-01T02:20:00Z",
+            "delete run job-1767225600 because newer ones ended; delete run job-1767232800 because newer ones ended; \
+             2026-01-01T03:00:00Z",
+        ),
+        (schedule(&json!({"at": ["2025-01-01"]})), vec![], "2026-01-01T03:00:00Z", "rest"),
+    ] {
+        assert_eq!(shown(&pass(&schedule, &runs, now)), expected, "{now} {:?}", schedule.spec);
+    }
+}
+
+#[test]
+fn what_was_missed_while_it_was_paused_or_had_other_times_is_not_made_up_for() {
+    let mut schedule = schedule(&json!({"cron": "0 * * * *", "suspend": true}));
+    schedule.status = pass(&schedule, &[], "2026-01-01T00:30:00Z").status;
+    schedule.spec.suspend = false;
+    let resumed = pass(&schedule, &[], "2036-01-01T05:30:00Z");
+    assert_eq!(shown(&resumed), "2036-01-01T06:00:00Z");
+    schedule.status = resumed.status;
+    schedule.spec.cron = Some("*/10 * * * *".to_owned());
+    let changed = pass(&schedule, &[], "2036-01-01T05:45:00Z");
+    assert_eq!(shown(&changed), "2036-01-01T05:50:00Z");
+    schedule.status = changed.status;
+    // Whatever else is changed changes nothing of that.
+    schedule.spec.starting_deadline_seconds = Some(1000);
+    assert_eq!(pass(&schedule, &[], "2036-01-01T05:51:00Z").actions.len(), 1);
+}
+
+#[test]
+fn at_rest_nothing_is_written() {
+    let mut schedule = schedule(&json!({"cron": "0 * * * *", "timeZone": "Europe/Berlin", "jitter": "1m"}));
+    for now in ["2026-01-01T00:30:00Z", "2026-01-01T00:30:01.5Z", "2026-01-01T00:59:00Z"] {
+        let plan = pass(&schedule, &[], now);
+        assert!(plan.actions.is_empty());
+        assert_eq!(schedule.status == plan.status, now != "2026-01-01T00:30:00Z", "{now}");
+        // As it comes back from the store.
+        let text = serde_json::to_string(&plan.status).expect("json");
+        schedule.status = serde_json::from_str(&text).expect("a status");
+    }
+}
+
+/// The server is gone now and then, passes come early and late, the clock is set: no time is started twice, none is left out but those
+/// that others stand for, and times only go forward.
+#[test]
+fn every_time_is_started_once_whatever_the_clock_does() {
+    for seed in 0..24 {
+        let dice = Virtual::new(at("2026-03-28T20:00:00Z"), seed);
+        let roll = |n: u64| dice.random() % n;
+        let cron = ["*/7 * * * *", "30 2 * * *", "0,30 1-3 * * *", "*/20 * * * * *"][roll(4) as usize];
+        let mut schedule = schedule(&json!({"cron": cron, "timeZone": "Europe/Berlin"}));
+        schedule.metadata.creation_timestamp = Some(Time(dice.now()));
+        let mut started: Vec<Timestamp> = Vec::new();
+        for _ in 0..150 {
+            match roll(20) {
+                0 => dice.step(SignedDuration::from_secs([-3600, -7, 86_400][roll(3) as usize])),
+                1 => dice.advance(SignedDuration::from_secs(roll(40_000) as i64)),
+                _ => dice.advance(SignedDuration::from_millis(roll(400_000) as i64)),
+            }
+            let plan = pass(&schedule, &[], &dice.now().to_string());
+            let starts = plan.actions.iter().filter_map(|action| match action {
+                Action::Start { at, missed } => Some((*at, *missed)),
+                _ => None,
+            });
+            for (time, missed) in starts.collect::<Vec<_>>() {
+                assert!(
+                    started.last().is_none_or(|last| *last < time),
+                    "seed {seed}: {time} after {:?}",
+                    started.last()
+                );
+                // What lies between this one and the one before was missed, all of it.
+                let times = crate::policy::schedule::Times::of(&schedule.spec, &TimeZone::UTC, "u").expect("right");
+                let floor = started.last().copied().unwrap_or(schedule.metadata.creation_timestamp.expect("made").0);
+                let between = times.upcoming(floor, 102).into_iter().filter(|between| *between < time).count();
+                assert!(
+                    between.min(101) == missed || started.is_empty(),
+                    "seed {seed}: {between} before {time}, told {missed}"
+                );
+                started.push(time);
+            }
+            let text = serde_json::to_string(&plan.status).expect("json");
+            schedule.status = serde_json::from_str(&text).expect("a status");
+            // Nothing that has come since the Schedule was made, and is not done with, waits beyond its pass.
+            let done = schedule.status.last_schedule_time;
+            assert_eq!(done.map(|time| time.0), started.last().copied(), "seed {seed}");
+        }
+        assert_eq!(started.iter().collect::<BTreeSet<_>>().len(), started.len(), "seed {seed}");
+    }
+}
