@@ -369,3 +369,58 @@ async fn no_route_leads_to_what_is_not_served() {
     }
     assert!(kinds::served().all(|served| served.group() != "internal.appm.dev"));
 }
+
+/// The value of `password` as it is shown in an object; `None` if the object is shown without values.
+fn password(object: &StoredObject) -> Option<String> {
+    let value = object.value();
+    assert!(value["data"]["password"].is_string(), "keys are shown");
+    let elided = value["metadata"]["annotations"]["appm.dev/elided"] == "true";
+    assert_eq!(elided, value["data"]["password"] == "", "{value}");
+    assert!(!elided || !value.to_string().contains("aG9yc2U="), "{value}");
+    (!elided).then(|| value["data"]["password"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn the_values_of_secrets_are_shown_to_whom_may_reveal_them_on_every_way_out() {
+    let world = people().await;
+    let applied = "kubectl.kubernetes.io/last-applied-configuration";
+    let secret = json!({
+        "metadata": {"name": "door", "annotations": {applied: "{\"data\":{\"password\":\"aG9yc2U=\"}}"}},
+        "data": {"password": "aG9yc2U="},
+    });
+    let made = world.create_as("ada", "secrets", secret).await.expect("made");
+    assert_eq!(password(&made.object).as_deref(), Some("aG9yc2U="), "to whom it belongs");
+    for (name, shown) in [("ann", true), ("ada", true), ("ed", false)] {
+        let get = world.get(name, "secrets", "door").expect("there");
+        let query = Query { namespace: Some("default".to_owned()), ..Query::default() };
+        let list = world.admission.list(&world.who(name), served("secrets"), &query).expect("allowed");
+        let watch = world.admission.list_and_watch(&world.who(name), served("secrets"), &query).expect("allowed");
+        let mut watching = watch.1;
+        let label = json!({"metadata": {"labels": {"by": name}}});
+        let written = world.merge(name, "secrets", "door", label).await.expect("written");
+        let seen = watching.next().await.expect("goes on");
+        for object in [&get, &list.items[0], &watch.0.items[0], &written.object, &seen.events[0].1] {
+            assert_eq!(password(object).is_some(), shown, "{name}");
+        }
+    }
+
+    // What was shown without values cannot be written back; a patch leaves them as they are.
+    let (ed, target) =
+        (world.who("ed"), Target { served: served("secrets"), namespace: "default", name: "door", subresource: None });
+    let options = WriteOptions::default();
+    let read = world.get("ed", "secrets", "door").expect("there").value();
+    let refused = world.admission.update(&ed, &target, read, &options).await.expect_err("it would lose its values");
+    assert_eq!(refused.reason, Reason::Invalid);
+    assert!(refused.message.contains("reveal"), "{}", refused.message);
+    assert_eq!(password(&world.get("ann", "secrets", "door").expect("there")).as_deref(), Some("aG9yc2U="));
+    for look in [
+        json!([{"op": "copy", "from": "/data/password", "path": "/metadata/annotations/seen"}]),
+        json!([{"op": "test", "path": "/data/password", "value": "aG9yc2U="}]),
+    ] {
+        let refused = world.admission.patch(&ed, &target, Patch::Json(look), &options).await;
+        assert_eq!(reason(refused), Some(Reason::Forbidden));
+    }
+    let put = json!([{"op": "replace", "path": "/data/password", "value": "eA=="}]);
+    let written = world.admission.patch(&ed, &target, Patch::Json(put), &options).await.expect("it may be changed");
+    assert_eq!(password(&written.object), None);
+}

@@ -26,6 +26,7 @@ mod password;
 mod plan;
 mod quota;
 mod read;
+mod reveal;
 mod runs;
 pub mod scale;
 mod transaction;
@@ -38,6 +39,7 @@ use tokio::sync::RwLock;
 pub use local::LocalClient;
 pub use quota::{Bound, Quotas, bounds};
 pub use read::{Seen, Watching};
+pub use reveal::Eyes;
 
 use crate::{
     api::{Durability, FieldPath, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},

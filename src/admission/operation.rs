@@ -168,7 +168,7 @@ impl Step {
         authority.reason(&caller.who, &self.attributes(self.verb()))
     }
 
-    fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
+    pub(super) fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
         Attributes {
             verb,
             group: self.served.group(),
@@ -203,6 +203,7 @@ impl Context<'_> {
             Action::Create(body) => self.create(step, body, plan),
             Action::Update { body, versioned } => self.update(step, body.clone(), *versioned, plan),
             Action::Patch(Patch::Json(patch)) => {
+                self.check_looks(step, patch, plan)?;
                 let patched = self.patched(step, plan, |target| Ok(json_patch::apply(target, patch)?))?;
                 self.update(step, patched, false, plan)
             }

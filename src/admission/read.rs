@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream;
 
-use super::{Admission, Caller};
+use super::{Admission, Caller, reveal::Eyes};
 use crate::{
     api::{Key, Reason, Rev, Served, Status, StoredObject},
     auth::{Attributes, May, Viewer},
@@ -21,6 +21,8 @@ struct Filter {
     fields: FieldSelector,
     /// Whose eyes it is seen through; `None`: theirs who see all there is.
     viewer: Option<Box<Viewer>>,
+    /// How what they see is shown to them.
+    eyes: Eyes,
 }
 
 impl Filter {
@@ -28,7 +30,13 @@ impl Filter {
         let labels = LabelSelector::parse(&query.label_selector).map_err(|e| Status::bad_request(e.to_string()))?;
         let fields =
             FieldSelector::parse(served, &query.field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
-        Ok(Self { namespace: query.namespace.clone().filter(|n| !n.is_empty()), labels, fields, viewer: None })
+        Ok(Self {
+            namespace: query.namespace.clone().filter(|n| !n.is_empty()),
+            labels,
+            fields,
+            viewer: None,
+            eyes: Eyes::Open,
+        })
     }
 
     fn selects_all(&self) -> bool {
@@ -40,7 +48,14 @@ impl Filter {
         if !self.selects_all() {
             items.retain(|object| self.sees(object));
         }
+        self.show_all(&mut items);
         Listing { revision, items }
+    }
+
+    fn show_all(&self, items: &mut [Arc<StoredObject>]) {
+        if matches!(self.eyes, Eyes::Half(_)) {
+            items.iter_mut().for_each(|object| *object = self.eyes.show(object.clone()));
+        }
     }
 
     fn sees(&self, object: &StoredObject) -> bool {
@@ -58,7 +73,7 @@ impl Filter {
         }
         let was = old.as_ref().is_some_and(|old| self.sees(old));
         let is = !deleted && self.sees(new);
-        match (was, is) {
+        let event = match (was, is) {
             (true, true) => Some((ChangeType::Modified, new.clone())),
             (false, true) if *old_known => Some((ChangeType::Added, new.clone())),
             // Whether it was seen before cannot be known: "modified" is right for whoever has it, and adds it elsewhere.
@@ -67,7 +82,8 @@ impl Filter {
             (true, false) => old.as_ref().map(|old| (ChangeType::Deleted, at(old, new.revision))),
             (false, false) if *old_known => None,
             (false, false) => Some((ChangeType::Deleted, new.clone())),
-        }
+        };
+        event.map(|(change, object)| (change, self.eyes.show(object)))
     }
 }
 
@@ -173,7 +189,7 @@ impl Admission {
         if may != May::Always {
             authority.on(&caller.who, &attributes, key, &found.value()).map_err(|status| status.in_words_of(served))?;
         }
-        Ok(found)
+        Ok(self.eyes(caller, key.kind).show(found))
     }
 
     /// Every object that the query selects, from one snapshot.
@@ -222,7 +238,8 @@ impl Admission {
     /// What a caller sees of what a query selects.
     fn filter(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Filter, Status> {
         let viewer = self.viewer(caller, verb, served, query)?;
-        Ok(Filter { viewer: viewer.map(Box::new), ..Filter::parse(served, query)? })
+        let eyes = self.eyes(caller, served.kind);
+        Ok(Filter { viewer: viewer.map(Box::new), eyes, ..Filter::parse(served, query)? })
     }
 
     /// Every change after `from` of what the query selects.
@@ -247,7 +264,8 @@ impl Admission {
     ) -> Result<(Listing, Watching), Status> {
         let filter = self.filter(caller, "watch", served, query)?;
         let (snapshot, watch) = self.inner.store.list_and_watch(served.kind);
-        let items = snapshot.items.into_iter().filter(|object| filter.sees(object)).collect();
+        let mut items: Vec<_> = snapshot.items.into_iter().filter(|object| filter.sees(object)).collect();
+        filter.show_all(&mut items);
         Ok((Listing { revision: snapshot.revision, items }, Watching { watch, filter }))
     }
 

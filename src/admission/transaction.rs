@@ -73,6 +73,21 @@ impl Admission {
         options: &WriteOptions,
         join: fn(Vec<(usize, Refusal)>) -> Status,
     ) -> Result<Vec<StepDone>, Status> {
+        let done = self.run_all(caller, steps, options, join).await?;
+        let shown = |done: StepDone| {
+            let object = self.eyes(caller, done.object.key.kind).show(done.object);
+            StepDone { object, ..done }
+        };
+        Ok(done.into_iter().map(shown).collect())
+    }
+
+    async fn run_all(
+        &self,
+        caller: &Caller,
+        steps: &[Parsed],
+        options: &WriteOptions,
+        join: fn(Vec<(usize, Refusal)>) -> Status,
+    ) -> Result<Vec<StepDone>, Status> {
         let largest = self.inner.store.largest();
         if steps.len() > largest {
             return Err(store_status(&CommitError::TooLarge { writes: steps.len(), largest }));

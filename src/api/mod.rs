@@ -68,7 +68,7 @@ pub use resource_quota::*;
 pub use revision::*;
 pub use run::*;
 pub use schedule::*;
-pub use secret::{Secret, SecretValue};
+pub use secret::{ELIDED, Secret, SecretValue};
 pub use service::*;
 pub use status::{Cause, Reason, Status, StatusDetails};
 pub use stored::{Body, StoredObject};

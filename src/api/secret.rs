@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, SelectableField, Verbs, Violation, at,
+    Body, ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, SelectableField, Verbs, Violation, at,
     config_map::{
         bytes_by_name, check_bytes, check_immutable, check_names, check_size, decode_base64, encode_base64, entries,
         normalize_map,
@@ -73,6 +73,33 @@ pub struct Secret {
 }
 
 const OPAQUE: &str = "Opaque";
+/// The annotation of a Secret that is shown without its values.
+pub const ELIDED: &str = "appm.dev/elided";
+/// Where kubectl keeps what was applied last, values included.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+impl Secret {
+    /// A Secret for whom may see its keys and not its values.
+    pub fn elided(object: &Value) -> Body {
+        let mut object = object.clone();
+        if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
+            data.values_mut().for_each(|value| *value = json!(""));
+        }
+        if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+            annotations.shift_remove(LAST_APPLIED);
+        }
+        object["metadata"]["annotations"][ELIDED] = json!("true");
+        Body::new(object)
+    }
+}
+
+/// One that was read without its values would lose them if it was written back.
+fn check_elided(new: &Value) -> Option<Violation> {
+    let message = "this Secret was read without its values, which takes the verb `reveal`; written back as it is it would lose them. \
+                   Change it by a patch (kubectl label, annotate, patch, edit), or leave out this annotation and give all of `data`";
+    let there = !new["metadata"]["annotations"][ELIDED].is_null();
+    there.then(|| Violation::new(FieldPath::of("metadata.annotations").key(ELIDED), Problem::Forbidden, message))
+}
 
 fn normalize(object: &mut Value) {
     normalize_map(object, "data", true);
@@ -150,6 +177,7 @@ fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
     found.extend(wrong);
     found.extend(check_size(FieldPath::of("data"), size));
     found.extend(check_type(new));
+    found.extend(check_elided(new));
     if let Some(old) = old.filter(|old| old["type"] != new["type"]) {
         let message = format!("{}: field is immutable; it is {}", new["type"], old["type"]);
         found.push(Violation::new(FieldPath::of("type"), Problem::Invalid, message));

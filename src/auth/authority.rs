@@ -211,6 +211,15 @@ impl Authority {
         Ok(Some(Viewer { authority: self.clone(), subject: self.subject(who), asked }))
     }
 
+    /// The same for a verb that is asked of each object when it is shown: nobody is refused, whoever may not sees nothing.
+    pub fn eyes(self: &Arc<Self>, who: &Identity, what: &Attributes<'_>) -> Option<Viewer> {
+        if self.may(who, what) == Ok(May::Always) {
+            return None;
+        }
+        let asked = [what.verb, what.group, what.resource, what.subresource].map(str::to_owned);
+        Some(Viewer { authority: self.clone(), subject: self.subject(who), asked })
+    }
+
     /// Whose an object is and what is shared of it; an Instance says what its App says, an Event what its object does.
     fn told(&self, kind: &KindInfo, object: &Value, steps: usize) -> Told {
         let owner = object["metadata"]["annotations"][OWNER].as_str().unwrap_or_default().to_owned();

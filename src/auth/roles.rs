@@ -4,6 +4,8 @@ use crate::api::{BUILT_IN_ROLES, Object, ObjectMeta, PolicyRule, Role, RoleSpec,
 
 const WRITES: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
 const READS: &[&str] = &["get", "list", "watch"];
+/// Of a Secret, its values too.
+const REVEALS: &[&str] = &["get", "list", "reveal", "watch"];
 
 /// All built-in roles.
 pub fn built_in() -> Vec<Object<Role>> {
@@ -23,6 +25,7 @@ fn rules(name: &str) -> Vec<PolicyRule> {
         "edit" => {
             let mut rules = by_group(shown, READS);
             rules.extend(by_group(changed, WRITES));
+            // Whoever deploys needs to name Secrets, not to read what is in them.
             rules.push(rule(&[""], &["secrets"], READS));
             rules.extend(instances());
             rules
@@ -32,7 +35,7 @@ fn rules(name: &str) -> Vec<PolicyRule> {
             let owned = |rule: PolicyRule| PolicyRule { owned: true, ..rule };
             let mut rules: Vec<PolicyRule> = by_group(shown_in_namespaces, READS).into_iter().map(owned).collect();
             rules.extend(by_group(changed, WRITES).into_iter().map(owned));
-            rules.push(owned(rule(&[""], &["secrets"], READS)));
+            rules.push(owned(rule(&[""], &["secrets"], REVEALS)));
             rules.extend(instances().map(owned));
             rules.push(rule(&[""], &["namespaces", "nodes"], READS));
             rules
@@ -140,6 +143,7 @@ mod tests {
             ("patch", "runs", ""),
             ("get", "runs", "log"),
             ("get", "secrets", ""),
+            ("reveal", "secrets", ""),
             ("create", "secrets", ""),
             ("get", "nodes", ""),
             ("get", "users", ""),
@@ -178,6 +182,7 @@ mod tests {
         patch runs/ admin:yes edit:yes member:own operator:yes view:-
         get runs/log admin:yes edit:yes member:own operator:yes view:yes
         get secrets/ admin:yes edit:yes member:own operator:- view:-
+        reveal secrets/ admin:yes edit:- member:own operator:- view:-
         create secrets/ admin:yes edit:yes member:yes operator:- view:-
         get nodes/ admin:yes edit:yes member:yes operator:yes view:yes
         get users/ admin:yes edit:- member:- operator:- view:-

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::api::{
-    APP_LABEL, App, ConfigMap, Event, Instance, Kind, OWNER, ResourceQuota, Secret, Served, at, last_exit_word,
+    APP_LABEL, App, ConfigMap, ELIDED, Event, Instance, Kind, OWNER, ResourceQuota, Secret, Served, at, last_exit_word,
 };
 
 use super::{
@@ -85,7 +85,8 @@ async fn describe(context: &Context, served_as: Served, object: Value) -> Result
         table(context, "Binary data", &sizes_table(&object["binaryData"]))?;
     }
     if served_as.kind == Secret::INFO {
-        table(context, "Data", &sizes_table(&object["data"]))?;
+        let elided = !object["metadata"]["annotations"][ELIDED].is_null();
+        table(context, "Data", &if elided { names_table(&object["data"]) } else { sizes_table(&object["data"]) })?;
     }
     let mut about = BTreeSet::from([text(&object, &["metadata", "uid"])]);
     let namespace = namespace_of(&object);
@@ -231,6 +232,13 @@ fn sizes_table(map: &Value) -> Table {
         let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
         table.add([name.clone(), format!("{} bytes", (text.len() / 4 * 3).saturating_sub(padding))]);
     }
+    table
+}
+
+/// Of what may not be seen.
+fn names_table(map: &Value) -> Table {
+    let mut table = Table::new(["NAME", "SIZE"]);
+    map.as_object().into_iter().flatten().for_each(|(name, _)| table.add([name.clone(), "not shown".to_owned()]));
     table
 }
 

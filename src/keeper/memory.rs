@@ -6,7 +6,7 @@
 //! directory it is, so that every successor finds the same one, whatever it would choose. It is made when it is needed first.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsString},
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, symlink},
@@ -43,7 +43,8 @@ pub(super) struct Memory {
 impl Memory {
     /// What an earlier keeper used, without what nobody needs any more.
     pub(super) fn recorded() -> Memory {
-        let found = fs::read_link(LINK).ok().filter(|dir| is_ours(dir));
+        // A copied data directory is another one.
+        let found = fs::read_link(LINK).ok().filter(|dir| dir.file_name() == name().as_deref() && is_ours(dir));
         for entry in found.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().filter_map(Result::ok) {
             let is_known = entry.file_name().to_str().is_some_and(|uid| instance_dir(&uid.into()).exists());
             if !is_known {
@@ -169,14 +170,18 @@ fn make(dir: &Path, mode: u32) -> io::Result<()> {
 /// The first place where a directory of ours is, or can be made. Of /dev/shm anybody may make one with this name: a directory
 /// of somebody else, or that somebody else may write to, is passed over.
 fn find() -> Option<PathBuf> {
-    let me = rustix::process::geteuid().as_raw();
-    let data = fs::metadata(".").ok()?;
-    let name = format!("appm-{me}-{:x}-{:x}", data.dev(), data.ino());
+    let (me, name) = (rustix::process::geteuid().as_raw(), name()?);
     let own = if me == 0 { PathBuf::from("/run") } else { PathBuf::from(format!("/run/user/{me}")) };
     [own, PathBuf::from("/dev/shm")].into_iter().map(|parent| parent.join(&name)).find(|dir| {
         let is_memory = dir.parent().is_some_and(is_in_memory);
         is_memory && make(dir, 0o711).is_ok() && is_ours(dir)
     })
+}
+
+/// Of this data directory alone.
+fn name() -> Option<OsString> {
+    let data = fs::metadata(".").ok()?;
+    Some(format!("appm-{}-{:x}-{:x}", rustix::process::geteuid().as_raw(), data.dev(), data.ino()).into())
 }
 
 fn is_in_memory(dir: &Path) -> bool {

@@ -32,6 +32,7 @@ pub fn request_line(path: &str, query: &str) {
     }
     let params = Params::parse(Some(query));
     let _ = (params.flag("watch"), params.number("limit"), params.resource_version(), params.dry_run("Options"));
-    let of = pages::Which { kind: App::INFO, query: Query::default(), viewer: None };
+    let of =
+        pages::Which { kind: App::INFO, query: Query::default(), viewer: None, eyes: crate::admission::Eyes::Open };
     let _ = pages::place(params.get("continue"), &of).map(|place| pages::expired(place, &of));
 }

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    admission::Eyes,
     api::{KindInfo, Reason, Rev, Status, StoredObject},
     auth::Viewer,
     client::{Listing, Query},
@@ -52,6 +53,8 @@ pub(super) struct Which {
     pub query: Query,
     /// `None`: theirs who see all there is.
     pub viewer: Option<Viewer>,
+    /// How it is shown to them.
+    pub eyes: Eyes,
 }
 
 struct Held {
@@ -154,7 +157,7 @@ impl Pages {
 
 impl Which {
     fn is(&self, other: &Which) -> bool {
-        self.kind == other.kind && self.query == other.query && self.viewer == other.viewer
+        self.kind == other.kind && self.query == other.query && self.viewer == other.viewer && self.eyes == other.eyes
     }
 
     fn fingerprint(&self) -> u64 {
@@ -197,7 +200,7 @@ mod tests {
     }
 
     fn all_apps() -> Which {
-        Which { kind: App::INFO, query: Query::default(), viewer: None }
+        Which { kind: App::INFO, query: Query::default(), viewer: None, eyes: Eyes::Open }
     }
 
     #[test]

@@ -161,7 +161,7 @@ pub(super) async fn page(
     let admission = &state.admission;
     // Whoever may not list any more gets no further page either.
     let viewer = admission.viewer(&caller, verb, served, &query)?;
-    let of = Which { kind: served.kind, query, viewer };
+    let of = Which { kind: served.kind, query, viewer, eyes: admission.eyes(&caller, served.kind) };
     let query = &of.query;
     if !place.is_empty() {
         let place = pages::place(place, &of)?;

@@ -110,6 +110,24 @@ fn table(columns: &[Vec<Option<&'static str>>]) -> String {
     table
 }
 
+/// A verb without a route: what each of the columns is shown of a Secret of `member`, as a row of the table.
+async fn revealed_by(house: &House, door: Door, of: &str) -> String {
+    let (secrets, name) = ("/api/v1/namespaces/default/secrets", format!("known-{of}"));
+    let secret = json!({"metadata": {"name": name}, "stringData": {"password": "correct-horse"}});
+    house.guest("member", door).reply(&Method::POST, secrets, &secret.to_string()).await.expect(201);
+    let mut cells = String::new();
+    for who in COLUMNS {
+        let shown = house.guest(who, door).reply(&Method::GET, &format!("{secrets}/{name}"), "").await;
+        let cell = match shown.code {
+            200 if shown.text().contains("Y29ycmVjdC1ob3JzZQ==") => "yes",
+            200 => "keys",
+            _ => "-",
+        };
+        write!(cells, "{cell:10}").unwrap();
+    }
+    format!("{:52}{}\n", "reveal secrets", cells.trim_end())
+}
+
 /// What becomes of Apps of `member` that are shared in every way, by each of the people.
 async fn sharing_by(house: &House, door: Door, of: &str) -> String {
     const PEOPLE: [&str; 6] = ["member", "mate", "other", "nobody", "view", "edit"];
@@ -151,7 +169,8 @@ async fn every_route_is_open_to_whom_the_table_says_and_to_nobody_else_by_whatev
     let house = House::open().await;
     let base = (Credential::Impersonated, 1);
     let (columns, sharing) = (routes_by(&house, base, |_| true).await, sharing_by(&house, base, "base").await);
-    insta::assert_snapshot!("routes", table(&columns));
+    let revealed = revealed_by(&house, base, "base").await;
+    insta::assert_snapshot!("routes", table(&columns) + &revealed);
     insta::assert_snapshot!("sharing", sharing);
     for (at, door) in doors::doors().into_iter().enumerate() {
         let half: fn(usize) -> bool = if door.1 == 1 { |at| at % 2 == 1 } else { |at| at % 2 == 0 };
@@ -165,6 +184,7 @@ async fn every_route_is_open_to_whom_the_table_says_and_to_nobody_else_by_whatev
         }
         if at % 2 == 0 {
             assert_eq!(sharing_by(&house, door, &at.to_string()).await, sharing, "{door:?}");
+            assert_eq!(revealed_by(&house, door, &at.to_string()).await, revealed, "{door:?}");
         }
     }
     house.api.server.stop().await;

@@ -86,12 +86,19 @@ fn a_container_lives_as_it_was_declared_and_goes_with_its_app_on_podman() {
 fn lives(engine: &Engine) {
     let world = world(engine);
     let stranger = engine.client(&["run", "-d", "--network", "none", IMAGE, "/bin/busybox", "sleep", "1000"]);
-    let script = r#"echo "$GREETING $(busybox hostname) $(busybox id -u) $(busybox pwd)"; exec busybox sleep 1000"#;
+    let script =
+        r#"echo "$GREETING $(busybox hostname) $(busybox id -u) $(busybox pwd) <$PASSWORD>"; exec busybox sleep 1000"#;
+    let secret = ["create", "secret", "generic", "door", "--from-literal=password=correct-horse"];
+    assert!(world.command(&secret).status.success());
     let mut declared = app(
         "one",
         script,
         json!({
-            "env": [{"name": "GREETING", "value": "hello $(APPM_APP)"}],
+            "env": [
+                {"name": "GREETING", "value": "hello $(APPM_APP)"},
+                {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "door", "key": "password"}}},
+            ],
+            "logs": {"redactSecrets": true},
             "resources": {"limits": {"memory": "64Mi", "pids": "20", "cpu": "500m"}},
             "stopSignal": "SIGKILL",
         }),
@@ -102,7 +109,7 @@ fn lives(engine: &Engine) {
     let one = instance(&world, "one", "runs", runs);
     let name = one["metadata"]["name"].as_str().unwrap().to_owned();
     wait_for("its first words", || match logs(&world, "one") {
-        said if said == format!("hello one {name} 1234 /tmp\n") => Ok(()),
+        said if said == format!("hello one {name} 1234 /tmp <***>\n") => Ok(()),
         said => Err(said),
     });
     let container = format!("appm-{}-1", one["metadata"]["uid"].as_str().unwrap());
