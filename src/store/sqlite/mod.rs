@@ -113,8 +113,11 @@ fn options(file: &Path) -> SqliteConnectOptions {
 }
 
 async fn connect_to_write(file: &Path) -> sqlx::Result<SqliteConnection> {
-    options(file)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
+    // Said again of a database that is so already, it would write to it before anybody looked whether it is whole.
+    let is_new = file.metadata().is_ok_and(|file| file.len() == 0);
+    let options = options(file);
+    let options = if is_new { options.auto_vacuum(SqliteAutoVacuum::Incremental) } else { options };
+    options
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", "0")
