@@ -35,7 +35,29 @@ pub struct ResourceQuotaSpec {
     pub scopes: Vec<String>,
     /// Not supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_selector: Option<Value>,
+    pub scope_selector: Option<ScopeSelector>,
+}
+
+/// Which of a namespace's Pods a Kubernetes quota is of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScopeSelector {
+    /// All of these hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<ScopeRequirement>,
+}
+
+/// One condition of a [`ScopeSelector`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScopeRequirement {
+    /// The name of a scope.
+    pub scope_name: String,
+    /// `In`, `NotIn`, `Exists`, `DoesNotExist`.
+    pub operator: String,
+    /// The values for `In` and `NotIn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
 }
 
 /// What is used.

@@ -311,6 +311,8 @@ mod tests {
             "runs",
             "runs/log",
             "runs/status",
+            "schedules",
+            "schedules/status",
             "users",
             "users/status",
             "roles",

@@ -72,8 +72,8 @@ fn a_secret_reaches_its_process_and_nothing_else() {
         "envFrom": [{"secretRef": {"name": "db"}, "prefix": "DB_"}],
         "files": [{"path": "conf/password", "secretKeyRef": {"name": "db", "key": "password"}}],
     });
-    let script = "stat -c %a conf/password; cmp -n ${#PASSWORD} conf/password - <<EOF\n$DB_password\nEOF\n\
-                  rm conf/password; echo ${#PASSWORD} ${#DB_user}; sleep 1000";
+    let script = "stat -Lc %a conf/password; cmp -n ${#PASSWORD} conf/password - <<EOF\n$DB_password\nEOF\n\
+                  echo ${#PASSWORD} ${#DB_user}; sleep 1000";
     apply(&world, &app("web", script, fields));
     printed(&world, "web", &format!("600\n{} 13\n", PLAIN.len()));
     // One that cannot be started is told of without the value in its words.
