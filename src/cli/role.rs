@@ -14,7 +14,7 @@ use super::{
     error::{CliError, Exit},
     output::{self, OutputArgs},
     resources, screen,
-    table::Table,
+    table::{Table, cut},
 };
 
 /// Add roles, and say who has them
@@ -295,6 +295,9 @@ fn tell_done(done: Option<Value>, found: &Found, write: &WriteArgs) -> Result<()
     }
 }
 
+/// Of a rule in a list; `appm role get` shows it whole.
+const WIDEST: usize = 60;
+
 async fn list(args: &OutputArgs, context: &Context) -> Result<(), CliError> {
     let (_, roles) = context.list(served::<Role>(), Where::Everywhere, &Selection::default()).await?;
     if !args.output.is_table() {
@@ -305,8 +308,8 @@ async fn list(args: &OutputArgs, context: &Context) -> Result<(), CliError> {
         let rules: Vec<String> = list_of(&role["spec"]["rules"]).map(sentence).collect();
         let shown = match rules.as_slice() {
             [] => "nothing".to_owned(),
-            [rule] => rule.clone(),
-            [rule, more @ ..] => format!("{rule}; {} more", more.len()),
+            [rule] => cut(rule, WIDEST),
+            [rule, more @ ..] => format!("{}; {} more", cut(rule, WIDEST), more.len()),
         };
         table.add([name_of(role), shown, subjects(role)]);
     }

@@ -6,7 +6,7 @@ import re
 import schemathesis
 
 # No process is started from made-up commands, and what was put there to be read stays.
-DRY = re.compile(r"/(apps|instances|revisions|transactions|namespaces|nodes|pods)\b")
+DRY = re.compile(r"/(apps|instances|revisions|runs|schedules|transactions|namespaces|nodes|pods)\b")
 seen = random.Random(1)
 
 
@@ -22,7 +22,7 @@ def before_call(context, case, kwargs):
     # A revision that is still to come is waited for, and then answered with 504.
     if "resourceVersion" in query:
         query["resourceVersion"] = "0"
-    if path.endswith("/log"):
+    if path.endswith(("/log", "/audit")):
         query.pop("follow", None)
     case.query = query
     # Most names that one can think of name nothing: every other request is about something that is there.
