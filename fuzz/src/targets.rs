@@ -169,15 +169,23 @@ pub fn apply(data: &[u8]) {
     assert!(compare(shape, &merged, &merged).changed.is_empty());
     let fields = fields_of(shape, &applied);
     assert!(fields.difference(&fields_of(shape, &merged)).is_empty(), "something that was applied is not there");
-    assert_eq!(FieldSet::from_fields_v1(&fields.to_fields_v1()).as_ref(), Ok(&fields));
+    assert_eq!(field_set(&written(&fields)).as_ref(), Some(&fields));
+}
+
+fn field_set(fields_v1: &Value) -> Option<FieldSet> {
+    serde_json::from_value(fields_v1.clone()).ok().map(FieldSet::from_fields_v1)
+}
+
+fn written(fields: &FieldSet) -> Value {
+    serde_json::to_value(fields).expect("texts")
 }
 
 /// `fieldsV1` as clients send it reads back as it was written.
 pub fn managed_fields(data: &[u8]) {
     let Some([fields]) = values(data) else { return };
-    let Ok(set) = FieldSet::from_fields_v1(&fields) else { return };
-    let written = set.to_fields_v1();
-    assert_eq!(FieldSet::from_fields_v1(&written).as_ref(), Ok(&set), "{written}");
+    let Some(set) = field_set(&fields) else { return };
+    let written = written(&set);
+    assert_eq!(field_set(&written).as_ref(), Some(&set), "{written}");
     assert!(set.difference(&set).is_empty());
     assert_eq!(set.union(&set), set);
     let _ = set.paths();
@@ -296,7 +304,7 @@ async fn admit(bodies: Vec<Value>) {
         let object = done.object.value();
         assert!(done.object.typed::<App>().is_some(), "{object}");
         for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
-            assert!(FieldSet::from_fields_v1(&entry["fieldsV1"]).is_ok(), "{entry}");
+            assert!(field_set(&entry["fieldsV1"]).is_some(), "{entry}");
         }
         if is_apply {
             let again = admission.patch(&caller, &target, patch, &options).await.expect("what was accepted before");

@@ -25,6 +25,8 @@ pub(super) struct Form {
     /// How it is merged.
     pub(super) shape: Arc<Shape>,
     validator: Validator,
+    /// Looks at `status` alone.
+    of_status: Validator,
 }
 
 static FORMS: LazyLock<Vec<(Served, OnceLock<Form>)>> =
@@ -48,11 +50,25 @@ impl Form {
         let shape = Shape::compile(&schema);
         let mut simple = schema;
         simplify(&mut simple);
-        let validator = jsonschema::options()
-            .should_validate_formats(true)
-            .build(&simple)
-            .expect("the schemas of the API types compile");
-        Self { shape, validator }
+        let compile = |schema: &Value| {
+            let compiled = jsonschema::options().should_validate_formats(true).build(schema);
+            compiled.expect("the schemas of the API types compile")
+        };
+        let validator = compile(&simple);
+        if let Value::Object(root) = &mut simple {
+            root.remove("required");
+            if let Some(Value::Object(properties)) = root.get_mut("properties") {
+                properties.retain(|name, _| name == "status");
+            }
+        }
+        Self { shape, validator, of_status: compile(&simple) }
+    }
+
+    /// True if nothing is wrong with an object's status: what programs write most, and most often alone. A kind's own rules do not
+    /// speak of it.
+    pub(super) fn admits_status(&self, object: &Value) -> bool {
+        let shape = self.shape.field("status").unwrap_or(&Shape::Free);
+        self.of_status.is_valid(object) && object.get("status").is_none_or(|s| shape.duplicates(s).is_empty())
     }
 
     /// Everything that is wrong with an object in its stored form: types, values, duplicates, and the kind's own rules.
@@ -283,6 +299,24 @@ mod tests {
                 "spec.process.command: Required value: set `command` or `script`",
             ]
         );
+    }
+
+    #[test]
+    fn a_status_is_judged_alone_as_it_is_with_the_rest() {
+        let served = kinds::find_by_word("app").expect("a kind");
+        let good = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "A", "message": ""});
+        for (status, admitted) in [
+            (json!({"replicas": 1, "conditions": [good]}), true),
+            (json!({"replicas": "one"}), false),
+            (json!({"conditions": [good, good]}), false),
+            (json!("none"), false),
+        ] {
+            let mut object =
+                json!({"apiVersion": "appm.dev/v1", "kind": "App", "metadata": {"name": "web"}, "status": status});
+            assert_eq!(of(served).admits_status(&object), admitted, "{status}");
+            object["spec"] = json!({"process": {"command": ["true"]}});
+            assert_eq!(of(served).violations(served.kind, &object, None).is_empty(), admitted, "{status}");
+        }
     }
 
     #[test]

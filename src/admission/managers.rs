@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
 
 use crate::policy::{
     fields::{FieldSet, field},
@@ -60,49 +61,41 @@ pub(super) struct Conflict {
 }
 
 impl Managers {
-    /// Reads an object's entries; `None` if they cannot be read.
-    pub(super) fn of(object: &Value) -> Option<Self> {
-        let list = match &object["metadata"]["managedFields"] {
-            Value::Null => return Some(Self::default()),
-            list => list.as_array()?,
-        };
+    /// Reads `metadata.managedFields`; `None` if it cannot be read. No list at all is an empty one.
+    pub(super) fn read<'de>(list: Option<impl serde::Deserializer<'de>>) -> Option<Self> {
+        let Some(list) = list else { return Some(Self::default()) };
         let mut managers = Self::default();
-        for entry in list.iter().filter(|e| !e.as_object().is_some_and(serde_json::Map::is_empty)) {
-            let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-            if !matches!(entry["operation"].as_str(), Some("Apply" | "Update")) {
-                return None;
+        for said in Option::<Vec<Said>>::deserialize(list).ok()?.unwrap_or_default() {
+            // A list of one empty entry resets them.
+            if said.says_nothing() {
+                continue;
             }
-            let fields = match &entry["fieldsV1"] {
-                Value::Null => FieldSet::default(),
-                fields => FieldSet::from_fields_v1(fields).ok()?,
-            };
+            let operation = said.operation.filter(|said| matches!(said.as_str(), "Apply" | "Update"))?;
             let id = Id {
-                operation: text("operation"),
-                manager: text("manager"),
-                api_version: text("apiVersion"),
-                subresource: text("subresource"),
+                operation,
+                manager: said.manager.unwrap_or_default(),
+                api_version: said.api_version.unwrap_or_default(),
+                subresource: said.subresource.unwrap_or_default(),
             };
-            managers.0.insert(id, Entry { time: text("time"), fields });
+            let fields = FieldSet::from_fields_v1(said.fields_v1.unwrap_or_default());
+            managers.0.insert(id, Entry { time: said.time.unwrap_or_default(), fields });
         }
         Some(managers)
     }
 
     /// The entries that a written object should be judged with: those the client wrote, or the live ones where it wrote
-    /// none that can be read. A list of one empty entry resets them.
-    pub(super) fn after_write(new: &Value, live: &Value) -> Self {
-        let live = || Self::of(live).unwrap_or_default();
-        match new["metadata"]["managedFields"].as_array() {
-            None => live(),
-            Some(list) if list.is_empty() => live(),
-            Some(_) => Self::of(new).unwrap_or_else(live),
-        }
+    /// none that can be read.
+    pub(super) fn after_write(written: &Value, live: impl FnOnce() -> Option<Self>) -> Self {
+        let said = written.as_array().filter(|list| !list.is_empty());
+        said.and_then(|_| Self::read(Some(written))).or_else(live).unwrap_or_default()
     }
 
     /// The list for `metadata.managedFields`.
-    pub(super) fn to_value(&self) -> Value {
+    pub(super) fn to_json(&self) -> Box<RawValue> {
         let mut entries: Vec<(&Id, &Entry)> = self.0.iter().collect();
         entries.sort_by_key(|(id, entry)| (&id.operation, &entry.time, *id));
-        entries.into_iter().map(|(id, entry)| entry_value(id, entry)).collect()
+        let wire: Vec<Wire<'_>> = entries.into_iter().map(|(id, entry)| Wire::of(id, entry)).collect();
+        serde_json::value::to_raw_value(&wire).expect("texts")
     }
 
     /// True if both own the same fields, whenever they came to.
@@ -224,18 +217,54 @@ fn id(operation: &str, writer: Writer<'_>) -> Id {
     }
 }
 
-fn entry_value(id: &Id, entry: &Entry) -> Value {
-    let mut value = json!({
-        "manager": id.manager, "operation": id.operation, "apiVersion": id.api_version,
-        "fieldsType": "FieldsV1", "fieldsV1": entry.fields.to_fields_v1(),
-    });
-    if !entry.time.is_empty() {
-        value["time"] = json!(entry.time);
+/// An entry as somebody wrote it.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Said {
+    manager: Option<String>,
+    operation: Option<String>,
+    api_version: Option<String>,
+    #[serde(rename = "fieldsV1")]
+    fields_v1: Option<FieldSet>,
+    time: Option<String>,
+    subresource: Option<String>,
+}
+
+impl Said {
+    fn says_nothing(&self) -> bool {
+        let texts = [&self.manager, &self.operation, &self.api_version, &self.time, &self.subresource];
+        texts.iter().all(|text| text.is_none()) && self.fields_v1.is_none()
     }
-    if !id.subresource.is_empty() {
-        value["subresource"] = json!(id.subresource);
+}
+
+/// An entry as it is served.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    manager: &'a str,
+    operation: &'a str,
+    api_version: &'a str,
+    fields_type: &'static str,
+    #[serde(rename = "fieldsV1")]
+    fields_v1: &'a FieldSet,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    time: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subresource: &'a str,
+}
+
+impl<'a> Wire<'a> {
+    fn of(id: &'a Id, entry: &'a Entry) -> Self {
+        Self {
+            manager: &id.manager,
+            operation: &id.operation,
+            api_version: &id.api_version,
+            fields_type: "FieldsV1",
+            fields_v1: &entry.fields,
+            time: &entry.time,
+            subresource: &id.subresource,
+        }
     }
-    value
 }
 
 /// `"kubectl" using appm.dev/v1`, with time for updates, which have no other identity.

@@ -301,8 +301,8 @@ impl Context<'_> {
         refuse(key, violations)?;
         self.permit(key, None, &object)?;
         let credential = self.take_password(key, &mut object, plan)?;
-        object["metadata"]["managedFields"] = managers.to_value();
         plan.put(key, object, false);
+        plan.own(key, &managers);
         if let Some(credential) = credential {
             self.put_credential(key, credential, plan);
         }
@@ -324,8 +324,9 @@ impl Context<'_> {
         patch: impl FnOnce(&mut Value) -> Result<(), Unpatched>,
     ) -> Result<Value, Refusal> {
         let key = step.key();
-        let live = self.live(step, &key, plan)?;
-        let mut target = shown(step, &live).into_owned();
+        self.live(step, &key, plan)?;
+        let whole = plan.whole(&key).ok_or_else(|| Status::not_found(&key))?;
+        let mut target = shown(step, &whole).into_owned();
         patch(&mut target).map_err(|error| match error {
             Unpatched::Senseless(why) => Status::bad_request(why),
             Unpatched::TooLong(why) => Status::too_large(why),
@@ -358,7 +359,8 @@ impl Context<'_> {
         (key.kind.defaults)(&mut new);
         self.complete(&key, &mut new);
         self.settle_run(&key, Some(&live), &mut new, plan)?;
-        let mut managers = Managers::after_write(&new, &live);
+        let written = metadata::of(&mut new).shift_remove("managedFields").unwrap_or_default();
+        let mut managers = Managers::after_write(&written, || plan.managers(&key));
         let api_version = key.kind.api_version();
         managers.update(&form::stored(key.kind).shape, &live, &new, self.writer(step, &api_version));
         decoded.unknown.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&new, Some(&live))));
@@ -400,7 +402,7 @@ impl Context<'_> {
         let form = form::stored(key.kind);
         let api_version = key.kind.api_version();
         let writer = self.writer(step, &api_version);
-        let mut managers = Managers::of(&live).unwrap_or_default();
+        let mut managers = plan.managers(&key).unwrap_or_default();
         managers.adopt_unmanaged(&form.shape, &live, writer);
         let mut new = managers
             .apply(&form.shape, &live, &applied, force, writer)
@@ -451,12 +453,14 @@ impl Context<'_> {
             _ => wants,
         };
         let mut violations = decoded.unknown;
-        if wants || about || status {
-            let found = self.judge(form::stored(key.kind), key.kind, asked.as_ref().unwrap_or(&new), Some(live));
+        let form = form::stored(key.kind);
+        let only_status = status && !wants && !about;
+        if (wants || about || status) && !(only_status && form.admits_status(&new)) {
+            let found = self.judge(form, key.kind, asked.as_ref().unwrap_or(&new), Some(live));
             violations.extend(found.into_iter().filter(touched));
         }
         refuse(key, violations)?;
-        let same_owners = || Managers::of(live).is_some_and(|before| before.own_the_same(&managers));
+        let mut same_owners = || plan.managers(key).is_some_and(|before| before.own_the_same(&managers));
         if !wants && !about && !status && same_owners() {
             return Ok(done(Outcome::Unchanged, false));
         }
@@ -465,13 +469,14 @@ impl Context<'_> {
         }
         // A password that stays as it is was not asked for.
         self.permit(key, Some(live), asked.as_ref().filter(|_| credential.is_some()).unwrap_or(&new))?;
-        new["metadata"]["managedFields"] = managers.to_value();
         if metadata::is_deleting(&new) && may_vanish(key, &new) {
             self.forget_user(key, plan);
             plan.delete(key, new);
+            plan.own(key, &managers);
             return Ok(done(Outcome::Deleted, true));
         }
         plan.put(key, new, !wants && !about);
+        plan.own(key, &managers);
         if let Some(credential) = credential {
             self.put_credential(key, credential, plan);
         }

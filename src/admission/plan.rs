@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
+use super::managers::Managers;
 use crate::{
     api::{Body, Key, Rev, StoredObject},
     store::{Expect, Store, Write},
@@ -24,7 +25,9 @@ pub(super) struct Plan<'a> {
 /// One object in a plan.
 struct Draft {
     base: Option<Arc<StoredObject>>,
+    /// Without `managedFields`.
     value: Option<Arc<Value>>,
+    managers: Option<Box<RawValue>>,
     /// The last state of what is to be deleted.
     last: Option<Value>,
     changed: bool,
@@ -41,16 +44,33 @@ impl<'a> Plan<'a> {
         let store = self.store;
         if !self.drafts.contains_key(key) {
             let base = store.get(key);
-            let value = base.as_ref().map(|b| Arc::new(b.value()));
-            let draft = Draft { base, value, last: None, changed: false, status_only: true };
+            let (value, managers) = base.as_ref().map(|base| base.split()).unzip();
+            let (value, managers) = (value.map(Arc::new), managers.flatten());
+            let draft = Draft { base, value, managers, last: None, changed: false, status_only: true };
             self.drafts.insert(key.clone(), draft);
         }
         self.drafts.get_mut(key).expect("put in just above")
     }
 
-    /// The object as it is now, with the `resourceVersion` that the store has.
+    /// The object as it is now, with the `resourceVersion` that the store has, without `managedFields`.
     pub(super) fn live(&mut self, key: &Key) -> Option<&Arc<Value>> {
         self.draft(key).value.as_ref()
+    }
+
+    /// Who owns which of its fields; `None` if that cannot be read.
+    pub(super) fn managers(&mut self, key: &Key) -> Option<Managers> {
+        Managers::read(self.draft(key).managers.as_deref())
+    }
+
+    /// The object as it is now, `managedFields` included.
+    pub(super) fn whole(&mut self, key: &Key) -> Option<Value> {
+        let draft = self.draft(key);
+        let mut whole = (**draft.value.as_ref()?).clone();
+        if let Some(managers) = &draft.managers {
+            whole["metadata"]["managedFields"] =
+                serde_json::from_str(managers.get()).expect("the store holds valid JSON");
+        }
+        Some(whole)
     }
 
     /// The object as the store has it.
@@ -58,7 +78,7 @@ impl<'a> Plan<'a> {
         let draft = self.draft(key);
         match draft.changed {
             false => draft.value.clone(),
-            true => draft.base.as_ref().map(|base| Arc::new(base.value())),
+            true => draft.base.as_ref().map(|base| Arc::new(base.split().0)),
         }
     }
 
@@ -86,6 +106,11 @@ impl<'a> Plan<'a> {
         draft.status_only &= status_only;
     }
 
+    /// Says who owns which fields of an object that was put in place.
+    pub(super) fn own(&mut self, key: &Key, managers: &Managers) {
+        self.draft(key).managers = Some(managers.to_json());
+    }
+
     /// Takes the object out; `last` is its last state.
     pub(super) fn delete(&mut self, key: &Key, last: Value) {
         self.note(key);
@@ -111,7 +136,7 @@ impl<'a> Plan<'a> {
                 (None, Some(_)) => Expect::Absent,
                 (Some(base), _) => Expect::At(base.revision),
             };
-            let body = draft.value.as_deref().map(Body::of);
+            let body = draft.value.as_deref().map(|value| Body::with_managers(value, draft.managers.as_deref()));
             Some(Write { key: key.clone(), expect, body, status_only: draft.status_only })
         };
         self.order.iter().filter_map(write).collect()
@@ -137,7 +162,8 @@ impl<'a> Plan<'a> {
         match (draft.value.as_deref().or(draft.last.as_ref()), &draft.base) {
             (_, Some(base)) if !draft.changed => base.clone(),
             (Some(value), _) => {
-                Arc::new(StoredObject::new(key.clone(), at, &Body::of(value)).expect("validated metadata can be read"))
+                let body = Body::with_managers(value, draft.managers.as_deref());
+                Arc::new(StoredObject::new(key.clone(), at, &body).expect("validated metadata can be read"))
             }
             (None, _) => unreachable!("an operation succeeds only on an object that is or was there"),
         }

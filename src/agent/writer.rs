@@ -168,6 +168,7 @@ fn operation(entry: &Entry) -> Operation {
 pub(super) fn released(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.shift_remove("resourceVersion");
+        metadata.shift_remove("managedFields");
         if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
             finalizers.retain(|finalizer| finalizer != AGENT_FINALIZER);
         }

@@ -201,7 +201,8 @@ pub struct KindInfo {
     /// Puts in the defaults that are stored, where Kubernetes stores them (a Secret's `type`). Called on the whole object
     /// before it is judged. An applied object does not own them.
     pub defaults: fn(&mut Value),
-    /// What the schema cannot say: rules between fields, and against the old object. Called with schema-valid JSON.
+    /// What the schema cannot say: rules between fields, and against the old object. Called with schema-valid JSON. Says nothing of
+    /// `status`, which only programs write: a write of that alone is not judged by it.
     pub check: fn(new: &Value, old: Option<&Value>) -> Vec<Violation>,
     /// The objects of the same kind and namespace that this one waits for, by name, each with the field that says so.
     /// Admission lets no circle of them come about. Called with schema-valid JSON.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{App, Claim, Key, Kind, Object, ObjectMeta, Rev, Served, Sharing, View};
 
@@ -37,12 +38,26 @@ impl Body {
     /// # Panics
     /// If `object` is no JSON object.
     pub fn of(object: &Value) -> Self {
+        Self::with_managers(object, None)
+    }
+
+    /// As [`Body::of`], with `managers` for `metadata.managedFields` if there are any: as a tree they would be half of the object.
+    ///
+    /// # Panics
+    /// As [`Body::of`].
+    pub fn with_managers(object: &Value, managers: Option<&RawValue>) -> Self {
         let map = object.as_object().expect("an API object is a JSON object");
         let mut json =
             format!(r#"{{"apiVersion":{},"kind":{},{OPENING}"#, object["apiVersion"], object["kind"]).into_bytes();
         let splice = json.len();
         let metadata = map.get("metadata").and_then(Value::as_object).into_iter().flatten();
-        write_fields(&mut json, metadata.filter(|(name, _)| *name != "resourceVersion"));
+        let written = |name: &str| name != "resourceVersion" && (name != "managedFields" || managers.is_none());
+        write_fields(&mut json, metadata.filter(|(name, _)| written(name)));
+        if let Some(managers) = managers {
+            json.extend_from_slice(if json.len() == splice { b"" } else { b"," });
+            json.extend_from_slice(br#""managedFields":"#);
+            json.extend_from_slice(managers.get().as_bytes());
+        }
         json.push(b'}');
         let rest = map.iter().filter(|(name, _)| !["apiVersion", "kind", "metadata"].contains(&name.as_str()));
         let before = json.len();
@@ -207,6 +222,52 @@ impl StoredObject {
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).expect("the store holds valid JSON")
     }
+
+    /// The JSON tree without `metadata.managedFields`, parsed anew, and those as text: half of most objects, which admission alone
+    /// judges.
+    pub fn split(&self) -> (Value, Option<Box<RawValue>>) {
+        let mut managers = None;
+        let mut reader = serde_json::Deserializer::from_slice(&self.json);
+        let map = reader.deserialize_map(Fields { managers: &mut managers, of_metadata: false });
+        (Value::Object(map.expect("the store holds valid JSON")), managers)
+    }
+}
+
+/// Reads an object, or its metadata, and puts the managers aside.
+struct Fields<'m> {
+    managers: &'m mut Option<Box<RawValue>>,
+    of_metadata: bool,
+}
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an API object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<String, Value>, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "metadata" if !self.of_metadata => {
+                    let metadata = map.next_value_seed(Fields { managers: &mut *self.managers, of_metadata: true })?;
+                    fields.insert(name, Value::Object(metadata));
+                }
+                "managedFields" if self.of_metadata => *self.managers = Some(map.next_value()?),
+                _ => drop(fields.insert(name, map.next_value()?)),
+            }
+        }
+        Ok(fields)
+    }
+}
+
+impl<'de> de::DeserializeSeed<'de> for Fields<'_> {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Map<String, Value>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
 }
 
 impl fmt::Debug for StoredObject {
@@ -241,6 +302,21 @@ mod tests {
         let body = Body::new(object);
         let stored = StoredObject::new(Key::of::<crate::api::Namespace>("", "x"), Rev(12345), &body).expect("valid");
         assert_eq!(stored.body(), body);
+    }
+
+    #[test]
+    fn managers_are_put_aside_and_written_back_as_they_were() {
+        let managed = json!([{"manager": "a", "fieldsV1": {"f:spec": {}}}]);
+        for metadata in [json!({"name": "x", "managedFields": managed}), json!({"managedFields": managed})] {
+            let object =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata, "spec": {"managedFields": 1}});
+            let stored = StoredObject::new(Key::of::<crate::api::Namespace>("", "x"), Rev(2), &Body::of(&object));
+            let (rest, managers) = stored.expect("valid").split();
+            assert!(rest["metadata"].get("managedFields").is_none());
+            assert_eq!(rest["spec"]["managedFields"], 1);
+            let again = Body::with_managers(&rest, managers.as_deref());
+            assert_eq!(serde_json::from_slice::<Value>(again.json()).expect("valid"), object);
+        }
     }
 
     #[test]

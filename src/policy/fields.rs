@@ -2,18 +2,27 @@
 //!
 //! A set is a trie. An element of a path is kept as the text that Kubernetes writes for it: `f:name` for a field,
 //! `k:{"name":"web"}` for an item of a keyed list, `v:"x"` for an item of a set; `.` says that the path that ends here
-//! is itself in the set, where other paths go on below it. Keeping the texts makes reading and writing a copy.
+//! is itself in the set, where other paths go on below it. Keeping the texts makes reading and writing a copy, and both go
+//! straight from and to JSON: with every write of an object all its sets are read and written once.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, IgnoredAny, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use serde_json::Value;
 
 /// A set of paths below one point of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
     member: bool,
-    below: BTreeMap<String, FieldSet>,
+    /// Sorted by element, each once, none empty.
+    below: Vec<(Element, FieldSet)>,
 }
+
+type Element = Box<str>;
 
 /// A `fieldsV1` that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +49,13 @@ pub fn valued(item: &Value) -> String {
 impl FieldSet {
     /// The set of nothing but the point itself.
     pub fn leaf() -> Self {
-        Self { member: true, below: BTreeMap::new() }
+        Self { member: true, below: Vec::new() }
+    }
+
+    /// The paths of each set below its element.
+    pub fn below(elements: impl IntoIterator<Item = (String, FieldSet)>) -> Self {
+        let some = elements.into_iter().filter(|(_, set)| !set.is_empty());
+        Self { member: false, below: sorted(some.map(|(element, set)| (element.into(), set)).collect()) }
     }
 
     /// True if no path is in the set.
@@ -65,71 +80,51 @@ impl FieldSet {
 
     /// The set below an element.
     pub fn get(&self, element: &str) -> Option<&FieldSet> {
-        self.below.get(element)
+        Some(&self.below[self.find(element).ok()?].1)
     }
 
-    /// The elements below the point, with their sets.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &FieldSet)> {
-        self.below.iter().map(|(element, set)| (element.as_str(), set))
-    }
-
-    /// Adds every path of `set` below `element`.
-    pub fn put(&mut self, element: String, set: FieldSet) {
-        if set.is_empty() {
-            return;
-        }
-        match self.below.get_mut(&element) {
-            Some(there) => there.merge(set),
-            None => {
-                self.below.insert(element, set);
-            }
-        }
+    fn find(&self, element: &str) -> Result<usize, usize> {
+        self.below.binary_search_by(|(known, _)| (**known).cmp(element))
     }
 
     /// Takes away the point that `path` leads to and everything below it.
     pub fn cut(&mut self, path: &[&str]) {
-        match path {
-            [] => *self = Self::default(),
-            [last] => {
-                self.below.remove(*last);
-            }
-            [first, rest @ ..] => {
-                if let Some(set) = self.below.get_mut(*first) {
-                    set.cut(rest);
-                    if set.is_empty() {
-                        self.below.remove(*first);
-                    }
-                }
-            }
+        let Some((first, rest)) = path.split_first() else {
+            *self = Self::default();
+            return;
+        };
+        let Ok(at) = self.find(first) else { return };
+        self.below[at].1.cut(rest);
+        if self.below[at].1.is_empty() {
+            self.below.remove(at);
         }
-    }
-
-    /// Only what lies below the top-level field `name`.
-    pub fn only(&self, name: &str) -> FieldSet {
-        let element = field(name);
-        let kept = self.below.get(&element).cloned();
-        Self { member: false, below: kept.into_iter().map(|set| (element.clone(), set)).collect() }
     }
 
     /// Adds every path of `other`.
     pub fn merge(&mut self, other: FieldSet) {
         self.member |= other.member;
-        for (element, set) in other.below {
-            self.put(element, set);
+        if self.below.is_empty() {
+            self.below = other.below;
+        } else if !other.below.is_empty() {
+            self.below.extend(other.below);
+            self.below = sorted(std::mem::take(&mut self.below));
         }
     }
 
     /// Takes away every path of `other`.
     pub fn subtract(&mut self, other: &FieldSet) {
         self.member &= !other.member;
-        for (element, theirs) in &other.below {
-            if let Some(mine) = self.below.get_mut(element) {
-                mine.subtract(theirs);
-                if mine.is_empty() {
-                    self.below.remove(element);
-                }
-            }
+        if self.below.is_empty() || other.below.is_empty() {
+            return;
         }
+        let mut theirs = other.below.iter().peekable();
+        self.below.retain_mut(|(element, mine)| {
+            while theirs.next_if(|(their, _)| *their < *element).is_some() {}
+            if let Some((_, set)) = theirs.next_if(|(their, _)| *their == *element) {
+                mine.subtract(set);
+            }
+            !mine.is_empty()
+        });
     }
 
     /// The paths of either.
@@ -141,12 +136,23 @@ impl FieldSet {
 
     /// The paths of both.
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
-        let (few, many) = if self.below.len() < other.below.len() { (self, other) } else { (other, self) };
-        let both = few.below.iter().filter_map(|(element, mine)| {
-            let shared = mine.intersection(many.below.get(element)?);
-            (!shared.is_empty()).then(|| (element.clone(), shared))
-        });
-        Self { member: self.member && other.member, below: both.collect() }
+        let mut both = Vec::new();
+        let (mut mine, mut theirs) = (self.below.iter().peekable(), other.below.iter().peekable());
+        while let (Some((element, set)), Some((their, other))) = (mine.peek(), theirs.peek()) {
+            match element.cmp(their) {
+                Ordering::Less => drop(mine.next()),
+                Ordering::Greater => drop(theirs.next()),
+                Ordering::Equal => {
+                    let shared = set.intersection(other);
+                    if !shared.is_empty() {
+                        both.push((element.clone(), shared));
+                    }
+                    mine.next();
+                    theirs.next();
+                }
+            }
+        }
+        Self { member: self.member && other.member, below: both }
     }
 
     /// The paths that are not in `other`.
@@ -172,35 +178,92 @@ impl FieldSet {
         }
     }
 
-    /// The form on the wire.
-    pub fn to_fields_v1(&self) -> Value {
-        let dot = (self.member && !self.below.is_empty()).then(|| (".".to_owned(), Value::Object(Map::new())));
-        let below = self.below.iter().map(|(element, set)| (element.clone(), set.to_fields_v1()));
-        Value::Object(dot.into_iter().chain(below).collect())
+    /// What `fieldsV1` says: the object itself is never a member.
+    pub fn from_fields_v1(mut fields: FieldSet) -> Self {
+        fields.member &= fields.goes_deeper();
+        fields
     }
+}
 
-    /// Reads the form on the wire.
-    ///
-    /// # Errors
-    /// When a key is no path element, or a value is not an object.
-    pub fn from_fields_v1(fields: &Value) -> Result<Self, InvalidFields> {
-        let mut set = Self::read(fields)?;
-        if !set.goes_deeper() {
-            set.member = false;
+/// Sorted by element; what comes twice is united.
+fn sorted(mut below: Vec<(Element, FieldSet)>) -> Vec<(Element, FieldSet)> {
+    if below.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return below;
+    }
+    below.sort_by(|(a, _), (b, _)| a.cmp(b));
+    below.dedup_by(|(later, more), (earlier, set)| {
+        let same = later == earlier;
+        if same {
+            set.merge(std::mem::take(more));
         }
-        Ok(set)
-    }
+        same
+    });
+    below
+}
 
-    fn read(fields: &Value) -> Result<Self, InvalidFields> {
-        let map = fields.as_object().ok_or_else(|| InvalidFields(fields.to_string()))?;
-        let mut set = Self { member: map.is_empty(), below: BTreeMap::new() };
-        for (element, below) in map {
-            match element.as_str() {
-                "." => set.member = true,
-                element => set.put(canonical(element)?, Self::read(below)?),
+/// The form on the wire.
+impl Serialize for FieldSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if self.member && self.goes_deeper() {
+            map.serialize_entry(".", &FieldSet::default())?;
+        }
+        for (element, set) in &self.below {
+            map.serialize_entry(element, set)?;
+        }
+        map.end()
+    }
+}
+
+/// As it stands on the wire, where `{}` is a member.
+impl<'de> Deserialize<'de> for FieldSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = FieldSet;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a set of fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldSet, A::Error> {
+                let (mut dot, mut below) = (false, Vec::new());
+                while let Some(PathElement(element)) = map.next_key()? {
+                    if &*element == "." {
+                        map.next_value::<IgnoredAny>()?;
+                        dot = true;
+                    } else {
+                        below.push((element, map.next_value()?));
+                    }
+                }
+                Ok(FieldSet { member: dot || below.is_empty(), below: sorted(below) })
             }
         }
-        Ok(set)
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// An element as this module writes it, so that elements can be compared as texts.
+struct PathElement(Element);
+
+impl<'de> Deserialize<'de> for PathElement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = PathElement;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path element")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<PathElement, E> {
+                if text == "." {
+                    return Ok(PathElement(text.into()));
+                }
+                canonical(text).map(|element| PathElement(element.into())).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -250,7 +313,7 @@ mod tests {
     use super::*;
 
     fn set(fields: Value) -> FieldSet {
-        FieldSet::from_fields_v1(&fields).expect("valid")
+        FieldSet::from_fields_v1(serde_json::from_value(fields).expect("valid"))
     }
 
     #[test]
@@ -277,17 +340,15 @@ mod tests {
     #[test]
     fn an_element_without_its_letter_is_refused() {
         for bad in [json!({"spec": {}}), json!({"x:spec": {}}), json!({"v:nonsense": {}}), json!({"f:a": 1})] {
-            assert!(FieldSet::from_fields_v1(&bad).is_err(), "{bad}");
+            assert!(serde_json::from_value::<FieldSet>(bad.clone()).is_err(), "{bad}");
         }
     }
 
     fn sets() -> impl Strategy<Value = FieldSet> {
-        let leaf = any::<bool>().prop_map(|member| FieldSet { member, below: BTreeMap::new() });
+        let leaf = any::<bool>().prop_map(|member| FieldSet { member, below: Vec::new() });
         let tree = leaf.prop_recursive(4, 24, 4, |below| {
-            (any::<bool>(), prop::collection::btree_map("[fv]:[0-9]", below, 0..4)).prop_map(|(member, below)| {
-                let below = below.into_iter().filter(|(_, set)| !set.is_empty()).collect();
-                FieldSet { member, below }
-            })
+            (any::<bool>(), prop::collection::btree_map("[fv]:[0-9]", below, 0..4))
+                .prop_map(|(member, below)| FieldSet { member, ..FieldSet::below(below) })
         });
         tree.prop_map(|mut set| {
             set.member = false;
@@ -298,7 +359,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_wire_form_reads_back(a in sets()) {
-            prop_assert_eq!(set(a.to_fields_v1()), a);
+            prop_assert_eq!(set(serde_json::to_value(&a).expect("json")), a);
         }
 
         #[test]

@@ -20,18 +20,14 @@ pub fn fields_of(shape: &Shape, value: &Value) -> FieldSet {
         }
         (Shape::Free, Value::Object(map)) => fields_of_map(map, |_| (Some(&Shape::Free), false)),
         (Shape::List { items, merged }, Value::Array(list)) => match merged.elements(list) {
-            Some(elements) => {
-                let mut set = FieldSet::default();
-                for (element, item) in elements.into_iter().zip(list) {
-                    let mut below = match merged {
-                        ListMerge::Map(_) => fields_of(items, item),
-                        _ => FieldSet::default(),
-                    };
-                    below.add_self();
-                    set.put(element, below);
-                }
-                set
-            }
+            Some(elements) => FieldSet::below(elements.into_iter().zip(list).map(|(element, item)| {
+                let mut below = match merged {
+                    ListMerge::Map(_) => fields_of(items, item),
+                    _ => FieldSet::default(),
+                };
+                below.add_self();
+                (element, below)
+            })),
             None => FieldSet::leaf(),
         },
         _ => FieldSet::leaf(),
@@ -39,16 +35,14 @@ pub fn fields_of(shape: &Shape, value: &Value) -> FieldSet {
 }
 
 fn fields_of_map<'a>(map: &Map<String, Value>, shape_of: impl Fn(&str) -> (Option<&'a Shape>, bool)) -> FieldSet {
-    let mut set = FieldSet::default();
-    for (name, value) in map {
+    FieldSet::below(map.iter().map(|(name, value)| {
         let (shape, declared) = shape_of(name);
         let mut below = fields_of(shape.unwrap_or(&Shape::Free), value);
         if !declared || is_empty_object(value) {
             below.add_self();
         }
-        set.put(field(name), below);
-    }
-    set
+        (field(name), below)
+    }))
 }
 
 fn is_empty_object(value: &Value) -> bool {
@@ -65,54 +59,72 @@ pub struct Difference {
 }
 
 impl Difference {
-    fn put(&mut self, element: &str, below: Difference) {
-        self.changed.put(element.to_owned(), below.changed);
-        self.removed.put(element.to_owned(), below.removed);
+    /// What differs below each of these elements.
+    fn below(elements: Vec<(String, Difference)>) -> Self {
+        let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        for (element, difference) in elements {
+            if !difference.changed.is_empty() {
+                changed.push((element.clone(), difference.changed));
+            }
+            removed.push((element, difference.removed));
+        }
+        Self { changed: FieldSet::below(changed), removed: FieldSet::below(removed) }
+    }
+
+    fn changed(changed: FieldSet) -> Self {
+        Self { changed, removed: FieldSet::default() }
+    }
+
+    fn removed(removed: FieldSet) -> Self {
+        Self { changed: FieldSet::default(), removed }
     }
 }
 
 /// Compares two versions.
 pub fn compare(shape: &Shape, old: &Value, new: &Value) -> Difference {
-    let mut difference = Difference::default();
-    if old == new {
-        return difference;
-    }
+    if old == new { Difference::default() } else { differ(shape, old, new) }
+}
+
+/// Compares two versions that are not the same.
+fn differ(shape: &Shape, old: &Value, new: &Value) -> Difference {
     match (shape, old, new) {
         (Shape::Object { atomic: false, .. } | Shape::Free, Value::Object(old), Value::Object(new)) => {
-            compare_maps(shape, old, new, &mut difference);
+            compare_maps(shape, old, new)
         }
         (Shape::List { items, merged }, Value::Array(old), Value::Array(new)) => {
             match (merged.elements(old), merged.elements(new)) {
                 (Some(old_elements), Some(new_elements)) => {
                     let old: BTreeMap<String, &Value> = old_elements.into_iter().zip(old).collect();
                     let new: BTreeMap<String, &Value> = new_elements.into_iter().zip(new).collect();
-                    compare_items(items, &old, &new, &mut difference);
+                    compare_items(items, &old, &new)
                 }
-                _ => difference.changed.add_self(),
+                _ => Difference::changed(FieldSet::leaf()),
             }
         }
         (_, old, new) => {
-            difference.changed = fields_of(shape, new);
-            difference.changed.add_self();
-            difference.removed = everything_in(shape, old).difference(&difference.changed);
+            let mut changed = fields_of(shape, new);
+            changed.add_self();
+            let removed = everything_in(shape, old).difference(&changed);
+            Difference { changed, removed }
         }
     }
-    difference
 }
 
-fn compare_maps(shape: &Shape, old: &Map<String, Value>, new: &Map<String, Value>, difference: &mut Difference) {
+fn compare_maps(shape: &Shape, old: &Map<String, Value>, new: &Map<String, Value>) -> Difference {
+    let mut differences = Vec::new();
     for (name, new_value) in new {
         let below_shape = shape.field(name).unwrap_or(&Shape::Free);
-        let below = match old.get(name) {
-            Some(old_value) => compare(below_shape, old_value, new_value),
-            None => Difference { changed: appeared(shape, name, new_value), removed: FieldSet::default() },
-        };
-        difference.put(&field(name), below);
+        match old.get(name) {
+            Some(old_value) if old_value == new_value => {}
+            Some(old_value) => differences.push((field(name), differ(below_shape, old_value, new_value))),
+            None => differences.push((field(name), Difference::changed(appeared(shape, name, new_value)))),
+        }
     }
     for (name, old_value) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
         let gone = everything_in(shape.field(name).unwrap_or(&Shape::Free), old_value);
-        difference.removed.put(field(name), gone);
+        differences.push((field(name), Difference::removed(gone)));
     }
+    Difference::below(differences)
 }
 
 /// The fields below a field that is new.
@@ -124,43 +136,39 @@ fn appeared(shape: &Shape, name: &str, value: &Value) -> FieldSet {
     set
 }
 
-fn compare_items(
-    items: &Shape,
-    old: &BTreeMap<String, &Value>,
-    new: &BTreeMap<String, &Value>,
-    difference: &mut Difference,
-) {
+fn compare_items(items: &Shape, old: &BTreeMap<String, &Value>, new: &BTreeMap<String, &Value>) -> Difference {
+    let mut differences = Vec::new();
     for (element, new_item) in new {
-        match old.get(element) {
-            Some(old_item) => difference.put(element, compare(items, old_item, new_item)),
+        let difference = match old.get(element) {
+            Some(old_item) => compare(items, old_item, new_item),
             None => {
                 let mut set = if element.starts_with("k:") { fields_of(items, new_item) } else { FieldSet::default() };
                 set.add_self();
-                difference.changed.put(element.clone(), set);
+                Difference::changed(set)
             }
-        }
+        };
+        differences.push((element.clone(), difference));
     }
     for (element, old_item) in old.iter().filter(|(element, _)| !new.contains_key(*element)) {
-        difference.removed.put(element.clone(), everything_in(items, old_item));
+        differences.push((element.clone(), Difference::removed(everything_in(items, old_item))));
     }
+    Difference::below(differences)
 }
 
 /// Every path into a value, the structures on the way included.
 fn everything_in(shape: &Shape, value: &Value) -> FieldSet {
-    let mut set = FieldSet::leaf();
-    match (shape, value) {
-        (Shape::Object { atomic: false, .. } | Shape::Free, Value::Object(map)) => {
-            for (name, value) in map {
-                set.put(field(name), everything_in(shape.field(name).unwrap_or(&Shape::Free), value));
-            }
-        }
+    let mut set = match (shape, value) {
+        (Shape::Object { atomic: false, .. } | Shape::Free, Value::Object(map)) => FieldSet::below(
+            map.iter()
+                .map(|(name, value)| (field(name), everything_in(shape.field(name).unwrap_or(&Shape::Free), value))),
+        ),
         (Shape::List { items, merged }, Value::Array(list)) => {
-            for (element, item) in merged.elements(list).into_iter().flatten().zip(list) {
-                set.put(element, everything_in(items, item));
-            }
+            let elements = merged.elements(list).into_iter().flatten().zip(list);
+            FieldSet::below(elements.map(|(element, item)| (element, everything_in(items, item))))
         }
-        _ => {}
-    }
+        _ => FieldSet::default(),
+    };
+    set.add_self();
     set
 }
 

@@ -106,6 +106,7 @@ fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<O
 fn strip_version(object: &mut Value) {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.shift_remove("resourceVersion");
+        metadata.shift_remove("managedFields");
     }
 }
 
