@@ -1,15 +1,19 @@
 //! Who is at the other end of the Unix socket: the kernel says it, no secret is needed.
 //!
 //! The owner of the server and root are its admin. But what an App runs, often as the very same user, is not: whoever
-//! descends from the keeper, or is in a control group that it made, is an Instance, and nothing more. A peer whose ancestors
-//! cannot be read is nobody.
+//! descends from the keeper, is in a control group that it made, or lives in the namespaces of an Instance's container, is an
+//! Instance, and nothing more. A peer whose ancestors cannot be read is nobody, and so is one in a container that is no Instance's: its
+//! root is not the machine's.
 
 use std::{
+    fmt::Display,
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use procfs::process::Process;
 
 use super::{AUTHENTICATED, Authority, Identity, Proof};
 use crate::{
@@ -57,6 +61,12 @@ impl Peers {
         if let Some(place) = line.iter().position(|pid| self.is_keeper(*pid)) {
             return Some(self.instance(place.checked_sub(1).map(|below| line[below])));
         }
+        if let Some(key) = self.contained_with(pid) {
+            return Some(instance(Some(&key)));
+        }
+        if is_contained(pid)? {
+            return None;
+        }
         if peer.uid == self.owner || peer.uid == 0 {
             return Some(Identity::admin(Proof::Peer));
         }
@@ -88,6 +98,18 @@ impl Peers {
         instance(found.map(|object| &object.key))
     }
 
+    /// The Instance whose first process sees the same files as this one, if these are not the server's: a container's, by whatever way somebody
+    /// came into it.
+    fn contained_with(&self, pid: i32) -> Option<Key> {
+        let theirs = mounts(pid).filter(|theirs| mounts("self").is_some_and(|own| own != *theirs))?;
+        let all = self.authority.store().list(Instance::INFO, None).items;
+        let found = all.iter().find(|object| {
+            let first = object.typed::<Instance>().and_then(|i| i.status.state.pid());
+            first.and_then(mounts).is_some_and(|its| its == theirs)
+        });
+        found.map(|object| object.key.clone())
+    }
+
     /// The Instance that an attempt, `UID-ATTEMPT`, is of.
     fn instance_of_attempt(&self, attempt: &str) -> Identity {
         let uid = attempt.rsplit_once('-').map(|(uid, _)| Uid::from(uid));
@@ -106,6 +128,17 @@ fn instance(key: Option<&Key>) -> Identity {
         None => "system:instance".to_owned(),
     };
     Identity { groups, ..Identity::of(&name, Proof::Peer) }
+}
+
+/// The name of a process's mount namespace; `None` if it may not be known.
+fn mounts(pid: impl Display) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()
+}
+
+/// True for a process that has another number where it lives; `None` if there is no such process.
+fn is_contained(pid: i32) -> Option<bool> {
+    let numbers = Process::new(pid).and_then(|process| process.status()).ok()?.nspid;
+    Some(numbers.is_some_and(|numbers| numbers.len() > 1))
 }
 
 fn same(a: &Path, b: &Path) -> bool {
@@ -156,5 +189,7 @@ mod tests {
         assert_eq!(line[0], own);
         assert!(line.len() > 1);
         assert_eq!(ancestors(i32::MAX), None, "nobody has this number");
+        assert_eq!(is_contained(i32::MAX), None);
+        assert_eq!(is_contained(own), Some(false), "it has one number, which is this");
     }
 }

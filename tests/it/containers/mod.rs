@@ -74,6 +74,32 @@ fn counted(world: &World, app: &str) -> usize {
 }
 
 #[test]
+fn a_container_that_sees_the_socket_is_its_instance_and_not_root() {
+    let Some(engine) = Engine::start(&[]) else { return };
+    let world = world(&engine);
+    let ask = format!("{} --data-dir {} auth whoami", env!("CARGO_BIN_EXE_appm"), world.data().display());
+    // The machine's own files, for a client and its libraries.
+    let chroot = format!("/bin/busybox chroot /host {ask} 2>&1");
+    let mut declared = app("inside", &format!("while :; do {chroot}; busybox usleep 200000; done"), json!({}));
+    declared["spec"]["container"]["mounts"] = json!([{"source": "/", "target": "/host"}]);
+    apply(&world, &declared);
+    let one = instance(&world, "inside", "runs", runs);
+    let name = format!("system:instance:default:{}", one["metadata"]["name"].as_str().unwrap());
+    wait_for("what it is taken for", || match logs(&world, "inside") {
+        said if said.contains("admin") => panic!("before its start was known it was taken for its better: {said}"),
+        said if said.contains(&name) => Ok(()),
+        said => Err(said),
+    });
+    let container = format!("appm-{}-1", one["metadata"]["uid"].as_str().unwrap());
+    let said = engine.client(&["exec", &container, "/bin/busybox", "sh", "-c", &chroot]);
+    assert!(said.contains(&name), "whoever comes into it by the engine is no more: {said}");
+
+    let stranger = ["run", "--rm", "--network", "none", "-v", "/:/host", IMAGE, "/bin/busybox", "sh", "-c", &chroot];
+    let (allowed, said) = engine.run(&stranger);
+    assert!(!allowed && !said.contains("admin"), "a container of somebody else is nobody: {said}");
+}
+
+#[test]
 fn a_container_lives_as_it_was_declared_and_goes_with_its_app() {
     Engine::start(&[]).iter().for_each(lives);
 }
