@@ -339,6 +339,21 @@ impl InstanceSpec {
     }
 }
 
+/// The node, read without the rest: agents ask for it with every change.
+fn node_of(object: &super::StoredObject) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Whole {
+        spec: Bound,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Bound {
+        #[serde(default)]
+        node_name: String,
+    }
+    Some(serde_json::from_slice::<Whole>(&object.json).ok()?.spec.node_name)
+}
+
 /// Only the live fields may change.
 fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
     let Some((new, old)) = new["spec"].as_object().zip(old.and_then(|o| o["spec"].as_object())) else {
@@ -443,7 +458,7 @@ impl Kind for Instance {
             },
         ],
         fields: &[
-            SelectableField { label: "spec.nodeName", value: |o| Some(o.typed::<Instance>()?.spec.node_name.clone()) },
+            SelectableField { label: "spec.nodeName", value: node_of },
             SelectableField {
                 label: "status.phase",
                 value: |o| Some(phase(&o.typed::<Instance>()?.status).word().to_owned()),

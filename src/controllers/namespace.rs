@@ -51,7 +51,7 @@ impl NamespaceController {
                 let unwatched = left.iter().any(|object| object.key.kind.log == ChangeLog::Short);
                 return Ok(if unwatched { Requeue::At(now + LOOK_AGAIN) } else { Requeue::Rest });
             }
-            self.delete_all(groups, caches).await?;
+            self.delete_all(groups).await?;
         }
     }
 
@@ -84,13 +84,13 @@ impl NamespaceController {
         Ok(found)
     }
 
-    async fn delete_all(&self, groups: Vec<Vec<Operation>>, caches: &Caches) -> Result<(), Status> {
+    async fn delete_all(&self, groups: Vec<Vec<Operation>>) -> Result<(), Status> {
         let batch =
             Batch { manager: "appm-namespace", reason: "the namespace is deleted", durability: Durability::Relaxed };
         for chunk in groups.chunks(TOGETHER) {
             for result in batch.write(&*self.client, chunk.to_vec()).await {
                 match result {
-                    Ok(done) => caches.written(&done),
+                    Ok(_) => {}
                     Err(status) if status.is(Reason::NotFound) => {}
                     Err(status) => return Err(status),
                 }
@@ -196,6 +196,7 @@ impl Controller for NamespaceController {
             kind,
             query: Query::default(),
             map: Box::new(|object, caches| going(object, caches).into_iter().collect()),
+            kept: false,
         });
         std::iter::once(Watched::primary(Namespace::INFO)).chain(inside).collect()
     }

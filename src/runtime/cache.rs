@@ -21,12 +21,14 @@ pub struct Cache {
 }
 
 /// Namespace, kind and name of the owner that controls an object.
-type Controller = (String, String, String);
+type Controller = (Arc<str>, Box<str>, Box<str>);
 
 #[derive(Debug, Default)]
 struct Inner {
     objects: BTreeMap<Key, Arc<StoredObject>>,
-    controlled: BTreeMap<Controller, BTreeSet<Key>>,
+    /// (owner, object); `None` sorts before every object, so a range begins there. Most owners have one or two: a set for each
+    /// would be mostly room for more.
+    controlled: BTreeSet<(Controller, Option<Key>)>,
     /// Everything up to here is known, and perhaps some of what came after.
     revision: Rev,
     synced: bool,
@@ -58,8 +60,9 @@ impl Cache {
     /// object of that name is among them.
     pub fn controlled_by(&self, namespace: &str, kind: &str, name: &str) -> Vec<Arc<StoredObject>> {
         let inner = self.read();
-        let keys = inner.controlled.get(&(namespace.to_owned(), kind.to_owned(), name.to_owned()));
-        keys.into_iter().flatten().filter_map(|key| inner.objects.get(key).cloned()).collect()
+        let from = ((namespace.into(), kind.into(), name.into()), None);
+        let of_owner = inner.controlled.range(&from..).take_while(|(owner, _)| *owner == from.0);
+        of_owner.filter_map(|(_, key)| inner.objects.get(key.as_ref()?).cloned()).collect()
     }
 
     /// True once a whole list has been seen. Before that, absent means unknown.
@@ -86,6 +89,18 @@ impl Cache {
                 inner.revision = inner.revision.max(*revision);
                 Vec::new()
             }
+        }
+    }
+
+    /// Hears what the informer reports, and keeps none of it; returns every object that it speaks of.
+    pub(super) fn hear(&self, delta: &Delta) -> Vec<Arc<StoredObject>> {
+        match delta {
+            Delta::Replace(listing) => {
+                self.inner.write().expect("no holder of the cache panics").synced = true;
+                listing.items.clone()
+            }
+            Delta::Change(_, object) => vec![object.clone()],
+            Delta::Bookmark(_) => Vec::new(),
         }
     }
 
@@ -130,27 +145,25 @@ impl Inner {
     }
 
     fn insert(&mut self, object: Arc<StoredObject>) {
-        self.remove(&object.key);
-        if let Some(controller) = controller(&object) {
-            self.controlled.entry(controller).or_default().insert(object.key.clone());
+        let same =
+            self.objects.get(&object.key).is_some_and(|old| old.meta().controller() == object.meta().controller());
+        if !same {
+            self.remove(&object.key);
+            self.controlled.extend(controller(&object).map(|controller| (controller, Some(object.key.clone()))));
         }
         self.objects.insert(object.key.clone(), object);
     }
 
     fn remove(&mut self, key: &Key) {
-        let Some(controller) = self.objects.remove(key).as_deref().and_then(controller) else { return };
-        if let Some(keys) = self.controlled.get_mut(&controller) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.controlled.remove(&controller);
-            }
+        if let Some(controller) = self.objects.remove(key).as_deref().and_then(controller) {
+            self.controlled.remove(&(controller, Some(key.clone())));
         }
     }
 }
 
 fn controller(object: &StoredObject) -> Option<Controller> {
     let owner = object.meta().controller()?;
-    Some((object.key.namespace.to_string(), owner.kind.clone(), owner.name.clone()))
+    Some((object.key.namespace.clone(), owner.kind.as_str().into(), owner.name.as_str().into()))
 }
 
 /// The caches of one controller, by kind.

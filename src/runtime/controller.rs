@@ -36,12 +36,15 @@ pub struct Watched {
     pub query: Query,
     /// What a change of one of them means.
     pub map: Map,
+    /// Whether its objects are kept in the caches. Those of a kind that is not are only heard of: what went while nobody could
+    /// hear it is not known, so every key of the primary kind, the first that is watched, has its turn after a gap.
+    pub kept: bool,
 }
 
 impl Watched {
     /// Objects of the primary kind: a change means the object itself.
     pub fn primary(kind: &'static KindInfo) -> Self {
-        Self { kind, query: Query::default(), map: Box::new(|object, _| vec![object.key.clone()]) }
+        Self { kind, query: Query::default(), map: Box::new(|object, _| vec![object.key.clone()]), kept: true }
     }
 
     /// Objects that a primary controls: a change means the owner.
@@ -50,7 +53,7 @@ impl Watched {
             let controller = object.meta().controller().filter(|o| o.kind == owner.kind);
             controller.map(|o| Key::new(owner, &object.key.namespace, &o.name)).into_iter().collect()
         };
-        Self { kind, query: Query::default(), map: Box::new(map) }
+        Self { kind, query: Query::default(), map: Box::new(map), kept: true }
     }
 }
 
@@ -118,7 +121,7 @@ pub async fn run(
             biased;
             () = shutdown.cancelled() => break,
             _by = pump.time.stepped() => pump.stepped(),
-            Some((i, delta)) = deltas.next() => pump.learn(&watches[i], &delta),
+            Some((i, delta)) = deltas.next() => pump.learn(&watches[i], watches[0].kind, &delta),
             Some((key, result)) = pump.passes.next() => pump.finish(&key, result),
             () = wake => {}
         }
@@ -148,9 +151,13 @@ impl Pump {
         self.queue.hurry(now);
     }
 
-    fn learn(&mut self, watched: &Watched, delta: &Delta) {
+    fn learn(&mut self, watched: &Watched, primary: &'static KindInfo, delta: &Delta) {
         let now = self.time.now();
-        for object in self.caches.of(watched.kind).apply(delta) {
+        let cache = self.caches.of(watched.kind);
+        if !watched.kept && matches!(delta, Delta::Replace(_)) {
+            self.caches.of(primary).list().iter().for_each(|object| self.queue.add(object.key.clone(), now));
+        }
+        for object in if watched.kept { cache.apply(delta) } else { cache.hear(delta) } {
             for key in (watched.map)(&object, &self.caches) {
                 self.queue.add(key, now);
             }

@@ -114,7 +114,8 @@ pub struct EventRecorder {
     sender: mpsc::UnboundedSender<Record>,
     records: mpsc::UnboundedReceiver<Record>,
     known: BTreeMap<Key, Known>,
-    by_object: BTreeMap<About, BTreeSet<(Timestamp, Key)>>,
+    /// `None` sorts before every key, so a range begins there.
+    by_object: BTreeSet<(About, Timestamp, Option<Key>)>,
     by_time: BTreeSet<(Timestamp, Key)>,
     dirty: BTreeSet<Key>,
     dropped: BTreeSet<Key>,
@@ -123,7 +124,7 @@ pub struct EventRecorder {
 /// Whose events count together: those about one object, ours and others' apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct About {
-    object: String,
+    object: Arc<str>,
     ours: bool,
 }
 
@@ -133,7 +134,21 @@ struct Known {
     about: About,
     last: Timestamp,
     /// Only ours is written again.
-    event: Option<Event>,
+    event: Option<Told>,
+}
+
+/// An event as JSON: most are never told again, and as a value each has room for much that none of ours says.
+#[derive(Debug)]
+struct Told(Box<[u8]>);
+
+impl Told {
+    fn new(event: &Event) -> Self {
+        Self(serde_json::to_vec(event).expect("plain data").into())
+    }
+
+    fn event(&self) -> Event {
+        serde_json::from_slice(&self.0).expect("it was written here")
+    }
 }
 
 impl EventRecorder {
@@ -146,7 +161,7 @@ impl EventRecorder {
             sender,
             records,
             known: BTreeMap::new(),
-            by_object: BTreeMap::new(),
+            by_object: BTreeSet::new(),
             by_time: BTreeSet::new(),
             dirty: BTreeSet::new(),
             dropped: BTreeSet::new(),
@@ -247,9 +262,9 @@ impl EventRecorder {
 
     fn remember(&mut self, key: Key, event: &Event, last: Timestamp) {
         let about = about(event);
-        self.by_object.entry(about.clone()).or_default().insert((last, key.clone()));
+        self.by_object.insert((about.clone(), last, Some(key.clone())));
         self.by_time.insert((last, key.clone()));
-        let event = about.ours.then(|| event.clone());
+        let event = about.ours.then(|| Told::new(event));
         self.known.insert(key, Known { about: about.clone(), last, event });
         self.cap(&about);
     }
@@ -259,16 +274,15 @@ impl EventRecorder {
         let Some(known) = self.known.get_mut(key) else { return };
         let before = known.last;
         known.last = before.max(at);
-        if let Some(event) = &mut known.event {
-            count(event, known.last);
+        if let Some(told) = &mut known.event {
+            let mut event = told.event();
+            count(&mut event, known.last);
+            *told = Told::new(&event);
         }
-        let place = (before, key.clone());
-        self.by_time.remove(&place);
+        self.by_time.remove(&(before, key.clone()));
         self.by_time.insert((known.last, key.clone()));
-        if let Some(keys) = self.by_object.get_mut(&known.about) {
-            keys.remove(&place);
-            keys.insert((known.last, key.clone()));
-        }
+        self.by_object.remove(&(known.about.clone(), before, Some(key.clone())));
+        self.by_object.insert((known.about.clone(), known.last, Some(key.clone())));
     }
 
     fn take_all(&mut self) {
@@ -295,9 +309,12 @@ impl EventRecorder {
     /// Drops the oldest of what is too many.
     fn cap(&mut self, about: &About) {
         let most = if about.ours { PER_OBJECT } else { PER_OBJECT_OTHERS };
-        let oldest = self.by_object.get(about).filter(|keys| keys.len() > most).and_then(BTreeSet::first);
-        let oldest = oldest.or_else(|| self.by_time.first().filter(|_| self.by_time.len() > TOTAL));
-        if let Some((_, key)) = oldest.cloned() {
+        let from = (about.clone(), Timestamp::MIN, None);
+        let mut of_object = self.by_object.range(&from..).take_while(|(of, ..)| of == about).peekable();
+        let oldest = of_object.peek().and_then(|(.., key)| key.as_ref());
+        let too_many = oldest.filter(|_| of_object.count() > most);
+        let oldest = too_many.or_else(|| Some(&self.by_time.first().filter(|_| self.by_time.len() > TOTAL)?.1));
+        if let Some(key) = oldest.cloned() {
             self.drop_event(&key);
         }
     }
@@ -319,14 +336,8 @@ impl EventRecorder {
 
     fn forget(&mut self, key: &Key) {
         let Some(known) = self.known.remove(key) else { return };
-        let place = (known.last, key.clone());
-        self.by_time.remove(&place);
-        if let Some(keys) = self.by_object.get_mut(&known.about) {
-            keys.remove(&place);
-            if keys.is_empty() {
-                self.by_object.remove(&known.about);
-            }
-        }
+        self.by_time.remove(&(known.last, key.clone()));
+        self.by_object.remove(&(known.about, known.last, Some(key.clone())));
     }
 
     /// Writes what has changed. False if some of it has to be tried again later.
@@ -334,7 +345,8 @@ impl EventRecorder {
         while !self.dirty.is_empty() || !self.dropped.is_empty() {
             let written: Vec<Key> = self.dirty.iter().take(BATCH).cloned().collect();
             let deleted: Vec<Key> = self.dropped.iter().take(BATCH).cloned().collect();
-            let groups = written.iter().filter_map(|key| Some(vec![apply(key, self.known.get(key)?.event.as_ref()?)]));
+            let groups =
+                written.iter().filter_map(|key| Some(vec![apply(key, self.known.get(key)?.event.as_ref()?.event())]));
             let groups = groups.chain(deleted.iter().map(|key| vec![delete(key)])).collect();
             let batch = Batch { manager: "appm-events", reason: "", durability: Durability::Relaxed };
             let results = batch.write(&*self.client, groups).await;
@@ -376,7 +388,7 @@ fn about(event: &Event) -> About {
         "" => format!("{}/{}/{}", object.kind, object.namespace, object.name),
         uid => uid.to_owned(),
     };
-    About { object: name, ours: event.reporting_component.starts_with(OURS) }
+    About { object: name.into(), ours: event.reporting_component.starts_with(OURS) }
 }
 
 /// When a stored event happened last, by its own account and not before it was made.
@@ -422,8 +434,8 @@ fn metadata(key: &Key) -> ObjectMeta {
     ObjectMeta { name: key.name.to_string(), namespace: key.namespace.to_string(), ..ObjectMeta::default() }
 }
 
-fn apply(key: &Key, event: &Event) -> Operation {
-    let mut operation = operation(OperationVerb::Apply, &Object::new(metadata(key), event.clone()));
+fn apply(key: &Key, event: Event) -> Operation {
+    let mut operation = operation(OperationVerb::Apply, &Object::new(metadata(key), event));
     operation.force = true;
     operation
 }

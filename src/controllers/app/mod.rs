@@ -62,6 +62,7 @@ pub struct AppController {
     since: AtomicI64,
     waiting: depends::Waiting,
     homeless: place::Homeless,
+    nodes: place::Nodes,
     /// Held by a pass that places by requests, so that no two give away the same room.
     placing: tokio::sync::Mutex<()>,
 }
@@ -84,6 +85,7 @@ pub async fn run(
         since,
         waiting: depends::Waiting::default(),
         homeless: place::Homeless::default(),
+        nodes: place::Nodes::default(),
         placing: tokio::sync::Mutex::default(),
     };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
@@ -99,7 +101,7 @@ impl Controller for AppController {
             self.waiting.apps(),
             self.homeless.waiting_for(self.waiting.instances()),
             Watched::controlled(Revision::INFO, App::INFO),
-            Watched { kind: Node::INFO, query: Query::default(), map: place::every_app() },
+            Watched { kind: Node::INFO, query: Query::default(), map: place::every_app(), kept: true },
             self.homeless.waiting_for_quota(),
         ]
     }
@@ -126,7 +128,7 @@ impl Controller for AppController {
                 false => Some(self.placing.lock().await),
             };
             let since = Timestamp::from_microsecond(self.since.load(Ordering::Relaxed)).unwrap_or(now);
-            let mut observed = observe::observe(&stored, &app, caches, since);
+            let mut observed = observe::observe(&stored, &app, caches, &self.nodes, since);
             let wanted = decide::ports_wanted(&app, &observed, now);
             let reserved = self.ports.reserve(wanted, || observe::taken_ports(caches), self.clock.random());
             let mut plan = decide(&app, &observed, reserved.numbers(), now);

@@ -33,7 +33,13 @@ pub struct Observed {
     pub hold: String,
 }
 
-pub(super) fn observe(app: &StoredObject, typed: &App, caches: &Caches, since: Timestamp) -> Observed {
+pub(super) fn observe(
+    app: &StoredObject,
+    typed: &App,
+    caches: &Caches,
+    nodes: &place::Nodes,
+    since: Timestamp,
+) -> Observed {
     let (namespace, name) = (&app.key.namespace, &app.key.name);
     let uid = app.meta().uid();
     let owned = |object: &Arc<StoredObject>| object.meta().controller().is_some_and(|owner| owner.uid == *uid);
@@ -41,15 +47,25 @@ pub(super) fn observe(app: &StoredObject, typed: &App, caches: &Caches, since: T
     let revisions = caches.kind::<Revision>().controlled_by(namespace, App::INFO.kind, name);
     let leftovers = instances.iter().chain(&revisions).filter(|o| !owned(o)).count();
     Observed {
-        template: template::of(&app.value()["spec"]),
+        template: template::of(&spec_of(app)),
         instances: instances.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         revisions: revisions.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         leftovers,
-        place: place::choose(typed, caches),
+        place: place::choose(typed, caches, nodes),
         since,
         full: None,
         hold: depends::hold(app, caches),
     }
+}
+
+/// The spec as its author wrote it.
+fn spec_of(app: &StoredObject) -> Value {
+    #[derive(serde::Deserialize)]
+    struct Wanted {
+        #[serde(default)]
+        spec: Value,
+    }
+    serde_json::from_slice::<Wanted>(&app.json).map(|wanted| wanted.spec).unwrap_or_default()
 }
 
 /// Every port that an Instance has, whether it runs or not.

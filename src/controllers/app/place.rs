@@ -6,21 +6,34 @@ use std::{
 };
 
 use crate::{
-    api::{App, Instance, Key, Kind, Node, ResourceQuota, StoredObject},
+    api::{App, Instance, Key, Kind, Node, Object, ResourceQuota, StoredObject},
     client::Query,
     controllers::place::{self, allocatable, is_open},
     policy::place::{Place, amounts},
     runtime::{Caches, Map, Watched},
 };
 
+/// The nodes as the last pass saw them: held, so that they are not decoded anew for every pass.
+#[derive(Default)]
+pub(super) struct Nodes(Mutex<Vec<Arc<Object<Node>>>>);
+
+impl Nodes {
+    fn all(&self, caches: &Caches) -> Vec<Arc<StoredObject>> {
+        let nodes = caches.kind::<Node>().list();
+        let typed = nodes.iter().filter_map(|object| object.typed()).collect();
+        *self.0.lock().expect("no holder of the nodes panics") = typed;
+        nodes
+    }
+}
+
 /// The machine for new Instances of `app`, or why there is none.
-pub(super) fn choose(app: &App, caches: &Caches) -> Result<Place, String> {
+pub(super) fn choose(app: &App, caches: &Caches, nodes: &Nodes) -> Result<Place, String> {
     let wanted = amounts(&app.spec.resources.requests);
     let requested = match wanted.is_empty() {
         true => BTreeMap::new(),
         false => place::requested(&caches.kind::<Instance>().list()),
     };
-    place::among(&caches.kind::<Node>().list(), &requested, &app.spec.node_selector, &wanted)
+    place::among(&nodes.all(caches), &requested, &app.spec.node_selector, &wanted)
 }
 
 /// Apps that found no room. They have their turn when an Instance that requested something is gone, or needs no room any more.
@@ -57,7 +70,7 @@ impl Homeless {
             let waiting = homeless.lock();
             waiting.iter().filter(|app| app.namespace == quota.key.namespace).cloned().collect()
         };
-        Watched { kind: ResourceQuota::INFO, query: Query::default(), map: Box::new(map) }
+        Watched { kind: ResourceQuota::INFO, query: Query::default(), map: Box::new(map), kept: true }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Key>> {

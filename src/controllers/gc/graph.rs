@@ -16,7 +16,8 @@ use crate::{
 pub(super) struct Graph {
     objects: BTreeMap<Key, Arc<StoredObject>>,
     uids: BTreeMap<Uid, Key>,
-    dependents: BTreeMap<Uid, BTreeSet<Key>>,
+    /// (owner, dependent); `None` sorts before every dependent, so a range begins there.
+    dependents: BTreeSet<(Uid, Option<Key>)>,
     unsynced: BTreeSet<&'static KindInfo>,
 }
 
@@ -52,7 +53,15 @@ impl Graph {
 
     /// The objects that name a uid as an owner.
     pub(super) fn dependents(&self, uid: &Uid) -> impl Iterator<Item = &Arc<StoredObject>> {
-        self.dependents.get(uid).into_iter().flatten().filter_map(|key| self.objects.get(key))
+        self.keys_of(uid).filter_map(|key| self.objects.get(key))
+    }
+
+    fn keys_of(&self, uid: &Uid) -> impl Iterator<Item = &Key> {
+        let of_owner = self.dependents.range((uid.clone(), None)..).take_while({
+            let uid = uid.clone();
+            move |(owner, _)| *owner == uid
+        });
+        of_owner.filter_map(|(_, key)| key.as_ref())
     }
 
     /// Takes in what an informer reports; returns the keys that have to be judged.
@@ -91,12 +100,12 @@ impl Graph {
             });
             self.uids.insert(meta.uid().clone(), object.key.clone());
             for owner in &meta.owner_references {
-                self.dependents.entry(owner.uid.clone()).or_default().insert(object.key.clone());
+                self.dependents.insert((owner.uid.clone(), Some(object.key.clone())));
             }
             self.waiting_owners(object, judge);
         }
         if waits_at_all(object) {
-            judge.extend(self.dependents.get(meta.uid()).into_iter().flatten().cloned());
+            judge.extend(self.keys_of(meta.uid()).cloned());
             judge.insert(object.key.clone());
         } else if !same && !meta.owner_references.is_empty() && !meta.is_deleting() {
             judge.insert(object.key.clone());
@@ -107,18 +116,13 @@ impl Graph {
         let Some(object) = self.objects.remove(key) else { return };
         self.unlink(&object);
         self.uids.remove(object.meta().uid());
-        judge.extend(self.dependents.get(object.meta().uid()).into_iter().flatten().cloned());
+        judge.extend(self.keys_of(object.meta().uid()).cloned());
         self.waiting_owners(&object, judge);
     }
 
     fn unlink(&mut self, object: &StoredObject) {
         for owner in &object.meta().owner_references {
-            if let Some(keys) = self.dependents.get_mut(&owner.uid) {
-                keys.remove(&object.key);
-                if keys.is_empty() {
-                    self.dependents.remove(&owner.uid);
-                }
-            }
+            self.dependents.remove(&(owner.uid.clone(), Some(object.key.clone())));
         }
     }
 

@@ -93,6 +93,7 @@ impl Controller for RunController {
                 map: Box::new(move |_, _| {
                     homeless.lock().expect("no holder of the homeless panics").iter().cloned().collect()
                 }),
+                kept: true,
             },
         ]
     }
