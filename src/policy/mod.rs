@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod certificate;
 pub mod depends;
 pub mod expand;
+pub mod expr;
 pub mod fair;
 pub mod fields;
 pub mod image;
