@@ -48,6 +48,10 @@ impl Context<'_> {
             return Ok(());
         }
         spec.shift_remove("template");
+        if spec.contains_key("step") && self.caller.who.proof != Proof::Part {
+            let violation = Violation::new(FieldPath::of("spec.step"), Problem::Forbidden, "only a workflow has steps");
+            return Err(Refusal::Invalid(key.kind, key.name.to_string(), vec![violation]));
+        }
         let Some(name) = spec.get("app").and_then(Value::as_str).map(str::to_owned) else { return Ok(()) };
         // What cannot be read is refused by the schema.
         let Ok(run) = RunSpec::deserialize(&Value::Object(spec.clone())) else { return Ok(()) };

@@ -99,6 +99,7 @@ pub(super) fn launch(
         logs: log_limits(spec),
         limits: limits(&spec.resources),
         notify: notify(spec),
+        step: spec.step.clone(),
         program,
         env: env.into_iter().collect(),
     };

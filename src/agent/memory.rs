@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{
         Condition, ConditionStatus, Exit, Exited, Instance, InstanceSpec, InstanceState, InstanceStatus, MicroTime,
-        Object, Running, Stopping, Time, Usage, Waiting, signal_name,
+        Object, Running, StepResult, Stopping, Time, Usage, Waiting, signal_name,
     },
     drivers::{Attempt, End, Ended, Started},
     policy::{
@@ -57,6 +57,8 @@ pub struct Memory {
     pub phase: Phase,
     /// How the last attempt that ended did end.
     pub last_exit: Option<Exit>,
+    /// What a step of a workflow left behind.
+    pub result: Option<StepResult>,
     /// Exits since the last status that was shown. The next statuses tell of each, one after another.
     pub untold: Vec<Exit>,
     /// Attempts whose end the driver keeps until it is acknowledged.
@@ -216,6 +218,7 @@ impl Memory {
             durable_exit: exit,
             phase: if fresh { Self::start_at(now) } else { Phase::Unknown },
             last_exit: status.last_exit.clone(),
+            result: status.result.clone(),
             untold: Vec::new(),
             unacknowledged: BTreeSet::new(),
             restarts: status.restarts,
@@ -666,6 +669,7 @@ impl Memory {
             attempt: self.attempt,
             state,
             last_exit: self.last_exit.clone(),
+            result: self.result.clone(),
             restarts: self.restarts,
             consecutive_restarts: self.consecutive,
             next_start_time,
@@ -746,8 +750,7 @@ fn phase_of(status: &InstanceStatus, now: Timestamp) -> Phase {
     }
 }
 
-/// Under which `restartedAt` an attempt was started that the store does not know of: the present one, unless that is a
-/// time after the start.
+/// Under which `restartedAt` an attempt was started that the store does not know of: the present one, unless that is later.
 fn started_under(instance: &Object<Instance>, seen: &Attempt) -> String {
     let started = match seen {
         Attempt::Running(started) => started.start_time,

@@ -8,6 +8,7 @@ mod given;
 mod health;
 mod limits;
 mod ports;
+mod result;
 mod sample;
 mod sight;
 mod start;
@@ -53,7 +54,9 @@ use super::{
     writer::{self, Entry, What, Writer, Written},
 };
 use crate::{
-    api::{Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, Status, StoredObject, Uid},
+    api::{
+        Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, Status, StepResult, StoredObject, Uid,
+    },
     client::SharedClient,
     clock::{SharedClock, Timeline},
     drivers::{
@@ -180,6 +183,8 @@ pub(super) struct Slot {
     /// The hooks and probes that were begun.
     attended: Attended,
     given: Preparation,
+    /// What the step left behind is being read, or was.
+    reads_result: bool,
 }
 
 /// Something that took time is over.
@@ -195,6 +200,7 @@ enum Finished {
     Write(Vec<(Entry, Written)>),
     Hook(StartKey, Hook, Result<(), String>),
     LastWords(StartKey, String),
+    Result(Uid, Box<StepResult>),
     LookedForPorts(StartKey, Option<TakenPort>),
     Limits(StartKey, Result<(), LimitError>),
     Other,
@@ -348,6 +354,7 @@ impl Pump {
             early_end: None,
             attended: Attended::default(),
             given: Preparation::None,
+            reads_result: false,
         };
         self.slots.insert(uid, slot);
     }
@@ -436,6 +443,7 @@ impl Pump {
                 match (result, self.slots.get_mut(&key.uid)) {
                     (Ok(()), Some(slot)) => {
                         slot.memory.unacknowledged.remove(&key.attempt);
+                        self.awaits_result(&key.uid);
                         self.ask_for_last_words(key);
                     }
                     (Err(_), Some(_)) => self.due.add(key.uid, again),
@@ -443,6 +451,7 @@ impl Pump {
                 }
             }
             Finished::Remove(uid) => {
+                self.leave_workspace(&uid);
                 self.with(&uid, |slot, _| {
                     slot.memory.phase = Phase::Removed;
                     Vec::new()
@@ -457,6 +466,7 @@ impl Pump {
             Finished::LookedForPorts(key, taken) => self.looked_for_ports(&key, taken),
             Finished::Limits(key, result) => self.limits_answered(&key, result),
             Finished::LastWords(key, words) => self.take_last_words(&key, words),
+            Finished::Result(uid, result) => self.take_result(&uid, *result),
             Finished::Other => {}
         }
     }
@@ -579,6 +589,9 @@ impl Pump {
     fn show(&mut self, uid: &Uid, now: Timestamp) {
         self.attend(uid, now);
         self.keep_limits(uid, now);
+        if self.awaits_result(uid) {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(uid) else { return };
         let Some(instance) = &slot.instance else {
             if slot.memory.phase == Phase::Released {
@@ -702,6 +715,7 @@ impl Pump {
             }
             // While an end waits to be acknowledged, the keeper does not end.
             slot.memory.unacknowledged.range(..=slot.memory.durable_exit).next().is_some()
+                || slot.lacks_result().is_some()
                 || slot.memory.started().is_some()
                 || matches!(slot.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing)
         };

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::{
     ActiveWindow, ChangeLog, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind,
-    KindInfo, Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, Scope,
-    SelectableField, Subresource, TerminationMessagePolicy, Time, Verbs, Violation, as_written, at, decode_as,
-    for_nobody, pod::phase, schema_of,
+    KindInfo, Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, RunStep, Scope,
+    SelectableField, StepResult, Subresource, TerminationMessagePolicy, Time, Verbs, Violation, as_written, at,
+    decode_as, for_nobody, pod::phase, schema_of,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -114,6 +114,9 @@ pub struct InstanceSpec {
     /// Live: the time within which it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_window: Option<ActiveWindow>,
+    /// Of a step of a workflow: where it works, and what is read when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<RunStep>,
 }
 
 /// Fields of the spec that may change while the instance lives.
@@ -153,6 +156,9 @@ pub struct InstanceStatus {
     /// How the last attempt that ended did end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    /// Of a step of a workflow that has ended: what it left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<StepResult>,
     /// Restarts by policy, ever.
     #[serde(default)]
     pub restarts: u32,

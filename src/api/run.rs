@@ -5,12 +5,15 @@
 //! App may change or go meanwhile, and every attempt runs the same. The controller makes one Instance for each attempt.
 
 mod check;
+mod step;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::step::{RunStep, StepResult};
 
 use super::{
     AppSpec, ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs,
@@ -119,6 +122,9 @@ pub struct RunSpec {
     /// Of a Run of an App, written by the server when the Run is made: what runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<RunTemplate>,
+    /// Written by the server: what makes it a step of a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<RunStep>,
 }
 
 /// What runs: an App as it was, with the Run's overrides.
@@ -194,6 +200,9 @@ pub struct RunStatus {
     /// How the last attempt that ended did end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<RunExit>,
+    /// Of a step of a workflow: what the last attempt left behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<StepResult>,
     /// `Running`; at the end `Complete` or `Failed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

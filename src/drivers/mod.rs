@@ -13,6 +13,7 @@ pub mod process;
 mod processes;
 pub mod sim;
 mod start;
+mod step;
 mod usage;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -24,7 +25,8 @@ use tokio::sync::mpsc;
 
 pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
-use crate::api::{InstanceProcesses, Uid, Usage};
+pub use self::step::{STEP_FILES, WORKSPACES};
+use crate::api::{InstanceProcesses, RunStep, StepResult, Uid, Usage};
 
 /// What is started at most once: one attempt of one Instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -303,6 +305,16 @@ pub trait Driver: Send + Sync + 'static {
     /// The end of what an attempt wrote that ended and was acknowledged. Waits a moment for what is on its way to the disk.
     fn last_words<'a>(&'a self, _: &'a StartKey) -> BoxFuture<'a, String> {
         Box::pin(std::future::ready(String::new()))
+    }
+
+    /// What a step of a workflow left behind that ended; what it printed, if that is wanted, only once its end was acknowledged.
+    fn step_result<'a>(&'a self, _: &'a StartKey, _: &'a RunStep) -> BoxFuture<'a, StepResult> {
+        Box::pin(std::future::ready(StepResult::default()))
+    }
+
+    /// Nobody works in this workspace any more: forget it. One that is not there is no error.
+    fn remove_workspace<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     /// What an attempt that runs uses; `None` if it does not run.

@@ -24,10 +24,11 @@ use super::{
     StartError, StartKey, Started, Unreachable,
     last_words::last_words,
     processes::{Root, Scanner},
+    step,
     usage::Meter,
 };
 use crate::{
-    api::{InstanceProcesses, Uid, Usage},
+    api::{InstanceProcesses, RunStep, StepResult, Uid, Usage},
     keeper::{
         self,
         protocol::{Answer, Message, Request},
@@ -125,6 +126,18 @@ impl ProcessDriver {
             Answer::Done => Ok(()),
             Answer::Failed(why) => Err(Unreachable(why)),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits a moment for the output of an attempt that ended and was acknowledged to be on disk.
+    async fn drained(&self, key: &StartKey) {
+        // The attempt's own directory goes when its last byte is.
+        let dir = self.data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string());
+        for _look in 0..LOOKS {
+            if !tokio::fs::try_exists(&dir).await.unwrap_or(false) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
     }
 
@@ -227,15 +240,29 @@ impl Driver for ProcessDriver {
 
     fn last_words<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, String> {
         Box::pin(async move {
-            // The attempt's own directory goes when its last byte is on disk.
-            let dir = self.data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string());
-            for _look in 0..LOOKS {
-                if !tokio::fs::try_exists(&dir).await.unwrap_or(false) {
-                    break;
-                }
-                tokio::time::sleep(BETWEEN_LOOKS).await;
-            }
+            self.drained(key).await;
             last_words(&self.data_dir, key).await
+        })
+    }
+
+    fn step_result<'a>(&'a self, key: &'a StartKey, step: &'a RunStep) -> BoxFuture<'a, StepResult> {
+        Box::pin(async move {
+            if step.stdout {
+                self.drained(key).await;
+            }
+            step::result(&self.data_dir, key, step).await
+        })
+    }
+
+    fn remove_workspace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            let (data_dir, workspace) = (self.data_dir.clone(), name.to_owned());
+            let removed = tokio::task::spawn_blocking(move || step::remove_workspace(&data_dir, &workspace)).await;
+            match removed {
+                Ok(Err(e)) => Err(Unreachable(format!("cannot remove the workspace `{name}`: {e}"))),
+                Ok(Ok(())) => Ok(()),
+                Err(_) => Err(Unreachable("removing was interrupted".to_owned())),
+            }
         })
     }
 

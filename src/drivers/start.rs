@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{Notify, StartKey};
-use crate::api::{Container, Port, Rlimit, RlimitName, SecretValue};
+use crate::api::{Container, Port, Rlimit, RlimitName, RunStep, SecretValue};
 
 /// One attempt, resolved. Its values may be secrets, so it prints as its key alone.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Start {
     /// What it is given out of Secrets: what its output must not show, if that is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretValue>,
+    /// It is a step of a workflow: where it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<RunStep>,
     /// Its form.
     pub program: Program,
 }

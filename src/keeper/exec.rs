@@ -62,6 +62,7 @@ impl Origin {
             limits: Limits::default(),
             notify: None,
             secrets: Vec::new(),
+            step: None,
             program: Program::Process(Box::new(process)),
         })
     }

@@ -34,6 +34,7 @@ mod serve;
 pub(crate) mod spawn;
 mod tree;
 mod users;
+mod workspace;
 
 use std::{
     collections::BTreeMap,

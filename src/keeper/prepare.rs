@@ -26,6 +26,7 @@ use super::{
     pty,
     spawn::{Failure, Prepared, SCRIPT, Stage, Switch, WATCHDOG_PID},
     users::{self, Login, Users},
+    workspace::Workspace,
 };
 use crate::{
     api::{RlimitName, Uid},
@@ -99,12 +100,15 @@ pub(super) fn prepare(
     let switch = users.find(process.user.as_deref(), process.group.as_deref(), now).map_err(refused)?;
     let dir = attempt_dir(&start.key);
     directories(&start.key, switch.as_ref()).map_err(|e| short(&dir, e))?;
+    if let Some(step) = &start.step {
+        Workspace::make(step, &start.key.uid, switch.as_ref()).map_err(|e| short(Path::new("the workspace"), e))?;
+    }
     memory.keep_values(start).map_err(|e| short(Path::new("secret values"), e))?;
     let in_memory = memory.files(start, switch.as_ref()).map_err(|e| short(Path::new("secret files"), e))?;
     let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
     let form = match &process.script {
-        Some(text) => script_form(&dir.join("script"), text, &process.argv, switch.as_ref())?,
+        Some(text) => script_form(&dir.join("script"), text, start, &process.argv, switch.as_ref())?,
         None => command_form(start, process)?,
     };
     let streams = if process.tty {
@@ -156,12 +160,14 @@ fn assemble(
         None => form,
     };
     let home = login.map(|login| login.home.display().to_string());
-    let working_dir = process.working_dir.clone().or(home);
+    let workspace = workspace(start)?;
+    let shared = workspace.as_ref().map(|workspace| workspace.directory.display().to_string());
+    let working_dir = process.working_dir.clone().or(shared).or(home);
     Ok(Prepared {
         groups: Vec::new(),
         programs,
         argv,
-        env: environment(start)?,
+        env: environment(start, workspace.as_ref())?,
         stdin,
         stdout,
         stderr,
@@ -176,6 +182,11 @@ fn assemble(
         rlimits: rlimits(process, own),
         reset_oom: own.oom_protected,
     })
+}
+
+fn workspace(start: &Start) -> Result<Option<Workspace>, PrepareError> {
+    let place = start.step.as_ref().map(|step| Workspace::of(step, &start.key.uid));
+    place.transpose().map_err(|e| short(Path::new("the workspace"), e))
 }
 
 fn process_of(start: &Start) -> Result<&ProcessProgram, PrepareError> {
@@ -241,9 +252,15 @@ pub(super) fn open_tap(path: &Path) -> io::Result<OwnedFd> {
 
 type Form = (Vec<CString>, Vec<CString>, Option<OwnedFd>);
 
-/// Run by its interpreter line, or by `sh -eu`. Another user cannot reach the file by its path (the data directory is
+/// Run by its interpreter line, or by `sh -eu`, or as a step of a workflow wants it. Another user cannot reach the file by its path (the data directory is
 /// closed to others), so it gets it as an open file.
-fn script_form(path: &Path, source: &str, args: &[String], switch: Option<&Switch>) -> Result<Form, PrepareError> {
+fn script_form(
+    path: &Path,
+    source: &str,
+    start: &Start,
+    args: &[String],
+    switch: Option<&Switch>,
+) -> Result<Form, PrepareError> {
     let write = || -> io::Result<Option<OwnedFd>> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(path)?;
         file.write_all(source.as_bytes())?;
@@ -257,6 +274,11 @@ fn script_form(path: &Path, source: &str, args: &[String], switch: Option<&Switc
         Some(_) => format!("/proc/self/fd/{SCRIPT}"),
         None => std::path::absolute(path).map_err(|e| short(path, e))?.display().to_string(),
     };
+    let interpreter = start.step.as_ref().map_or(&[][..], |step| &step.interpreter);
+    if let Some(name) = interpreter.first() {
+        let words = interpreter.iter().map(|word| text(word.replace("{0}", &place), "the shell: a word"));
+        return Ok((programs(start, name)?, words.collect::<Result<_, _>>()?, open));
+    }
     let place = text(place, "the data directory")?;
     let args = args.iter().map(|arg| text(arg.clone(), "spec.process.args: a word")).collect::<Result<Vec<_>, _>>()?;
     if source.starts_with("#!") {
@@ -270,15 +292,21 @@ fn command_form(start: &Start, process: &ProcessProgram) -> Result<Form, Prepare
     let Some(name) = process.argv.first().filter(|name| !name.is_empty()) else {
         return Err(PrepareError::Refused("spec.process.command: it is empty".to_owned()));
     };
-    let word = |word: String| text(word, "spec.process.command: a word");
     let argv = process.argv.iter().cloned().map(word).collect::<Result<_, _>>()?;
-    let programs = if name.contains('/') {
-        vec![word(name.clone())?]
-    } else {
-        let dirs = search_path(start).split(':').map(|dir| if dir.is_empty() { "." } else { dir });
-        dirs.map(|dir| word(format!("{dir}/{name}"))).collect::<Result<_, _>>()?
-    };
-    Ok((programs, argv, None))
+    Ok((programs(start, name)?, argv, None))
+}
+
+fn word(word: String) -> Result<CString, PrepareError> {
+    text(word, "spec.process.command: a word")
+}
+
+/// Where a program of this name may be.
+fn programs(start: &Start, name: &str) -> Result<Vec<CString>, PrepareError> {
+    if name.contains('/') {
+        return Ok(vec![word(name.to_owned())?]);
+    }
+    let dirs = search_path(start).split(':').map(|dir| if dir.is_empty() { "." } else { dir });
+    dirs.map(|dir| word(format!("{dir}/{name}"))).collect()
 }
 
 /// By the user's shell, called as login(1) and su(1) call it: a leading `-` makes it read the user's profile. The words
@@ -297,12 +325,13 @@ fn search_path(start: &Start) -> &str {
 
 /// As given; what says whom it belongs to, and what a terminal is, is added if it is missing, and how it may speak to us
 /// in any case.
-fn environment(start: &Start) -> Result<Vec<CString>, PrepareError> {
+fn environment(start: &Start, workspace: Option<&Workspace>) -> Result<Vec<CString>, PrepareError> {
     let mut own =
         vec![("APPM_INSTANCE_UID", start.key.uid.to_string()), ("APPM_ATTEMPT", start.key.attempt.to_string())];
     own.extend(start.process().is_some_and(|process| process.tty).then(|| ("TERM", "xterm".to_owned())));
     own.retain(|(name, _)| !start.env.iter().any(|(given, _)| given == name));
     own.extend(notify_environment(start));
+    own.extend(workspace.iter().flat_map(|workspace| workspace.environment()));
     let given = start.env.iter().filter(|(given, _)| !own.iter().any(|(name, _)| given == name));
     let given = given.map(|(name, value)| (name.as_str(), value));
     let all = given.chain(own.iter().map(|(name, value)| (*name, value)));
@@ -381,6 +410,10 @@ pub(super) fn explain(start: &Start, failure: Failure, command: &str) -> String 
             let whom = process.user.as_deref().or(process.group.as_deref()).unwrap_or_default();
             format!("spec.process.user: cannot become `{whom}`: {why}")
         }
+        Stage::WorkingDir if process.working_dir.is_none() && start.step.is_some() => {
+            let dir = start.step.as_ref().map_or("", |step| &step.directory);
+            format!("the working directory `{dir}` of the workspace cannot be entered{}: {why}", by(process))
+        }
         Stage::WorkingDir => match (&process.working_dir, errno) {
             (Some(dir), libc::ENOENT) => format!("spec.process.workingDir: no such directory `{dir}`"),
             (Some(dir), _) => format!("spec.process.workingDir: `{dir}` cannot be entered{}: {why}", by(process)),
@@ -404,6 +437,10 @@ fn not_executed(start: &Start, process: &ProcessProgram, errno: i32, why: &str, 
     match (errno, &process.script) {
         (libc::E2BIG, _) => too_large(start, process, command),
         _ if process.login => format!("spec.process.login: the user's shell cannot be run: {why}"),
+        (libc::ENOENT, Some(_)) if start.step.as_ref().is_some_and(|step| !step.interpreter.is_empty()) => {
+            let shell = start.step.as_ref().and_then(|step| step.interpreter.first()).map_or("", String::as_str);
+            format!("the shell: no such program `{shell}` in PATH `{}`", search_path(start))
+        }
         (libc::ENOENT, Some(_)) => {
             "spec.process.script: the interpreter that its first line names does not exist".to_owned()
         }

@@ -60,6 +60,7 @@ impl World {
             logs: LogLimits { max_size: 1, max_files: 1, redact: false },
             limits: Default::default(),
             notify: Some(Notify::default()),
+            step: None,
             program: Program::Process(Box::default()),
         };
         self.driver.start(start).await.expect("it starts");

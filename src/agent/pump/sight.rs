@@ -74,6 +74,7 @@ impl Pump {
                 early_end: None,
                 attended: Attended::default(),
                 given: Preparation::None,
+                reads_result: false,
             };
             self.slots.insert(uid.clone(), slot);
             self.settle(&uid);

@@ -225,6 +225,7 @@ pub(super) fn new(
         liveness_probe: live.liveness_probe,
         depends_on: live.depends_on,
         active_window: live.active_window,
+        step: None,
     };
     let mut metadata = metadata(app, instance_name(revision, ordinal));
     metadata.annotations = referred_annotations(&app.metadata, &spec.env);

@@ -19,7 +19,7 @@ use crate::{
     api::{
         AGENT_FINALIZER, BACKOFF_LIMIT, CANCELED, COMPLETE, Condition, ConditionStatus, EXIT_ZERO, Instance,
         InstanceSpec, InstanceStatus, Kind, MicroTime, Object, ObjectMeta, OwnerReference, RUN_DEADLINE, RUN_FAILED,
-        RUN_LABEL, RUN_LOST, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, Time, attempt_name,
+        RUN_LABEL, RUN_LOST, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, Time, attempt_name,
     },
     policy::{backoff, restart::SUSPENDED},
     runtime::Requeue,
@@ -38,6 +38,8 @@ enum Attempt {
     Ended {
         /// How; nothing if it was stopped before it was started.
         exit: Option<RunExit>,
+        /// What it left behind, of a step of a workflow.
+        result: Option<Box<StepResult>>,
         /// Somebody had asked it to end.
         stopped: bool,
         /// When, as far as anybody knows.
@@ -65,8 +67,9 @@ pub fn decide(run: &Object<Run>, observed: &Observed, now: Timestamp) -> Plan {
             Some((reason, message)) => pass.fail(status, reason, message.to_owned()),
             None => pass.attempt(status, "there was none yet"),
         },
-        Attempt::Ended { exit, stopped, at } => {
+        Attempt::Ended { exit, result, stopped, at } => {
             status.exit = exit.or(status.exit);
+            status.result = result.map(|result| *result).or(status.result);
             pass.follow(status, stopped, at)
         }
     }
@@ -106,16 +109,21 @@ impl Pass<'_> {
             // Somebody has deleted it. What was seen of its end before that counts.
             let seen = status.failed == status.attempts;
             let exit = status.exit.clone().filter(|_| seen).unwrap_or_else(RunExit::lost);
-            return Attempt::Ended { exit: Some(exit), stopped: false, at: self.now };
+            return Attempt::Ended { exit: Some(exit), result: None, stopped: false, at: self.now };
         };
         let (exit, exited) = (&instance.status.last_exit, &instance.status.state.exited);
         match (exit, exited) {
+            // What it left behind is being read.
+            (Some(_), Some(_)) if instance.spec.step.is_some() && instance.status.result.is_none() => {
+                Attempt::Active(instance.clone())
+            }
             (Some(exit), Some(exited)) => Attempt::Ended {
                 exit: Some(exit.into()),
+                result: instance.status.result.clone().map(Box::new),
                 stopped: [SUSPENDED, "Deleted"].contains(&exited.reason.as_str()),
                 at: exit.finish_time.map_or(self.now, |at| at.0),
             },
-            (None, Some(_)) => Attempt::Ended { exit: None, stopped: true, at: self.now },
+            (None, Some(_)) => Attempt::Ended { exit: None, result: None, stopped: true, at: self.now },
             (_, None) => Attempt::Active(instance.clone()),
         }
     }
@@ -306,6 +314,7 @@ fn instance(run: &Object<Run>, attempt: u32, node: &str) -> Object<Instance> {
         liveness_probe: None,
         depends_on: Vec::new(),
         active_window: None,
+        step: run.spec.step.clone(),
     };
     Object::new(metadata, Instance { spec, status: InstanceStatus::default() })
 }

@@ -174,6 +174,7 @@ mod tests {
                 ..Limits::default()
             },
             notify: None,
+            step: None,
             program: Program::Container(Box::new(program.clone())),
         };
         let mut body = json!(create(&start, &program, Brand::Docker, "aa"));

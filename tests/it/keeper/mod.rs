@@ -220,6 +220,7 @@ pub(super) fn command(key: &StartKey, words: &[&str]) -> Start {
         logs: LogLimits { max_size: 10 << 20, max_files: 5, redact: false },
         limits: Limits::default(),
         notify: None,
+        step: None,
         program: Program::Process(Box::new(ProcessProgram {
             argv: words.iter().map(|word| (*word).to_owned()).collect(),
             umask: 0o022,

@@ -1,0 +1,55 @@
+//! What makes a Run a step of a workflow, and what such a Run leaves behind for the steps after it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What makes it a step of a workflow: where it works, and what is read when it has ended. Written by the server's own
+/// controller of workflows alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStep {
+    /// The directory that the steps of a run share, by name.
+    #[schemars(regex(pattern = r"^[a-z0-9][-a-z0-9]{0,63}$"))]
+    pub workspace: String,
+    /// A directory in it that is this job's own; empty: the workspace itself. Made if it is not there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(regex(pattern = r"^([a-z0-9][-a-z0-9]{0,63})?$"))]
+    pub place: String,
+    /// The working directory within that; default: there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub directory: String,
+    /// What runs the process's `script`: a program and its arguments, `{0}` for the script's file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub interpreter: Vec<String>,
+    /// What it prints on standard output is wanted, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdout: bool,
+}
+
+/// What a step left behind, as its files said when it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepResult {
+    /// What it wrote to `$GITHUB_OUTPUT`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+    /// What it wrote to `$GITHUB_ENV`: for the steps after it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// What it wrote to `$GITHUB_PATH`: for the steps after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+    /// What it wrote to `$GITHUB_STEP_SUMMARY`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// What it printed on standard output, if that was wanted: the first MiB.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdout: String,
+    /// Why what it wrote to one of the files cannot be read; the step has failed then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fault: String,
+}

@@ -1,0 +1,145 @@
+//! Where the steps of a workflow's run work together, and the files by which one tells something to those after it.
+//!
+//! `workspaces/<name>` of the data directory holds `work` (shared by all steps of the run), `places/<place>` (a job's own) and
+//! `steps/<uid>/{output,env,path,summary}`. Only the working directories and the files belong to the process's user: nobody
+//! can put a link in the place of what is read later with the rights of root.
+//!
+//! The data directory is closed to others. Where processes run as another user, `workspaces/<name>` is a link to a
+//! directory outside of it.
+
+use std::{
+    fs::{DirBuilder, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink},
+    path::{Path, PathBuf},
+};
+
+use nix::libc;
+
+use super::spawn::Switch;
+use crate::{
+    api::{RunStep, Uid},
+    drivers::{STEP_FILES, WORKSPACES},
+};
+
+/// Where workspaces are if the data directory is closed to those who work in them.
+const OUTSIDE: &str = "/var/lib/appm-workspaces";
+
+/// The places of one step, absolute.
+#[derive(Debug)]
+pub(super) struct Workspace {
+    /// The job's directory.
+    root: PathBuf,
+    /// Where the step begins.
+    pub directory: PathBuf,
+    files: PathBuf,
+}
+
+impl Workspace {
+    /// Where a step works, whether that is there or not.
+    pub(super) fn of(step: &RunStep, uid: &Uid) -> io::Result<Workspace> {
+        let inside = Path::new(WORKSPACES).join(plain(&step.workspace)?);
+        let base = match inside.read_link() {
+            Ok(target) => target,
+            Err(_) => std::path::absolute(inside)?,
+        };
+        let root = match step.place.as_str() {
+            "" => base.join("work"),
+            place => base.join("places").join(plain(place)?),
+        };
+        let files = base.join("steps").join(uid.as_str());
+        Ok(Workspace { directory: root.join(&step.directory), root, files })
+    }
+
+    /// Makes what is not there yet, for this user.
+    pub(super) fn make(step: &RunStep, uid: &Uid, switch: Option<&Switch>) -> io::Result<()> {
+        directory(Path::new(WORKSPACES), 0o711)?;
+        let inside = Path::new(WORKSPACES).join(plain(&step.workspace)?);
+        if switch.is_some() && !is_open(&std::path::absolute(".")?)? {
+            outside(&inside)?;
+        } else {
+            directory(&inside, 0o711)?;
+        }
+        let workspace = Self::of(step, uid)?;
+        let steps = workspace.files.parent().unwrap_or(Path::new("/"));
+        let above = workspace.root.parent().unwrap_or(Path::new("/"));
+        for dir in [above, steps, &workspace.files] {
+            directory(dir, 0o711)?;
+        }
+        directory(&workspace.root, 0o700)?;
+        give(&workspace.root, switch)?;
+        for name in STEP_FILES {
+            let path = workspace.files.join(name);
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            options.open(&path)?;
+            give(&path, switch)?;
+        }
+        Ok(())
+    }
+
+    /// The variables by which a step finds all that.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        let file = |name: &str| self.files.join(name).display().to_string();
+        let root = self.root.display().to_string();
+        let files = [
+            ("GITHUB_OUTPUT", "APPM_OUTPUT", "output"),
+            ("GITHUB_ENV", "APPM_ENV", "env"),
+            ("GITHUB_PATH", "APPM_PATH", "path"),
+            ("GITHUB_STEP_SUMMARY", "APPM_STEP_SUMMARY", "summary"),
+        ];
+        let files = files.into_iter().flat_map(|(theirs, ours, name)| [(theirs, file(name)), (ours, file(name))]);
+        files.chain([("GITHUB_WORKSPACE", root.clone()), ("APPM_WORKSPACE", root)]).collect()
+    }
+}
+
+/// A name that leads nowhere else.
+fn plain(name: &str) -> io::Result<&str> {
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    match !name.is_empty() && name.bytes().all(good) {
+        true => Ok(name),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no name of a workspace"))),
+    }
+}
+
+fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+        // Whatever the umask is.
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(mode)),
+    }
+}
+
+fn give(path: &Path, switch: Option<&Switch>) -> io::Result<()> {
+    let Some(switch) = switch else { return Ok(()) };
+    let meta = path.symlink_metadata()?;
+    match (meta.uid(), meta.gid()) == (switch.uid, switch.gid) {
+        true => Ok(()),
+        false => lchown(path, Some(switch.uid), Some(switch.gid)),
+    }
+}
+
+/// Whether everybody can get there.
+fn is_open(dir: &Path) -> io::Result<bool> {
+    for dir in dir.ancestors() {
+        if dir.metadata()?.mode() & 0o001 == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A directory outside of the data directory, and the link to it.
+fn outside(inside: &Path) -> io::Result<()> {
+    if inside.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    directory(Path::new(OUTSIDE), 0o711)?;
+    let data = std::path::absolute(".")?.metadata()?;
+    let target = Path::new(OUTSIDE).join(format!("{:x}-{:x}", data.dev(), data.ino()));
+    directory(&target, 0o711)?;
+    let target = target.join(inside.file_name().unwrap_or_default());
+    directory(&target, 0o711)?;
+    symlink(target, inside)
+}
