@@ -14,12 +14,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, Uri, body::Incoming, client::conn::http1, header, http::uri::Authority};
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -29,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     agent::launch::port_variable,
     api::{ExecAction, HttpGetAction, Instance, IntOrString, Object, TcpSocketAction, UriScheme},
+    client::http::unverified,
     drivers::{Driver, Exec, Executed, StartKey},
     policy::expand::expand,
 };
@@ -274,52 +270,5 @@ fn plain(e: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-/// TLS that trusts everybody: a probe asks whether something answers, not who. So it does not look at signatures either (as
-/// [`crate::client::http::introduce`] does): what they would prove is thrown away, and certificates that webpki cannot read, those of X.509
-/// version 1 that `openssl x509 -req` makes, would fail a probe that passes in Kubernetes.
-static UNVERIFIED: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let trusting = Arc::new(Trusting(provider.signature_verification_algorithms));
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider speaks today's versions");
-    Arc::new(config.dangerous().with_custom_certificate_verifier(trusting).with_no_client_auth())
-});
-
-#[derive(Debug)]
-struct Trusting(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
+/// A probe asks whether something answers, not who.
+static UNVERIFIED: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| Arc::new(unverified()));

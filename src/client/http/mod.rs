@@ -6,6 +6,7 @@
 mod connect;
 mod fetch;
 mod introduce;
+mod unverified;
 mod wire;
 
 use std::{
@@ -24,6 +25,7 @@ use crate::api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction, 
 
 pub use fetch::{FetchError, Fetched, Wanted, fetch};
 pub use introduce::introduce;
+pub use unverified::unverified;
 pub use wire::{object_path, path_of, percent_encode, query_string, served_path};
 
 /// Where a server answers.
