@@ -25,6 +25,7 @@ pub mod rollout;
 pub mod schedule;
 pub mod selector;
 pub mod shape;
+pub mod steps;
 pub mod strategic;
 pub mod template;
 pub mod window;

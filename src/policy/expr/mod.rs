@@ -4,7 +4,7 @@
 //! came before has ended. A [`Template`] is text with expressions in `${{ }}`, a [`Condition`] is what stands after `if`.
 //!
 //! The rules are those of GitHub's runner (actions/runner, `src/Sdk/Expressions`), also where its own npm package
-//! `@actions/expressions` follows JavaScript instead; `docs/design/023-expressions.md` lists where, and `tests/clients/expressions`
+//! `@actions/expressions` follows JavaScript instead; `docs/design/024-expressions.md` lists where, and `tests/clients/expressions`
 //! compares the two. What was read says what lint wants to know, without values: [`Expression::uses`], [`Expression::calls`].
 //!
 //! Every expression ends: it has at most 21,000 characters and 50 levels, and an evaluation counts what it looks at and
