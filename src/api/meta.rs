@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
-use super::{TextMap, Time, Uid};
+use super::{Kind, Object, TextMap, Time, Uid};
 
 /// Kubernetes' finalizer that holds an object until its blocking dependents are gone.
 pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
@@ -109,6 +109,25 @@ pub struct OwnerReference {
     /// True if foreground deletion of the owner waits for this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_owner_deletion: Option<bool>,
+}
+
+impl OwnerReference {
+    /// The reference of whatever belongs to a stored object, and goes when that does.
+    pub fn to<K: Kind>(owner: &Object<K>) -> Self {
+        Self {
+            api_version: K::INFO.api_version(),
+            kind: K::INFO.kind.to_owned(),
+            name: owner.metadata.name.clone(),
+            uid: owner.uid().clone(),
+            controller: None,
+            block_owner_deletion: None,
+        }
+    }
+
+    /// The reference of what a stored object controls: it made it, and is reconciled with it.
+    pub fn controller_of<K: Kind>(owner: &Object<K>) -> Self {
+        Self { controller: Some(true), block_owner_deletion: Some(true), ..Self::to(owner) }
+    }
 }
 
 /// The fields that one manager set, in Kubernetes' `FieldsV1` form.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{FieldPath, ObjectMeta, StoredObject, Uid, Violation};
+use super::{FieldPath, Key, ObjectMeta, StoredObject, Uid, Violation};
 
 /// A kind: the fields that objects of it have beside `apiVersion`, `kind` and `metadata`.
 pub trait Kind:
@@ -62,6 +62,11 @@ impl<K: Kind> Object<K> {
     /// The JSON tree.
     pub fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("kinds are plain data with text keys")
+    }
+
+    /// Its key in the store.
+    pub fn key(&self) -> Key {
+        Key::of::<K>(&self.metadata.namespace, &self.metadata.name)
     }
 
     /// The uid of a stored object; see [`ObjectMeta::uid`].

@@ -17,8 +17,8 @@ pub use self::step::{RunStep, StepResult};
 
 use super::{
     AppSpec, ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs,
-    MicroTime, Process, Resources, Scope, SelectableField, Subresource, TerminationMessagePolicy, Time, Verbs, age,
-    as_written, at, command_line, decode_as, for_nobody, schema_of,
+    MicroTime, Process, Quantity, RequestName, Resources, Scope, SelectableField, Subresource,
+    TerminationMessagePolicy, Time, Verbs, age, as_written, at, command_line, decode_as, for_nobody, schema_of,
 };
 
 /// The label of a Run's Instances: the Run's name.
@@ -259,6 +259,14 @@ impl RunExit {
 }
 
 impl RunSpec {
+    /// How much of the machine it is meant to use, what comes from its App included.
+    pub fn requests(&self) -> &BTreeMap<RequestName, Quantity> {
+        match (&self.app, &self.template) {
+            (Some(_), Some(template)) => &template.resources.requests,
+            _ => &self.resources.requests,
+        }
+    }
+
     /// What runs. `None` of a Run of an App that has not been through admission.
     pub fn resolved(&self) -> Option<RunTemplate> {
         if self.app.is_some() {
@@ -339,9 +347,9 @@ impl RunStatus {
     }
 }
 
-/// The name of the Instance of an attempt.
+/// The name of the Instance of an attempt. An App's Instances end with `-` and a number ([`super::instance_name`]), so that no Run's is one of them.
 pub fn attempt_name(run: &str, attempt: u32) -> String {
-    format!("{run}-{attempt}")
+    format!("{run}-a{attempt}")
 }
 
 /// The word for people: how it ended, or what it is doing.

@@ -84,18 +84,10 @@ impl Authenticator {
             rules: ask.rules.clone(),
         };
         let token_name = format!("t{}", &secret::digest(&[&secret::new()])[..15]);
-        let owner = OwnerReference {
-            api_version: User::INFO.api_version(),
-            kind: User::INFO.kind.to_owned(),
-            name: name.to_owned(),
-            uid: user.uid().clone(),
-            controller: None,
-            block_owner_deletion: None,
-        };
         let metadata = ObjectMeta {
             generation: 1,
             annotations: [(OWNER.to_owned(), name.to_owned())].into_iter().collect(),
-            owner_references: vec![owner],
+            owner_references: vec![OwnerReference::to(&user)],
             ..records::metadata(&token_name, &*self.clock)
         };
         let token = Token { spec, status: TokenStatus::default() };

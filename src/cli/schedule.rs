@@ -1,7 +1,7 @@
 //! `appm schedule`: when a Schedule's times are, a Run of it now, and no Runs for a while.
 
 use clap::{Args, Subcommand};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, Unit, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::{
@@ -116,7 +116,7 @@ async fn next(args: &NextArgs, context: &Context, screen: &Screen) -> Result<(),
                 screen::remark(format_args!("schedule `{}` has no more times", args.name));
             }
             if !all.jitter().is_zero() {
-                screen::remark(format_args!("each starts {:#} later (jitter)", all.jitter()));
+                screen::remark(format_args!("each starts {} later (jitter)", told(all.jitter())));
             }
             Ok(screen::print(times(&next, &shown, context.now()).render(screen, true))?)
         }
@@ -125,6 +125,12 @@ async fn next(args: &NextArgs, context: &Context, screen: &Screen) -> Result<(),
             output::value(format, &json!({"schedule": args.name, "timeZone": all.zone, "next": next}))
         }
     }
+}
+
+/// As exactly as anybody wants to know it: seconds, or thousandths of them if it is less than ten.
+fn told(jitter: SignedDuration) -> String {
+    let unit = if jitter.as_secs() < 10 { Unit::Millisecond } else { Unit::Second };
+    format!("{:#}", jitter.round(unit).unwrap_or(jitter))
 }
 
 /// What `kubectl create job --from=cronjob/NAME` does.
@@ -170,4 +176,16 @@ async fn suspend(args: &Named, context: &Context, suspend: bool) -> Result<(), C
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_told_as_exactly_as_it_matters() {
+        for (nanos, expected) in [(17_183_123_456_789, "4h 46m 23s"), (9_183_923_456, "9s 184ms"), (1_500, "0s")] {
+            assert_eq!(told(SignedDuration::from_nanos(nanos)), expected);
+        }
+    }
 }

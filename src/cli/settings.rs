@@ -181,9 +181,13 @@ fn usual_data_dir() -> PathBuf {
     if nix::unistd::geteuid().is_root() {
         return PathBuf::from("/var/lib/appm");
     }
-    let home = || environment("HOME").map(|home| Path::new(&home).join(".local/share"));
-    let base = environment("XDG_DATA_HOME").map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home);
-    base.unwrap_or_else(|| PathBuf::from(".")).join("appm")
+    base_directory("XDG_DATA_HOME", ".local/share").unwrap_or_else(|| PathBuf::from(".")).join("appm")
+}
+
+/// One of the XDG base directories: what the variable says, if that is absolute, else its place in the home.
+pub(super) fn base_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let home = || environment("HOME").map(|home| Path::new(&home).join(in_home));
+    environment(variable).map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home)
 }
 
 /// The server of a kubeconfig's current context.

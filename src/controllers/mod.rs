@@ -3,9 +3,12 @@
 pub mod app;
 pub mod gc;
 pub mod namespace;
+mod operations;
 mod place;
 pub mod run;
 pub mod schedule;
+
+pub use place::Turns;
 
 use crate::api::{EnvVar, InstanceField, ObjectMeta, Reason, Status, TextMap};
 

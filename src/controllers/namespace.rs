@@ -16,6 +16,7 @@ use crate::{
     },
     client::{Query, SharedClient},
     clock::SharedClock,
+    controllers::operations::delete,
     runtime::{Caches, Controller, Requeue, Watched, batch::Batch},
 };
 
@@ -45,7 +46,8 @@ impl NamespaceController {
                 return Ok(Requeue::Rest);
             }
             let staying = left.iter().filter(|object| !object.meta().is_deleting());
-            let groups: Vec<Vec<Operation>> = staying.map(|object| vec![delete(object)]).collect();
+            let groups: Vec<Vec<Operation>> =
+                staying.map(|object| vec![delete(&object.key, object.meta().uid())]).collect();
             if groups.is_empty() {
                 self.tell(namespace, &left).await?;
                 let unwatched = left.iter().any(|object| object.key.kind.log == ChangeLog::Short);
@@ -168,15 +170,6 @@ fn judge(left: &[Arc<StoredObject>], now: Time) -> Vec<Condition> {
 
 fn namespaced() -> impl Iterator<Item = &'static KindInfo> {
     KINDS.iter().copied().filter(|kind| kind.is_namespaced() && kind.verbs.allow("delete"))
-}
-
-fn delete(object: &StoredObject) -> Operation {
-    let key = &object.key;
-    let metadata = json!({"name": &*key.name, "namespace": &*key.namespace});
-    let named = json!({"apiVersion": key.kind.api_version(), "kind": key.kind.kind, "metadata": metadata});
-    let mut operation = Operation::new(OperationVerb::Delete, named);
-    operation.preconditions.uid = object.meta().uid.clone();
-    operation
 }
 
 /// The namespace of an object, if it is going.

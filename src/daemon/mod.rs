@@ -298,11 +298,13 @@ impl Parts {
         self.tasks.spawn(recorder.run(self.shutdown.clone()));
 
         let ports = controllers::app::Ports::system();
+        let turns = controllers::Turns::default();
+        let of_all = turns.clone();
         self.run("app", |client, clock, ready, shutdown| {
-            Box::pin(controllers::app::run(client, clock, ports, of_apps, ready, shutdown))
+            Box::pin(controllers::app::run(client, clock, ports, of_all, of_apps, ready, shutdown))
         });
         self.run("run", |client, clock, ready, shutdown| {
-            Box::pin(controllers::run::run(client, clock, of_runs, ready, shutdown))
+            Box::pin(controllers::run::run(client, clock, turns, of_runs, ready, shutdown))
         });
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {

@@ -193,7 +193,7 @@ fn make_surely(api: &Api, world_root: &str, name: &str) {
 /// How often each attempt was begun.
 fn begun(world: &World, name: &str) -> usize {
     let lines = fs::read_to_string(world.root().join("begun")).unwrap_or_default();
-    lines.lines().filter(|line| *line == format!("{name}-1")).count()
+    lines.lines().filter(|line| *line == format!("{name}-a1")).count()
 }
 
 /// Kills something again and again while Runs are made; each is over in the end. Their names.

@@ -24,7 +24,7 @@ use crate::{
 use super::super::{
     contexts::file,
     error::{CliError, Exit},
-    settings::{address_of, environment},
+    settings::{address_of, base_directory},
 };
 
 /// A token that ends within this time is followed by another.
@@ -77,10 +77,8 @@ pub(super) fn new_id() -> String {
 
 /// Root: `/root/.local/state` is no exception: it is the user's own.
 fn folder() -> Result<PathBuf, CliError> {
-    let home = || environment("HOME").map(|home| Path::new(&home).join(".local/state"));
-    let base = environment("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home);
-    let base =
-        base.ok_or_else(|| CliError::usage("where is your home?").help("HOME=DIR or XDG_STATE_HOME=DIR says it"))?;
+    let base = base_directory("XDG_STATE_HOME", ".local/state")
+        .ok_or_else(|| CliError::usage("where is your home?").help("HOME=DIR or XDG_STATE_HOME=DIR says it"))?;
     Ok(base.join("appm/sessions"))
 }
 

@@ -1,6 +1,6 @@
 //! Does what a plan says, in one transaction.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Action, MANAGER, Plan, instance,
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     api::{
-        App, CHANGE_CAUSE, Durability, Instance, Key, Kind, MicroTime, Object, Operation, OperationVerb, Preconditions,
-        ROLLED_BACK_AT, Revision, Status,
+        App, CHANGE_CAUSE, Durability, MicroTime, Object, Operation, OperationVerb, ROLLED_BACK_AT, Revision, Status,
     },
     client::{SharedClient, operation},
+    controllers::operations::{change, delete, reason, status, with_uid},
     policy::template,
     runtime::{Caches, batch::Batch},
 };
@@ -28,10 +28,10 @@ pub(super) async fn execute(
     let deletes_app = plan.actions.iter().any(|action| matches!(action, Action::DeleteApp { .. }));
     let changes_app = plan.actions.iter().any(|action| matches!(action, Action::RollBack { .. }));
     if plan.status != app.status && !deletes_app {
-        let mut operation = status(app, plan);
-        if !changes_app {
-            // Others may write conditions of their own: what came meanwhile is not overwritten, but judged anew.
-            operation.preconditions.resource_version = Some(app.metadata.resource_version.clone());
+        // Others may write conditions of their own: what came meanwhile is not overwritten, but judged anew.
+        let mut operation = status(app, &plan.status);
+        if changes_app {
+            operation.preconditions.resource_version = None;
         }
         operations.push(operation);
     }
@@ -40,8 +40,7 @@ pub(super) async fn execute(
     }
     // The App is what its author declared: that it goes or changes must survive a power loss.
     let durability = if deletes_app || changes_app { Durability::Durable } else { Durability::Relaxed };
-    let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let reason = reason.chars().take(512).collect::<String>();
+    let reason = reason(&plan.actions);
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
     let done = client.transact(batch.transaction(operations)).await?;
     caches.written(&done);
@@ -74,62 +73,27 @@ fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<O
                     object.metadata.annotations.insert(ROLLED_BACK_AT, &MicroTime(*at).to_string());
                 }
             }
-            with_uid(operation(OperationVerb::Update, &object), revision)
+            with_uid(operation(OperationVerb::Update, &object), revision.uid())
         }
-        Action::DeleteRevision { revision } => delete(&**revision),
+        Action::DeleteRevision { revision } => delete(&revision.key(), revision.uid()),
         Action::CreateInstance { instance, .. } => operation(OperationVerb::Create, instance),
         Action::UpdateInstance { instance, live, labels, .. } => {
-            let key = Key::of::<Instance>(&instance.metadata.namespace, &instance.metadata.name);
-            // From the stored text, so that what a newer binary wrote stays.
-            let mut object = caches.kind::<Instance>().get(&key)?.value();
-            live.write(&mut object["spec"]);
-            object["metadata"]["labels"] = json!(labels);
             // The agent writes the status all the time; only this controller writes the rest.
-            strip_version(&mut object);
-            with_uid(Operation::new(OperationVerb::Update, object), instance)
+            change(&**instance, caches, |object| {
+                live.write(&mut object["spec"]);
+                object["metadata"]["labels"] = json!(labels);
+            })?
         }
-        Action::DeleteInstance { instance, .. } => delete(&**instance),
+        Action::DeleteInstance { instance, .. } => delete(&instance.key(), instance.uid()),
         Action::RollBack { to, .. } => {
             // From the stored text, at the revision that was judged: an edit that came meanwhile counts.
-            let key = Key::of::<App>(&app.metadata.namespace, &app.metadata.name);
-            let mut object = caches.kind::<App>().get(&key)?.value();
+            let mut object = caches.kind::<App>().get(&app.key())?.value();
             template::put(&mut object["spec"], &to.data);
             if let Some(cause) = to.metadata.annotations.get(CHANGE_CAUSE) {
                 object["metadata"]["annotations"][CHANGE_CAUSE] = json!(cause);
             }
             Operation::new(OperationVerb::Update, object)
         }
-        Action::DeleteApp { .. } => delete(app),
+        Action::DeleteApp { .. } => delete(&app.key(), app.uid()),
     })
-}
-
-fn strip_version(object: &mut Value) {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.shift_remove("resourceVersion");
-        metadata.shift_remove("managedFields");
-    }
-}
-
-fn with_uid<K: Kind>(mut operation: Operation, object: &Object<K>) -> Operation {
-    operation.preconditions = Preconditions { uid: Some(object.uid().clone()), resource_version: None };
-    operation
-}
-
-/// The object's name alone.
-fn named<K: Kind>(object: &Object<K>) -> Value {
-    json!({
-        "apiVersion": K::INFO.api_version(),
-        "kind": K::INFO.kind,
-        "metadata": {"namespace": object.metadata.namespace, "name": object.metadata.name, "uid": object.metadata.uid},
-    })
-}
-
-fn delete<K: Kind>(object: &Object<K>) -> Operation {
-    with_uid(Operation::new(OperationVerb::Delete, named(object)), object)
-}
-
-fn status(app: &Object<App>, plan: &Plan) -> Operation {
-    let mut object = named(app);
-    object["status"] = json!(plan.status);
-    with_uid(Operation::new(OperationVerb::Status, object), app)
 }

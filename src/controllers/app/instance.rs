@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::api::{
     AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, Instance, InstanceSpec,
-    InstanceStatus, Kind, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta, OwnerReference, Port, Probe,
-    Protocol, RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType, TerminationMessagePolicy, TextMap,
-    instance_name,
+    InstanceStatus, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta, OwnerReference, Port, Probe, Protocol,
+    RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType, TerminationMessagePolicy, TextMap, instance_name,
 };
 use crate::{controllers::referred_annotations, policy::rollout};
 
@@ -129,25 +128,13 @@ pub(super) fn labels(app: &Object<App>) -> TextMap {
     labels
 }
 
-/// A reference that makes the App the controller of its holder.
-pub(super) fn owner(app: &Object<App>) -> OwnerReference {
-    OwnerReference {
-        api_version: App::INFO.api_version(),
-        kind: App::INFO.kind.to_owned(),
-        name: app.metadata.name.clone(),
-        uid: app.uid().clone(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
-}
-
 /// The metadata of a dependent.
 pub(super) fn metadata(app: &Object<App>, name: String) -> ObjectMeta {
     ObjectMeta {
         name,
         namespace: app.metadata.namespace.clone(),
         labels: labels(app),
-        owner_references: vec![owner(app)],
+        owner_references: vec![OwnerReference::controller_of(app)],
         ..ObjectMeta::default()
     }
 }

@@ -46,6 +46,7 @@ use crate::{
     api::{App, Key, Kind, Node, Revision, Status},
     client::{Query, SharedClient},
     clock::SharedClock,
+    controllers::place::{Homeless, Nodes, Turns},
     runtime::{Caches, Controller, Reporter, Requeue, Watched},
 };
 
@@ -61,17 +62,17 @@ pub struct AppController {
     /// When it began to look, or the clock was set last, in microseconds.
     since: AtomicI64,
     waiting: depends::Waiting,
-    homeless: place::Homeless,
-    nodes: place::Nodes,
-    /// Held by a pass that places by requests, so that no two give away the same room.
-    placing: tokio::sync::Mutex<()>,
+    homeless: Homeless,
+    nodes: Nodes,
+    turns: Turns,
 }
 
-/// Runs the App controller until `shutdown`. `ready` turns true when every App has had a pass.
+/// Runs the App controller until `shutdown`. It takes `turns` with whoever else places Instances. `ready` turns true when every App has had a pass.
 pub async fn run(
     client: SharedClient,
     clock: SharedClock,
     ports: Ports,
+    turns: Turns,
     events: Reporter,
     ready: watch::Sender<bool>,
     shutdown: CancellationToken,
@@ -84,9 +85,9 @@ pub async fn run(
         events,
         since,
         waiting: depends::Waiting::default(),
-        homeless: place::Homeless::default(),
-        nodes: place::Nodes::default(),
-        placing: tokio::sync::Mutex::default(),
+        homeless: Homeless::default(),
+        nodes: Nodes::default(),
+        turns,
     };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
 }
@@ -123,12 +124,9 @@ impl Controller for AppController {
                 self.homeless.note(key, false);
                 return Ok(Requeue::Rest);
             };
-            let _turn = match app.spec.resources.requests.is_empty() {
-                true => None,
-                false => Some(self.placing.lock().await),
-            };
+            let _turn = self.turns.take(&app.spec.resources.requests).await;
             let since = Timestamp::from_microsecond(self.since.load(Ordering::Relaxed)).unwrap_or(now);
-            let mut observed = observe::observe(&stored, &app, caches, &self.nodes, since);
+            let mut observed = observe::observe(&self.client, &stored, &app, caches, &self.nodes, since).await?;
             let wanted = decide::ports_wanted(&app, &observed, now);
             let reserved = self.ports.reserve(wanted, || observe::taken_ports(caches), self.clock.random());
             let mut plan = decide(&app, &observed, reserved.numbers(), now);

@@ -5,9 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{depends, instance::held_ports, place};
+use super::{depends, instance::held_ports};
 use crate::{
-    api::{App, Instance, Kind, Object, Revision, StoredObject},
+    api::{App, Instance, Kind, Object, Revision, Status, StoredObject},
+    client::SharedClient,
+    controllers::place,
     policy::{place::Place, template},
     runtime::Caches,
 };
@@ -33,29 +35,30 @@ pub struct Observed {
     pub hold: String,
 }
 
-pub(super) fn observe(
+pub(super) async fn observe(
+    client: &SharedClient,
     app: &StoredObject,
     typed: &App,
     caches: &Caches,
     nodes: &place::Nodes,
     since: Timestamp,
-) -> Observed {
+) -> Result<Observed, Status> {
     let (namespace, name) = (&app.key.namespace, &app.key.name);
     let uid = app.meta().uid();
     let owned = |object: &Arc<StoredObject>| object.meta().controller().is_some_and(|owner| owner.uid == *uid);
     let instances = caches.kind::<Instance>().controlled_by(namespace, App::INFO.kind, name);
     let revisions = caches.kind::<Revision>().controlled_by(namespace, App::INFO.kind, name);
     let leftovers = instances.iter().chain(&revisions).filter(|o| !owned(o)).count();
-    Observed {
+    Ok(Observed {
         template: template::of(&spec_of(app)),
         instances: instances.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         revisions: revisions.iter().filter(|o| owned(o)).filter_map(|o| o.typed()).collect(),
         leftovers,
-        place: place::choose(typed, caches, nodes),
+        place: place::choose(client, caches, nodes, &typed.spec.node_selector, &typed.spec.resources.requests).await?,
         since,
         full: None,
         hold: depends::hold(app, caches),
-    }
+    })
 }
 
 /// The spec as its author wrote it.

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::graph::waits;
-use crate::api::{
-    FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Operation, OperationVerb, OwnerReference, PropagationPolicy, StoredObject,
-    Uid,
+use crate::{
+    api::{
+        FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Operation, OperationVerb, OwnerReference, PropagationPolicy,
+        StoredObject, Uid,
+    },
+    controllers::operations::delete,
 };
 
 /// What is known of an owner.
@@ -90,14 +93,7 @@ impl Action {
     pub(super) fn operation(&self) -> Operation {
         match self {
             Action::Delete { object, policy } => {
-                let key = &object.key;
-                let mut metadata = json!({"name": &*key.name});
-                if !key.namespace.is_empty() {
-                    metadata["namespace"] = json!(&*key.namespace);
-                }
-                let named = json!({"apiVersion": key.kind.api_version(), "kind": key.kind.kind, "metadata": metadata});
-                let mut operation = Operation::new(OperationVerb::Delete, named);
-                operation.preconditions.uid = object.meta().uid.clone();
+                let mut operation = delete(&object.key, object.meta().uid());
                 operation.propagation_policy = *policy;
                 operation
             }
@@ -126,6 +122,8 @@ fn without(object: &StoredObject, list: &str, gone: impl Fn(&Value) -> bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::api::{App, Body, Key, Rev};
 

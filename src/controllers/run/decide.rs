@@ -18,8 +18,9 @@ use super::{Action, Observed, Plan};
 use crate::{
     api::{
         AGENT_FINALIZER, BACKOFF_LIMIT, CANCELED, COMPLETE, Condition, ConditionStatus, EXIT_ZERO, Instance,
-        InstanceSpec, InstanceStatus, Kind, MicroTime, Object, ObjectMeta, OwnerReference, RUN_DEADLINE, RUN_FAILED,
-        RUN_LABEL, RUN_LOST, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, Time, attempt_name,
+        InstanceSpec, InstanceStatus, MicroTime, OVER_QUOTA, Object, ObjectMeta, OwnerReference, RUN_DEADLINE,
+        RUN_FAILED, RUN_LABEL, RUN_LOST, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, Time,
+        attempt_name,
     },
     policy::{backoff, restart::SUSPENDED},
     runtime::Requeue,
@@ -27,6 +28,11 @@ use crate::{
 
 /// How long to wait before looking for room again, if no node says anything before.
 const ROOM_RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// Room that a quota gets and nobody is told of (a User's limits were raised, say) is found after so long.
+const QUOTA_RETRY: SignedDuration = SignedDuration::from_secs(60);
+/// No node has room.
+pub(super) const UNSCHEDULABLE: &str = "Unschedulable";
 
 /// What became of the last attempt.
 enum Attempt {
@@ -205,12 +211,14 @@ impl Pass<'_> {
         let node = match &self.observed.place {
             Ok(place) => &place.node,
             Err(why) => {
-                self.say(&mut status, RUNNING, false, "Unschedulable", why.clone());
-                let again = self.now + ROOM_RETRY;
-                let requeue = Requeue::At(self.deadline.map_or(again, |deadline| deadline.min(again)));
-                return Plan { actions: Vec::new(), status, requeue, waits_for_room: true };
+                self.say(&mut status, RUNNING, false, UNSCHEDULABLE, why.clone());
+                return self.homeless(status, ROOM_RETRY);
             }
         };
+        if let Some(why) = &self.observed.full {
+            self.say(&mut status, RUNNING, false, OVER_QUOTA, why.clone());
+            return self.homeless(status, QUOTA_RETRY);
+        }
         status.attempts += 1;
         status.next_attempt_time = None;
         status.instance = attempt_name(&self.run.metadata.name, status.attempts);
@@ -218,6 +226,13 @@ impl Pass<'_> {
         let instance = Box::new(instance(self.run, status.attempts, node));
         let actions = vec![Action::CreateInstance { instance, because }];
         Plan { actions, status, requeue, waits_for_room: false }
+    }
+
+    /// An attempt is due, and waits for room.
+    fn homeless(&self, status: RunStatus, look_again: SignedDuration) -> Plan {
+        let again = self.now + look_again;
+        let requeue = Requeue::At(self.deadline.map_or(again, |deadline| deadline.min(again)));
+        Plan { actions: Vec::new(), status, requeue, waits_for_room: true }
     }
 
     fn fail(&self, mut status: RunStatus, reason: &str, message: String) -> Plan {
@@ -269,20 +284,12 @@ fn instance(run: &Object<Run>, attempt: u32, node: &str) -> Object<Instance> {
     let template = run.spec.resolved().unwrap_or_default();
     let mut labels = run.metadata.labels.clone();
     labels.insert(RUN_LABEL, &run.metadata.name);
-    let owner = OwnerReference {
-        api_version: Run::INFO.api_version(),
-        kind: Run::INFO.kind.to_owned(),
-        name: run.metadata.name.clone(),
-        uid: run.uid().clone(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    };
     let metadata = ObjectMeta {
         name: attempt_name(&run.metadata.name, attempt),
         namespace: run.metadata.namespace.clone(),
         labels,
         annotations: crate::controllers::referred_annotations(&run.metadata, &template.env),
-        owner_references: vec![owner],
+        owner_references: vec![OwnerReference::controller_of(run)],
         finalizers: vec![AGENT_FINALIZER.to_owned()],
         ..ObjectMeta::default()
     };

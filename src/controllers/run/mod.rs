@@ -15,10 +15,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
@@ -30,9 +27,10 @@ pub use observe::Observed;
 pub use plan::{Action, Plan};
 
 use crate::{
-    api::{Instance, Key, Kind, Node, RUN_LABEL, Run, Status},
+    api::{Instance, Key, Kind, RUN_LABEL, Run, Status},
     client::{Query, SharedClient},
     clock::SharedClock,
+    controllers::place::{Homeless, Nodes, Turns},
     runtime::{Caches, Controller, Reporter, Requeue, Watched},
 };
 
@@ -43,37 +41,23 @@ const MANAGER: &str = "appm-run";
 pub struct RunController {
     client: SharedClient,
     events: Reporter,
-    /// Runs that no node has room for. They have their turn when a node says something.
-    homeless: Arc<Mutex<BTreeSet<Key>>>,
-    /// Held by a pass that places by requests, so that no two give away the same room.
-    placing: tokio::sync::Mutex<()>,
+    homeless: Homeless,
+    nodes: Nodes,
+    turns: Turns,
 }
 
-/// Runs the Run controller until `shutdown`. `ready` turns true when every Run has had a pass.
+/// Runs the Run controller until `shutdown`. It takes `turns` with whoever else places Instances. `ready` turns true when every Run has had a pass.
 pub async fn run(
     client: SharedClient,
     clock: SharedClock,
+    turns: Turns,
     events: Reporter,
     ready: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
-    let controller = RunController {
-        client: client.clone(),
-        events,
-        homeless: Arc::default(),
-        placing: tokio::sync::Mutex::default(),
-    };
+    let controller =
+        RunController { client: client.clone(), events, homeless: Homeless::default(), nodes: Nodes::default(), turns };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
-}
-
-impl RunController {
-    fn note(&self, key: &Key, waits: bool) {
-        let mut homeless = self.homeless.lock().expect("no holder of the homeless panics");
-        match waits {
-            true => homeless.insert(key.clone()),
-            false => homeless.remove(key),
-        };
-    }
 }
 
 impl Controller for RunController {
@@ -82,19 +66,12 @@ impl Controller for RunController {
     }
 
     fn watches(&self) -> Vec<Watched> {
-        let homeless = self.homeless.clone();
         let of_runs = Query { label_selector: RUN_LABEL.to_owned(), ..Query::default() };
         vec![
             Watched::primary(Run::INFO),
-            Watched { query: of_runs, ..Watched::controlled(Instance::INFO, Run::INFO) },
-            Watched {
-                kind: Node::INFO,
-                query: Query::default(),
-                map: Box::new(move |_, _| {
-                    homeless.lock().expect("no holder of the homeless panics").iter().cloned().collect()
-                }),
-                kept: true,
-            },
+            self.homeless.waiting_for(Watched { query: of_runs, ..Watched::controlled(Instance::INFO, Run::INFO) }),
+            self.homeless.waiting_for_nodes(),
+            self.homeless.waiting_for_quota(),
         ]
     }
 
@@ -106,20 +83,32 @@ impl Controller for RunController {
     ) -> BoxFuture<'a, Result<Requeue, Status>> {
         async move {
             let Some(run) = caches.kind::<Run>().typed::<Run>(key) else {
-                self.note(key, false);
+                self.homeless.note(key, false);
                 return Ok(Requeue::Rest);
             };
-            let places = !run.spec.resources.requests.is_empty() && !run.status.is_over();
-            let _turn = if places { Some(self.placing.lock().await) } else { None };
-            let observed = observe::observe(&self.client, &run, caches).await?;
-            let plan = decide(&run, &observed, now);
-            match execute::execute(&self.client, caches, &run, &plan).await {
+            let _turn = match run.status.is_over() {
+                true => None,
+                false => self.turns.take(run.spec.requests()).await,
+            };
+            let mut observed = observe::observe(&self.client, &run, caches, &self.nodes).await?;
+            let mut plan = decide(&run, &observed, now);
+            if plan.makes() {
+                // Before it is tried: what gives room from now on brings another turn.
+                self.homeless.note(key, true);
+            }
+            let mut done = execute::execute(&self.client, caches, &run, &plan).await;
+            if let Some(full) = done.as_ref().err().filter(|status| status.is_over_quota()) {
+                observed.full = Some(full.message.clone());
+                plan = decide(&run, &observed, now);
+                done = execute::execute(&self.client, caches, &run, &plan).await;
+            }
+            match done {
                 Ok(()) => report::report(&self.events, &run, &plan, now),
                 // The Run goes soon, too.
                 Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
                 Err(status) => return Err(status),
             }
-            self.note(key, plan.waits_for_room);
+            self.homeless.note(key, plan.waits_for_room);
             Ok(plan.requeue)
         }
         .boxed()

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    api::{Instance, Kind, Node, Object, Run, Status, attempt_name},
-    client::{Query, SharedClient},
-    controllers::place,
-    policy::place::{Place, amounts},
+    api::{Instance, Kind, Object, Run, Status, attempt_name},
+    client::SharedClient,
+    controllers::place::{self, Nodes},
+    policy::place::Place,
     runtime::Caches,
 };
 
@@ -19,9 +19,16 @@ pub struct Observed {
     pub leftovers: usize,
     /// The node for the next attempt, or why there is none.
     pub place: Result<Place, String>,
+    /// Why a quota has no room for the next attempt, if it said so.
+    pub full: Option<String>,
 }
 
-pub(super) async fn observe(client: &SharedClient, run: &Object<Run>, caches: &Caches) -> Result<Observed, Status> {
+pub(super) async fn observe(
+    client: &SharedClient,
+    run: &Object<Run>,
+    caches: &Caches,
+    nodes: &Nodes,
+) -> Result<Observed, Status> {
     let (namespace, name) = (&run.metadata.namespace, &run.metadata.name);
     let instances = caches.kind::<Instance>().controlled_by(namespace, Run::INFO.kind, name);
     let (mut attempts, mut leftovers) = (BTreeMap::new(), 0);
@@ -35,20 +42,9 @@ pub(super) async fn observe(client: &SharedClient, run: &Object<Run>, caches: &C
             None => leftovers += usize::from(!own),
         }
     }
-    Ok(Observed { attempts, leftovers, place: choose(client, run, caches).await? })
-}
-
-/// Where the next attempt goes. Only where room matters does everybody's room have to be looked at.
-async fn choose(client: &SharedClient, run: &Run, caches: &Caches) -> Result<Result<Place, String>, Status> {
-    if run.status.is_over() {
-        return Ok(Err(String::new()));
-    }
-    let template = run.spec.resolved().unwrap_or_default();
-    let wanted = amounts(&template.resources.requests);
-    let requested = match wanted.is_empty() {
-        true => BTreeMap::new(),
-        false => place::requested(&client.list(Instance::INFO, &Query::default()).await?.items),
+    let place = match run.status.is_over() {
+        true => Err(String::new()),
+        false => place::choose(client, caches, nodes, &run.spec.node_selector, run.spec.requests()).await?,
     };
-    let nodes = caches.kind::<Node>().list();
-    Ok(place::among(&nodes, &requested, &run.spec.node_selector, &wanted))
+    Ok(Observed { attempts, leftovers, place, full: None })
 }

@@ -54,6 +54,13 @@ pub struct Plan {
     pub status: RunStatus,
     /// When to look again though nothing changed.
     pub requeue: Requeue,
-    /// An attempt is due that no node has room for.
+    /// An attempt is due that there is no room for.
     pub waits_for_room: bool,
+}
+
+impl Plan {
+    /// True if it makes an attempt.
+    pub(super) fn makes(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::CreateInstance { .. }))
+    }
 }

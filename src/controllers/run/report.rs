@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Plan};
+use super::{Action, Plan, decide::UNSCHEDULABLE};
 use crate::{
-    api::{Condition, Object, ObjectReference, RUN_FAILED, RUNNING, Run},
+    api::{Condition, OVER_QUOTA, Object, ObjectReference, RUN_FAILED, RUNNING, Run},
     runtime::{EventType, Reporter},
 };
 
@@ -33,11 +33,12 @@ fn told(run: &Object<Run>, plan: &Plan) -> Vec<(EventType, &'static str, String)
     {
         told.push((EventType::Warning, "Failed", format!("{}: {}", failed.reason, failed.message)));
     }
-    let waits = |conditions| Condition::find(conditions, RUNNING).filter(|c: &&Condition| c.reason == "Unschedulable");
-    if let Some(waiting) = waits(&plan.status.conditions)
-        && waits(&run.status.conditions).is_none()
-    {
-        told.push((EventType::Warning, "Unschedulable", waiting.message.clone()));
+    for (waits, event) in [(UNSCHEDULABLE, UNSCHEDULABLE), (OVER_QUOTA, "FailedCreate")] {
+        let waiting =
+            |conditions| Condition::find(conditions, RUNNING).filter(|c: &&Condition| c.reason == waits).cloned();
+        if let (Some(now), None) = (waiting(&plan.status.conditions), waiting(&run.status.conditions)) {
+            told.push((EventType::Warning, event, now.message));
+        }
     }
     told
 }

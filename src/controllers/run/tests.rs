@@ -32,7 +32,7 @@ impl World {
             "metadata": {"name": "job", "namespace": "default", "uid": "run-uid", "generation": 1}, "spec": all,
         });
         let place = Ok(Place { node: "host-a".to_owned(), room: usize::MAX });
-        let observed = Observed { attempts: BTreeMap::new(), leftovers: 0, place };
+        let observed = Observed { attempts: BTreeMap::new(), leftovers: 0, place, full: None };
         let run = serde_json::from_value(run).expect("a valid run");
         Self { run, observed, now: start(), starts: Vec::new() }
     }
@@ -107,7 +107,7 @@ fn signal(name: &str) -> Exit {
 #[test]
 fn one_that_succeeds_is_complete_and_goes_when_its_time_is_over() {
     let mut world = World::new(json!({"ttlSecondsAfterFinished": 60}));
-    assert_eq!(world.pass(), "Starting: create instance job-1 because there was none yet");
+    assert_eq!(world.pass(), "Starting: create instance job-a1 because there was none yet");
     assert_eq!(world.pass(), "Starting");
     world.runs();
     assert_eq!(world.pass(), "Running");
@@ -131,7 +131,7 @@ fn failures_are_tried_again_later_and_later_up_to_the_limit() {
         world.pass_time(pause - 1);
         assert_eq!(world.pass(), "BackOff");
         world.pass_time(1);
-        let made = format!("Starting: create instance job-{next} because the one before failed");
+        let made = format!("Starting: create instance job-a{next} because the one before failed");
         assert_eq!(world.pass(), made);
     }
     world.ends(signal("SIGSEGV"));
@@ -148,7 +148,7 @@ fn one_that_is_cancelled_is_stopped_first_and_its_exit_is_kept() {
     world.pass();
     world.runs();
     world.run.body.spec.cancel = true;
-    assert_eq!(world.pass(), "Stopping: stop instance job-1 because it was cancelled");
+    assert_eq!(world.pass(), "Stopping: stop instance job-a1 because it was cancelled");
     assert_eq!(world.pass(), "Stopping");
     world.ends(code(0));
     assert_eq!(world.pass(), "Canceled");
@@ -182,7 +182,7 @@ fn one_that_takes_too_long_is_stopped_and_pauses_count_too() {
     runs.pass();
     runs.runs();
     runs.pass_time(15);
-    assert_eq!(runs.pass(), "Stopping: stop instance job-1 because it took longer than `activeDeadlineSeconds`");
+    assert_eq!(runs.pass(), "Stopping: stop instance job-a1 because it took longer than `activeDeadlineSeconds`");
     runs.ends(signal("SIGTERM"));
     assert_eq!(runs.pass(), "DeadlineExceeded");
     assert_eq!(runs.told()["exit"], json!({"signal": "SIGTERM"}));
@@ -223,7 +223,7 @@ fn without_a_place_or_beside_leftovers_nothing_is_made() {
     world.observed.leftovers = 1;
     assert_eq!(world.pass(), "Waiting");
     world.observed.leftovers = 0;
-    assert_eq!(world.pass(), "Starting: create instance job-1 because there was none yet");
+    assert_eq!(world.pass(), "Starting: create instance job-a1 because there was none yet");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn the_instance_of_an_attempt_is_started_once_and_says_whose_it_is() {
     let plan = decide(&run.run, &run.observed, run.now);
     let [Action::CreateInstance { instance, .. }] = plan.actions.as_slice() else { panic!("one attempt") };
     let (meta, spec) = (&instance.metadata, json!(instance.spec));
-    assert_eq!((meta.name.as_str(), meta.labels.get("appm.dev/run")), ("job-1", Some("job")));
+    assert_eq!((meta.name.as_str(), meta.labels.get("appm.dev/run")), ("job-a1", Some("job")));
     assert_eq!((&spec["once"], &spec["restartPolicy"]), (&json!(true), &json!("Never")));
     assert_eq!(spec["process"], json!({"command": ["pg_dump"], "args": ["--full"], "stdin": "x"}));
     assert_eq!((&spec["stopSignal"], &spec["terminationGracePeriodSeconds"]), (&json!("SIGINT"), &json!(5)));

@@ -27,6 +27,8 @@ use crate::{
 
 /// It waits for its next time.
 const READY: &str = "Ready";
+/// The reason of `Ready: False` while a Run is due that is refused.
+const REFUSED: &str = "RunRefused";
 /// Nothing is started.
 const SUSPENDED: &str = "Suspended";
 /// Times that the status tells beforehand.
@@ -83,16 +85,19 @@ impl Plan {
         self.actions.iter().any(|action| matches!(action, Action::Start { .. }))
     }
 
-    /// Nothing is started after all: the Run was refused.
-    pub(super) fn refuse(&mut self, schedule: &Object<Schedule>, message: String, now: Timestamp) {
+    /// Nothing is started after all: the Run was refused. True if that is news.
+    pub(super) fn refuse(&mut self, schedule: &Object<Schedule>, message: String, now: Timestamp) -> bool {
         self.actions.clear();
         self.status.last_schedule_time = schedule.status.last_schedule_time;
         // As it was before, so that the same refusal is not told as a new one.
         self.status.conditions.retain(|condition| condition.kind != READY);
-        if let Some(before) = Condition::find(&schedule.status.conditions, READY) {
-            Condition::set(&mut self.status.conditions, before.clone());
+        let before = Condition::find(&schedule.status.conditions, READY).cloned();
+        let known = before.as_ref().is_some_and(|c| c.reason == REFUSED && c.message == message);
+        if let Some(before) = before {
+            Condition::set(&mut self.status.conditions, before);
         }
-        set(&mut self.status, READY, false, "RunRefused", message, schedule, now);
+        set(&mut self.status, READY, false, REFUSED, message, schedule, now);
+        !known
     }
 
     /// What people are told of it.

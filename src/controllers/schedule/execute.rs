@@ -1,6 +1,6 @@
 //! Does what a plan says, in one transaction.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     MANAGER,
@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     api::{
-        Durability, Key, Kind, Object, Operation, OperationVerb, OwnerReference, Preconditions, Reason, Run,
-        SCHEDULE_LABEL, SCHEDULED_AT, Schedule, Status, StoredObject, Time,
+        Durability, Key, Object, Operation, OperationVerb, OwnerReference, Reason, Run, SCHEDULE_LABEL, SCHEDULED_AT,
+        Schedule, Status, StoredObject, Time,
     },
     client::SharedClient,
+    controllers::operations::{delete, named, reason, status, with_uid},
     runtime::{Caches, batch::Batch},
 };
 
@@ -25,8 +26,7 @@ pub(super) async fn execute(
     schedule: &Object<Schedule>,
     plan: &Plan,
 ) -> Result<(), Status> {
-    let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let reason = reason.chars().take(512).collect::<String>();
+    let reason = reason(&plan.actions);
     let batch = |durability| Batch { manager: MANAGER, reason: &reason, durability };
     let groups = plan.actions.iter().filter_map(|action| Some(vec![of_earlier(action, caches)?])).collect();
     for done in batch(Durability::Relaxed).write(&**client, groups).await {
@@ -40,7 +40,7 @@ pub(super) async fn execute(
     let mut operations: Vec<Operation> =
         plan.actions.iter().filter_map(|action| of_new(action, stored, schedule)).collect();
     if plan.status != schedule.status {
-        operations.push(status(schedule, plan));
+        operations.push(status(schedule, &plan.status));
     }
     if operations.is_empty() {
         return Ok(());
@@ -57,10 +57,10 @@ pub(super) async fn execute(
 fn of_new(action: &Action, stored: &StoredObject, schedule: &Object<Schedule>) -> Option<Operation> {
     let Action::Start { at, .. } = action else { return None };
     let name = format!("{}-{}", schedule.metadata.name, at.as_second());
-    let mut object = named::<Run>(&schedule.metadata.namespace, &name);
+    let mut object = named(&Key::of::<Run>(&schedule.metadata.namespace, &name));
     object["metadata"]["labels"] = json!({SCHEDULE_LABEL: schedule.metadata.name});
     object["metadata"]["annotations"] = json!({SCHEDULED_AT: Time(*at).to_string()});
-    object["metadata"]["ownerReferences"] = json!([owner(schedule)]);
+    object["metadata"]["ownerReferences"] = json!([OwnerReference::controller_of(schedule)]);
     // As its author wrote it, without defaults.
     object["spec"] = stored.value()["spec"]["run"].clone();
     Some(Operation::new(OperationVerb::Create, object))
@@ -68,49 +68,13 @@ fn of_new(action: &Action, stored: &StoredObject, schedule: &Object<Schedule>) -
 
 /// What becomes of a Run that was there before.
 fn of_earlier(action: &Action, caches: &Caches) -> Option<Operation> {
-    let (mut operation, run) = match action {
-        Action::Start { .. } => return None,
+    match action {
+        Action::Start { .. } => None,
         Action::Cancel(run) => {
-            let key = Key::of::<Run>(&run.metadata.namespace, &run.metadata.name);
-            let mut object = caches.kind::<Run>().get(&key)?.value();
+            let mut object = caches.kind::<Run>().get(&run.key())?.value();
             object["spec"]["cancel"] = json!(true);
-            (Operation::new(OperationVerb::Update, object), run)
+            Some(with_uid(Operation::new(OperationVerb::Update, object), run.uid()))
         }
-        Action::Delete(run) => {
-            let object = named::<Run>(&run.metadata.namespace, &run.metadata.name);
-            (Operation::new(OperationVerb::Delete, object), run)
-        }
-    };
-    operation.preconditions.uid = run.metadata.uid.clone();
-    Some(operation)
-}
-
-fn status(schedule: &Object<Schedule>, plan: &Plan) -> Operation {
-    let mut object = named::<Schedule>(&schedule.metadata.namespace, &schedule.metadata.name);
-    object["status"] = json!(plan.status);
-    let mut operation = Operation::new(OperationVerb::Status, object);
-    operation.preconditions = Preconditions {
-        uid: schedule.metadata.uid.clone(),
-        resource_version: Some(schedule.metadata.resource_version.clone()),
-    };
-    operation
-}
-
-/// The reference by which a Run is this Schedule's.
-fn owner(schedule: &Object<Schedule>) -> OwnerReference {
-    OwnerReference {
-        api_version: Schedule::INFO.api_version(),
-        kind: Schedule::INFO.kind.to_owned(),
-        name: schedule.metadata.name.clone(),
-        uid: schedule.uid().clone(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
+        Action::Delete(run) => Some(delete(&run.key(), run.uid())),
     }
-}
-
-fn named<K: Kind>(namespace: &str, name: &str) -> Value {
-    json!({
-        "apiVersion": K::INFO.api_version(), "kind": K::INFO.kind,
-        "metadata": {"namespace": namespace, "name": name},
-    })
 }

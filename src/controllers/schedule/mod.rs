@@ -71,8 +71,9 @@ impl Controller for ScheduleController {
                 // Its author, or whoever made it late, has to do something; what is not started stays due.
                 Err(status) if plan.starts() && is_refusal(&status) => {
                     let message = format!("no run was made: {}", status.message);
-                    self.events.record(about(), EventType::Warning, "FailedCreate", message.clone(), now);
-                    plan.refuse(&schedule, message, now);
+                    if plan.refuse(&schedule, message.clone(), now) {
+                        self.events.record(about(), EventType::Warning, "FailedCreate", message, now);
+                    }
                     execute::execute(&self.client, caches, &stored, &schedule, &plan).await?;
                     return Ok(Requeue::At(now.saturating_add(TRY_AGAIN).unwrap_or(Timestamp::MAX)));
                 }
@@ -87,7 +88,8 @@ impl Controller for ScheduleController {
     }
 }
 
-/// True if the same Run will be refused again, until somebody changes something.
+/// True if the same Run will be refused again, until somebody changes something; `AlreadyExists`: a Run that is not of this time has its name.
 fn is_refusal(status: &Status) -> bool {
-    matches!(status.reason, Reason::Forbidden | Reason::Invalid | Reason::NotFound | Reason::BadRequest)
+    use Reason::{AlreadyExists, BadRequest, Forbidden, Invalid, NotFound};
+    matches!(status.reason, Forbidden | Invalid | NotFound | BadRequest | AlreadyExists)
 }

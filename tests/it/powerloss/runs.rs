@@ -65,7 +65,7 @@ fn a_run_is_begun_once_whatever_write_the_power_fails_at() {
         let again = fs::read_to_string(lab.world.root().join("begun")).unwrap();
         for name in marked(b'A') {
             let said = format!("seed {seed}, point {point}, record {upto}: {name} of {ended:?}");
-            let instance = format!("{name}-1");
+            let instance = format!("{name}-a1");
             let before = marked(b'S').filter(|begun| *begun == instance).count();
             let after = again.lines().filter(|begun| *begun == instance).count();
             let reason = ended.get(&name).unwrap_or_else(|| panic!("{said}: acknowledged, and gone"));
