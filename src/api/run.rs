@@ -31,6 +31,9 @@ pub const RUN_FAILED: &str = "Failed";
 /// `Running`: something of it runs; if not, the reason says what is waited for.
 pub const RUNNING: &str = "Running";
 
+/// `Suspended`: nothing of it runs, because somebody said so.
+pub const RUN_SUSPENDED: &str = "Suspended";
+
 /// The reason of `Complete`.
 pub const EXIT_ZERO: &str = "ExitZero";
 /// As many attempts failed as may.
@@ -52,7 +55,7 @@ pub struct Run {
     pub status: RunStatus,
 }
 
-/// What is to be done. Nothing of it changes later but `cancel` and `ttlSecondsAfterFinished`.
+/// What is to be done. Nothing of it changes later but `suspend`, `cancel` and `ttlSecondsAfterFinished`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSpec {
@@ -116,6 +119,10 @@ pub struct RunSpec {
     #[serde(default = "a_day")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub ttl_seconds_after_finished: i64,
+    /// True: nothing of it runs. What runs is stopped, and is no failure; when it is taken back, the next attempt begins, and
+    /// `activeDeadlineSeconds` counts anew. As of a Job. May be changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
     /// True: it is stopped, and has failed with the reason `Canceled`. It cannot be taken back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
@@ -179,7 +186,7 @@ pub struct RunStatus {
     /// The generation that this status speaks of.
     #[serde(default)]
     pub observed_generation: i64,
-    /// When it was first taken up; `activeDeadlineSeconds` counts from here.
+    /// When it was first taken up, or resumed last; `activeDeadlineSeconds` counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     /// When it ended for good.
@@ -188,9 +195,12 @@ pub struct RunStatus {
     /// Attempts that were made.
     #[serde(default)]
     pub attempts: u32,
-    /// The highest attempt that failed.
+    /// The highest attempt that did not succeed.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub failed: u32,
+    /// How many attempts were ended by `suspend`. They do not count as failures.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub suspended: u32,
     /// When the next attempt is due, after one that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<MicroTime>,
@@ -203,7 +213,7 @@ pub struct RunStatus {
     /// Of a step of a workflow: what the last attempt left behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<StepResult>,
-    /// `Running`; at the end `Complete` or `Failed`.
+    /// `Running`; at the end `Complete` or `Failed`. `Suspended`, once it was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -22,6 +22,7 @@ use appm::{
     client::{Query, SharedClient, WatchEvent},
     clock::{Clock, SharedClock, Virtual},
     controllers::{
+        Turns,
         app::{self, Ports},
         gc,
     },
@@ -204,6 +205,7 @@ impl World {
             local("app"),
             clock.clone(),
             ports,
+            Turns::default(),
             reporter("appm.dev/app"),
             watch::channel(false).0,
             shutdown.clone(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::api::{FieldPath, Problem, Violation};
 
 /// Fields that may change while the Run is there.
-const CHANGEABLE: &[&str] = &["cancel", "ttlSecondsAfterFinished"];
+const CHANGEABLE: &[&str] = &["suspend", "cancel", "ttlSecondsAfterFinished"];
 /// What an App brings along whole.
 const OF_THE_APP: &[&str] = &["envFrom", "files"];
 /// What a Run and an App say alike, and with the same rules.
@@ -116,7 +116,7 @@ mod tests {
     fn nothing_changes_but_that_it_is_cancelled_and_how_long_it_is_kept() {
         let old = json!({"app": "backup", "args": ["a"], "ttlSecondsAfterFinished": 5});
         for (new, wrong) in [
-            (json!({"app": "backup", "args": ["a"], "cancel": true}), &[][..]),
+            (json!({"app": "backup", "args": ["a"], "cancel": true, "suspend": true}), &[][..]),
             (json!({"app": "backup", "args": ["b"], "ttlSecondsAfterFinished": 6}), &["spec.args"]),
             (json!({"app": "backup", "backoffLimit": 1}), &["spec.backoffLimit", "spec.args"]),
         ] {

@@ -1,11 +1,14 @@
 //! The Run controller's judgement: a pure function of the Run, what was observed and the time.
 //!
-//! | the last attempt | cancelled | late | else |
-//! |---|---|---|---|
-//! | none yet | `Failed` | `Failed` | the first attempt |
-//! | runs, or is about to | stop it | stop it | wait |
-//! | ended with code 0, unasked | `Complete` | `Complete` | `Complete` |
-//! | ended otherwise | `Failed` | `Failed` | the next attempt when it is due, or `Failed` |
+//! | the last attempt | cancelled | late | suspended | else |
+//! |---|---|---|---|---|
+//! | none yet | `Failed` | `Failed` | nothing | the first attempt |
+//! | runs, or is about to | stop it | stop it | stop it | wait |
+//! | ended with code 0, unasked | `Complete` | `Complete` | `Complete` | `Complete` |
+//! | ended because it was suspended | `Failed` | | nothing | the next attempt |
+//! | ended otherwise | `Failed` | `Failed` | nothing, or `Failed` | the next attempt when it is due, or `Failed` |
+//!
+//! A Run that is suspended is never late: its time counts anew when it is resumed.
 //!
 //! Laws, stated as property tests: the same inputs give the same plan; at most one attempt is under way; no number is used twice; what
 //! is over stays as it is.
@@ -19,8 +22,8 @@ use crate::{
     api::{
         AGENT_FINALIZER, BACKOFF_LIMIT, CANCELED, COMPLETE, Condition, ConditionStatus, EXIT_ZERO, Instance,
         InstanceSpec, InstanceStatus, MicroTime, OVER_QUOTA, Object, ObjectMeta, OwnerReference, RUN_DEADLINE,
-        RUN_FAILED, RUN_LABEL, RUN_LOST, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, Time,
-        attempt_name,
+        RUN_FAILED, RUN_LABEL, RUN_LOST, RUN_SUSPENDED, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus,
+        StepResult, Time, attempt_name,
     },
     policy::{backoff, restart::SUSPENDED},
     runtime::Requeue,
@@ -48,6 +51,8 @@ enum Attempt {
         result: Option<Box<StepResult>>,
         /// Somebody had asked it to end.
         stopped: bool,
+        /// By `suspend`, of the Run or of the Instance alone.
+        suspended: bool,
         /// When, as far as anybody knows.
         at: Timestamp,
     },
@@ -63,20 +68,25 @@ pub fn decide(run: &Object<Run>, observed: &Observed, now: Timestamp) -> Plan {
     }
     let mut status = run.status.clone();
     status.observed_generation = run.metadata.generation;
-    let start = *status.start_time.get_or_insert(Time(now));
+    status.start_time = match run.spec.suspend {
+        true => None,
+        false => status.start_time.or(Some(Time(now))),
+    };
     let limit = run.spec.active_deadline_seconds.map(SignedDuration::from_secs);
-    let deadline = limit.and_then(|limit| start.0.checked_add(limit).ok());
+    let deadline = limit.zip(status.start_time).and_then(|(limit, start)| start.0.checked_add(limit).ok());
     let pass = Pass { run, observed, now, deadline };
+    pass.say_suspended(&mut status);
     match pass.last_attempt() {
         Attempt::Active(instance) => pass.wait(status, instance),
         Attempt::None => match pass.early_end() {
             Some((reason, message)) => pass.fail(status, reason, message.to_owned()),
+            None if run.spec.suspend => pass.pause(status),
             None => pass.attempt(status, "there was none yet"),
         },
-        Attempt::Ended { exit, result, stopped, at } => {
+        Attempt::Ended { exit, result, stopped, suspended, at } => {
             status.exit = exit.or(status.exit);
             status.result = result.map(|result| *result).or(status.result);
-            pass.follow(status, stopped, at)
+            pass.follow(status, stopped, suspended, at)
         }
     }
 }
@@ -115,7 +125,7 @@ impl Pass<'_> {
             // Somebody has deleted it. What was seen of its end before that counts.
             let seen = status.failed == status.attempts;
             let exit = status.exit.clone().filter(|_| seen).unwrap_or_else(RunExit::lost);
-            return Attempt::Ended { exit: Some(exit), result: None, stopped: false, at: self.now };
+            return Attempt::Ended { exit: Some(exit), result: None, stopped: false, suspended: false, at: self.now };
         };
         let (exit, exited) = (&instance.status.last_exit, &instance.status.state.exited);
         match (exit, exited) {
@@ -123,13 +133,13 @@ impl Pass<'_> {
             (Some(_), Some(_)) if instance.spec.step.is_some() && instance.status.result.is_none() => {
                 Attempt::Active(instance.clone())
             }
-            (Some(exit), Some(exited)) => Attempt::Ended {
-                exit: Some(exit.into()),
+            (exit, Some(exited)) => Attempt::Ended {
+                exit: exit.as_ref().map(RunExit::from),
                 result: instance.status.result.clone().map(Box::new),
-                stopped: [SUSPENDED, "Deleted"].contains(&exited.reason.as_str()),
-                at: exit.finish_time.map_or(self.now, |at| at.0),
+                stopped: exit.is_none() || [SUSPENDED, "Deleted"].contains(&exited.reason.as_str()),
+                suspended: exited.reason == SUSPENDED,
+                at: exit.as_ref().and_then(|exit| exit.finish_time).map_or(self.now, |at| at.0),
             },
-            (None, Some(_)) => Attempt::Ended { exit: None, result: None, stopped: true, at: self.now },
             (_, None) => Attempt::Active(instance.clone()),
         }
     }
@@ -152,20 +162,20 @@ impl Pass<'_> {
             (.., Some(waiting)) => (false, waiting.reason.as_str(), waiting.message.clone()),
             _ => (false, "Starting", String::new()),
         };
-        let early = self.early_end();
-        let (reason, message) = match early {
+        let stop = self.early_end().or_else(|| self.run.spec.suspend.then_some((SUSPENDED, "it was suspended")));
+        let (reason, message) = match stop {
             Some((_, why)) => ("Stopping", why.to_owned()),
             None => (reason, message),
         };
         self.say(&mut status, RUNNING, running, reason, message);
-        let requeue = self.deadline.filter(|_| early.is_none()).map_or(Requeue::Rest, Requeue::At);
-        let stop = early.filter(|_| !instance.spec.suspend && !instance.metadata.is_deleting());
+        let requeue = self.deadline.filter(|_| stop.is_none()).map_or(Requeue::Rest, Requeue::At);
+        let stop = stop.filter(|_| !instance.spec.suspend && !instance.metadata.is_deleting());
         let stop = stop.map(|(_, because)| Action::StopInstance { instance, because });
         Plan { actions: stop.into_iter().collect(), status, requeue, waits_for_room: false }
     }
 
     /// The last attempt is over, and `status.exit` says how.
-    fn follow(&self, mut status: RunStatus, stopped: bool, at: Timestamp) -> Plan {
+    fn follow(&self, mut status: RunStatus, stopped: bool, suspended: bool, at: Timestamp) -> Plan {
         let exit = status.exit.clone().unwrap_or_default();
         if exit.is_success() && !stopped {
             self.say(&mut status, COMPLETE, true, EXIT_ZERO, String::new());
@@ -173,10 +183,16 @@ impl Pass<'_> {
         }
         if status.failed < status.attempts {
             status.failed = status.attempts;
-            let pause = SignedDuration::try_from(backoff::attempt(status.attempts)).unwrap_or(SignedDuration::MAX);
-            status.next_attempt_time = at.checked_add(pause).ok().map(MicroTime);
+            if suspended && self.early_end().is_none() {
+                status.suspended += 1;
+            } else {
+                let failures = status.attempts - status.suspended;
+                let pause = SignedDuration::try_from(backoff::attempt(failures)).unwrap_or(SignedDuration::MAX);
+                status.next_attempt_time = at.checked_add(pause).ok().map(MicroTime);
+            }
         }
-        let exhausted = status.attempts > u32::try_from(self.run.spec.backoff_limit).unwrap_or(0);
+        let failures = status.attempts.saturating_sub(status.suspended);
+        let exhausted = failures > u32::try_from(self.run.spec.backoff_limit).unwrap_or(0);
         match self.early_end() {
             Some((reason, message)) if stopped || !exhausted || reason == CANCELED => {
                 return self.fail(status, reason, message.to_owned());
@@ -188,16 +204,35 @@ impl Pass<'_> {
             }
             _ => {}
         }
+        if self.run.spec.suspend {
+            return self.pause(status);
+        }
         let due = status.next_attempt_time.map_or(self.now, |at| at.0);
         // Whoever made it further away than it can be had another clock.
         let longest = SignedDuration::try_from(backoff::LONGEST_ATTEMPT).unwrap_or(SignedDuration::MAX);
         if due <= self.now || due.duration_since(self.now) > longest {
-            return self.attempt(status, "the one before failed");
+            return self.attempt(status, if suspended { "it was resumed" } else { "the one before failed" });
         }
         let message = format!("attempt {} {}; the next is due at {due}", status.attempts, ending(&exit, stopped));
         self.say(&mut status, RUNNING, false, "BackOff", message);
         let wake = self.deadline.map_or(due, |deadline| deadline.min(due));
         Plan { actions: Vec::new(), status, requeue: Requeue::At(wake), waits_for_room: false }
+    }
+
+    /// Nothing runs, and nothing is begun.
+    fn pause(&self, mut status: RunStatus) -> Plan {
+        self.say(&mut status, RUNNING, false, SUSPENDED, String::new());
+        rest(status)
+    }
+
+    /// Of a Run that never was suspended nothing is said.
+    fn say_suspended(&self, status: &mut RunStatus) {
+        let before = Condition::find(&status.conditions, RUN_SUSPENDED).is_some();
+        match self.run.spec.suspend {
+            true => self.say(status, RUN_SUSPENDED, true, SUSPENDED, String::new()),
+            false if before => self.say(status, RUN_SUSPENDED, false, "Resumed", String::new()),
+            false => {}
+        }
     }
 
     /// Makes the next attempt, if there is a place for it.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Action, Plan, decide::UNSCHEDULABLE};
 use crate::{
-    api::{Condition, OVER_QUOTA, Object, ObjectReference, RUN_FAILED, RUNNING, Run},
+    api::{Condition, OVER_QUOTA, Object, ObjectReference, RUN_FAILED, RUN_SUSPENDED, RUNNING, Run},
     runtime::{EventType, Reporter},
 };
 
@@ -32,6 +32,12 @@ fn told(run: &Object<Run>, plan: &Plan) -> Vec<(EventType, &'static str, String)
         && !run.status.is_over()
     {
         told.push((EventType::Warning, "Failed", format!("{}: {}", failed.reason, failed.message)));
+    }
+    let suspended = |conditions: &[Condition]| Condition::holds(conditions, RUN_SUSPENDED);
+    match (suspended(&run.status.conditions), suspended(&plan.status.conditions)) {
+        (false, true) => told.push((EventType::Normal, "Suspended", "Nothing runs until it is resumed".to_owned())),
+        (true, false) => told.push((EventType::Normal, "Resumed", "It goes on".to_owned())),
+        _ => {}
     }
     for (waits, event) in [(UNSCHEDULABLE, UNSCHEDULABLE), (OVER_QUOTA, "FailedCreate")] {
         let waiting =

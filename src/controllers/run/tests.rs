@@ -241,12 +241,60 @@ fn the_instance_of_an_attempt_is_started_once_and_says_whose_it_is() {
     assert_eq!((&spec["stopSignal"], &spec["terminationGracePeriodSeconds"]), (&json!("SIGINT"), &json!(5)));
 }
 
+#[test]
+fn one_that_is_suspended_goes_on_with_another_attempt_and_neither_time_nor_failures_count() {
+    let mut world = World::new(json!({"activeDeadlineSeconds": 15, "suspend": true}));
+    assert_eq!(world.pass(), "Suspended");
+    world.pass_time(3600);
+    world.run.body.spec.suspend = false;
+    assert_eq!(world.pass(), "Starting: create instance job-a1 because there was none yet");
+    world.runs();
+    world.pass_time(10);
+    world.run.body.spec.suspend = true;
+    assert_eq!(world.pass(), "Stopping: stop instance job-a1 because it was suspended");
+    // It may take as long as it may, and how it ends does not matter.
+    world.pass_time(10);
+    assert_eq!(world.pass(), "Stopping");
+    world.ends(code(0));
+    assert_eq!(world.pass(), "Suspended");
+    let suspended = Condition::find(&world.run.status.conditions, "Suspended").expect("said");
+    assert_eq!((suspended.status, world.run.status.start_time), (ConditionStatus::True, None));
+    world.pass_time(3600);
+    world.run.body.spec.suspend = false;
+    assert_eq!(world.pass(), "Starting: create instance job-a2 because it was resumed");
+    world.ends(code(7));
+    assert_eq!(world.pass(), "Failed");
+
+    // Whoever cancels it, or whatever was done before, does not wait for anybody.
+    let mut cancelled = World::new(json!({"suspend": true}));
+    cancelled.pass();
+    cancelled.run.body.spec.cancel = true;
+    assert_eq!(cancelled.pass(), "Canceled");
+    let mut done = World::new(json!({}));
+    done.pass();
+    done.ends(code(0));
+    done.run.body.spec.suspend = true;
+    assert_eq!(done.pass(), "Complete");
+}
+
+#[test]
+fn one_that_a_quota_has_no_room_for_says_so_and_waits() {
+    let mut world = World::new(json!({"activeDeadlineSeconds": 30}));
+    world.observed.full = Some("exceeded quota: few".to_owned());
+    assert_eq!(world.pass(), "QuotaExceeded");
+    let plan = decide(&world.run, &world.observed, world.now);
+    assert!(plan.waits_for_room && plan.actions.is_empty());
+    assert_eq!(plan.requeue, Requeue::At(start() + SignedDuration::from_secs(30)));
+    world.observed.full = None;
+    assert_eq!(world.pass(), "Starting: create instance job-a1 because there was none yet");
+}
+
 proptest! {
     #[test]
     fn whatever_happens_attempts_are_numbered_once_and_what_is_over_stays(
         limit in 0..4_i32,
         deadline in prop::option::of(1..60_i64),
-        steps in prop::collection::vec(0..7_u8, 1..40),
+        steps in prop::collection::vec(0..8_u8, 1..40),
     ) {
         let mut world = World::new(json!({"backoffLimit": limit, "activeDeadlineSeconds": deadline}));
         for step in steps {
@@ -257,6 +305,7 @@ proptest! {
                 3 => world.ends(Exit { lost: true, ..Exit::default() }),
                 4 => world.pass_time(11),
                 5 => world.run.body.spec.cancel = true,
+                6 => world.run.body.spec.suspend = !world.run.spec.suspend,
                 _ => { world.observed.attempts.pop_last(); }
             }
             let over = world.run.status.is_over().then(|| world.run.status.clone());
@@ -269,7 +318,8 @@ proptest! {
             prop_assert_eq!(plan.actions.len(), 0);
             prop_assert_eq!(&plan.status, &world.run.status);
         }
-        prop_assert!(world.starts.len() <= usize::try_from(limit).unwrap() + 1);
+        let uncounted = usize::try_from(world.run.status.suspended).unwrap();
+        prop_assert!(world.starts.len() <= usize::try_from(limit).unwrap() + 1 + uncounted);
         prop_assert_eq!(world.starts.len(), usize::try_from(world.run.status.attempts).unwrap());
     }
 }
