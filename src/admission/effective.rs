@@ -14,7 +14,7 @@ use super::operation::{Context, Refusal};
 use crate::{
     api::{
         App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Status, User,
-        UserSpec, Violation, at,
+        UserSpec, Violation, Workflow, at,
     },
     auth::{Attributes, Identity, May, Proof},
     policy::{
@@ -61,6 +61,7 @@ impl Context<'_> {
             kind if kind == Run::INFO && live.is_none() && new["spec"]["app"].is_null() => {
                 self.powers(who, &key.namespace, None, new)
             }
+            kind if kind == Workflow::INFO => self.acts_as(live, new),
             _ => Vec::new(),
         };
         self.lacking(key, &found).map_or(Ok(()), |status| Err(status.into()))

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Caller;
 use crate::{
-    api::{FieldPath, Key, OWNER, Problem, Violation, check_subdomain},
+    api::{FieldPath, Key, Kind, OWNER, Problem, Violation, WorkflowRun, check_subdomain},
     clock::{Clock, new_uid},
     policy::label_names::{check_key, check_value},
     store::Store,
@@ -120,7 +120,11 @@ pub(super) fn owner_of(object: &Value, caller: &Caller, store: &Store) -> String
     let controller = references.into_iter().flatten().find(|r| r["controller"] == true);
     let uid = controller.and_then(|r| r["uid"].as_str()).filter(|_| caller.who.name.starts_with("system:appm:"));
     let above = uid.and_then(|uid| store.get(&store.find_uid(&uid.into())?));
-    let inherited = above.and_then(|object| object.meta().annotations.get(OWNER).map(str::to_owned));
+    let inherited = above.and_then(|object| match object.key.kind == WorkflowRun::INFO {
+        // What a run makes acts as the run does.
+        true => Some(object.typed::<WorkflowRun>()?.spec.identity.clone()),
+        false => object.meta().annotations.get(OWNER).map(str::to_owned),
+    });
     inherited.unwrap_or_else(|| caller.who.name.clone())
 }
 

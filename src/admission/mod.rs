@@ -31,6 +31,7 @@ mod runs;
 pub mod scale;
 mod transaction;
 mod verbs;
+mod workflow_runs;
 
 use std::sync::Arc;
 

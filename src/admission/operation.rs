@@ -293,6 +293,7 @@ impl Context<'_> {
         let owner = metadata::owner_of(&object, self.caller, self.store);
         self.complete(key, &mut object);
         self.settle_run(key, None, &mut object, plan)?;
+        self.settle_workflow_run(key, None, &mut object, plan)?;
         metadata::stamp_new(&mut object, key, &owner, &self.now, self.clock);
         let mut violations = unknown;
         violations.extend(name_violation(&object));
@@ -359,6 +360,7 @@ impl Context<'_> {
         (key.kind.defaults)(&mut new);
         self.complete(&key, &mut new);
         self.settle_run(&key, Some(&live), &mut new, plan)?;
+        self.settle_workflow_run(&key, Some(&live), &mut new, plan)?;
         let written = metadata::of(&mut new).shift_remove("managedFields").unwrap_or_default();
         let mut managers = Managers::after_write(&written, || plan.managers(&key));
         let api_version = key.kind.api_version();
@@ -411,6 +413,7 @@ impl Context<'_> {
         (key.kind.defaults)(&mut new);
         self.complete(&key, &mut new);
         self.settle_run(&key, Some(&live), &mut new, plan)?;
+        self.settle_workflow_run(&key, Some(&live), &mut new, plan)?;
         decoded.unknown.extend(step.served.view.into_iter().flat_map(|view| (view.check)(&new, Some(&live))));
         self.replace(&key, &live, new, managers, decoded, plan)
     }

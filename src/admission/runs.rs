@@ -11,7 +11,10 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    api::{App, AppSpec, FieldPath, GROUP, Key, Kind, Problem, Reason, Run, RunSpec, RunTemplate, Violation, at},
+    api::{
+        App, AppSpec, FieldPath, GROUP, Key, Kind, Problem, Reason, Run, RunSpec, RunTemplate, Violation, WorkflowRun,
+        at,
+    },
     auth::{Attributes, Identity, Proof},
 };
 
@@ -19,7 +22,7 @@ impl Context<'_> {
     /// As whom a Run is judged: its maker, or, where a part of appm makes it for a User, that one.
     pub(super) fn maker(&self, key: &Key, object: &Value) -> Cow<'_, Identity> {
         let who = &self.caller.who;
-        let made_for = key.kind == Run::INFO && who.proof == Proof::Part;
+        let made_for = (key.kind == Run::INFO || key.kind == WorkflowRun::INFO) && who.proof == Proof::Part;
         let user = made_for.then(|| metadata::owner_of(object, self.caller, self.store));
         let user = user.and_then(|name| self.authority.user(&name, Proof::Part));
         user.map_or(Cow::Borrowed(who), Cow::Owned)

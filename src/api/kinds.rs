@@ -3,7 +3,7 @@
 use super::{
     App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
     ResourceQuota, Revision, Role, Run, Schedule, Secret, Served, Service, Session, SigningKey, Throttle, Token, User,
-    Verbs,
+    Verbs, Workflow, WorkflowRun,
 };
 
 macro_rules! kinds {
@@ -19,6 +19,8 @@ kinds![
     Revision,
     Run,
     Schedule,
+    Workflow,
+    WorkflowRun,
     Node,
     Namespace,
     ConfigMap,

@@ -42,6 +42,8 @@ mod text_map;
 mod time;
 mod transaction;
 mod violation;
+mod workflow;
+mod workflow_run;
 mod zone;
 
 pub use app::*;
@@ -76,6 +78,8 @@ pub use text_map::TextMap;
 pub use time::{MicroTime, Time, age};
 pub use transaction::*;
 pub use violation::{FieldPath, Problem, Violation, check_label_name};
+pub use workflow::*;
+pub use workflow_run::*;
 pub use zone::{reached, single_time, time_zone};
 
 /// The API group of everything that is ours.

@@ -45,7 +45,7 @@ fn rules(name: &str) -> Vec<PolicyRule> {
             let mut rules = by_group(shown, READS);
             rules.push(rule(&["appm.dev"], &["apps", "apps/scale"], &["patch", "update"]));
             // Of a Run nothing can be changed but that it is cancelled, and how long it is kept.
-            rules.push(rule(&["appm.dev"], &["runs"], &["patch", "update"]));
+            rules.push(rule(&["appm.dev"], &["runs", "workflowruns"], &["patch", "update"]));
             rules.extend(replaced());
             rules.push(rule(&[""], &["nodes"], &["patch", "update"]));
             rules.push(PolicyRule {

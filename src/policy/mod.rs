@@ -29,3 +29,4 @@ pub mod steps;
 pub mod strategic;
 pub mod template;
 pub mod window;
+pub mod workflow;

@@ -1,0 +1,200 @@
+//! WorkflowRuns: what is run, what it is told and as whom it acts is settled when one is made.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    metadata,
+    operation::{Context, Refusal},
+    plan::Plan,
+};
+use crate::{
+    api::{
+        EventName, FieldPath, GROUP, Key, Kind, Problem, Reason, Violation, WORKFLOW_LABEL, Workflow, WorkflowRun,
+        WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
+    },
+    auth::Attributes,
+    policy::workflow::inputs,
+};
+
+/// What the server writes, and what of a run that is done again comes from the earlier one.
+const SETTLED: &[&str] = &["template", "identity"];
+
+impl Context<'_> {
+    /// Puts Workflow, inputs and identity into a new WorkflowRun; in one that is there they stay.
+    ///
+    /// # Errors
+    /// Without the Workflow or the earlier run, for who may not read it, and for inputs that do not fit.
+    pub(super) fn settle_workflow_run(
+        &self,
+        key: &Key,
+        live: Option<&Value>,
+        new: &mut Value,
+        plan: &mut Plan<'_>,
+    ) -> Result<(), Refusal> {
+        if key.kind != WorkflowRun::INFO {
+            return Ok(());
+        }
+        let who = self.maker(key, new).into_owned();
+        let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };
+        if let Some(live) = live {
+            keep(spec, &live["spec"]);
+            return Ok(());
+        }
+        SETTLED.iter().for_each(|name| drop(spec.shift_remove(*name)));
+        // What cannot be read is refused by the schema.
+        let Ok(asked) = WorkflowRunSpec::deserialize(&Value::Object(spec.clone())) else { return Ok(()) };
+        let mut look = |kind, name: &str, field: &str| self.readable(key, &who, kind, name, field, plan);
+        let wrong = |found| Err(Refusal::Invalid(key.kind, key.name.to_string(), found));
+        if let Some(rerun) = &asked.rerun {
+            let earlier = look(WorkflowRun::INFO, &rerun.of, "rerun.of")?;
+            if let Err(violation) = again(spec, &earlier) {
+                return wrong(vec![violation]);
+            }
+        } else {
+            if asked.workflow.is_empty() {
+                return Ok(());
+            }
+            let workflow = look(Workflow::INFO, &asked.workflow, "workflow")?;
+            let Ok(template) = WorkflowSpec::deserialize(&workflow["spec"]) else {
+                let why = format!("the workflow `{}` cannot be read by this appm", asked.workflow);
+                return wrong(vec![invalid("workflow", why)]);
+            };
+            match told(&asked, &template, spec) {
+                Ok(inputs) => drop(spec.insert("inputs".to_owned(), Value::Object(inputs))),
+                Err(found) => return wrong(found),
+            }
+            spec.insert("template".to_owned(), workflow["spec"].clone());
+            owned(new, &asked.workflow, &workflow);
+        }
+        let owner = metadata::owner_of(new, self.caller, self.store);
+        let spec = &mut new["spec"];
+        let identity = at(spec, &["template", "execution_identity"]).as_str().map_or(owner, str::to_owned);
+        spec["identity"] = json!(identity);
+        let workflow = spec["workflow"].clone();
+        new["metadata"]["labels"][WORKFLOW_LABEL] = workflow;
+        Ok(())
+    }
+
+    /// An object of the same namespace that the maker may read.
+    fn readable(
+        &self,
+        key: &Key,
+        who: &crate::auth::Identity,
+        kind: &'static crate::api::KindInfo,
+        name: &str,
+        field: &str,
+        plan: &mut Plan<'_>,
+    ) -> Result<Value, Refusal> {
+        let (resource, namespace) = (kind.plural, &*key.namespace);
+        let what = Attributes { verb: "get", group: GROUP, resource, namespace, name, ..Attributes::default() };
+        self.authority.may(who, &what)?;
+        let absent = || {
+            let found = vec![invalid(field, format!("there is no {} `{name}`", kind.singular))];
+            Refusal::Invalid(key.kind, key.name.to_string(), found)
+        };
+        let other = Key::new(kind, &key.namespace, name);
+        let Some(object) = plan.live(&other).cloned() else { return Err(absent()) };
+        match self.authority.on(who, &what, &other, &object) {
+            Err(status) if status.is(Reason::NotFound) => Err(absent()),
+            judged => judged.map(|()| (*object).clone()).map_err(Refusal::from),
+        }
+    }
+
+    /// Whether the caller may have the steps of a Workflow run as somebody else.
+    pub(super) fn acts_as(&self, live: Option<&Value>, new: &Value) -> Vec<Violation> {
+        let identity = |object: &Value| object["spec"]["execution_identity"].as_str().map(str::to_owned);
+        let same_work = || live.is_some_and(|live| live["spec"] == new["spec"]);
+        let Some(name) = identity(new).filter(|name| *name != self.caller.who.name && !same_work()) else {
+            return Vec::new();
+        };
+        let what = Attributes { verb: "impersonate", resource: "users", name: &name, ..Attributes::default() };
+        match self.authority.must(&self.caller.who, &what) {
+            Ok(()) => Vec::new(),
+            Err(_) => {
+                let message = format!("to have steps run as `{name}` needs the verb `impersonate` on that user");
+                vec![Violation::new(FieldPath::of("spec.execution_identity"), Problem::Forbidden, message)]
+            }
+        }
+    }
+}
+
+fn invalid(field: &str, why: impl Into<String>) -> Violation {
+    Violation::new(FieldPath::of("spec").join(&FieldPath::of(field)), Problem::Invalid, why)
+}
+
+/// What was settled stays, and what a manifest leaves to the server is as the server said.
+fn keep(spec: &mut Map<String, Value>, live: &Value) {
+    for name in SETTLED.iter().chain(&["workflow", "event"]) {
+        match live.get(*name) {
+            Some(settled) if SETTLED.contains(name) => drop(spec.insert((*name).to_owned(), settled.clone())),
+            Some(settled) => drop(spec.entry(*name).or_insert_with(|| settled.clone())),
+            None => {}
+        }
+    }
+    if let Some(Value::Object(told)) = live.get("inputs") {
+        let inputs = spec.entry("inputs").or_insert_with(|| json!({}));
+        for (name, value) in told {
+            // Said in other words, it is the same.
+            let same = |given: &Value| text(given) == text(value);
+            if inputs.get(name).is_none_or(same) {
+                inputs[name] = value.clone();
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What an earlier run was.
+fn again(spec: &mut Map<String, Value>, earlier: &Value) -> Result<(), Violation> {
+    let status = WorkflowRunStatus::deserialize(&earlier["status"]).unwrap_or_default();
+    if !status.is_over() {
+        return Err(invalid("rerun.of", "the run has not ended yet"));
+    }
+    for name in ["workflow", "inputs", "event", "template"] {
+        let before = &earlier["spec"][name];
+        match spec.get(name) {
+            Some(given) if given != before => {
+                return Err(invalid(name, "is that of the run which is done again; leave it out"));
+            }
+            _ if before.is_null() => {}
+            _ => drop(spec.insert(name.to_owned(), before.clone())),
+        }
+    }
+    Ok(())
+}
+
+/// What the run is told.
+fn told(
+    asked: &WorkflowRunSpec,
+    template: &WorkflowSpec,
+    spec: &Map<String, Value>,
+) -> Result<Map<String, Value>, Vec<Violation>> {
+    let event = asked.event.name;
+    let by_itself = matches!(event, EventName::Schedule | EventName::AppEvent);
+    if by_itself && template.execution_identity.is_none() {
+        let why = "the workflow has no execution_identity, so that nobody is there as whom it could act";
+        return Err(vec![invalid("workflow", why)]);
+    }
+    let Some(inputs) = inputs::asked(&template.on, event) else {
+        let why = "the workflow is not made to be called: it has no `on.workflow_call`";
+        return Err(vec![invalid("workflow", why)]);
+    };
+    let empty = Map::new();
+    let given = spec.get("inputs").and_then(Value::as_object).unwrap_or(&empty);
+    let root = FieldPath::of("spec");
+    inputs::settled(inputs, given).map_err(|found| found.into_iter().map(|v| v.under(&root)).collect())
+}
+
+/// A run that nobody owns goes with its Workflow.
+fn owned(new: &mut Value, name: &str, workflow: &Value) {
+    let references = &mut new["metadata"]["ownerReferences"];
+    if references.as_array().is_none_or(Vec::is_empty) {
+        *references = json!([{
+            "apiVersion": workflow["apiVersion"], "kind": workflow["kind"], "name": name, "uid": workflow["metadata"]["uid"],
+        }]);
+    }
+}
