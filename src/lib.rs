@@ -7,8 +7,10 @@
 pub mod admission;
 pub mod agent;
 pub mod api;
+pub mod appmesh;
 pub mod audit;
 pub mod auth;
+pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use super::{Admission, Caller};
+use super::{Admission, Caller, TaskOrder};
 use crate::{
-    api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction},
+    api::{App, Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction},
     auth::Identity,
-    client::{Client, Done, Listing, Query, WatchStream},
+    client::{Client, Done, Listing, Message, Query, WatchStream},
 };
 
 /// A client of one identity.
@@ -51,5 +52,16 @@ impl Client for LocalClient {
 
     fn transact(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Done>, Status>> {
         self.admission.transact(&self.caller, transaction).boxed()
+    }
+
+    fn send_task(&self, message: Message) -> BoxFuture<'_, Result<Bytes, Status>> {
+        async move {
+            let caller = self.admission.in_the_name_of(&self.caller, message.user.as_deref())?;
+            let app = Key::of::<App>(&message.namespace, &message.app);
+            let (timeout, idempotent) = (message.timeout, message.idempotent);
+            let order = TaskOrder { payload: message.payload.into(), timeout, idempotent };
+            Ok(self.admission.do_task(&caller, &app, order).await?.result.to_bytes())
+        }
+        .boxed()
     }
 }

@@ -29,6 +29,7 @@ mod read;
 mod reveal;
 mod runs;
 pub mod scale;
+mod tasks;
 mod transaction;
 mod verbs;
 mod workflow_runs;
@@ -41,10 +42,12 @@ pub use local::LocalClient;
 pub use quota::{Bound, Quotas, bounds};
 pub use read::{Seen, Watching};
 pub use reveal::Eyes;
+pub use tasks::TaskOrder;
 
 use crate::{
     api::{Durability, FieldPath, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},
     auth::{Authority, Identity, password::Passwords},
+    broker::Broker,
     clock::SharedClock,
     policy::powers::Host,
     store::Store,
@@ -62,6 +65,7 @@ struct Inner {
     authority: Arc<Authority>,
     passwords: Arc<Passwords>,
     quotas: Quotas,
+    broker: Arc<Broker>,
     /// Held for reading while something is made in a namespace, and for writing while a namespace changes: nothing can
     /// be made in a namespace that goes at the same time.
     namespaces: RwLock<()>,
@@ -177,7 +181,8 @@ impl Admission {
     pub fn with_quotas(store: Arc<Store>, clock: SharedClock, host: Host, quotas: Quotas) -> Self {
         let authority = Arc::new(Authority::new(store.clone(), clock.clone(), host));
         let (passwords, namespaces) = (Arc::default(), RwLock::new(()));
-        Self { inner: Arc::new(Inner { store, clock, authority, passwords, quotas, namespaces }) }
+        let broker = Arc::new(Broker::new(store.clone(), clock.clone()));
+        Self { inner: Arc::new(Inner { store, clock, authority, passwords, quotas, broker, namespaces }) }
     }
 
     /// Who decides what may be done.

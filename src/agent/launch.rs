@@ -61,6 +61,8 @@ pub(super) struct Here<'a> {
     /// Where ports of it are reached.
     pub address: &'a str,
     pub room: NodeRoom,
+    /// By which the broker of tasks knows the attempt, if there is one.
+    pub process_key: Option<&'a str>,
 }
 
 impl<'a> Here<'a> {
@@ -70,7 +72,7 @@ impl<'a> Here<'a> {
             cpu_milli: capacity("cpu").map_or(0, |cores| cores.milli()),
             memory_bytes: capacity("memory").map_or(0, |bytes| bytes.units()),
         };
-        Self { address, room }
+        Self { address, room, process_key: None }
     }
 }
 
@@ -172,7 +174,7 @@ fn environment(
         env.extend(facts.map(|(k, v)| (k.to_owned(), v.clone())));
     }
     env.extend(ports(&instance.spec));
-    let own = identity(instance, attempt);
+    let own = identity(instance, attempt, here);
     env.extend(own.iter().cloned());
     env.extend(given.from.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))));
     for var in &instance.spec.env {
@@ -208,9 +210,13 @@ pub(super) fn port_variable(name: &str) -> String {
     format!("PORT_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
-fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> {
+fn identity(instance: &Object<Instance>, attempt: u32, here: Here<'_>) -> Vec<(String, String)> {
     let meta = &instance.metadata;
     let app = meta.labels.get(APP_LABEL).unwrap_or_default().to_owned();
+    // By App Mesh's names: its clients fetch tasks with them.
+    let key = here.process_key.filter(|_| !app.is_empty() && !instance.spec.once);
+    let worker = key.map(|key| [("PROCESS_KEY", key.to_owned()), ("APPLICATION_NAME", app.clone())]);
+    let worker = worker.into_iter().flatten().map(|(name, value)| (format!("APP_MESH_{name}"), value));
     let facts = [
         ("INSTANCE_UID", instance.uid().to_string()),
         ("ATTEMPT", attempt.to_string()),
@@ -221,7 +227,7 @@ fn identity(instance: &Object<Instance>, attempt: u32) -> Vec<(String, String)> 
         ("ORDINAL", instance.spec.ordinal.to_string()),
     ];
     let run = meta.labels.get(RUN_LABEL).filter(|_| instance.spec.once).map(|run| ("RUN", run.to_owned()));
-    facts.into_iter().chain(run).map(|(name, value)| (format!("APPM_{name}"), value)).collect()
+    facts.into_iter().chain(run).map(|(name, value)| (format!("APPM_{name}"), value)).chain(worker).collect()
 }
 
 /// What a variable says of the Instance itself, if it is such a one.
@@ -259,7 +265,8 @@ mod tests {
         });
         let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
         let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned(), shell: "/bin/sh".to_owned() };
-        let here = Here { address: "127.0.0.1", room: NodeRoom { cpu_milli: 4000, memory_bytes: 8 << 30 } };
+        let room = NodeRoom { cpu_milli: 4000, memory_bytes: 8 << 30 };
+        let here = Here { address: "127.0.0.1", room, process_key: Some("u.7.x") };
         launch(&instance, 7, here, Some(&account), Given::default()).start
     }
 
@@ -329,6 +336,8 @@ mod tests {
         );
         assert_eq!(env(&start, "PATH"), Some(format!("/opt:{DEFAULT_PATH}")));
         assert_eq!((env(&start, "HOME").as_deref(), env(&start, "USER").as_deref()), (Some("/home/ada"), Some("ada")));
+        let worker = ["APP_MESH_PROCESS_KEY", "APP_MESH_APPLICATION_NAME"].map(|name| env(&start, name).unwrap());
+        assert_eq!(worker, ["u.7.x", "web"]);
         let Program::Process(process) = &start.program else { panic!("a process") };
         assert_eq!((process.umask, process.nice, start.logs.max_files), (0o022, 0, 5));
     }

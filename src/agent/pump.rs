@@ -57,6 +57,7 @@ use crate::{
     api::{
         Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, Status, StepResult, StoredObject, Uid,
     },
+    broker::Broker,
     client::SharedClient,
     clock::{SharedClock, Timeline},
     drivers::{
@@ -81,6 +82,8 @@ pub struct AgentConfig {
     pub account: fn(Option<&str>) -> Option<Account>,
     /// Measures its machine, whose Node is kept true by it; none: nobody looks.
     pub machine: Option<Arc<dyn Machine>>,
+    /// From whom processes of Apps get tasks, and who learns how they end; none: they get none.
+    pub broker: Option<Arc<Broker>>,
 }
 
 /// How an agent is watched and stopped.
@@ -383,6 +386,7 @@ impl Pump {
                 self.probing.tell(Command::Heard(key, said));
             }
             DriverEvent::Ended(key, ended) => {
+                self.tell_broker(&key, &ended);
                 self.with(&key.uid, |slot, now| slot.reported(key.attempt, ended, now));
                 // An attempt that this agent has not heard of yet: the observation that tells of it may be on its way,
                 // and older than this report.

@@ -150,6 +150,8 @@ pub enum Subresource {
     Log,
     /// `/processes`: who it consists of now.
     Processes,
+    /// `/task`: work that is sent into what runs, and its result.
+    Task,
 }
 
 impl Subresource {
@@ -161,6 +163,7 @@ impl Subresource {
             Subresource::Finalize => "finalize",
             Subresource::Log => "log",
             Subresource::Processes => "processes",
+            Subresource::Task => "task",
         }
     }
 }

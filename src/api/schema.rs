@@ -55,6 +55,8 @@ pub fn components() -> Map<String, Value> {
     add::<super::Transaction>(&mut generator, &mut all, "Transaction");
     add::<super::TransactionResult>(&mut generator, &mut all, "TransactionResult");
     add::<super::InstanceProcesses>(&mut generator, &mut all, super::InstanceProcesses::KIND);
+    add::<super::Task>(&mut generator, &mut all, super::Task::KIND);
+    add::<super::TaskList>(&mut generator, &mut all, super::TaskList::KIND);
     add::<super::StatusDetails>(&mut generator, &mut all, "StatusDetails");
     add::<super::Reason>(&mut generator, &mut all, "Reason");
     for (name, definition) in generator.take_definitions(true) {

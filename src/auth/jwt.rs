@@ -15,6 +15,8 @@ use crate::api::Uid;
 
 /// How long an access token is good.
 pub const LIFE: i64 = 15 * 60;
+/// How long one may be that somebody has asked for who cannot fetch the next one: as long as its session, which each request asks for.
+pub const LONGEST_LIFE: i64 = 30 * 24 * 60 * 60;
 /// Who issues them.
 pub const ISSUER: &str = "appm";
 /// For whom they are.
@@ -51,6 +53,11 @@ pub struct Claims {
 impl Claims {
     /// The claims of a new token.
     pub fn new(user: &str, uid: &Uid, session: &str, now: Timestamp) -> Self {
+        Self::lasting(user, uid, session, now, LIFE)
+    }
+
+    /// The claims of a token that is good for so many seconds, within bounds.
+    pub fn lasting(user: &str, uid: &Uid, session: &str, now: Timestamp, life: i64) -> Self {
         let now = now.as_second();
         Self {
             iss: ISSUER.to_owned(),
@@ -60,7 +67,7 @@ impl Claims {
             sid: session.to_owned(),
             iat: now,
             nbf: now,
-            exp: now + LIFE,
+            exp: now + life.clamp(1, LONGEST_LIFE),
             jti: secret::text(&secret::random::<12>()),
         }
     }
@@ -71,7 +78,7 @@ impl Claims {
             && self.iat <= now + SKEW
             && self.nbf <= now + SKEW
             && now < self.exp
-            && (0..=LIFE).contains(&self.exp.saturating_sub(self.iat))
+            && (0..=LONGEST_LIFE).contains(&self.exp.saturating_sub(self.iat))
     }
 }
 
@@ -282,7 +289,7 @@ mod tests {
             ("aud", json!("appm.dev")),
             ("aud", json!(["appm.dev/v1", "other"])),
             ("exp", json!(second)),
-            ("exp", json!(second + LIFE + 1)),
+            ("exp", json!(second + LONGEST_LIFE + 1)),
             ("exp", json!(i64::MAX)),
             ("iat", json!(second + 60)),
             ("iat", json!(i64::MIN)),

@@ -20,7 +20,7 @@ use crate::{
 /// How long a key signs.
 const SIGNS: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How long it verifies after that: longer than any token lives.
-const VERIFIES: SignedDuration = SignedDuration::from_hours(1);
+const VERIFIES: SignedDuration = SignedDuration::from_secs(jwt::LONGEST_LIFE + 60 * 60);
 
 /// All keys, as of the store's present state.
 pub(super) struct Keys {

@@ -94,8 +94,11 @@ fn is_about_people(served: Served) -> bool {
 fn by_group(wanted: fn(Served) -> bool, verbs: &[&str]) -> Vec<PolicyRule> {
     let mut rules: Vec<PolicyRule> = Vec::new();
     for served in kinds::served().filter(|served| wanted(*served)) {
-        let parts = [Subresource::Status, Subresource::Scale, Subresource::Log, Subresource::Processes].into_iter();
-        let parts = parts.filter(|part| served.has(*part) && (verbs == READS || *part == Subresource::Scale));
+        let shown =
+            [Subresource::Status, Subresource::Scale, Subresource::Log, Subresource::Processes, Subresource::Task];
+        let written = [Subresource::Scale, Subresource::Task];
+        let parts = if verbs == READS { &shown[..] } else { &written };
+        let parts = parts.iter().filter(|part| served.has(**part));
         let names = parts.map(|part| format!("{}/{}", served.plural(), part.word()));
         let names: Vec<String> = std::iter::once(served.plural().to_owned()).chain(names).collect();
         let place = match rules.iter().position(|rule| rule.api_groups == [served.group()]) {
@@ -135,6 +138,9 @@ mod tests {
             ("patch", "apps", ""),
             ("patch", "apps", "scale"),
             ("update", "apps", "status"),
+            ("get", "apps", "task"),
+            ("create", "apps", "task"),
+            ("delete", "apps", "task"),
             ("get", "instances", "log"),
             ("create", "instances", "exec"),
             ("create", "instances", ""),
@@ -174,6 +180,9 @@ mod tests {
         patch apps/ admin:yes edit:yes member:own operator:yes view:-
         patch apps/scale admin:yes edit:yes member:own operator:yes view:-
         update apps/status admin:yes edit:- member:- operator:- view:-
+        get apps/task admin:yes edit:yes member:own operator:yes view:yes
+        create apps/task admin:yes edit:yes member:own operator:- view:-
+        delete apps/task admin:yes edit:yes member:own operator:- view:-
         get instances/log admin:yes edit:yes member:own operator:yes view:yes
         create instances/exec admin:yes edit:yes member:own operator:- view:-
         create instances/ admin:yes edit:- member:- operator:- view:-

@@ -72,10 +72,19 @@ impl Authenticator {
     /// # Errors
     /// `Unauthorized`, with the cause [`super::CODE_REQUIRED`] if only a code is missing; 429 for whoever guesses.
     pub async fn login(&self, ask: &LoginRequest, from: &From) -> Result<Granted, Status> {
+        self.login_for(ask, from, jwt::LIFE).await
+    }
+
+    /// The same, with an access token that is good for so many seconds (at most 30 days): for clients that cannot fetch the next one. It
+    /// ends with its session, as every other does.
+    ///
+    /// # Errors
+    /// As [`Authenticator::login`].
+    pub async fn login_for(&self, ask: &LoginRequest, from: &From, life: i64) -> Result<Granted, Status> {
         for _ in 0..ATTEMPTS {
             let shown = Shown { name: &ask.username, password: &ask.password, code: ask.code.as_deref() };
             let proven = self.prove(&shown, from).await?;
-            if let Some(granted) = self.open(proven, from).await? {
+            if let Some(granted) = self.open(proven, from, life).await? {
                 return Ok(granted);
             }
         }
@@ -83,12 +92,13 @@ impl Authenticator {
     }
 
     /// Makes a session of a login; `None` if something that it stands on has changed.
-    async fn open(&self, proven: Proven, from: &From) -> Result<Option<Granted>, Status> {
+    async fn open(&self, proven: Proven, from: &From, life: i64) -> Result<Option<Granted>, Status> {
         let Proven { user, how, mut writes, .. } = proven;
         let now = self.clock.now();
         let (name, secret) = (secret::digest(&[&secret::new()]), secret::new());
         let uid = user.uid().clone();
-        let life = if how == LoginProof::Enrolment { SignedDuration::from_secs(jwt::LIFE) } else { IDLE };
+        let enrols = how == LoginProof::Enrolment;
+        let (idle, life) = if enrols { (SignedDuration::from_secs(jwt::LIFE), jwt::LIFE) } else { (IDLE, life) };
         let session = Session {
             user: user.metadata.name.clone(),
             uid: uid.clone(),
@@ -97,7 +107,7 @@ impl Authenticator {
             spent: Vec::new(),
             created: Time(now),
             refreshed: Time(now),
-            expires: Time(now + life),
+            expires: Time(now + idle),
             proof: how,
             source: from.source(),
             agent: from.agent.chars().filter(|c| !c.is_control()).take(200).collect(),
@@ -112,7 +122,7 @@ impl Authenticator {
         }
         let Some(()) = self.write(writes, "a login").await? else { return Ok(None) };
         let refresh = (how != LoginProof::Enrolment).then(|| format!("{PREFIX}{name}_{secret}"));
-        self.grant(&user.metadata.name, &uid, &name, refresh).await.map(Some)
+        self.grant(&user.metadata.name, &uid, &name, refresh, life).await.map(Some)
     }
 
     async fn grant(
@@ -121,8 +131,9 @@ impl Authenticator {
         uid: &crate::api::Uid,
         session: &str,
         refresh_token: Option<String>,
+        life: i64,
     ) -> Result<Granted, Status> {
-        let claims = Claims::new(user, uid, session, self.clock.now());
+        let claims = Claims::lasting(user, uid, session, self.clock.now(), life);
         let access_token = self.keys.sign(&claims).await?;
         let expiration_time = Time(jiff::Timestamp::from_second(claims.exp).unwrap_or_default());
         let must_enroll = refresh_token.is_none();
@@ -167,14 +178,14 @@ impl Authenticator {
                     ..session.body.clone()
                 };
                 let Some(()) = self.write(vec![records::replace(&session, body)], "a refresh").await? else { continue };
-                return self.grant(&session.user, &session.uid, name, Some(token)).await;
+                return self.grant(&session.user, &session.uid, name, Some(token), jwt::LIFE).await;
             }
             let Some(place) = session.spent.iter().rposition(|spent| secret::is(given, spent)) else {
                 return Err(unauthorized());
             };
             let lost = place + 1 == session.spent.len() && now.duration_since(session.refreshed.0) <= LOST_ANSWER;
             if lost {
-                return self.grant(&session.user, &session.uid, name, Some(next())).await;
+                return self.grant(&session.user, &session.uid, name, Some(next()), jwt::LIFE).await;
             }
             tracing::warn!(user = session.user, session = name, "a refresh token was used twice: the session ends");
             let Some(()) = self.write(vec![records::remove(&session)], "a refresh token was used twice").await? else {

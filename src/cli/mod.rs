@@ -61,6 +61,7 @@ mod settings;
 mod steady;
 mod stop;
 mod table;
+mod task;
 mod top;
 mod up;
 mod user;
@@ -138,6 +139,7 @@ enum Command {
     Import(import::ImportArgs),
     #[command(visible_alias = "sched")]
     Schedule(schedule::ScheduleArgs),
+    Task(task::TaskArgs),
     ApiResources(api_resources::ApiResourcesArgs),
     /// List the groups and versions of the API
     ApiVersions,
@@ -255,6 +257,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Annotate(args) => label::run(args, &context, label::ANNOTATIONS).await,
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Schedule(args) => schedule::run(args, &context, &Screen::of_stdout(global.color)).await,
+            Command::Task(args) => task::run(args, &context).await,
             Command::Auth(args) => auth::run(args, &context).await,
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
@@ -331,6 +334,10 @@ mod tests {
             "appm run web -e A=b -- --full",
             "appm run -d -c ls -o json",
             "appm cancel run/a",
+            "appm task send web @file --timeout 10s --json",
+            "appm task send web -x --async --idempotent",
+            "appm task ls web -o json",
+            "appm task cancel web a-1 a-2",
             "appm context add a --server https://h:1 --ca-fingerprint sha256:00 --token-file - --current",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {

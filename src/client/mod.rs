@@ -5,8 +5,9 @@
 
 pub mod http;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use crate::api::{
@@ -65,6 +66,23 @@ pub struct Done {
     pub object: Arc<StoredObject>,
 }
 
+/// Work that is sent into an App's processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The App's namespace.
+    pub namespace: String,
+    /// The App.
+    pub app: String,
+    /// What is sent.
+    pub payload: Bytes,
+    /// How long to wait for the result; none: as long as the App says.
+    pub timeout: Option<Duration>,
+    /// It may be done again when an instance ends in the middle of it.
+    pub idempotent: bool,
+    /// The User in whose name it is sent, and by whose roles it is judged; only parts of appm may say so.
+    pub user: Option<String>,
+}
+
 /// Reads and writes of the API, without its transport.
 pub trait Client: Send + Sync + 'static {
     /// The object, or `None` if there is none.
@@ -84,6 +102,10 @@ pub trait Client: Send + Sync + 'static {
     /// Does every operation or none. The answer has one entry for each operation. Not cancel-safe: a dropped call may
     /// or may not have been done.
     fn transact(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Done>, Status>>;
+
+    /// Sends a task into an App and waits for its result. A dropped call cancels it. An error says whether the work may have begun; one
+    /// that says nothing of it leaves that open.
+    fn send_task(&self, message: Message) -> BoxFuture<'_, Result<Bytes, Status>>;
 }
 
 /// The client that everybody shares.

@@ -45,6 +45,7 @@ use crate::{
     api::{Key, Namespace, Object, Operation, OperationVerb, Reason, Role, Status, Transaction},
     audit::{self, Audit},
     auth::{self, Identity},
+    broker::Keys,
     client::SharedClient,
     clock::{self, SharedClock},
     controllers::{self, namespace::NamespaceController, schedule::ScheduleController},
@@ -85,6 +86,9 @@ pub enum StartError {
     /// What is told of issuers cannot be believed.
     #[error("cannot use the setting `oidc`: {0}")]
     Issuers(String),
+    /// The key of the processes that get tasks.
+    #[error("cannot open `worker.key` in the data directory")]
+    WorkerKey(#[source] std::io::Error),
     /// This boot has no name.
     #[error("cannot tell this boot of the machine from others")]
     Boot(#[source] std::io::Error),
@@ -143,6 +147,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let audit = Audit::open(audit, clock.clone(), store.anchored())?;
     store.set_witness(audit.witness());
     let admission = Admission::with_quotas(store.clone(), clock.clone(), host(), settings.quotas);
+    let keys = Keys::open(&settings.data_dir.worker_key()).map_err(StartError::WorkerKey)?;
+    admission.broker().use_keys(keys);
     let bootstrap = local(&admission, "bootstrap");
     make_default_namespace(&bootstrap).await.map_err(StartError::Bootstrap)?;
     write_built_in_roles(&bootstrap).await.map_err(StartError::Bootstrap)?;
@@ -323,6 +329,7 @@ impl Parts {
             address: "127.0.0.1".to_owned(),
             account: agent::system_account,
             machine: Some(Arc::new(ThisMachine::new(data_dir.to_owned()))),
+            broker: Some(self.admission.broker().clone()),
         };
         let agent = Agent::new(config, local(&self.admission, "agent"), drivers, self.clock.clone(), of_agent)
             .answering(questions);

@@ -84,6 +84,11 @@ impl DataDir {
         self.0.join("keys/seal.key")
     }
 
+    /// What the keys of processes that get tasks are made of.
+    pub fn worker_key(&self) -> PathBuf {
+        self.0.join("worker.key")
+    }
+
     /// Who did what.
     pub fn audit(&self) -> PathBuf {
         self.0.join("audit")

@@ -27,6 +27,7 @@ pub mod selector;
 pub mod shape;
 pub mod steps;
 pub mod strategic;
+pub mod tasks;
 pub mod template;
 pub mod window;
 pub mod workflow;

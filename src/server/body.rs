@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::bounds::{Taken, Turnstile};
 use crate::{
     api::{FieldPath, Reason, Status},
+    broker::Payload,
     policy::json_patch::MAX_DEPTH,
 };
 
@@ -75,6 +76,48 @@ where
         whole.extend_from_slice(&data);
     }
     Ok((whole.freeze(), taken))
+}
+
+/// Reads a body in the pieces in which it comes, and takes room for it for as long as it is held.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn payload<B>(mut body: B, limit: usize, turnstile: &Turnstile) -> Result<Payload, Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let patience = turnstile.bounds().body;
+    let read = match tokio::time::timeout(patience, take_pieces(&mut body, limit, turnstile)).await {
+        Ok(read) => read,
+        Err(_) => return Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
+    };
+    if read.is_err() {
+        swallow(&mut body, TRANSACTION_LIMIT).await;
+    }
+    read
+}
+
+async fn take_pieces<B>(body: &mut B, limit: usize, turnstile: &Turnstile) -> Result<Payload, Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let too_large = || Status::too_large(format!("Request entity too large: limit is {limit}"));
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let (mut whole, mut taken) = (Payload::default(), Taken::default());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Status::bad_request("the request's body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        turnstile.room(&mut taken, data.len())?;
+        whole.push(data);
+    }
+    Ok(whole.holding(taken))
 }
 
 /// Takes in what a client still sends, at most `limit` bytes: many read no answer before they have sent everything, and

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::accept;
-use crate::api::{GROUP, InstanceProcesses, Served, Subresource, VERSION, api_version, kinds::served};
+use crate::api::{GROUP, InstanceProcesses, Served, Subresource, Task, VERSION, api_version, kinds::served};
 
 /// One resource, or a part of one, as discovery names it.
 struct Entry {
@@ -85,6 +85,8 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
         verbs: &["get"],
         ..whole("processes")
     });
+    let task =
+        served.has(Subresource::Task).then(|| Entry { kind: Task::KIND, verbs: &["create", "get"], ..whole("task") });
     let scale = served.has(Subresource::Scale).then(|| Entry {
         kind: "Scale",
         answers: Some(("autoscaling", "v1")),
@@ -92,7 +94,7 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
     });
     let finalize = served.has(Subresource::Finalize).then(|| Entry { verbs: &["update"], ..whole("finalize") });
     let status = served.has(Subresource::Status).then(|| whole("status"));
-    [finalize, log, processes, scale, status].into_iter().flatten()
+    [finalize, log, processes, scale, status, task].into_iter().flatten()
 }
 
 /// Every group but the core one, each with its versions; ours first.
@@ -303,6 +305,7 @@ mod tests {
             "apps",
             "apps/scale",
             "apps/status",
+            "apps/task",
             "instances",
             "instances/log",
             "instances/processes",

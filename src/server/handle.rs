@@ -12,6 +12,7 @@ use futures::FutureExt;
 use hyper::{Method, Request, header};
 
 use super::{
+    appmesh,
     audit::{self, Observed},
     body::Lent,
     bounds::Source,
@@ -27,7 +28,7 @@ use super::{
     respond::{self, Answer},
     reviews, sealing,
     state::State,
-    transactions, watch, write,
+    tasks, transactions, watch, write,
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
@@ -155,19 +156,17 @@ async fn route(
     }
     let from = login::from(&peer, &head.headers);
     if let Some(Target::Document(path)) = target
+        && appmesh::serves(path)
+    {
+        let asked = appmesh::Asked { path, params, head: &head, from, request_id };
+        return Ok(appmesh::answer(state, &peer, asked, body, observed).await);
+    }
+    if let Some(Target::Document(path)) = target
         && login::is_open(path)
     {
         return login::open(state, path, &head.method, &from, body, observed).await;
     }
-    let who = authenticate(state, &peer, &head.headers, &from, observed).await?;
-    observed.is(&who);
-    // Whoever speaks as somebody else asks on their own account.
-    if let Some(per_second) = state.admission.limit_of(&who, |limits| limits.requests_per_second) {
-        state.turnstile.ask(&who.name, per_second)?;
-    }
-    let who = impersonate(state, who, &head.headers)?;
-    observed.is(&who);
-    observed.begin();
+    let who = known(state, &peer, &head.headers, &from, observed).await?;
     match target {
         None => Err(Status::no_route()),
         Some(Target::Document(path)) if login::serves(path) => {
@@ -202,6 +201,26 @@ async fn route(
             objects(state, call, &resource, labels).await
         }
     }
+}
+
+/// Who asks, or in whose name, if they may ask so often.
+pub(super) async fn known(
+    state: &State,
+    peer: &Peer,
+    headers: &hyper::HeaderMap,
+    from: &auth::From,
+    observed: &mut Observed<'_>,
+) -> Result<Identity, Status> {
+    let who = authenticate(state, peer, headers, from, observed).await?;
+    observed.is(&who);
+    // Whoever speaks as somebody else asks on their own account.
+    if let Some(per_second) = state.admission.limit_of(&who, |limits| limits.requests_per_second) {
+        state.turnstile.ask(&who.name, per_second)?;
+    }
+    let who = impersonate(state, who, headers)?;
+    observed.is(&who);
+    observed.begin();
+    Ok(who)
 }
 
 /// `POST /stop?apps=true`: the daemon ends, and with `apps` every process before it. Answered at once; the caller waits
@@ -304,6 +323,8 @@ fn methods(path: &str) -> String {
         Some(Target::Resource(resource)) => match resource.served() {
             None => &["create"],
             Some(_) if resource.watched || resource.subresource == "log" => &["get"],
+            Some(_) if resource.subresource == "task" && resource.below.is_empty() => &["get", "create"],
+            Some(_) if resource.subresource == "task" => &["get", "delete"],
             Some(served) => {
                 let (one, there) = (!resource.name.is_empty(), served.verbs().words());
                 let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
@@ -368,6 +389,9 @@ async fn objects(
         return virtual_create(state, &mut call, resource, labels).await;
     }
     let served = resource.served().ok_or_else(Status::no_route)?;
+    if resource.subresource == Subresource::Task.word() && served.has(Subresource::Task) {
+        return tasks::answer(state, call, resource, labels).await;
+    }
     let verb = verb(&call, resource)?;
     verb.clone_into(&mut labels.verb);
     labels.resource = match resource.subresource {

@@ -104,8 +104,9 @@ fn is_ours(head: &Parts, cookie: bool) -> bool {
                 .is_some_and(|(scheme, from)| matches!(scheme, "https" | "http") && from.eq_ignore_ascii_case(&to))
         }),
         (None, Some(site)) => matches!(site.as_str(), "same-origin" | "none"),
-        // Only programs say neither; one that has a cookie took it from a browser, and can say where it is.
-        (None, None) => !cookie,
+        // Only programs say neither; one that has a cookie took it from a browser, and can say where it is. App Mesh's clients are programs
+        // that have one of their own.
+        (None, None) => !cookie || head.uri.path().starts_with("/appmesh/"),
     }
 }
 
@@ -203,6 +204,8 @@ mod tests {
             let judged = same_site(&head(method, "/x", &headers), ambient);
             assert_eq!(judged.is_ok(), passes, "{method} {headers:?} {ambient}");
         }
+        assert!(same_site(&head("POST", "/appmesh/app/a/task", &[host, cookie]), false).is_ok());
+        assert!(same_site(&head("POST", "/appmesh/app/a/task", &[host, cookie, other]), false).is_err());
         let preflight = [host, other, ("access-control-request-method", "POST")];
         assert!(same_site(&head("OPTIONS", "/x", &preflight), false).is_err());
     }

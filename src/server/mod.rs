@@ -12,6 +12,7 @@
 //! Only the daemon starts it.
 
 mod accept;
+mod appmesh;
 mod audit;
 mod body;
 mod bounds;
@@ -50,6 +51,7 @@ mod run_log;
 mod sealing;
 mod state;
 mod table;
+mod tasks;
 mod tls;
 mod transactions;
 mod watch;
@@ -80,6 +82,7 @@ pub use tls::TlsSettings;
 use crate::{
     admission::Admission,
     api::{Instance, InstanceProcesses, Object},
+    appmesh::Sdk,
     audit::Audit,
     auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
@@ -194,8 +197,10 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     let authenticator =
         Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()).believing(config.oidc));
     tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
+    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone());
     let state = Arc::new(state::State {
         authenticator,
+        sdk,
         store: on.admission.store().clone(),
         admission: on.admission,
         turnstile: bounds::Turnstile::new(config.bounds, on.clock.clone()),

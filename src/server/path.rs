@@ -27,6 +27,8 @@ pub(super) struct Resource<'a> {
     pub name: &'a str,
     /// Subresource; empty for the object itself.
     pub subresource: &'a str,
+    /// What of the subresource: the name of a task; empty for all of it.
+    pub below: &'a str,
     /// True for the older paths that ask for a watch: `/apis/GROUP/VERSION/watch/…`.
     pub watched: bool,
 }
@@ -66,6 +68,10 @@ pub(super) fn parse(path: &str) -> Option<Target<'_>> {
         ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
         rest => (false, rest),
     };
+    let (rest, below) = match rest {
+        [of @ .., below] if of.len() == 5 && of[4] == "task" => (of, *below),
+        rest => (rest, ""),
+    };
     let (namespace, plural, name, subresource) = match *rest {
         ["namespaces", name, part] if group.is_empty() && NAMESPACE_PARTS.contains(&part) => {
             ("", "namespaces", name, part)
@@ -79,7 +85,7 @@ pub(super) fn parse(path: &str) -> Option<Target<'_>> {
         [plural, name, part] => ("", plural, name, part),
         _ => return None,
     };
-    Some(Target::Resource(Resource { group, version, namespace, plural, name, subresource, watched }))
+    Some(Target::Resource(Resource { group, version, namespace, plural, name, subresource, below, watched }))
 }
 
 #[cfg(test)]
@@ -93,6 +99,8 @@ mod tests {
             ("/apis/appm.dev/v1/namespaces/a/apps/", ("appm.dev", "v1", "a", "apps", "", "")),
             ("/apis/appm.dev/v1/namespaces/a/apps/web", ("appm.dev", "v1", "a", "apps", "web", "")),
             ("/apis/appm.dev/v1/namespaces/a/apps/web/scale", ("appm.dev", "v1", "a", "apps", "web", "scale")),
+            ("/apis/appm.dev/v1/namespaces/a/apps/web/task", ("appm.dev", "v1", "a", "apps", "web", "task")),
+            ("/apis/appm.dev/v1/namespaces/a/apps/web/task/x-1", ("appm.dev", "v1", "a", "apps", "web", "task")),
             ("/api/v1/namespaces", ("", "v1", "", "namespaces", "", "")),
             ("/api/v1/namespaces/a", ("", "v1", "", "namespaces", "a", "")),
             ("/api/v1/namespaces/a/status", ("", "v1", "", "namespaces", "a", "status")),
@@ -110,7 +118,9 @@ mod tests {
             assert_eq!(parse(path), Some(Target::Document(expected)), "{path}");
         }
         assert_eq!(parse("/apis/appm.dev/v1/namespaces//apps"), None);
-        assert_eq!(parse("/apis/appm.dev/v1/namespaces/a/apps/b/c/d"), None);
+        for nothing in ["b/c/d", "b/task/d/e", "b/status/d"] {
+            assert_eq!(parse(&format!("/apis/appm.dev/v1/namespaces/a/apps/{nothing}")), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     admission::Admission,
     api::{Instance, KINDS, Kind},
+    appmesh::Sdk,
     audit::Audit,
     auth::{Authenticator, token::TokenHash},
     clock::SharedClock,
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub token: TokenHash,
     pub tls: Tls,
     pub authenticator: Arc<Authenticator>,
+    /// App Mesh's calls.
+    pub sdk: Sdk,
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,
     pub port: u16,

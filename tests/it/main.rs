@@ -27,4 +27,5 @@ mod rollout;
 mod runs;
 mod schedule;
 mod secrets;
+mod tasks;
 mod world;

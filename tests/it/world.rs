@@ -212,7 +212,8 @@ impl World {
         );
         let info = NodeInfo { boot_id: format!("boot-{}", self.boot), ..NodeInfo::default() };
         let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
-        let config = AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None };
+        let config =
+            AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None, broker: None };
         let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
         let drivers = Drivers { process: self.machine.driver(), container: containers };
         let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"));

@@ -10,7 +10,7 @@ use crate::{
         node,
     },
     api::{Instance, InstanceStatus, Key, Uid},
-    drivers::{Attempt, Fetched, PrepareError, StartKey, Unreachable},
+    drivers::{Attempt, Ended, Fetched, PrepareError, StartKey, Unreachable},
 };
 
 impl Pump {
@@ -48,6 +48,9 @@ impl Pump {
         };
         let mut by_uid: BTreeMap<Uid, BTreeMap<u32, Attempt>> = BTreeMap::new();
         for (key, attempt) in seen {
+            if let Attempt::Ended(ended) = &attempt {
+                self.tell_broker(&key, ended);
+            }
             by_uid.entry(key.uid).or_default().insert(key.attempt, attempt);
         }
         let now = self.now();
@@ -86,6 +89,13 @@ impl Pump {
         }
         if engine_answers {
             self.show_engine(None);
+        }
+    }
+
+    /// Whoever sent a task to an attempt that has ended learns it now, not when it is written down.
+    pub(super) fn tell_broker(&self, key: &StartKey, ended: &Ended) {
+        if let Some(broker) = &self.agent.config.broker {
+            broker.ended(key, ended);
         }
     }
 

@@ -32,7 +32,9 @@ impl Slot {
         memory.resizing = Resizing::started(&instance.spec.resources);
         let process = instance.spec.process.as_ref();
         let account = process.and_then(|process| (config.account)(process.user.as_deref()));
-        let here = Here::new(&config.address, &config.node);
+        let key = StartKey { uid: instance.uid().clone(), attempt };
+        let process_key = config.broker.as_ref().map(|broker| broker.key_of(&key));
+        let here = Here { process_key: process_key.as_deref(), ..Here::new(&config.address, &config.node) };
         launch(instance, attempt, here, account.as_ref(), self.given.take())
     }
 }

@@ -184,9 +184,9 @@ pub struct AppSpec {
     /// What others than the owner may do with it.
     #[serde(default)]
     pub sharing: Sharing,
-    /// How remote tasks go into the running process.
+    /// How tasks that are sent to it go into its processes.
     #[serde(default)]
-    pub task: Task,
+    pub task: Tasks,
     /// How a new template replaces running instances.
     #[serde(default)]
     pub strategy: Strategy,
@@ -306,7 +306,7 @@ impl Kind for App {
         categories: &["all"],
         scope: Scope::Namespaced,
         verbs: Verbs::All,
-        subresources: &[Subresource::Status, Subresource::Scale],
+        subresources: &[Subresource::Status, Subresource::Scale, Subresource::Task],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[

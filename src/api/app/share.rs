@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::GoDuration;
+
 /// What others than the owner may do with an App. It is asked when there is more than one user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sharing {
@@ -26,10 +28,10 @@ pub enum Access {
     ReadWrite,
 }
 
-/// How remote tasks go into the running process: the bounds that a worker's queue keeps.
+/// How tasks that are sent to the App go into its processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Task {
+pub struct Tasks {
     /// Most tasks that wait for an instance.
     #[serde(default = "many")]
     #[schemars(range(min = 1, max = 1000000))]
@@ -38,6 +40,12 @@ pub struct Task {
     #[serde(default = "one_task")]
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: u32,
+    /// How long a caller waits for its result if it says nothing else.
+    #[serde(default = "patience")]
+    pub timeout: GoDuration,
+    /// True: a task may be done again when an instance ends in the middle of it. A caller may say so of a single one.
+    #[serde(default)]
+    pub idempotent: bool,
 }
 
 fn many() -> u32 {
@@ -46,9 +54,12 @@ fn many() -> u32 {
 fn one_task() -> u32 {
     1
 }
+fn patience() -> GoDuration {
+    GoDuration::secs(300)
+}
 
-impl Default for Task {
+impl Default for Tasks {
     fn default() -> Self {
-        Self { max_queue: many(), concurrency: one_task() }
+        Self { max_queue: many(), concurrency: one_task(), timeout: patience(), idempotent: false }
     }
 }

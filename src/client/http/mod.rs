@@ -20,8 +20,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, Response, StatusCode, body::Incoming, client::conn::http1::SendRequest, header};
 use serde_json::Value;
 
-use super::{Client, Done, Listing, Query, WatchStream};
-use crate::api::{Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult};
+use super::{Client, Done, Listing, Message, Query, WatchStream};
+use crate::api::{
+    App, GoDuration, Key, Kind, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult,
+};
 
 pub use fetch::{FetchError, Fetched, Wanted, fetch};
 pub use introduce::introduce;
@@ -164,6 +166,11 @@ impl Request {
     /// A DELETE with options.
     pub fn delete(path: impl Into<String>, options: &Value) -> Self {
         Self::new(Method::DELETE, path, options.to_string().into())
+    }
+
+    /// A POST of bytes that say nothing of themselves.
+    pub fn post_bytes(path: impl Into<String>, body: Bytes) -> Self {
+        Self { accept: "*/*", content_type: "application/octet-stream", ..Self::new(Method::POST, path, body) }
     }
 
     /// The same request, asking for another form of the answer.
@@ -445,6 +452,19 @@ impl Client for HttpClient {
             let done =
                 |r: crate::api::OperationResult| Ok(Done { outcome: r.outcome, object: wire::stored(r.object)? });
             result.results.into_iter().map(done).collect()
+        })
+    }
+
+    fn send_task(&self, message: Message) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(async move {
+            if message.user.is_some() {
+                return Err(Status::bad_request("over the wire a task is sent in one's own name"));
+            }
+            let Message { namespace, app, payload, timeout, idempotent, .. } = message;
+            let mut options = vec![("idempotent", idempotent.to_string())];
+            options.extend(timeout.map(|timeout| ("timeout", GoDuration(timeout).to_string())));
+            let path = path_of(App::INFO, Some(&namespace), Some(&app)) + "/task" + &query_string(&options);
+            Ok(self.call(Request::post_bytes(path, payload)).await?.body)
         })
     }
 }

@@ -43,6 +43,11 @@ pub(super) const LOG: &[Refusal] = refusals![
     BadRequest Unauthorized Forbidden NotFound NotAcceptable Invalid TooManyRequests InternalError ServiceUnavailable
     Timeout
 ];
+/// Of sending and looking at tasks.
+pub(super) const TASK: &[Refusal] = refusals![
+    BadRequest Unauthorized Forbidden NotFound NotAcceptable Conflict RequestEntityTooLarge TooManyRequests InternalError
+    ServiceUnavailable Timeout
+];
 /// Of lists and watches.
 pub(super) const LIST: &[Refusal] = refusals![
     BadRequest Unauthorized Forbidden NotAcceptable Expired Invalid TooManyRequests InternalError ServiceUnavailable

@@ -10,7 +10,7 @@ use super::{
     operation::{Described, Form, JSON, Shape, form},
     parameters,
 };
-use crate::api::{InstanceProcesses, Served, Subresource, kinds::served, schema::component_name};
+use crate::api::{InstanceProcesses, Served, Subresource, Task, TaskList, kinds::served, schema::component_name};
 
 const YAML: &str = "application/yaml";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -118,6 +118,11 @@ impl Words {
         }
         if served.has(Subresource::Processes) {
             all.push((format!("{one}/processes"), item([(HttpMethod::Get, self.processes())])));
+        }
+        if served.has(Subresource::Task) {
+            let (tasks, task) = self.tasks();
+            all.push((format!("{one}/task"), tasks));
+            all.push((format!("{one}/task/{{task}}"), task));
         }
         all
     }
@@ -329,6 +334,45 @@ impl Words {
             .takes(self.place(true))
             .answers(200, "As it is now.", &[form(JSON, shown.clone()), form(YAML, shown)])
             .refuses(answers::READ)
+    }
+
+    fn tasks(&self) -> (PathItemBuilder, PathItemBuilder) {
+        const BYTES: &str = "application/octet-stream";
+        let task = |id: &str, action: &str, summary: &str| {
+            let (group, version) = (self.served.group(), self.served.version());
+            self.operation(id, "Task", action, summary)
+                .about(action, group, version, Task::KIND)
+                .takes(self.place(true))
+        };
+        let shown = |name: &str| [form(JSON, Shape::of(name)), form(YAML, Shape::of(name))];
+        let send = task("create", "post", &format!("Send a task into {} and wait for its result", self.one))
+            .description(
+                "The body is the payload, up to 64 MiB of any bytes; the answer is what an instance made of it. A refusal says whether \
+                 the work may have begun (cause `MayHaveBegun`). With `async` the answer is the Task, whose result is kept for a while.",
+            )
+            .takes(&["timeout", "idempotent", "async"])
+            .body("The payload.", &[form(BYTES, Shape::Text)], false)
+            .answers(200, "The result.", &[form(BYTES, Shape::Text)])
+            .answers(202, "With `async`: the task.", &shown(Task::KIND))
+            .refuses(answers::TASK);
+        let list = self
+            .named(&format!("list{}{}Tasks", self.scope, self.name), "list", &format!("List the tasks of {}", self.one))
+            .takes(self.place(true))
+            .answers(200, "Those that are not over, and those whose result is kept.", &shown(TaskList::KIND))
+            .refuses(answers::READ);
+        let [json, yaml] = shown(Task::KIND);
+        let get = task("read", "get", &format!("Read a task of {}, or its result", self.one))
+            .takes(&["task", "result", "timeout"])
+            .answers(200, "As it stands; with `result`, its result.", &[json, yaml, form(BYTES, Shape::Text)])
+            .refuses(answers::TASK);
+        let cancel = task("delete", "delete", &format!("Cancel a task of {}", self.one))
+            .takes(&["task"])
+            .answers(200, "It has no result any more.", &[form(JSON, Shape::of("Status"))])
+            .refuses(answers::TASK);
+        (
+            item([(HttpMethod::Get, list), (HttpMethod::Post, send)]),
+            item([(HttpMethod::Get, get), (HttpMethod::Delete, cancel)]),
+        )
     }
 
     /// The forms in which an object is shown.

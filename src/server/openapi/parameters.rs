@@ -56,6 +56,7 @@ pub(super) fn all() -> Map<String, Value> {
         ("name", "The object's name.", "web"),
         ("group", "An API group, `appm.dev` say.", "appm.dev"),
         ("version", "A version of an API group.", "v1"),
+        ("task", "The name of a task.", "bcdfg-1"),
     ]
     .map(|(name, description, example)| {
         let schema = json!({"type": "string", "minLength": 1, "maxLength": 253});
@@ -101,6 +102,14 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
             "What becomes of fields that do not exist, or are there twice: the request is refused, they are dropped with a \
              `Warning` header, or dropped silently. Absent: `Strict` for appm's own kinds, `Warn` for Kubernetes'.",
         ),
+        (
+            "timeout",
+            text(),
+            "How long to wait for the result of a task, `30s` or seconds; absent: as long as the App says.",
+        ),
+        ("idempotent", flag(), "The task may be done again when an instance ends in the middle of it."),
+        ("async", flag(), "Answer at once; the result is asked for later."),
+        ("result", flag(), "Answer with the result, as soon as it is there."),
         ("dryRun", one_of(&["All"]), "`All`: do everything except store the result."),
         ("force", flag(), "Server-side apply only: take over the fields that other managers own."),
         (

@@ -63,6 +63,11 @@ pub(super) fn routes() -> Vec<(String, Method, String)> {
                 add("update", Method::PUT, "absent", part.word(), "?dryRun=All");
             }
         }
+        if served.has(Subresource::Task) {
+            add("create", Method::POST, "absent", "task", "");
+            add("get", Method::GET, "absent", "task", "");
+            add("delete", Method::DELETE, "absent", "task/none", "");
+        }
     }
     for (method, path) in [(Method::GET, "/metrics"), (Method::POST, "/stop?apps=none"), (Method::GET, "/sealing")] {
         let shown = format!("{} {}", method.as_str().to_lowercase(), path.split('?').next().unwrap());

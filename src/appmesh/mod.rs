@@ -1,0 +1,158 @@
+//! App Mesh's own wire, second generation: its clients in Python, Go, Rust, JavaScript and Java work here as they are.
+//!
+//! ```text
+//!  HTTPS (server::appmesh) ─┐  Call                 Reply  ┌─ status, headers, body as App Mesh has them
+//!                           ├──────► route ─► handler ─────┤
+//!  another transport       ─┘        (one for each call)   └─ errors: {"message": …}
+//! ```
+//! A transport brings a [`Call`], and who asks where the [`Route`] says that somebody must; what it gets is a [`Reply`]. A handler is thin:
+//! it says in App Mesh's words what admission, authenticator and broker do for everybody. Apps are those of the namespace `default`.
+//!
+//! Where the original has a bug, its clients have learnt to live with the right thing: whoever may not gets 403, a token that is none 401.
+
+mod login;
+mod permission;
+mod reply;
+mod route;
+mod tasks;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use hyper::{HeaderMap, header};
+
+pub use self::{
+    reply::{Content, Reply},
+    route::{Door, Route, route},
+};
+use crate::{
+    admission::{Admission, Caller},
+    api::{App, Key, Status},
+    auth::{Authenticator, From, Identity},
+    broker::Payload,
+    clock::SharedClock,
+};
+
+/// The namespace of what App Mesh's clients name.
+const NAMESPACE: &str = "default";
+/// The cookie that bears the token.
+const COOKIE: &str = "appmesh_auth_token";
+
+/// What the handlers stand on.
+pub struct Sdk {
+    admission: Admission,
+    authenticator: Arc<Authenticator>,
+    clock: SharedClock,
+}
+
+/// A request, whatever transport brought it.
+pub struct Call {
+    /// The parameters, decoded, in their order.
+    pub query: Vec<(String, String)>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Payload,
+    /// Where it comes from.
+    pub from: From,
+    /// The connection that it came on, if it can be told from others.
+    pub connection: Option<SocketAddr>,
+    /// Its name in the log.
+    pub request_id: String,
+}
+
+impl Call {
+    /// A parameter, or an empty text.
+    fn query(&self, name: &str) -> &str {
+        self.query.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// A header, or an empty text.
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Sdk {
+    /// Handlers over these.
+    pub fn new(admission: Admission, authenticator: Arc<Authenticator>, clock: SharedClock) -> Self {
+        Self { admission, authenticator, clock }
+    }
+
+    /// Answers what needs nobody's name: whoever logs in, and processes, which have a key.
+    ///
+    /// # Errors
+    /// See [`Reply::refusal`].
+    pub async fn open(&self, route: &Route, call: Call) -> Result<Reply, Status> {
+        match route {
+            Route::Login => self.login(&call).await,
+            Route::FetchTask(app) => self.fetch_task(app, &call).await,
+            Route::GiveTask(app) => Ok(self.give_task(app, call)),
+            _ => Err(Status::no_route()),
+        }
+    }
+
+    /// Answers somebody.
+    ///
+    /// # Errors
+    /// See [`Reply::refusal`].
+    pub async fn known(&self, route: &Route, who: &Identity, call: Call) -> Result<Reply, Status> {
+        match route {
+            Route::Auth => self.auth(who, &call),
+            Route::Logoff => self.logoff(who).await,
+            Route::RunTask(app) => self.run_task(app, who, call).await,
+            Route::CancelTask(app) => self.cancel_task(app, who, &call),
+            _ => Err(Status::no_route()),
+        }
+    }
+
+    fn app(name: &str) -> Key {
+        Key::of::<App>(NAMESPACE, name)
+    }
+}
+
+fn caller(who: &Identity, call: &Call) -> Caller {
+    Caller { request_id: call.request_id.clone(), ..Caller::new(who.clone(), "appmesh") }
+}
+
+/// The token of a request, as every other door takes it: with its scheme before it, or in the cookie.
+pub fn credentials(headers: &HeaderMap) -> HeaderMap {
+    let mut own = headers.clone();
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::trim);
+    let token = match shown {
+        Some(shown) if shown.contains(' ') => return own,
+        Some(bare) => Some(bare),
+        None => headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).find_map(in_cookie),
+    };
+    if let Some(value) = token.and_then(|token| format!("Bearer {token}").parse().ok()) {
+        own.insert(header::AUTHORIZATION, value);
+    }
+    own
+}
+
+fn in_cookie(cookies: &str) -> Option<&str> {
+    let pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value.trim_matches('"')).find(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_in_three_ways() {
+        let with = |name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().expect("a name"), value.parse().expect("a value"))]);
+            credentials(&headers).get(header::AUTHORIZATION).map(|v| v.to_str().expect("text").to_owned())
+        };
+        for (name, value, expected) in [
+            ("authorization", "Bearer a.b.c", Some("Bearer a.b.c")),
+            ("authorization", "a.b.c", Some("Bearer a.b.c")),
+            ("authorization", "Basic eA==", Some("Basic eA==")),
+            ("cookie", "x=y; appmesh_auth_token=a.b.c; Path=/", Some("Bearer a.b.c")),
+            ("cookie", "appmesh_auth_token=", None),
+            ("cookie", "other=a", None),
+        ] {
+            assert_eq!(with(name, value).as_deref(), expected, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Tasks in App Mesh's words: `run_task` and `cancel_task` of callers, `fetch_task` and `send_task_result` of processes.
+
+use std::time::Duration;
+
+use super::{Call, Content, Reply, Sdk, caller};
+use crate::{
+    admission::TaskOrder,
+    api::{Status, TASK_HEADER},
+    auth::Identity,
+    broker::{FetchError, GiveError, Superseded, Worker},
+};
+
+/// How long a caller waits that says nothing, or nonsense.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Sdk {
+    pub(super) async fn run_task(&self, app: &str, who: &Identity, call: Call) -> Result<Reply, Status> {
+        let seconds = call.query("timeout").parse().ok().filter(|seconds| *seconds > 0);
+        let timeout = Some(seconds.map_or(PATIENCE, Duration::from_secs));
+        let caller = caller(who, &call);
+        let order = TaskOrder { payload: call.body, timeout, idempotent: false };
+        let done = self.admission.do_task(&caller, &Self::app(app), order).await?;
+        let reply = Reply { content: Content::Bytes(done.result), ..Reply::empty(200) };
+        Ok(reply.with(TASK_HEADER, done.task))
+    }
+
+    /// What no process has yet stays in line, as in App Mesh.
+    pub(super) fn cancel_task(&self, app: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
+        let cancelled = self.admission.cancel_working_tasks(&caller(who, call), &Self::app(app))?;
+        Ok(Reply::empty(if cancelled > 0 { 200 } else { 208 }))
+    }
+
+    pub(super) async fn fetch_task(&self, app: &str, call: &Call) -> Result<Reply, Status> {
+        let Ok(worker) = self.worker(app, call) else { return Ok(superseded()) };
+        Ok(match self.admission.broker().fetch(&worker, call.connection).await {
+            Ok(task) => {
+                let name = task.name();
+                Reply { content: Content::Task(task), ..Reply::empty(200) }.with(TASK_HEADER, name)
+            }
+            Err(FetchError::Superseded) => superseded(),
+            Err(FetchError::Nothing) => Reply::message(504, "there is no task; ask again"),
+        })
+    }
+
+    pub(super) fn give_task(&self, app: &str, call: Call) -> Reply {
+        let Ok(worker) = self.worker(app, &call) else { return superseded() };
+        let named = call.header(TASK_HEADER).to_owned();
+        match self.admission.broker().give(&worker, Some(&named), call.connection, call.body) {
+            Ok(()) => Reply::empty(200),
+            Err(GiveError::NobodyWaits) => Reply::message(417, "no message request from client waiting for response"),
+            Err(GiveError::WhichOne) => {
+                let message = format!("the process has several tasks: say which one by the header {TASK_HEADER}");
+                Reply::message(400, &message)
+            }
+        }
+    }
+
+    fn worker(&self, app: &str, call: &Call) -> Result<Worker, Superseded> {
+        let key = match call.query("process_key") {
+            "" => call.header("x-appmesh-process-key"),
+            key => key,
+        };
+        self.admission.broker().worker(app, key)
+    }
+}
+
+fn superseded() -> Reply {
+    Reply::message(412, "the process key is not that of a process that runs")
+}

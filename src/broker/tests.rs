@@ -1,0 +1,345 @@
+//! The broker's promises, one by one: who gets what, and what is told to whoever gets nothing.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinHandle;
+
+use super::{Broker, Delivery, Failure, FetchError, GiveError, Order, Outcome, Worker};
+use crate::{
+    api::{Status, TaskState, Uid},
+    clock::{Clock, SharedClock, Virtual},
+    drivers::{End, Ended, StartKey},
+    policy::tasks::Bounds,
+    store::{Limits, Memory, Store},
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct World {
+    broker: Arc<Broker>,
+    clock: Virtual,
+}
+
+impl World {
+    async fn new() -> Self {
+        let clock = Virtual::new("2026-11-22T08:00:00Z".parse().expect("a time"), 1);
+        let shared: SharedClock = Arc::new(clock.clone());
+        let store = Store::open(Memory::new().engine(), shared.clone(), Limits::default()).await.expect("opens");
+        Self { broker: Arc::new(Broker::new(store, shared)), clock }
+    }
+
+    fn order(&self, caller: &str, text: &str) -> Order {
+        Order {
+            namespace: "default".to_owned(),
+            app: "web".to_owned(),
+            uid: app(),
+            caller: caller.to_owned(),
+            payload: Bytes::copy_from_slice(text.as_bytes()).into(),
+            timeout: PATIENCE,
+            idempotent: false,
+            bounds: Bounds { most_waiting: 3, each: 1 },
+        }
+    }
+
+    /// Sends; what comes of it is asked for later.
+    fn send(&self, order: Order) -> JoinHandle<Outcome> {
+        let sent = self.broker.send(order).expect("room in line");
+        tokio::spawn(sent.answer())
+    }
+
+    fn text(&self, text: &str) -> JoinHandle<Outcome> {
+        self.send(self.order("ada", text))
+    }
+
+    fn fetch(&self, worker: &Worker) -> JoinHandle<Result<Delivery, FetchError>> {
+        let (broker, worker) = (self.broker.clone(), worker.clone());
+        tokio::spawn(async move { broker.fetch(&worker, None).await })
+    }
+
+    /// The next task of a worker, taken to its end: its name and its text.
+    async fn take(&self, worker: &Worker) -> (String, String) {
+        taken(self.broker.fetch(worker, None).await.expect("a task"))
+    }
+
+    fn give(&self, worker: &Worker, named: Option<&str>, text: &'static str) -> Result<(), GiveError> {
+        self.broker.give(worker, named, None, Bytes::from_static(text.as_bytes()).into())
+    }
+
+    fn end(&self, worker: &Worker, end: End, ago: SignedDuration) {
+        let finish_time = self.clock.now() - ago;
+        let ended = Ended { end, oom_killed: false, start_time: Timestamp::UNIX_EPOCH, finish_time };
+        self.broker.ended(&worker.attempt, &ended);
+    }
+
+    fn states(&self) -> Vec<TaskState> {
+        self.broker.tasks_of(&app()).iter().map(|task| task.state).collect()
+    }
+
+    /// Nothing is left of anybody.
+    fn is_empty(&self) -> bool {
+        let inner = self.broker.inner();
+        inner.desks.is_empty() && inner.tasks.is_empty() && inner.questions.is_empty() && inner.owed.is_empty()
+    }
+}
+
+fn app() -> Uid {
+    "app".into()
+}
+
+fn worker(name: &str) -> Worker {
+    let attempt = StartKey { uid: name.into(), attempt: 1 };
+    Worker { attempt, app: app(), instance: format!("web-1-{name}"), leaves: false }
+}
+
+fn taken(delivery: Delivery) -> (String, String) {
+    let name = delivery.name();
+    let bytes = delivery.begun().flatten().collect::<Vec<u8>>();
+    (name, String::from_utf8(bytes).expect("text"))
+}
+
+async fn result(sent: JoinHandle<Outcome>) -> Result<String, Failure> {
+    let done = sent.await.expect("no panic")?;
+    Ok(String::from_utf8(done.result.to_bytes().to_vec()).expect("text"))
+}
+
+/// Lets everything that can run do so.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_goes_to_whoever_asks_and_its_result_comes_back() {
+    let world = World::new().await;
+    let (early, late) = (worker("a"), worker("b"));
+    let asked = world.fetch(&early);
+    settle().await;
+    let sent = world.text("ping");
+    let (_, text) = taken(asked.await.expect("no panic").expect("a task"));
+    assert_eq!((text.as_str(), world.states()), ("ping", vec![TaskState::Working]));
+    assert_eq!(world.give(&late, None, "not mine"), Err(GiveError::NobodyWaits));
+    assert_eq!(world.give(&early, None, "pong"), Ok(()));
+    assert_eq!(result(sent).await, Ok("pong".to_owned()));
+    assert_eq!(world.give(&early, None, "again"), Err(GiveError::NobodyWaits));
+    let sent = world.text("");
+    assert_eq!(world.take(&late).await.1, "");
+    assert_eq!(world.give(&late, None, ""), Ok(()));
+    assert_eq!(result(sent).await, Ok(String::new()));
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_line_takes_nothing_more_and_begins_nothing() {
+    let world = World::new().await;
+    let waiting: Vec<_> = (0..3).map(|_| world.text("x")).collect();
+    let refused = world.broker.send(world.order("bob", "x")).err().expect("full");
+    assert_eq!(refused, Failure::Full { waiting: 3 });
+    let status = Status::from(&refused);
+    assert_eq!((status.reason.code(), status.details.retry_after_seconds), (503, Some(1)));
+    waiting.iter().for_each(JoinHandle::abort);
+    settle().await;
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn time_that_is_over_says_whether_the_work_may_have_begun() {
+    let world = World::new().await;
+    let lonely = world.text("x");
+    settle().await;
+    world.clock.advance(SignedDuration::from_secs(5));
+    let failure = result(lonely).await.expect_err("no result");
+    assert_eq!(failure, Failure::TimedOut { after: PATIENCE, at: None, asked: false });
+    assert!(failure.to_string().contains("no instance of the App asks for tasks"), "{failure}");
+    let (slow, held, queued) = (worker("a"), world.text("slow"), world.text("queued"));
+    world.take(&slow).await;
+    settle().await;
+    world.clock.advance(SignedDuration::from_secs(5));
+    let failure = result(held).await.expect_err("no result");
+    assert!(failure.may_have_begun() && failure.to_string().contains("web-1-a"), "{failure}");
+    let failure = result(queued).await.expect_err("no result");
+    assert!(!failure.may_have_begun() && failure.to_string().contains("every instance had other tasks"), "{failure}");
+    assert_eq!(world.give(&slow, None, "late"), Err(GiveError::NobodyWaits));
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_takes_its_task_with_it_and_says_how() {
+    let world = World::new().await;
+    let (dying, other) = (worker("a"), worker("b"));
+    let (held, queued) = (world.text("one"), world.text("two"));
+    world.take(&dying).await;
+    let question = world.fetch(&dying);
+    settle().await;
+    world.end(&dying, End::Code(7), SignedDuration::ZERO);
+    let failure = result(held).await.expect_err("no result");
+    assert!(failure.may_have_begun() && failure.to_string().contains("exit code 7"), "{failure}");
+    let status = Status::from(&failure);
+    let causes: Vec<_> = status.details.causes.iter().map(|c| (c.reason.as_str(), c.message.as_str())).collect();
+    assert_eq!(causes[1..], [("MayHaveBegun", "true"), ("ExitCode", "7")]);
+    assert_eq!(question.await.expect("no panic").err(), Some(FetchError::Superseded));
+    assert_eq!(world.broker.fetch(&dying, None).await.err(), Some(FetchError::Superseded));
+    assert_eq!(world.take(&other).await.1, "two", "what waited goes to the next");
+    assert_eq!(world.give(&other, None, "done"), Ok(()));
+    assert_eq!(result(queued).await, Ok("done".to_owned()));
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn only_what_is_idempotent_is_done_again_and_not_for_ever() {
+    let world = World::new().await;
+    let sent = world.send(Order { idempotent: true, ..world.order("ada", "again") });
+    for name in ["a", "b"] {
+        let dying = worker(name);
+        assert_eq!(world.take(&dying).await.1, "again");
+        world.end(&dying, End::Signal(9), SignedDuration::ZERO);
+    }
+    let last = worker("c");
+    assert_eq!(world.take(&last).await.1, "again");
+    assert_eq!(world.broker.tasks_of(&app())[0].deliveries, 3);
+    world.end(&last, End::Signal(9), SignedDuration::ZERO);
+    let failure = result(sent).await.expect_err("no result");
+    assert!(failure.to_string().contains("by SIGKILL"), "{failure}");
+}
+
+#[tokio::test]
+async fn what_never_reached_its_worker_goes_to_another_one() {
+    let world = World::new().await;
+    let (gone, other) = (worker("a"), worker("b"));
+    let sent = world.text("first");
+    let second = world.text("second");
+    // It was taken out of line for a connection that then broke.
+    drop(world.broker.fetch(&gone, None).await.expect("a task"));
+    assert_eq!(world.states(), [TaskState::Waiting, TaskState::Waiting]);
+    // And sent to a process that was dead before.
+    world.take(&gone).await;
+    world.end(&gone, End::Code(0), SignedDuration::from_secs(1));
+    assert_eq!(world.take(&other).await.1, "first", "it has kept its place");
+    assert_eq!(world.give(&other, None, "done"), Ok(()));
+    assert_eq!(result(sent).await, Ok("done".to_owned()));
+    second.abort();
+}
+
+#[tokio::test]
+async fn whoever_asks_no_more_gets_nothing() {
+    let world = World::new().await;
+    let (gone, other) = (worker("a"), worker("b"));
+    let question = world.fetch(&gone);
+    settle().await;
+    question.abort();
+    settle().await;
+    assert!(world.is_empty());
+    let sent = world.text("x");
+    assert_eq!(world.states(), [TaskState::Waiting]);
+    // Chosen, and gone before it could take anything.
+    let question = world.fetch(&gone);
+    settle().await;
+    assert_eq!(world.states(), [TaskState::Working]);
+    drop(question);
+    assert_eq!(world.states(), [TaskState::Waiting]);
+    assert_eq!(world.take(&other).await.1, "x");
+    sent.abort();
+    settle().await;
+    assert_eq!(world.give(&other, None, "nobody waits"), Err(GiveError::NobodyWaits));
+    let leaving = Worker { leaves: true, ..worker("c") };
+    assert_eq!(world.broker.fetch(&leaving, None).await.err(), Some(FetchError::Superseded));
+    let idle = world.fetch(&other);
+    settle().await;
+    world.clock.advance(SignedDuration::from_secs(240));
+    assert_eq!(idle.await.expect("no panic").err(), Some(FetchError::Nothing));
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn callers_and_others_can_cancel() {
+    let world = World::new().await;
+    let (busy, held, queued) = (worker("a"), world.text("held"), world.text("queued"));
+    let (name, _) = world.take(&busy).await;
+    let names: Vec<String> = world.broker.tasks_of(&app()).into_iter().map(|task| task.metadata.name).collect();
+    assert_eq!(names[0], name);
+    assert!(!world.broker.cancel(&"other".into(), &names[1], "bob") && !world.broker.cancel(&app(), "x-1", "bob"));
+    assert!(world.broker.cancel(&app(), &names[1], "bob"));
+    assert_eq!(result(queued).await, Err(Failure::Cancelled { by: "bob".to_owned(), at: None }));
+    assert_eq!(world.broker.cancel_working(&app(), "bob"), 1);
+    let failure = result(held).await.expect_err("cancelled");
+    assert!(failure.may_have_begun(), "{failure}");
+    assert!(!world.broker.cancel(&app(), &name, "bob"));
+    assert_eq!(world.give(&busy, Some(&name), "late"), Err(GiveError::NobodyWaits));
+    assert_eq!(world.broker.cancel_working(&app(), "bob"), 0);
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn a_process_with_several_tasks_says_which_one_it_means() {
+    let world = World::new().await;
+    let pool = worker("a");
+    let wide = |text| Order { bounds: Bounds { most_waiting: 9, each: 2 }, ..world.order("ada", text) };
+    let (one, two, three) = (world.send(wide("1")), world.send(wide("2")), world.send(wide("3")));
+    let on = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+    let fetch = async |port| taken(world.broker.fetch(&pool, on(port)).await.expect("a task"));
+    let ((first, _), (_, text)) = (fetch(1).await, fetch(2).await);
+    assert_eq!(text, "2");
+    let third = world.fetch(&pool);
+    settle().await;
+    assert!(!third.is_finished(), "it has two already");
+    let payload = |text: &'static str| Bytes::from_static(text.as_bytes()).into();
+    assert_eq!(world.broker.give(&pool, None, on(9), payload("?")), Err(GiveError::WhichOne));
+    assert_eq!(world.broker.give(&pool, None, on(2), payload("of 2")), Ok(()));
+    assert_eq!(world.broker.give(&pool, Some(&first), on(9), payload("of 1")), Ok(()));
+    assert_eq!((result(one).await, result(two).await), (Ok("of 1".to_owned()), Ok("of 2".to_owned())));
+    taken(third.await.expect("no panic").expect("a task"));
+    assert_eq!(world.broker.give(&pool, None, on(9), payload("of 3")), Ok(()), "the only one");
+    assert_eq!(result(three).await, Ok("of 3".to_owned()));
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn an_outcome_that_nobody_waits_for_is_kept_for_a_while() {
+    let world = World::new().await;
+    let worker = worker("a");
+    let task = world.broker.send_and_keep(world.order("ada", "later")).expect("room");
+    let name = task.metadata.name;
+    assert_eq!((task.state, task.bytes), (TaskState::Waiting, 5));
+    let (broker, asked) = (world.broker.clone(), name.clone());
+    let early = tokio::spawn(async move { broker.outcome(&app(), &asked, Duration::ZERO).await });
+    settle().await;
+    world.clock.advance(SignedDuration::from_millis(1));
+    assert!(early.await.expect("no panic").expect("known").is_err(), "not over yet");
+    let (broker, asked) = (world.broker.clone(), name.clone());
+    let waiting = tokio::spawn(async move { broker.outcome(&app(), &asked, PATIENCE).await });
+    settle().await;
+    world.take(&worker).await;
+    assert_eq!(world.give(&worker, None, "done"), Ok(()));
+    let kept = waiting.await.expect("no panic").expect("known").expect("over");
+    assert_eq!((kept.shown.state, kept.outcome.expect("a result").result.len()), (TaskState::Succeeded, 4));
+    assert_eq!(world.states(), [TaskState::Succeeded]);
+    let failing = world.broker.send_and_keep(world.order("ada", "never")).expect("room").metadata.name;
+    settle().await;
+    world.clock.advance(SignedDuration::from_secs(5));
+    settle().await;
+    assert_eq!(world.broker.task(&app(), &failing).expect("kept").state, TaskState::Failed);
+    assert!(world.broker.task(&"other".into(), &failing).is_none());
+    world.clock.advance(SignedDuration::from_mins(20));
+    let last = world.broker.send_and_keep(world.order("ada", "x")).expect("room").metadata.name;
+    assert!(world.broker.cancel(&app(), &last, "bob"));
+    assert_eq!(world.states(), [TaskState::Failed], "the old ones are forgotten");
+}
+
+#[tokio::test]
+async fn ten_thousand_that_wait_are_served_in_turn() {
+    let world = World::new().await;
+    let wide = Bounds { most_waiting: 20_000, each: 1 };
+    let order = |caller: &str| Order { bounds: wide, ..world.order(caller, "x") };
+    let noisy: Vec<_> = (0..10_000).map(|_| world.broker.send(order("noisy")).expect("room")).collect();
+    let quiet = world.send(order("quiet"));
+    let worker = worker("a");
+    for _ in 0..2 {
+        world.take(&worker).await;
+        assert_eq!(world.give(&worker, None, "done"), Ok(()));
+    }
+    assert_eq!(result(quiet).await, Ok("done".to_owned()), "it waits for one of the others, not for all");
+    drop(noisy);
+    assert!(world.is_empty());
+}
