@@ -11,11 +11,13 @@ use appm::{
     policy::powers::Host,
     policy::{
         certificate::{self, Certificate},
+        expr::{Condition, Expression, Limits as Budget, Scope, Status, Template, Value as Made},
         fields::FieldSet,
         json_patch, manifest,
         merge::{compare, fields_of, merge, merge_patch},
         selector::{FieldSelector, LabelSelector},
         shape::Shape,
+        steps,
     },
     server,
     store::{Limits, Memory, Store},
@@ -44,6 +46,8 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("admission", admission),
     ("certificate", certificate),
     ("issuer_token", issuer_token),
+    ("expression", expression),
+    ("step_output", step_output),
 ];
 
 /// No input may grow beyond this.
@@ -253,6 +257,64 @@ pub fn quantity(data: &[u8]) {
 pub fn duration(data: &[u8]) {
     let Some(Ok(duration)) = text(data).map(str::parse::<GoDuration>) else { return };
     assert_eq!(duration.to_string().parse(), Ok(duration), "{duration}");
+}
+
+struct Contexts;
+
+impl Scope for Contexts {
+    fn root(&self, name: &str) -> Option<Made> {
+        let known = ["github", "needs", "inputs", "a"].contains(&name);
+        known.then(|| json!({"a": [{"b": 1, "B": 2}, "x", null, [true]], "empty": "", "n": -0.5, "s": "[1]"}).into())
+    }
+
+    fn status(&self, which: Status, _: &[Arc<str>]) -> Option<bool> {
+        Some(which != Status::Failure)
+    }
+}
+
+/// Expressions, texts with them, and what stands after `if`. All of them end, twice the same, and brackets around one change nothing.
+pub fn expression(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let budget = Budget { steps: 100_000, bytes: 1 << 20 };
+    let value = |expression: &Expression| expression.evaluate(&Contexts, budget).map(|value| value.to_json());
+    if let Ok(read) = Expression::parse(text) {
+        let once = value(&read);
+        assert_eq!(once, value(&read));
+        for used in read.uses() {
+            assert!(text[used.span.range()].len() >= used.root.len());
+        }
+        read.calls();
+        if let Ok(again) = Expression::parse(&format!("({})", read.source())) {
+            assert_eq!(value(&again).ok(), once.ok(), "{text:?}");
+        }
+    }
+    if let Ok(template) = Template::parse(text) {
+        let made = template.evaluate(&Contexts, budget);
+        assert!(
+            template.splices().next().is_some() || made.is_err() || made.is_ok_and(|made| &*made.to_text() == text)
+        );
+    }
+    if let Ok(condition) = Condition::parse(text) {
+        let holds = condition.holds(&Contexts, budget);
+        let why = condition.explain_false(&Contexts, budget);
+        assert_eq!(holds, why.map(|why| why.is_none()));
+    }
+}
+
+/// What a step wrote, to its files and as its output. What was read as outputs reads the same written in the long form.
+pub fn step_output(data: &[u8]) {
+    let mut commands = steps::Commands::default();
+    for line in data.split(|byte| *byte == b'\n') {
+        let _ = commands.line(line);
+    }
+    let _ = (steps::env(data), steps::path(data), steps::summary(data));
+    let Ok(outputs) = steps::outputs(data) else { return };
+    let plain = |name: &str| !name.contains("<<");
+    let end = "no such line";
+    if outputs.iter().all(|(name, value)| plain(name) && !value.contains(end)) {
+        let written: String = outputs.iter().map(|(name, value)| format!("{name}<<{end}\n{value}\n{end}\n")).collect();
+        assert_eq!(steps::outputs(written.as_bytes()).ok(), Some(outputs));
+    }
 }
 
 /// A certificate of a stranger, in DER or PEM. What is read of it are names that somebody can have, and it is read the same again.

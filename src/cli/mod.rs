@@ -68,6 +68,7 @@ mod user;
 mod version;
 mod wait;
 mod words;
+mod workflow;
 
 use std::process::ExitCode;
 
@@ -140,6 +141,8 @@ enum Command {
     #[command(visible_alias = "sched")]
     Schedule(schedule::ScheduleArgs),
     Task(task::TaskArgs),
+    #[command(visible_alias = "wf")]
+    Workflow(workflow::WorkflowArgs),
     ApiResources(api_resources::ApiResourcesArgs),
     /// List the groups and versions of the API
     ApiVersions,
@@ -213,6 +216,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             args.take_number(&mut global);
             client_command(Command::Schedule(args), &global)
         }
+        Command::Workflow(args) => workflow::run(&args, &global),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiVersions => api_resources::versions(),
         Command::Context(args) => contexts::run(args, &global),
@@ -270,6 +274,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::Explain(_)
             | Command::Cron(_)
             | Command::Import(_)
+            | Command::Workflow(_)
             | Command::ApiResources(_)
             | Command::ApiVersions
             | Command::Context(_)

@@ -161,8 +161,8 @@ impl Evaluation<'_> {
                 Value::Bool(true) => return self.value(&pair[1]),
                 Value::Bool(false) => {}
                 other => {
-                    let kind = other.kind().word();
-                    return Err(self.fault(format!("a condition of `case` is true or false, not {kind}")));
+                    let kind = other.kind().name();
+                    return Err(self.fault(format!("a condition of `case` is a boolean, and this is of kind {kind}")));
                 }
             }
         }

@@ -329,7 +329,7 @@ fn faults_say_what_is_wrong_and_where() {
     format('{256}', 1)        0 '{256}' is not a format: braces are written `{{` and `}}`
     fromJSON('{')             0 what `fromJSON` was given is not JSON: EOF while parsing an object at line 1 column 1
     fromJSON('')              0 what `fromJSON` was given is not JSON: EOF while parsing a value at line 1 column 0
-    case(1, 2, 3)             0 a condition of `case` is true or false, not a number
+    case(1, 2, 3)             0 a condition of `case` is a boolean, and this is of kind number
     1 && format('{0x}', 1)    5 '{0x}' is not a format: braces are written `{{` and `}}`
     ");
 }
