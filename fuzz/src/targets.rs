@@ -309,7 +309,7 @@ pub fn step_output(data: &[u8]) {
     }
     let _ = (steps::env(data), steps::path(data), steps::summary(data));
     let Ok(outputs) = steps::outputs(data) else { return };
-    let plain = |name: &str| !name.contains("<<");
+    let plain = |name: &str| !name.contains('<');
     let end = "no such line";
     if outputs.iter().all(|(name, value)| plain(name) && !value.contains(end)) {
         let written: String = outputs.iter().map(|(name, value)| format!("{name}<<{end}\n{value}\n{end}\n")).collect();

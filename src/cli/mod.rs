@@ -216,7 +216,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
             args.take_number(&mut global);
             client_command(Command::Schedule(args), &global)
         }
-        Command::Workflow(args) => workflow::run(&args, &global),
+        Command::Workflow(args) if args.is_offline() => workflow::run_here(&args, &global),
         Command::ApiResources(args) => api_resources::run(&args, &Screen::of_stdout(global.color)),
         Command::ApiVersions => api_resources::versions(),
         Command::Context(args) => contexts::run(args, &global),
@@ -262,6 +262,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Schedule(args) => schedule::run(args, &context, &Screen::of_stdout(global.color)).await,
             Command::Task(args) => task::run(args, &context).await,
+            Command::Workflow(args) => workflow::run(args, &context).await,
             Command::Auth(args) => auth::run(args, &context).await,
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
@@ -274,7 +275,6 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::Explain(_)
             | Command::Cron(_)
             | Command::Import(_)
-            | Command::Workflow(_)
             | Command::ApiResources(_)
             | Command::ApiVersions
             | Command::Context(_)
