@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::{
-    FieldValidation, Patch,
-    form::{self, Form},
-    metadata,
+    FieldValidation, Patch, metadata,
     operation::{Action, Context, Refusal, Step},
-    scale,
+    scale, workflows,
 };
-use crate::api::{Problem, Status, Subresource, Violation};
+use crate::{
+    api::{Problem, Status, Subresource, Violation},
+    policy::form::{self, Form},
+};
 
 /// A body in its stored form, as far as it could be understood.
 pub(super) struct Decoded {
@@ -31,8 +32,10 @@ impl Context<'_> {
             return Ok(Decoded { object: body, unknown: Vec::new(), warnings: Vec::new() });
         }
         let form = form::of(step.served);
+        let mut warnings = workflows::spelled(step.served, &mut body);
         form.shape.drop_nulls(&mut body);
-        let (unknown, warnings) = self.screen(form, step, &mut body, live);
+        let (unknown, more) = self.screen(form, step, &mut body, live);
+        warnings.extend(more);
         let mut object = match step.served.view.and_then(|view| view.lift) {
             Some(lift) => lift(&body),
             None => body,

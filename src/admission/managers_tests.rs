@@ -11,7 +11,7 @@ use super::*;
 use crate::api::{App, Kind};
 
 fn shape() -> Arc<Shape> {
-    super::super::form::stored(App::INFO).shape.clone()
+    crate::policy::form::stored(App::INFO).shape.clone()
 }
 
 fn by<'a>(manager: &'a str) -> Writer<'a> {

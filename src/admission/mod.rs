@@ -16,7 +16,6 @@
 mod circles;
 mod decode;
 mod effective;
-mod form;
 mod local;
 mod managers;
 mod metadata;
@@ -33,6 +32,7 @@ mod tasks;
 mod transaction;
 mod verbs;
 mod workflow_runs;
+mod workflows;
 
 use std::sync::Arc;
 

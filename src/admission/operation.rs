@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use super::{
     Caller, DeleteOptions, FieldValidation, Patch,
     decode::{Decoded, shown},
-    form::{self, Form},
     managers::{Conflict, Managers, Writer},
     metadata, namespace,
     plan::Plan,
-    scale,
+    scale, workflows,
 };
 use crate::{
     api::{
@@ -27,7 +26,13 @@ use crate::{
         password::{Asked, Settled},
     },
     clock::{Clock, name_suffix},
-    policy::{json_patch, merge::merge_patch, shape::Shape, strategic},
+    policy::{
+        form::{self, Form},
+        json_patch,
+        merge::merge_patch,
+        shape::Shape,
+        strategic,
+    },
     store::Store,
 };
 
@@ -552,7 +557,8 @@ impl Context<'_> {
     fn judge(&self, form: &Form, kind: &KindInfo, new: &Value, live: Option<&Value>) -> Vec<Violation> {
         let mut found = metadata::violations(new, live);
         found.truncate(MOST_VIOLATIONS);
-        let schema = form.violations(kind, new, live);
+        let mut schema = form.violations(kind, new, live);
+        schema.extend(workflows::violations(kind, new, live));
         let known: Vec<FieldPath> = found.iter().map(|v| v.path.clone()).collect();
         found.extend(schema.into_iter().filter(|v| !known.contains(&v.path)));
         found

@@ -8,6 +8,7 @@ pub mod expand;
 pub mod expr;
 pub mod fair;
 pub mod fields;
+pub mod form;
 pub mod image;
 pub mod json_patch;
 pub mod label_names;

@@ -192,9 +192,10 @@ impl WorkflowStep {
         self.working_directory.as_deref().or(self.workdir.as_deref())
     }
 
-    /// By which others speak of it; `None`: nobody can, and in statuses it has its number ([`step_by_number`]).
+    /// By which others speak of it; `None`: nobody can, because it has neither `id` nor a `name` that is known before the run, and in
+    /// statuses it has its number ([`step_by_number`]).
     pub fn identity(&self) -> Option<&str> {
-        self.id.as_deref().or(self.name.as_ref().map(Scalar::as_str))
+        self.id.as_deref().or(self.name.as_ref().map(Scalar::as_str).filter(|name| !name.contains("${{")))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::functions::Function;
+use super::lex::Comparison;
 use super::parse::{Form, Node};
 use super::{Expression, Kind, Span, Value};
 
@@ -141,4 +142,60 @@ fn kind(node: &Node) -> Option<Kind> {
         }
         Form::Call { function, .. } => function.kind(),
     }
+}
+
+impl Expression {
+    /// What may be all or a part of its value, as it was read: not what is only compared, counted or asked for its truth.
+    pub fn comes_out(&self) -> Vec<Use> {
+        let mut uses = Vec::new();
+        collect_outcome(&self.node, &mut uses);
+        uses
+    }
+
+    /// What is held against a text by `==` or `!=`, and the text.
+    pub fn compared(&self) -> Vec<(Use, Arc<str>)> {
+        let mut found = Vec::new();
+        collect_compared(&self.node, &mut found);
+        found
+    }
+}
+
+fn collect_outcome(node: &Node, uses: &mut Vec<Use>) {
+    if let Some(found) = way(node) {
+        uses.push(found);
+        return;
+    }
+    match &node.form {
+        Form::Literal(_) | Form::Root(_) | Form::Not(_) | Form::Compare { .. } => {}
+        Form::Key { of, .. } | Form::Each { of } => collect_outcome(of, uses),
+        // What comes out of the others is false, zero or empty.
+        Form::All(nodes) => nodes.last().into_iter().for_each(|node| collect_outcome(node, uses)),
+        Form::Any(nodes) => nodes.iter().for_each(|node| collect_outcome(node, uses)),
+        Form::Call { function, arguments, .. } => match function {
+            Function::Case => {
+                let last = arguments.len() - 1;
+                let out = arguments.iter().enumerate().filter(|(at, _)| at % 2 == 1 || *at == last);
+                out.for_each(|(_, node)| collect_outcome(node, uses));
+            }
+            Function::Format | Function::FromJson | Function::Join | Function::ToJson => {
+                arguments.iter().for_each(|node| collect_outcome(node, uses));
+            }
+            Function::Contains
+            | Function::EndsWith
+            | Function::HashFiles
+            | Function::StartsWith
+            | Function::Status(_) => {}
+        },
+    }
+}
+
+fn collect_compared(node: &Node, found: &mut Vec<(Use, Arc<str>)>) {
+    if let Form::Compare { how: Comparison::Equal | Comparison::NotEqual, left, right } = &node.form {
+        for (read, with) in [(left, right), (right, left)] {
+            if let (Some(read), Form::Literal(Value::String(text))) = (way(read), &with.form) {
+                found.push((read, text.clone()));
+            }
+        }
+    }
+    node.children().into_iter().for_each(|child| collect_compared(child, found));
 }

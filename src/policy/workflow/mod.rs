@@ -1,6 +1,23 @@
-//! Workflows judged: what is wrong with one before it runs, and what a run of it is told.
+//! Workflows judged: what is wrong with one before it runs, what its jobs are, and what a run of it is told.
 //!
 //! Admission and `appm workflow lint` ask the same questions here, so that what was linted is applied. Everything is a function of
 //! the Workflow alone: whether an App or another Workflow exists is not asked, because it may exist by the time of the run.
+//!
+//! ```text
+//! as written ── spelling ──► as stored ── schema ──► check ── judge, contexts ──► findings
+//!                                                      ├── graph: circles of needs
+//!                                                      └── matrix: cells
+//! ```
 
+mod check;
+mod contexts;
+mod graph;
 pub mod inputs;
+mod judge;
+pub mod matrix;
+mod spelling;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Finding, MOST_JOBS, check};
+pub use spelling::canonical;

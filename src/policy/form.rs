@@ -12,18 +12,17 @@ use jsonschema::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{
-    api::{FieldPath, KindInfo, Problem, Served, Violation, kinds, schema},
-    policy::shape::Shape,
-};
+use super::shape::Shape;
+use crate::api::{FieldPath, KindInfo, Problem, Served, Violation, kinds, schema};
 
 /// Mistakes that are told, and looked behind: to repair each of a million would take for ever.
 const MOST_TOLD: usize = 100;
 
 /// The compiled form of one thing that is served.
-pub(super) struct Form {
+#[derive(Debug)]
+pub struct Form {
     /// How it is merged.
-    pub(super) shape: Arc<Shape>,
+    pub shape: Arc<Shape>,
     validator: Validator,
     /// Looks at `status` alone.
     of_status: Validator,
@@ -33,14 +32,14 @@ static FORMS: LazyLock<Vec<(Served, OnceLock<Form>)>> =
     LazyLock::new(|| kinds::served().map(|served| (served, OnceLock::new())).collect());
 
 /// The form of what is served.
-pub(super) fn of(served: Served) -> &'static Form {
+pub fn of(served: Served) -> &'static Form {
     let same = |s: &Served| s.kind == served.kind && (s.group(), s.version()) == (served.group(), served.version());
     let (served, form) = FORMS.iter().find(|(s, _)| same(s)).expect("only what is served gets here");
     form.get_or_init(|| Form::compile(*served))
 }
 
 /// The form in which objects of a kind are stored.
-pub(super) fn stored(kind: &'static KindInfo) -> &'static Form {
+pub fn stored(kind: &'static KindInfo) -> &'static Form {
     of(Served { kind, view: None })
 }
 
@@ -66,13 +65,13 @@ impl Form {
 
     /// True if nothing is wrong with an object's status: what programs write most, and most often alone. A kind's own rules do not
     /// speak of it.
-    pub(super) fn admits_status(&self, object: &Value) -> bool {
+    pub fn admits_status(&self, object: &Value) -> bool {
         let shape = self.shape.field("status").unwrap_or(&Shape::Free);
         self.of_status.is_valid(object) && object.get("status").is_none_or(|s| shape.duplicates(s).is_empty())
     }
 
     /// Everything that is wrong with an object in its stored form: types, values, duplicates, and the kind's own rules.
-    pub(super) fn violations(&self, kind: &KindInfo, new: &Value, old: Option<&Value>) -> Vec<Violation> {
+    pub fn violations(&self, kind: &KindInfo, new: &Value, old: Option<&Value>) -> Vec<Violation> {
         let mut found = self.shape.duplicates(new);
         if found.is_empty() && self.validator.is_valid(new) {
             found = (kind.check)(new, old);
