@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     api::{
-        App, AppSpec, FieldPath, GROUP, Key, Kind, Problem, Reason, Run, RunSpec, RunTemplate, Violation, WorkflowRun,
-        at,
+        App, AppSpec, FieldPath, GROUP, Key, Kind, Problem, Reason, Run, RunSpec, RunTemplate, Status, Violation,
+        WorkflowRun, at,
     },
-    auth::{Attributes, Identity, Proof},
+    auth::{Attributes, Identity, OWNER_NAME, Proof},
 };
 
 impl Context<'_> {
@@ -26,6 +26,22 @@ impl Context<'_> {
         let user = made_for.then(|| metadata::owner_of(object, self.caller, self.store));
         let user = user.and_then(|name| self.authority.user(&name, Proof::Part));
         user.map_or(Cow::Borrowed(who), Cow::Owned)
+    }
+
+    /// What a part of appm makes for a User is refused if that User is gone or locked: it would act as nobody, or as the part.
+    pub(super) fn somebody(&self, key: &Key, object: &Value) -> Result<(), Refusal> {
+        if self.caller.who.proof != Proof::Part {
+            return Ok(());
+        }
+        let owner = metadata::owner_of(object, self.caller, self.store);
+        let known = owner == OWNER_NAME || owner.starts_with("system:");
+        match known || self.authority.user(&owner, Proof::Part).is_some() {
+            true => Ok(()),
+            false => {
+                let why = format!("there is no user `{owner}` any more for whom it would be done, or it is locked");
+                Err(Status::forbidden(key, &why).into())
+            }
+        }
     }
 
     /// Puts what an App runs into a new Run of it; in one that is there it stays.
@@ -41,6 +57,9 @@ impl Context<'_> {
     ) -> Result<(), Refusal> {
         if key.kind != Run::INFO {
             return Ok(());
+        }
+        if live.is_none() {
+            self.somebody(key, new)?;
         }
         let who = self.maker(key, new).into_owned();
         let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };

@@ -68,6 +68,7 @@ impl Context<'_> {
             owned(new, &asked.workflow, &workflow);
         }
         let owner = metadata::owner_of(new, self.caller, self.store);
+        self.somebody(key, new)?;
         let spec = &mut new["spec"];
         let identity = at(spec, &["template", "execution_identity"]).as_str().map_or(owner, str::to_owned);
         spec["identity"] = json!(identity);

@@ -262,7 +262,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Schedule(args) => schedule::run(args, &context, &Screen::of_stdout(global.color)).await,
             Command::Task(args) => task::run(args, &context).await,
-            Command::Workflow(args) => workflow::run(args, &context).await,
+            Command::Workflow(args) => workflow::run(args, &context, &Screen::of_stdout(global.color)).await,
             Command::Auth(args) => auth::run(args, &context).await,
             Command::WhoAmI(args) => auth::who_am_i(&args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,

@@ -48,7 +48,9 @@ use crate::{
     broker::Keys,
     client::SharedClient,
     clock::{self, SharedClock},
-    controllers::{self, namespace::NamespaceController, schedule::ScheduleController},
+    controllers::{
+        self, namespace::NamespaceController, schedule::ScheduleController, workflow::WorkflowRunController,
+    },
     drivers::{
         container::ContainerDriver,
         process::{ConnectError, ProcessDriver},
@@ -300,6 +302,7 @@ impl Parts {
         let of_apps = recorder.reporter("appm.dev/app", &host);
         let of_runs = recorder.reporter("appm.dev/run", &host);
         let of_agent = recorder.reporter("appm.dev/agent", &host);
+        let of_workflows = recorder.reporter("appm.dev/workflow", &host);
         let of_schedules = recorder.reporter("appm.dev/schedule", &host);
         self.tasks.spawn(recorder.run(self.shutdown.clone()));
 
@@ -321,6 +324,11 @@ impl Parts {
         self.run("schedule", |client, clock, ready, shutdown| {
             let zone = jiff::tz::TimeZone::system();
             let controller = Arc::new(ScheduleController::new(client.clone(), of_schedules, zone));
+            Box::pin(runtime::run(controller, client, clock, ready, shutdown))
+        });
+
+        self.run("workflow", |client, clock, ready, shutdown| {
+            let controller = Arc::new(WorkflowRunController::new(client.clone(), of_workflows));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

@@ -1,7 +1,6 @@
 //! What a step of a workflow left behind: the files that it was given to write to, and what it printed.
 
 use std::{
-    collections::BTreeMap,
     fs::OpenOptions,
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
@@ -17,6 +16,7 @@ use crate::{
         Stream,
         read::{Attempts, Query, Reader, logs_dir},
     },
+    policy::steps::{self, ChannelFault},
 };
 
 /// The directory of a data directory in which the steps of runs work together.
@@ -24,8 +24,6 @@ pub const WORKSPACES: &str = "workspaces";
 /// The files that a step is given to write to.
 pub const STEP_FILES: [&str; 4] = ["output", "env", "path", "summary"];
 
-/// Most bytes of one of them.
-const LONGEST_FILE: u64 = 256 << 10;
 /// Most bytes of what it printed.
 const LONGEST_OUTPUT: usize = 1 << 20;
 
@@ -55,70 +53,26 @@ pub(super) async fn result(data_dir: &Path, key: &StartKey, step: &RunStep) -> S
 enum Fault {
     #[error("cannot read what the step wrote: {0}")]
     Io(#[from] io::Error),
-    #[error("the file ${0} is longer than 256 KiB")]
-    TooLong(&'static str),
-    #[error("the file ${0} is no UTF-8")]
-    NoText(&'static str),
-    #[error("the file ${0}: line {1} is neither NAME=VALUE nor NAME<<END")]
-    NoPair(&'static str, usize),
-    #[error("the file ${0}: `{1}`, which ends the value that begins in line {2}, is missing")]
-    NoEnd(&'static str, String, usize),
+    #[error("the file ${0}: {1}")]
+    Content(&'static str, ChannelFault),
 }
 
 fn take(dir: &Path, result: &mut StepResult) -> Result<(), Fault> {
-    let [output, env, path, summary] = ["GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STEP_SUMMARY"];
-    result.outputs = pairs(output, &text(output, dir.join("output"))?)?;
-    result.env = pairs(env, &text(env, dir.join("env"))?)?;
-    let lines = text(path, dir.join("path"))?;
-    result.path = lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-    result.summary = text(summary, dir.join("summary"))?;
+    let [output, env, path, summary] = STEP_FILES.map(|name| bytes(dir.join(name)));
+    let content = |variable| move |fault| Fault::Content(variable, fault);
+    result.outputs = steps::outputs(&output?).map_err(content("GITHUB_OUTPUT"))?;
+    result.env = steps::env(&env?).map_err(content("GITHUB_ENV"))?;
+    result.path = steps::path(&path?).map_err(content("GITHUB_PATH"))?;
+    result.summary = steps::summary(&summary?).map_err(content("GITHUB_STEP_SUMMARY"))?;
     Ok(())
 }
 
-/// A file that its writer cannot have replaced by something else.
-fn text(variable: &'static str, path: PathBuf) -> Result<String, Fault> {
+/// A file that its writer cannot have replaced by something else, and one byte more than may be in it.
+fn bytes(path: PathBuf) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let mut bytes = Vec::new();
-    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Fault::TooLong(variable));
-    }
-    String::from_utf8(bytes).map_err(|_| Fault::NoText(variable))
-}
-
-/// `NAME=VALUE`, or `NAME<<END` with the value on the lines up to `END`.
-fn pairs(variable: &'static str, text: &str) -> Result<BTreeMap<String, String>, Fault> {
-    let mut found = BTreeMap::new();
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-    while let Some((at, line)) = lines.next() {
-        if line.is_empty() {
-            continue;
-        }
-        let (equals, here) = (line.find('='), line.find("<<"));
-        let (name, value) = match (equals, here) {
-            (Some(equals), here) if here.is_none_or(|here| equals < here) => {
-                (&line[..equals], line[equals + 1..].to_owned())
-            }
-            (_, Some(here)) => {
-                let end = &line[here + 2..];
-                let mut value: Vec<&str> = Vec::new();
-                loop {
-                    match lines.next() {
-                        Some((_, line)) if line == end => break,
-                        Some((_, line)) => value.push(line),
-                        None => return Err(Fault::NoEnd(variable, end.to_owned(), at + 1)),
-                    }
-                }
-                (&line[..here], value.join("\n"))
-            }
-            _ => return Err(Fault::NoPair(variable, at + 1)),
-        };
-        if name.trim().is_empty() {
-            return Err(Fault::NoPair(variable, at + 1));
-        }
-        found.insert(name.trim().to_owned(), value);
-    }
-    Ok(found)
+    file.take(steps::LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The beginning of what an attempt wrote on standard output.
@@ -147,26 +101,5 @@ pub(super) fn remove_workspace(data_dir: &Path, name: &str) -> io::Result<()> {
             gone(std::fs::remove_file(inside))
         }
         Err(_) => gone(std::fs::remove_dir_all(inside)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_say_pairs_in_one_line_or_in_several() {
-        let told = |text: &str| match pairs("GITHUB_OUTPUT", text) {
-            Ok(pairs) => pairs.iter().map(|(k, v)| format!("{k}={v:?}")).collect::<Vec<_>>().join(" "),
-            Err(fault) => fault.to_string(),
-        };
-        assert_eq!(told("a=1\n\nb=x=y\n"), r#"a="1" b="x=y""#);
-        assert_eq!(
-            told("a<<EOF\n1\n2=3\nEOF\nb<<=\n"),
-            "the file $GITHUB_OUTPUT: `=`, which ends the value that begins in line 5, is missing"
-        );
-        assert_eq!(told("a<<EOF\n1\n2\nEOF\nb=a<<EOF\n"), r#"a="1\n2" b="a<<EOF""#);
-        assert_eq!(told("nothing\n"), "the file $GITHUB_OUTPUT: line 1 is neither NAME=VALUE nor NAME<<END");
-        assert_eq!(told("=x\n"), "the file $GITHUB_OUTPUT: line 1 is neither NAME=VALUE nor NAME<<END");
     }
 }

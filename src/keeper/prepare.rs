@@ -274,7 +274,11 @@ fn script_form(
         Some(_) => format!("/proc/self/fd/{SCRIPT}"),
         None => std::path::absolute(path).map_err(|e| short(path, e))?.display().to_string(),
     };
-    let interpreter = start.step.as_ref().map_or(&[][..], |step| &step.interpreter);
+    let interpreter = start.step.as_ref().map_or_else(Vec::new, |step| match step.interpreter.as_slice() {
+        [] if source.starts_with("#!") => Vec::new(),
+        [] => default_shell(start),
+        words => words.to_vec(),
+    });
     if let Some(name) = interpreter.first() {
         let words = interpreter.iter().map(|word| text(word.replace("{0}", &place), "the shell: a word"));
         return Ok((programs(start, name)?, words.collect::<Result<_, _>>()?, open));
@@ -285,6 +289,16 @@ fn script_form(
         return Ok((vec![place.clone()], [vec![place], args].concat(), open));
     }
     Ok((vec![c"/bin/sh".into()], [vec![c"sh".into(), c"-eu".into(), place], args].concat(), open))
+}
+
+/// What runs the commands of steps where nothing is said: bash, or sh where there is none.
+fn default_shell(start: &Start) -> Vec<String> {
+    let found = search_path(start).split(':').any(|dir| Path::new(dir).join("bash").is_file());
+    let words: &[&str] = match found {
+        true => &["bash", "--noprofile", "--norc", "-eo", "pipefail", "{0}"],
+        false => &["sh", "-e", "{0}"],
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// As execvp(3) finds it, in the PATH of the process's own environment.

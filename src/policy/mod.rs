@@ -3,6 +3,7 @@
 pub mod access;
 pub mod backoff;
 pub mod certificate;
+pub mod dag;
 pub mod depends;
 pub mod expand;
 pub mod expr;

@@ -28,4 +28,5 @@ mod runs;
 mod schedule;
 mod secrets;
 mod tasks;
+mod workflows;
 mod world;

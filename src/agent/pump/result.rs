@@ -53,7 +53,8 @@ impl Pump {
         let workspace = |slot: &Slot| Some(slot.instance.as_ref()?.spec.step.as_ref()?.workspace.clone());
         let Some(slot) = self.slots.get(uid) else { return };
         let Some(name) = workspace(slot) else { return };
-        let others = self.slots.iter().filter(|(other, _)| *other != uid);
+        let gone = |slot: &Slot| matches!(slot.memory.phase, Phase::Removed | Phase::Released);
+        let others = self.slots.iter().filter(|(other, slot)| *other != uid && !gone(slot));
         if others.filter_map(|(_, slot)| workspace(slot)).any(|other| other == name) {
             return;
         }

@@ -3,10 +3,11 @@
 mod eval;
 mod graph;
 mod import;
+mod runs;
 
 use clap::{Args, Subcommand};
 
-use super::{context::Context, error::CliError, settings::Global};
+use super::{context::Context, error::CliError, screen::Screen, settings::Global};
 
 /// Work with Workflows
 #[derive(Args, Debug)]
@@ -17,6 +18,13 @@ pub(super) struct WorkflowArgs {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    Run(runs::RunArgs),
+    Runs(runs::RunsArgs),
+    Detail(runs::DetailArgs),
+    Logs(runs::LogsArgs),
+    Output(runs::OutputOfArgs),
+    Cancel(runs::CancelArgs),
+    Rerun(runs::RerunArgs),
     Graph(graph::GraphArgs),
     Eval(eval::EvalArgs),
     Import(import::ImportArgs),
@@ -28,6 +36,7 @@ impl WorkflowArgs {
         match &self.verb {
             Verb::Eval(_) | Verb::Import(_) => true,
             Verb::Graph(args) => args.is_of_a_file(),
+            _ => false,
         }
     }
 }
@@ -38,12 +47,20 @@ pub(super) fn run_here(args: &WorkflowArgs, global: &Global) -> Result<(), CliEr
         Verb::Eval(args) => eval::run(args),
         Verb::Import(args) => import::run(args, global),
         Verb::Graph(args) => graph::of_file(args),
+        _ => unreachable!("verbs that ask a server are done by `run`"),
     }
 }
 
 /// Verbs that ask a server.
-pub(super) async fn run(args: WorkflowArgs, context: &Context) -> Result<(), CliError> {
+pub(super) async fn run(args: WorkflowArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
     match args.verb {
+        Verb::Run(args) => runs::run(&args, context, screen).await,
+        Verb::Runs(args) => runs::runs(&args, context).await,
+        Verb::Detail(args) => runs::detail(&args, context, screen).await,
+        Verb::Logs(args) => runs::logs(&args, context).await,
+        Verb::Output(args) => runs::output_of(&args, context).await,
+        Verb::Cancel(args) => runs::cancel(&args, context).await,
+        Verb::Rerun(args) => runs::rerun(&args, context, screen).await,
         Verb::Graph(args) => graph::run(args, context).await,
         Verb::Eval(_) | Verb::Import(_) => unreachable!("verbs that need no server are done by `run_here`"),
     }

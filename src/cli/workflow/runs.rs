@@ -1,0 +1,383 @@
+//! `appm workflow run`, and what can be asked of a run: how it goes, what its steps printed, that it ends, that it is done again.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{
+        COMPLETE, CancelMode, Condition, JobStatus, Kind, Object, RUN_FAILED, Run, StepStatus, Time, WORKFLOW_LABEL,
+        WorkState, WorkflowRun, WorkflowRunStatus, age,
+    },
+    client::http::{Request, path_of},
+};
+
+use super::super::{
+    context::{Context, Selection, Where, log_path, name_of, served},
+    error::{CliError, Exit},
+    follow,
+    output::{self, Format, OutputArgs, without_managed_fields},
+    screen::{self, Screen},
+};
+
+/// Start a Workflow
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  appm workflow run release -e env=prod
+  appm workflow run release -e env=staging -f   and follow it to its end
+
+With -f the exit code is 0 if the run succeeded; of steps that failed the output is shown.")]
+pub(in crate::cli) struct RunArgs {
+    /// The Workflow
+    name: String,
+    /// An input; may be given several times
+    #[arg(short = 'e', long = "input", value_name = "NAME=VALUE", value_parser = super::super::add::pair)]
+    inputs: Vec<(String, String)>,
+    /// Follow it to its end
+    #[arg(short, long)]
+    follow: bool,
+    /// The run's name [default: the Workflow's and something made up]
+    #[arg(long = "name", value_name = "NAME")]
+    run_name: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// List the runs of a Workflow, or of all, newest first
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RunsArgs {
+    /// The Workflow
+    name: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Tell of a run, job by job and step by step
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DetailArgs {
+    /// The run
+    run: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Show what the steps of a run printed, both streams
+#[derive(Args, Debug)]
+pub(in crate::cli) struct LogsArgs {
+    /// The run
+    run: String,
+    /// Only this job, or this cell of one
+    #[arg(short, long, value_name = "JOB")]
+    job: Option<String>,
+    /// Only this step
+    #[arg(short, long, value_name = "STEP")]
+    step: Option<String>,
+}
+
+/// Show the standard output of one step, byte for byte
+#[derive(Args, Debug)]
+pub(in crate::cli) struct OutputOfArgs {
+    /// The run
+    run: String,
+    /// The job, or the cell of one
+    #[arg(short, long, value_name = "JOB")]
+    job: String,
+    /// The step
+    #[arg(short, long, value_name = "STEP")]
+    step: String,
+}
+
+/// End a run before its time
+#[derive(Args, Debug)]
+pub(in crate::cli) struct CancelArgs {
+    /// The runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// What runs may end; nothing else begins but `finally`, and steps whose `if` wants it
+    #[arg(long, conflicts_with = "kill")]
+    drain: bool,
+    /// End everything at once, without `finally`
+    #[arg(long)]
+    kill: bool,
+}
+
+/// Do a run again, with the Workflow as it was then and the same inputs
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RerunArgs {
+    /// The run
+    run: String,
+    /// Only the jobs that did not succeed, and those after them
+    #[arg(long, conflicts_with = "from")]
+    failed: bool,
+    /// From this step on: what came before it stays what it was
+    #[arg(long, value_name = "JOB[/STEP]")]
+    from: Option<String>,
+    /// Follow it to its end
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: &RunArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    let inputs: BTreeMap<&str, &str> =
+        args.inputs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let metadata = match &args.run_name {
+        Some(name) => json!({"name": name}),
+        None => json!({"generateName": format!("{}-", args.name)}),
+    };
+    let spec = json!({"workflow": args.name, "inputs": inputs});
+    make(context, screen, metadata, spec, args.follow, &args.output).await
+}
+
+pub(super) async fn rerun(args: &RerunArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    let earlier = get(context, &args.run).await?;
+    let mut rerun = json!({"of": args.run});
+    if args.failed {
+        rerun["jobs"] = json!("Failed");
+    }
+    if let Some(from) = &args.from {
+        rerun["from"] = match from.split_once('/') {
+            Some((job, step)) => json!({"job": job, "step": step}),
+            None => json!({"job": from}),
+        };
+    }
+    let metadata = json!({"generateName": format!("{}-", earlier.spec.workflow)});
+    make(context, screen, metadata, json!({"rerun": rerun}), args.follow, &args.output).await
+}
+
+async fn make(
+    context: &Context,
+    screen: &Screen,
+    metadata: Value,
+    spec: Value,
+    follow: bool,
+    output: &OutputArgs,
+) -> Result<(), CliError> {
+    let object = json!({
+        "apiVersion": WorkflowRun::INFO.api_version(), "kind": WorkflowRun::INFO.kind, "metadata": metadata, "spec": spec,
+    });
+    let path = path_of(WorkflowRun::INFO, Some(context.namespace()), None) + "?fieldManager=appm-cli";
+    let made = context.call(Request::post(path, &object)).await?.json()?;
+    match &output.output {
+        Format::Table | Format::Wide => screen::line(format_args!("{} created", output::name_line(&made)))?,
+        format if !follow => return output::objects(format, vec![without_managed_fields(made)], false),
+        _ => {}
+    }
+    if !follow {
+        return Ok(());
+    }
+    let status = attend(context, screen, &made).await?;
+    let failed = Condition::find(&status.conditions, RUN_FAILED);
+    match failed.filter(|_| !Condition::holds(&status.conditions, COMPLETE)) {
+        None => Ok(()),
+        Some(failed) => Err(CliError::failed(format!("{}: {}", failed.reason, failed.message))),
+    }
+}
+
+/// Tells of each step when it ends, and shows what those printed that failed.
+async fn attend(context: &Context, screen: &Screen, made: &Value) -> Result<WorkflowRunStatus, CliError> {
+    let name = name_of(made);
+    let place = Where::Namespace(context.namespace());
+    let only = Selection::by_fields(format!("metadata.name={name}"));
+    let changes =
+        follow::changes(context, served::<WorkflowRun>(), place, only, follow::Start::of(made), "application/json");
+    futures::pin_mut!(changes);
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    while let Some((change, run)) = changes.try_next().await? {
+        if change == "DELETED" {
+            return Err(CliError::new(Exit::NotFound, format!("the run `{name}` was deleted meanwhile")));
+        }
+        let Ok(status) = serde_json::from_value::<WorkflowRunStatus>(run["status"].clone()) else { continue };
+        for (job, cell) in &status.jobs {
+            let known = told.entry(job.clone()).or_default();
+            for step in cell.steps.iter().skip(*known).take_while(|step| step.state.is_over()) {
+                *known += 1;
+                screen::line(step_line(screen, job, step, context.now()))?;
+                if step.state == WorkState::Failure && !step.run.is_empty() {
+                    print_log(context, &step.run, "    ").await?;
+                }
+            }
+            if cell.state.is_over() && cell.steps.is_empty() && *known == 0 {
+                *known = usize::MAX;
+                screen::line(job_line(screen, job, cell, context.now()))?;
+            }
+        }
+        if status.is_over() {
+            return Ok(status);
+        }
+    }
+    Err(CliError::failed("the server ended the watch"))
+}
+
+pub(super) async fn runs(args: &RunsArgs, context: &Context) -> Result<(), CliError> {
+    let selection = match &args.name {
+        Some(name) => Selection::by_labels(format!("{WORKFLOW_LABEL}={name}")),
+        None => Selection::by_labels(String::new()),
+    };
+    let (_, mut runs) =
+        context.list(served::<WorkflowRun>(), Where::Namespace(context.namespace()), &selection).await?;
+    runs.sort_by_key(|run| {
+        let time = run["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+        std::cmp::Reverse((time, name_of(run)))
+    });
+    match &args.output.output {
+        Format::Table | Format::Wide => {
+            let now = context.now();
+            let rows = runs.iter().map(|run| {
+                let cells = WorkflowRun::INFO.columns.iter().filter(|column| !column.wide).map(|column| {
+                    let cell = (column.cell)(run, now);
+                    cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)
+                });
+                std::iter::once(name_of(run)).chain(cells).collect::<Vec<_>>()
+            });
+            let heads = WorkflowRun::INFO.columns.iter().filter(|column| !column.wide).map(|c| c.name.to_uppercase());
+            let heads = std::iter::once("NAME".to_owned()).chain(heads).collect();
+            print_rows(std::iter::once(heads).chain(rows).collect())
+        }
+        format => output::objects(format, runs.into_iter().map(without_managed_fields).collect(), true),
+    }
+}
+
+fn print_rows(rows: Vec<Vec<String>>) -> Result<(), CliError> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        screen::line(screen::harmless(cells.collect::<Vec<_>>().join("   ").trim_end()))?;
+    }
+    Ok(())
+}
+
+async fn get(context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
+    let object = context.get(served::<WorkflowRun>(), context.namespace(), name).await?;
+    serde_json::from_value(object).map_err(|e| CliError::failed(format!("the run `{name}` cannot be read: {e}")))
+}
+
+pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    if !args.output.output.is_table() {
+        let object = context.get(served::<WorkflowRun>(), context.namespace(), &args.run).await?;
+        return output::objects(&args.output.output, vec![without_managed_fields(object)], false);
+    }
+    let run = get(context, &args.run).await?;
+    let now = context.now();
+    let ended = run.status.conditions.iter().find(|c| c.status == crate::api::ConditionStatus::True);
+    let word = ended.map_or("Pending", |condition| condition.reason.as_str());
+    let by = &run.spec.identity;
+    screen::line(format_args!(
+        "{} of {} by {by}: {}",
+        args.run,
+        run.spec.workflow,
+        screen.paint(screen::judge(word), word)
+    ))?;
+    for (name, value) in &run.spec.inputs {
+        screen::line(screen::harmless(&format!(
+            "  input {name}={}",
+            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+        )))?;
+    }
+    for (name, cell) in &run.status.jobs {
+        screen::line(job_line(screen, name, cell, now))?;
+        for step in &cell.steps {
+            screen::line(format_args!("  {}", step_line(screen, "", step, now)))?;
+        }
+        for (name, text) in &cell.outputs {
+            screen::line(screen::harmless(&format!("    output {name}={text}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn lasted(start: Option<Time>, end: Option<Time>, now: Timestamp) -> String {
+    start.map_or_else(String::new, |start| format!(" ({})", age(end.map_or(now, |end| end.0), start.0)))
+}
+
+fn mark(screen: &Screen, state: WorkState) -> String {
+    let (mark, word) = match state {
+        WorkState::Success => ("✓", "Complete"),
+        WorkState::Failure => ("✗", "Failed"),
+        WorkState::Cancelled => ("!", "Failed"),
+        WorkState::Skipped => ("-", "Pending"),
+        WorkState::Running => ("*", "Running"),
+        WorkState::Pending => (".", "Pending"),
+    };
+    screen.paint(screen::judge(word), mark)
+}
+
+fn job_line(screen: &Screen, name: &str, cell: &JobStatus, now: Timestamp) -> String {
+    let why = if cell.message.is_empty() { String::new() } else { format!(": {}", cell.message) };
+    let lasted = lasted(cell.start_time, cell.completion_time, now);
+    format!("{} {}{lasted}{}", mark(screen, cell.state), screen::harmless(name), screen::harmless(&why))
+}
+
+fn step_line(screen: &Screen, job: &str, step: &StepStatus, now: Timestamp) -> String {
+    let place = if job.is_empty() { String::new() } else { format!("{job} / ") };
+    let tries = if step.attempts > 1 { format!(", {} attempts", step.attempts) } else { String::new() };
+    let why = if step.message.is_empty() { String::new() } else { format!(": {}", step.message) };
+    let lasted = lasted(step.start_time, step.completion_time, now);
+    let name = screen::harmless(&format!("{place}{}", step.id));
+    format!("{} {name}{lasted}{tries}{}", mark(screen, step.state), screen::harmless(&why))
+}
+
+pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliError> {
+    let run = get(context, &args.run).await?;
+    let wanted = |asked: &Option<String>, name: &str| asked.as_ref().is_none_or(|asked| asked == name);
+    let mut found = false;
+    for (job, cell) in
+        run.status.jobs.iter().filter(|(name, cell)| wanted(&args.job, name) || wanted(&args.job, &cell.job))
+    {
+        for step in cell.steps.iter().filter(|step| wanted(&args.step, &step.id) && !step.run.is_empty()) {
+            found = true;
+            screen::line(format_args!("== {} / {}", screen::harmless(job), screen::harmless(&step.id)))?;
+            print_log(context, &step.run, "").await?;
+        }
+    }
+    match found {
+        true => Ok(()),
+        false => Err(CliError::new(Exit::NotFound, "nothing was run that this names")),
+    }
+}
+
+/// What a step printed. A step that called a Workflow printed nothing itself.
+async fn print_log(context: &Context, run: &str, indent: &str) -> Result<(), CliError> {
+    let request = Request::get(log_path(Run::INFO, context.namespace(), run, &[]));
+    let Ok(answer) = context.call(request).await else { return Ok(()) };
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    for line in text.lines() {
+        screen::line(format_args!("{indent}{}", screen::harmless(line)))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn output_of(args: &OutputOfArgs, context: &Context) -> Result<(), CliError> {
+    let run = get(context, &args.run).await?;
+    let absent = |what: String| CliError::new(Exit::NotFound, what);
+    let cell = run.status.jobs.get(&args.job).ok_or_else(|| absent(format!("the run has no job `{}`", args.job)))?;
+    let step = cell.steps.iter().find(|step| step.id == args.step && !step.run.is_empty());
+    let step = step.ok_or_else(|| absent(format!("no step `{}` was run in the job `{}`", args.step, args.job)))?;
+    let options = [("stream", "Stdout".to_owned())];
+    let answer = context.call(Request::get(log_path(Run::INFO, context.namespace(), &step.run, &options))).await?;
+    Ok(screen::bytes(&answer.body)?)
+}
+
+pub(super) async fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {
+    let mode = match (args.drain, args.kill) {
+        (true, _) => CancelMode::Drain,
+        (_, true) => CancelMode::Kill,
+        _ => CancelMode::Stop,
+    };
+    for name in &args.runs {
+        let patch = json!({"spec": {"cancel": mode}});
+        let run = context.patch(served::<WorkflowRun>(), context.namespace(), name, "", &patch).await?;
+        let over = serde_json::from_value::<WorkflowRunStatus>(run["status"].clone()).is_ok_and(|s| s.is_over());
+        let word = if over { "is over already" } else { "cancelled" };
+        screen::line(format_args!("{} {word}", output::name_line(&run)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Does what a plan says, in one transaction.
+
+use serde_json::{Value, json};
+
+use super::{Action, MANAGER, Plan, history};
+use crate::{
+    api::{
+        Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Run, Status, StoredObject,
+        WorkflowRun,
+    },
+    client::SharedClient,
+    runtime::{Caches, batch::Batch},
+};
+
+/// What a history entry says at most.
+const LONGEST_REASON: usize = 512;
+
+/// Does all of the plan or none of it. What a step runs as, and the status that says so, cannot be lost one without the other; and before
+/// its process starts the agent makes both durable with its own write. So only the end waits for the disk here.
+pub(super) async fn execute(
+    client: &SharedClient,
+    caches: &Caches,
+    run: &Object<WorkflowRun>,
+    plan: &Plan,
+) -> Result<(), Status> {
+    let mut operations: Vec<Operation> = plan.actions.iter().filter_map(|action| operation(action, caches)).collect();
+    if plan.status != run.status {
+        let mut object = named(run);
+        object["status"] = json!(plan.status);
+        let mut write = Operation::new(OperationVerb::Status, object);
+        let (uid, version) = (run.uid().clone(), run.metadata.resource_version.clone());
+        // What came meanwhile is judged anew.
+        write.preconditions = Preconditions { uid: Some(uid), resource_version: Some(version) };
+        operations.push(write);
+    }
+    operations.extend(history::last_run(caches, run, plan));
+    if operations.is_empty() {
+        return Ok(());
+    }
+    let durability = if plan.status.is_over() { Durability::Durable } else { Durability::Relaxed };
+    let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let reason: String = reason.chars().take(LONGEST_REASON).collect();
+    let batch = Batch { manager: MANAGER, reason: &reason, durability };
+    let done = client.transact(batch.transaction(operations)).await?;
+    caches.written(&done);
+    Ok(())
+}
+
+fn operation(action: &Action, caches: &Caches) -> Option<Operation> {
+    Some(match action {
+        Action::Start { object } => Operation::new(OperationVerb::Create, (**object).clone()),
+        Action::CancelRun(run) => {
+            let key = Key::of::<Run>(&run.metadata.namespace, &run.metadata.name);
+            changed(&*caches.kind::<Run>().get(&key)?, run, |spec| spec["cancel"] = json!(true))
+        }
+        Action::CancelChild { run, mode } => {
+            let key = Key::of::<WorkflowRun>(&run.metadata.namespace, &run.metadata.name);
+            let stored = caches.kind::<WorkflowRun>().get(&key)?;
+            changed(&stored, run, |spec| spec["cancel"] = json!(mode))
+        }
+    })
+}
+
+/// From the stored text, so that what a newer binary wrote stays.
+fn changed<K: Kind>(stored: &StoredObject, object: &Object<K>, change: impl FnOnce(&mut Value)) -> Operation {
+    let mut value = stored.value();
+    change(&mut value["spec"]);
+    // Its controller writes the status all the time; that is not what is changed.
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        metadata.shift_remove("resourceVersion");
+    }
+    let mut operation = Operation::new(OperationVerb::Update, value);
+    operation.preconditions.uid = Some(object.uid().clone());
+    operation
+}
+
+/// The object's name alone.
+fn named(run: &Object<WorkflowRun>) -> Value {
+    let meta = &run.metadata;
+    json!({
+        "apiVersion": WorkflowRun::INFO.api_version(),
+        "kind": WorkflowRun::INFO.kind,
+        "metadata": {"namespace": meta.namespace, "name": meta.name, "uid": meta.uid},
+    })
+}
+
+/// Whether the server would take an object.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn try_out(client: &SharedClient, object: &Value) -> Result<(), Status> {
+    let batch = Batch { manager: MANAGER, reason: "", durability: Durability::Relaxed };
+    let mut transaction = batch.transaction(vec![Operation::new(OperationVerb::Create, object.clone())]);
+    transaction.dry_run = true;
+    client.transact(transaction).await.map(drop)
+}
+
+/// Deletes runs, each for itself; one that is gone already is as good.
+pub(super) async fn forget(client: &SharedClient, caches: &Caches, deletions: Vec<Operation>) -> Result<(), Status> {
+    let batch = Batch { manager: MANAGER, reason: "newer runs ended", durability: Durability::Durable };
+    let groups = deletions.into_iter().map(|deletion| vec![deletion]).collect();
+    for done in batch.write(&**client, groups).await {
+        match done {
+            Ok(done) => caches.written(&done),
+            Err(status) if status.is(Reason::NotFound) || status.is(Reason::Conflict) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(())
+}

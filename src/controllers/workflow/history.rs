@@ -1,0 +1,80 @@
+//! What a Workflow says of its runs, and how many of them are kept.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Plan;
+use crate::{
+    api::{
+        COMPLETE, Condition, Key, Kind, LastRun, Object, Operation, OperationVerb, Preconditions, RUN_FAILED,
+        WORKFLOW_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
+    },
+    policy::schedule::surplus,
+    runtime::Caches,
+};
+
+/// The Workflow's word about its newest run, where this pass changes it: when a run begins, and when it ends.
+pub(super) fn last_run(caches: &Caches, run: &Object<WorkflowRun>, plan: &Plan) -> Option<Operation> {
+    let turned = run.status.start_time != plan.status.start_time || plan.status.is_over() && !run.status.is_over();
+    if !turned {
+        return None;
+    }
+    let key = Key::of::<Workflow>(&run.metadata.namespace, &run.spec.workflow);
+    let workflow = caches.kind::<Workflow>().typed::<Workflow>(&key)?;
+    let start_time = plan.status.start_time.or(plan.status.completion_time);
+    let last = LastRun { name: run.metadata.name.clone(), state: state(&plan.status), start_time };
+    let newer = |known: &LastRun| known.name != last.name && known.start_time > last.start_time;
+    if workflow.status.last_run.as_ref().is_some_and(newer) {
+        return None;
+    }
+    let mut status = workflow.status.clone();
+    (status.last_run, status.observed_generation) = (Some(last), workflow.metadata.generation);
+    let object = json!({
+        "apiVersion": Workflow::INFO.api_version(), "kind": Workflow::INFO.kind,
+        "metadata": {"namespace": workflow.metadata.namespace, "name": workflow.metadata.name},
+        "status": status,
+    });
+    let mut operation = Operation::new(OperationVerb::Status, object);
+    operation.preconditions = Preconditions { uid: Some(workflow.uid().clone()), resource_version: None };
+    Some(operation)
+}
+
+fn state(status: &WorkflowRunStatus) -> WorkState {
+    let failed = Condition::find(&status.conditions, RUN_FAILED);
+    match failed.filter(|_| Condition::holds(&status.conditions, RUN_FAILED)) {
+        Some(failed) if failed.reason == super::pass::CANCELED => WorkState::Cancelled,
+        Some(_) => WorkState::Failure,
+        None if Condition::holds(&status.conditions, COMPLETE) => WorkState::Success,
+        None => WorkState::Running,
+    }
+}
+
+/// The runs of the same Workflow that are beyond the limit of its history, now that one has ended.
+pub(super) fn beyond(caches: &Caches, run: &Object<WorkflowRun>, now: Timestamp) -> Vec<Operation> {
+    let key = Key::of::<Workflow>(&run.metadata.namespace, &run.spec.workflow);
+    let Some(workflow) = caches.kind::<Workflow>().typed::<Workflow>(&key) else { return Vec::new() };
+    let all = caches.kind::<WorkflowRun>().list();
+    let same = all.iter().filter(|other| {
+        let meta = other.meta();
+        *other.key.namespace == *run.metadata.namespace
+            && meta.labels.get(WORKFLOW_LABEL) == Some(run.spec.workflow.as_str())
+            // Those of steps go with the runs that made them.
+            && meta.controller().is_none()
+    });
+    let typed = same.filter_map(|other| other.typed::<WorkflowRun>());
+    let ended = typed.filter(|other| other.status.is_over() && !other.metadata.is_deleting());
+    let ended = ended.map(|other| (other.status.completion_time.map_or(now, |at| at.0), other));
+    surplus(ended.collect(), workflow.spec.runs_history_limit).into_iter().map(delete).collect()
+}
+
+fn delete(run: Arc<Object<WorkflowRun>>) -> Operation {
+    let object: Value = json!({
+        "apiVersion": WorkflowRun::INFO.api_version(), "kind": WorkflowRun::INFO.kind,
+        "metadata": {"namespace": run.metadata.namespace, "name": run.metadata.name},
+    });
+    let mut operation = Operation::new(OperationVerb::Delete, object);
+    operation.preconditions.uid = run.metadata.uid.clone();
+    operation
+}

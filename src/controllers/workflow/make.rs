@@ -1,0 +1,289 @@
+//! From a step to what is run for it: variables, shell, place, time.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    names,
+    pass::{Cell, Pass},
+    scope::{Here, In, NOTHING_YET, Told},
+};
+use crate::{
+    api::{
+        EventName, JOB_LABEL, JobStatus, Kind, Run, STEP_ANNOTATION, Scalar, SecretEnv, StepStatus, WORKFLOW_LABEL,
+        WORKFLOW_RUN_LABEL, WorkflowRun, WorkflowStep,
+    },
+    policy::label_names::check_value,
+};
+
+/// Seconds between the stop signal and SIGKILL.
+const GRACE: i64 = 10;
+/// It goes when the run goes.
+const FOREVER: i64 = i32::MAX as i64;
+/// Workflows that call each other, one within the other.
+const DEEPEST: usize = 10;
+
+/// An attempt that is to be made.
+pub(super) struct Making<'a> {
+    pub of: Cell<'a>,
+    pub cell: &'a JobStatus,
+    pub step: &'a WorkflowStep,
+    pub status: &'a StepStatus,
+    /// How the steps before have ended.
+    pub told: Told,
+    /// When it has to be over.
+    pub until: Timestamp,
+}
+
+/// What is made for it.
+pub(super) struct Child {
+    pub name: String,
+    pub object: Value,
+}
+
+/// A variable of a step.
+#[derive(Clone, Debug)]
+enum Variable {
+    Text(String),
+    Secret(SecretEnv),
+}
+
+/// The variables of a step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Environment {
+    variables: BTreeMap<String, Variable>,
+    /// What goes before `PATH`.
+    path: Vec<String>,
+}
+
+impl Environment {
+    /// Those that expressions may read.
+    pub(super) fn texts(&self) -> BTreeMap<String, String> {
+        let texts = self.variables.iter().filter_map(|(name, variable)| match variable {
+            Variable::Text(text) => Some((name.clone(), text.clone())),
+            Variable::Secret(_) => None,
+        });
+        texts.collect()
+    }
+
+    fn add(
+        &mut self,
+        env: &BTreeMap<String, Scalar>,
+        secret: &BTreeMap<String, SecretEnv>,
+        here: &Here<'_>,
+    ) -> Result<(), String> {
+        let texts = self.texts();
+        let mut here = *here;
+        here.job = here.job.map(|place| In { env: Some(&texts), ..place });
+        let said: Result<Vec<_>, String> = env
+            .iter()
+            .map(|(name, text)| {
+                let text = here.text(text.as_str()).map_err(|why| format!("env `{name}`: {why}"))?;
+                Ok((name.clone(), Variable::Text(text)))
+            })
+            .collect();
+        self.variables.extend(said?);
+        self.variables.extend(secret.iter().map(|(name, of)| (name.clone(), Variable::Secret(of.clone()))));
+        Ok(())
+    }
+
+    fn has_secrets(&self) -> bool {
+        self.variables.values().any(|variable| matches!(variable, Variable::Secret(_)))
+    }
+
+    /// As a Run has it, with what tells the step where it is.
+    fn list(mut self, facts: Vec<(&str, String)>) -> Vec<Value> {
+        for (name, text) in facts {
+            self.variables.entry(name.to_owned()).or_insert(Variable::Text(text));
+        }
+        let path = match self.variables.remove("PATH") {
+            Some(Variable::Text(text)) => Some(escaped(&text)),
+            Some(secret) => {
+                self.variables.insert("PATH".to_owned(), secret);
+                None
+            }
+            None if self.path.is_empty() => None,
+            None => Some("$(PATH)".to_owned()),
+        };
+        let path = path.map(|after| {
+            let before: Vec<String> = self.path.iter().map(|dir| escaped(dir)).collect();
+            let all: Vec<&str> = before.iter().map(String::as_str).chain([after.as_str()]).collect();
+            json!({"name": "PATH", "value": all.join(":")})
+        });
+        let variables = self.variables.into_iter().map(|(name, variable)| match variable {
+            Variable::Text(text) => json!({"name": name, "value": escaped(&text)}),
+            Variable::Secret(of) => {
+                json!({"name": name, "valueFrom": {"secretKeyRef": {"name": of.secret, "key": of.key}}})
+            }
+        });
+        path.into_iter().chain(variables).collect()
+    }
+}
+
+/// A text that is not expanded once more.
+fn escaped(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// The variables of a job's next step but its own: of the workflow, of the job, and what the steps before it set.
+pub(super) fn environment(pass: &Pass<'_>, of: Cell<'_>, cell: &JobStatus) -> Result<Environment, String> {
+    let place = In { key: of.key, job: of.job, cell: Some(cell), env: None, place: of.place };
+    let here = Here { job: Some(place), told: NOTHING_YET, ..pass.here() };
+    let mut made = Environment::default();
+    made.add(&pass.template.env, &pass.template.sec_env, &here)?;
+    made.add(&of.job.env, &of.job.sec_env, &here)?;
+    let runs = cell.steps.iter().filter_map(|step| pass.observed.runs.get(&step.run));
+    for result in runs.filter_map(|run| run.status.result.as_ref()) {
+        let set = result.env.iter().map(|(name, text)| (name.clone(), Variable::Text(text.clone())));
+        made.variables.extend(set);
+        // The last that was added is looked in first.
+        made.path.splice(0..0, result.path.iter().cloned());
+    }
+    Ok(made)
+}
+
+/// The Run of an attempt, or the WorkflowRun that it calls.
+///
+/// # Errors
+/// An expression that cannot be evaluated, with the field.
+pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, String> {
+    let Making { of, cell, step, status, .. } = making;
+    let name = names::child(pass.run, of.name, &status.id, status.attempts);
+    let mut env = environment(pass, *of, cell)?;
+    let place = In { key: of.key, job: of.job, cell: Some(cell), env: None, place: of.place };
+    let here = Here { job: Some(place), told: making.told, ..pass.here() };
+    env.add(&step.env, &step.sec_env, &here)?;
+    let texts = env.texts();
+    let here = Here { job: Some(In { env: Some(&texts), ..place }), ..here };
+    let field = |field: &str, why: String| format!("{field}: {why}");
+    if let Some(workflow) = &step.workflow {
+        if pass.observed.depth >= DEEPEST {
+            return Err(format!("workflows call each other {DEEPEST} deep at most"));
+        }
+        let workflow = here.text(workflow).map_err(|why| field("workflow", why))?;
+        let inputs = here.json(&json!(step.with)).map_err(|why| field("with", why))?;
+        let event = json!({"name": EventName::WorkflowCall});
+        let spec = json!({"workflow": workflow, "inputs": inputs, "event": event});
+        return Ok(Child { object: object::<WorkflowRun>(pass, making, &name, spec), name });
+    }
+    let mut spec = match &step.app {
+        Some(app) => json!({"app": here.text(app).map_err(|why| field("app", why))?}),
+        None => {
+            let script = step.script().ok_or_else(|| "it says nothing that is to be done".to_owned())?;
+            json!({"process": {"script": here.text(script).map_err(|why| field("run", why))?}})
+        }
+    };
+    let defaults = [&of.job.defaults, &pass.template.defaults].map(|d| d.as_ref().map(|defaults| &defaults.run));
+    let said = |of: fn(&crate::api::RunDefaults) -> Option<&String>| defaults.into_iter().flatten().find_map(of);
+    let mut workspace = json!({"workspace": pass.run.uid()});
+    if of.place.1 > 1 || !cell.matrix.is_empty() {
+        workspace["place"] = json!(names::place(of.name));
+    }
+    if step.app.is_none() {
+        let shell = step.shell.as_ref().or(said(|run| run.shell.as_ref())).map(String::as_str);
+        let shell = shell.map(|shell| here.text(shell)).transpose().map_err(|why| field("shell", why))?;
+        workspace["interpreter"] = json!(interpreter(shell.as_deref()));
+        let directory = step.directory().or(said(|run| run.working_directory.as_ref()).map(String::as_str));
+        if let Some(directory) = directory {
+            let directory = here.text(directory).map_err(|why| field("working-directory", why))?;
+            match directory.starts_with('/') {
+                true => spec["process"]["workingDir"] = json!(escaped(&directory)),
+                false => workspace["directory"] = json!(directory),
+            }
+        }
+    }
+    if pass.observed.printed.contains(&status.id) {
+        workspace["stdout"] = json!(true);
+    }
+    spec["step"] = workspace;
+    let selector = selector(&here, of).map_err(|why| field("runs-on", why))?;
+    if !selector.is_empty() {
+        spec["nodeSelector"] = json!(selector);
+    }
+    if env.has_secrets() && step.app.is_none() {
+        spec["logs"] = json!({"redactSecrets": true});
+    }
+    spec["env"] = json!(env.list(facts(pass, making)));
+    spec["activeDeadlineSeconds"] = json!(seconds(pass, &here, making)?);
+    spec["ttlSecondsAfterFinished"] = json!(FOREVER);
+    spec["terminationGracePeriodSeconds"] = json!(GRACE);
+    Ok(Child { object: object::<Run>(pass, making, &name, spec), name })
+}
+
+/// What tells a step where it is; whatever the author says goes before it.
+fn facts(pass: &Pass<'_>, making: &Making<'_>) -> Vec<(&'static str, String)> {
+    let (spec, meta) = (&pass.run.spec, &pass.run.metadata);
+    let job = making.of.key.to_owned();
+    vec![
+        ("CI", "true".to_owned()),
+        ("GITHUB_WORKFLOW", spec.workflow.clone()),
+        ("GITHUB_RUN_ID", meta.name.clone()),
+        ("GITHUB_JOB", job.clone()),
+        ("GITHUB_ACTOR", spec.identity.clone()),
+        ("GITHUB_EVENT_NAME", spec.event.name.word().to_owned()),
+        ("APPM_WORKFLOW", spec.workflow.clone()),
+        ("APPM_WORKFLOW_RUN", meta.name.clone()),
+        ("APPM_JOB", job),
+        ("APPM_STEP", making.status.id.clone()),
+    ]
+}
+
+/// How many seconds it may take.
+fn seconds(pass: &Pass<'_>, here: &Here<'_>, making: &Making<'_>) -> Result<i64, String> {
+    let step = making.step;
+    let own = here.number(step.timeout.as_ref()).map_err(|why| format!("timeout: {why}"))?;
+    let minutes = here.number(step.timeout_minutes.as_ref()).map_err(|why| format!("timeout-minutes: {why}"))?;
+    let own = own.or(minutes.map(|minutes| minutes * 60.0));
+    let left = making.until.duration_since(pass.now).as_secs();
+    #[expect(clippy::cast_possible_truncation, reason = "what is out of range is taken to it")]
+    let own = own.map_or(i64::MAX, |own| own.ceil() as i64);
+    Ok(own.min(left).clamp(1, FOREVER))
+}
+
+/// The labels that the node must have.
+fn selector(here: &Here<'_>, of: &Cell<'_>) -> Result<BTreeMap<String, String>, String> {
+    let labels = of.job.runs_on.iter().chain(&of.job.node_label);
+    let labels = labels.map(|(name, value)| {
+        let name = if name == "host" { "kubernetes.io/hostname" } else { name };
+        Ok((name.to_owned(), here.text(value.as_str())?))
+    });
+    labels.collect()
+}
+
+/// The words that run a script, `{0}` for its file.
+fn interpreter(shell: Option<&str>) -> Vec<String> {
+    let words: &[&str] = match shell {
+        None => &[],
+        Some("bash") => &["bash", "--noprofile", "--norc", "-eo", "pipefail", "{0}"],
+        Some("sh") => &["sh", "-e", "{0}"],
+        Some("python") => &["python3", "{0}"],
+        Some("pwsh") => &["pwsh", "-command", ". '{0}'"],
+        Some(line) => return line.split_whitespace().map(str::to_owned).collect(),
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn object<K: Kind>(pass: &Pass<'_>, making: &Making<'_>, name: &str, spec: Value) -> Value {
+    let (run, of) = (pass.run, making.of);
+    let mut labels = json!({WORKFLOW_LABEL: run.spec.workflow, WORKFLOW_RUN_LABEL: run.metadata.name});
+    if check_value(of.key).is_ok() {
+        labels[JOB_LABEL] = json!(of.key);
+    }
+    json!({
+        "apiVersion": K::INFO.api_version(),
+        "kind": K::INFO.kind,
+        "metadata": {
+            "namespace": run.metadata.namespace,
+            "name": name,
+            "labels": labels,
+            "annotations": {STEP_ANNOTATION: making.status.id},
+            "ownerReferences": [{
+                "apiVersion": WorkflowRun::INFO.api_version(), "kind": WorkflowRun::INFO.kind,
+                "name": run.metadata.name, "uid": run.uid(), "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": spec,
+    })
+}

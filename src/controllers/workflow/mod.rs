@@ -1,0 +1,220 @@
+//! The WorkflowRun controller: a Run for each attempt of each step, until all jobs have ended.
+//!
+//! Each pass: look (own Runs and sub-runs, from caches) → [`decide`] (pure) → one transaction, in which the Runs of steps and the status
+//! that tells of them stand together. What a step does is the business of its Run; this controller says what is done next, stops what
+//! is cancelled or late, and folds what became of it into jobs, outputs and an end. `docs/design/023-workflows.md` says how.
+
+mod cells;
+mod execute;
+mod history;
+mod make;
+mod names;
+mod observe;
+mod pass;
+mod queue;
+mod rerun;
+mod scope;
+mod steps;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use self::{observe::Observed, pass::decide};
+use crate::{
+    api::{
+        CancelMode, Condition, Key, Kind, Object, ObjectReference, RUN_FAILED, Reason, Run, Status, Workflow,
+        WorkflowRun, WorkflowRunStatus,
+    },
+    client::{Query, SharedClient},
+    runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
+};
+
+/// The field manager of everything that this controller writes.
+const MANAGER: &str = "appm-workflow";
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Make the Run or the WorkflowRun of a step.
+    Start {
+        /// All of it.
+        object: Box<Value>,
+    },
+    /// Stop the Run of a step.
+    CancelRun(Arc<Object<Run>>),
+    /// Stop a WorkflowRun: that of a step, or one whose turn is over.
+    CancelChild {
+        /// Which.
+        run: Arc<Object<WorkflowRun>>,
+        /// How.
+        mode: CancelMode,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Start { object } => {
+                let step = object["metadata"]["annotations"][crate::api::STEP_ANNOTATION].as_str().unwrap_or_default();
+                write!(f, "begin step {step}")
+            }
+            Action::CancelRun(run) => write!(f, "stop run {}", run.metadata.name),
+            Action::CancelChild { run, .. } => write!(f, "stop workflow run {}", run.metadata.name),
+        }
+    }
+}
+
+/// What a pass will do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In one transaction.
+    pub actions: Vec<Action>,
+    /// The status to write with them, if it differs from what is there.
+    pub status: WorkflowRunStatus,
+    /// When to look again though nothing changed.
+    pub requeue: Requeue,
+    /// It waits for another run to end.
+    pub waits: bool,
+}
+
+/// The controller. Run it with [`crate::runtime::run`].
+pub struct WorkflowRunController {
+    client: SharedClient,
+    events: Reporter,
+    /// Runs that wait for others. They have their turn when one ends.
+    waiting: Arc<Mutex<BTreeSet<Key>>>,
+    /// Held by a pass that may begin a run of a group, so that no two take the same turn.
+    beginning: tokio::sync::Mutex<()>,
+}
+
+impl WorkflowRunController {
+    /// A controller that acts through `client`.
+    pub fn new(client: SharedClient, events: Reporter) -> Self {
+        Self { client, events, waiting: Arc::default(), beginning: tokio::sync::Mutex::default() }
+    }
+
+    fn note(&self, key: &Key, waits: bool) {
+        let mut waiting = self.waiting.lock().expect("no holder of the waiting panics");
+        match waits {
+            true => waiting.insert(key.clone()),
+            false => waiting.remove(key),
+        };
+    }
+
+    async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<Requeue, Status> {
+        let Some(run) = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key) else {
+            self.note(key, false);
+            return Ok(Requeue::Rest);
+        };
+        let grouped = run.spec.template.as_ref().is_some_and(|template| template.concurrency.is_some());
+        let _turn = match run.status.start_time.is_none() && grouped {
+            true => Some(self.beginning.lock().await),
+            false => None,
+        };
+        let mut observed = observe::observe(caches, &run);
+        let plan = loop {
+            let plan = decide(&run, &observed, now);
+            match execute::execute(&self.client, caches, &run, &plan).await {
+                Ok(()) => break plan,
+                // The run goes soon, too.
+                Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
+                Err(status) if is_refusal(&status) => {
+                    let Some(refused) = self.refused(&plan, &observed.refused).await? else { return Err(status) };
+                    observed.refused.extend(refused);
+                }
+                Err(status) => return Err(status),
+            }
+        };
+        self.note(key, plan.waits);
+        if plan.status.is_over() {
+            execute::forget(&self.client, caches, history::beyond(caches, &run, now)).await?;
+        }
+        self.report(&run, &plan, now);
+        Ok(plan.requeue)
+    }
+
+    /// Which of the things that were to be begun will never be taken, and why. `None`: none of them.
+    async fn refused(
+        &self,
+        plan: &Plan,
+        known: &BTreeMap<String, String>,
+    ) -> Result<Option<BTreeMap<String, String>>, Status> {
+        let mut refused = BTreeMap::new();
+        for action in &plan.actions {
+            let Action::Start { object } = action else { continue };
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            if known.contains_key(&name) {
+                continue;
+            }
+            match execute::try_out(&self.client, object).await {
+                Ok(()) => {}
+                Err(status) if is_refusal(&status) => drop(refused.insert(name, status.message)),
+                Err(status) => return Err(status),
+            }
+        }
+        Ok((!refused.is_empty()).then_some(refused))
+    }
+
+    fn report(&self, run: &Object<WorkflowRun>, plan: &Plan, now: Timestamp) {
+        if let Some(failed) = Condition::find(&plan.status.conditions, RUN_FAILED)
+            && !run.status.is_over()
+        {
+            let message = format!("{}: {}", failed.reason, failed.message);
+            self.events.record(ObjectReference::to(run), EventType::Warning, "Failed", message, now);
+        }
+    }
+}
+
+impl Controller for WorkflowRunController {
+    fn name(&self) -> &'static str {
+        "workflow"
+    }
+
+    fn watches(&self) -> Vec<Watched> {
+        let waiting = self.waiting.clone();
+        let own = Watched {
+            kind: WorkflowRun::INFO,
+            query: Query::default(),
+            map: Box::new(move |object, caches| {
+                let meta = object.meta();
+                let above = meta.controller().filter(|owner| owner.kind == WorkflowRun::INFO.kind);
+                let above = above.map(|owner| Key::of::<WorkflowRun>(&object.key.namespace, &owner.name));
+                let mut keys: Vec<Key> = above.into_iter().chain([object.key.clone()]).collect();
+                let is_there = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&object.key);
+                if is_there.is_none_or(|run| run.status.is_over()) {
+                    let waiting = waiting.lock().expect("no holder of the waiting panics");
+                    keys.extend(waiting.iter().filter(|key| key.namespace == object.key.namespace).cloned());
+                }
+                keys
+            }),
+            kept: true,
+        };
+        let of_workflows =
+            Watched { kind: Workflow::INFO, query: Query::default(), map: Box::new(|_, _| Vec::new()), kept: true };
+        vec![own, Watched::controlled(Run::INFO, WorkflowRun::INFO), of_workflows]
+    }
+
+    fn reconcile<'a>(
+        &'a self,
+        key: &'a Key,
+        caches: &'a Caches,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Requeue, Status>> {
+        self.pass(key, caches, now).boxed()
+    }
+}
+
+/// True if the same will be refused again.
+fn is_refusal(status: &Status) -> bool {
+    matches!(
+        status.reason,
+        Reason::Forbidden | Reason::Invalid | Reason::NotFound | Reason::BadRequest | Reason::RequestEntityTooLarge
+    )
+}

@@ -1,0 +1,104 @@
+//! Looks: the Runs and sub-runs of a WorkflowRun, and who else is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Key, Kind, Object, Run, WorkState, WorkflowRun},
+    runtime::Caches,
+};
+
+/// The world as one WorkflowRun's pass sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The Runs of steps of jobs that go on, by name.
+    pub runs: BTreeMap<String, Arc<Object<Run>>>,
+    /// The WorkflowRuns of steps, by name.
+    pub children: BTreeMap<String, Arc<Object<WorkflowRun>>>,
+    /// Those of the namespace that have not ended, of a run that may have to wait for them.
+    pub others: Vec<Arc<Object<WorkflowRun>>>,
+    /// The run that is done again.
+    pub earlier: Option<Arc<Object<WorkflowRun>>>,
+    /// What was not taken by the server, by name, and why.
+    pub refused: BTreeMap<String, String>,
+    /// Steps of whose standard output something is made.
+    pub printed: BTreeSet<String>,
+    /// How many runs are above this one.
+    pub depth: usize,
+}
+
+/// From caches alone; so what it does not find is not there.
+pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>) -> Observed {
+    let namespace = &run.metadata.namespace;
+    let mut observed = Observed { depth: depth(caches, run), ..Observed::default() };
+    if run.metadata.is_deleting() || run.status.is_over() {
+        return observed;
+    }
+    let find = |name: &str| caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&Key::of::<WorkflowRun>(namespace, name));
+    let going = run.status.jobs.values().filter(|cell| !cell.state.is_over());
+    for step in going.flat_map(|cell| &cell.steps).filter(|step| !step.run.is_empty()) {
+        if let Some(found) = caches.kind::<Run>().typed::<Run>(&Key::of::<Run>(namespace, &step.run)) {
+            observed.runs.insert(step.run.clone(), found);
+        } else if step.state == WorkState::Running
+            && let Some(found) = find(&step.run)
+        {
+            observed.children.insert(step.run.clone(), found);
+        }
+    }
+    if let Some(template) = &run.spec.template {
+        observed.printed = printed(&json!(template));
+        if run.status.start_time.is_none() {
+            observed.earlier = run.spec.rerun.as_ref().and_then(|rerun| find(&rerun.of));
+            if template.concurrency.is_some() {
+                let all = caches.kind::<WorkflowRun>().list();
+                let all = all.iter().filter(|other| *other.key.namespace == **namespace);
+                let all = all.filter_map(|other| other.typed::<WorkflowRun>());
+                observed.others = all.filter(|other| !other.status.is_over()).collect();
+            }
+        }
+    }
+    observed
+}
+
+/// The steps of whose `stdout` some text of the Workflow speaks. Too many do no harm.
+fn printed(template: &Value) -> BTreeSet<String> {
+    fn texts<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+        match value {
+            Value::String(text) if text.contains("stdout") && text.contains("steps") => found.push(text),
+            Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+            Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    texts(template, &mut found);
+    if found.is_empty() {
+        return BTreeSet::new();
+    }
+    let jobs = template["jobs"].as_object().into_iter().flat_map(|jobs| jobs.values());
+    let steps = jobs.flat_map(|job| ["steps", "finally"].map(|name| job[name].as_array()));
+    let ids = steps.flatten().flatten().filter_map(|step| step["id"].as_str().or(step["name"].as_str()));
+    ids.filter(|id| found.iter().any(|text| text.contains(id))).map(str::to_owned).collect()
+}
+
+fn depth(caches: &Caches, run: &Object<WorkflowRun>) -> usize {
+    let above = |run: &Object<WorkflowRun>| {
+        let owner = run.metadata.controller().filter(|owner| owner.kind == WorkflowRun::INFO.kind)?;
+        let key = Key::of::<WorkflowRun>(&run.metadata.namespace, &owner.name);
+        caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&key)
+    };
+    let mut depth = 0;
+    let mut at = above(run);
+    while let Some(next) = at {
+        depth += 1;
+        if depth > 64 {
+            break;
+        }
+        at = above(&next);
+    }
+    depth
+}
