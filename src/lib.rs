@@ -1,8 +1,8 @@
 //! appm: what a Kubernetes cluster is to containers, for one plain machine and its processes.
 //!
 //! The layers, arrows only downward (`tests/tidy.rs` checks them):
-//! `main → cli → client`, `cli → daemon`; `server` over `controllers`, `agent`; over `runtime`, `admission`, `auth`;
-//! over `client`, `store`, `drivers`, `keeper`, `logger`, `clock`; over `policy`; over `api`.
+//! `main → cli → client`, `cli → daemon`; `server`, `appmesh` over `controllers`, `agent`; over `runtime`, `admission`,
+//! `auth`, `audit`, `broker`; over `client`, `store`, `drivers`, `keeper`, `logger`, `clock`; over `policy`; over `api`.
 
 pub mod admission;
 pub mod agent;

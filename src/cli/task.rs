@@ -197,18 +197,23 @@ fn refused(status: &Status) -> Value {
     told
 }
 
-/// The exit code of a refusal that has one of its own.
+/// The exit code of a task without a result; `None`: the request was refused for another reason.
 fn exit(status: &Status) -> Option<Exit> {
-    let timed_out = status.details.causes.first().is_some_and(|cause| cause.reason == "TaskTimedOut");
-    timed_out.then_some(Exit::Timeout)
+    match status.details.causes.first()?.reason.as_str() {
+        "TaskTimedOut" => Some(Exit::Timeout),
+        "TaskQueueFull" | "NoInstance" | "TaskCancelled" | "InstanceEnded" => Some(Exit::Failed),
+        _ => None,
+    }
 }
 
 fn failed(error: RequestError) -> CliError {
     match error {
         RequestError::Refused(status) => {
-            let own = exit(&status);
-            let error = CliError::from(RequestError::Refused(status));
-            CliError { exit: own.unwrap_or(error.exit), ..error }
+            match exit(&status) {
+                // The sentence says everything.
+                Some(exit) => CliError::new(exit, status.message),
+                None => RequestError::Refused(status).into(),
+            }
         }
         RequestError::Broken(_) => {
             CliError::from(error).help("nobody can say what became of the task: the work may have begun")
