@@ -174,8 +174,23 @@ impl Admission {
         subresource: &str,
         key: &Key,
     ) -> Result<Arc<StoredObject>, Status> {
+        self.part(caller, served, "get", subresource, key)
+    }
+
+    /// One object, for whoever may do that with that subresource of it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Forbidden`.
+    pub fn part(
+        &self,
+        caller: &Caller,
+        served: Served,
+        verb: &str,
+        subresource: &str,
+        key: &Key,
+    ) -> Result<Arc<StoredObject>, Status> {
         let attributes = Attributes {
-            verb: "get",
+            verb,
             group: served.group(),
             resource: served.plural(),
             subresource,

@@ -90,7 +90,7 @@ pub(super) fn launch(
         Some(container) => Program::Container(Box::new(container_program(instance, container, &env))),
         None => {
             let process = process_program(&spec.process.clone().unwrap_or_default(), &env);
-            Program::Process(Box::new(ProcessProgram { files: given.files, ..process }))
+            Program::Process(Box::new(ProcessProgram { files: given.files, fed: spec.stdin_once, ..process }))
         }
     };
     let secrets = given.from.iter().chain(&given.vars).filter_map(|(_, value)| text(value));
@@ -126,6 +126,7 @@ fn process_program(process: &Process, env: &BTreeMap<String, String>) -> Process
         rlimits: process.rlimits.clone(),
         adopt: process.adopt.map(|adopt| adopt.pid),
         stdin: process.stdin.clone(),
+        fed: false,
         login: process.login,
         tty: process.tty,
         files: Vec::new(),

@@ -41,6 +41,9 @@ pub struct InstanceSpec {
     /// True: it is started once at most, ever, and ends as lost if nobody can tell whether it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// Of a Run that is sent its input: standard input stays open until that ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_once: bool,
     /// The ports, allocated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -152,6 +152,8 @@ pub enum Subresource {
     Processes,
     /// `/task`: work that is sent into what runs, and its result.
     Task,
+    /// `/stdin`: what its process reads, sent while it runs.
+    Stdin,
 }
 
 impl Subresource {
@@ -164,6 +166,7 @@ impl Subresource {
             Subresource::Log => "log",
             Subresource::Processes => "processes",
             Subresource::Task => "task",
+            Subresource::Stdin => "stdin",
         }
     }
 }

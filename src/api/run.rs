@@ -90,6 +90,10 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262144))]
     pub stdin: Option<String>,
+    /// True: standard input is what one client sends to `runs/NAME/stdin` while it runs; its end is the end of what is sent, and what breaks off before
+    /// hangs the process up (SIGHUP). Kubernetes' field. For a process without a terminal, and with `backoffLimit: 0`: what was read is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stdin_once: bool,
     /// How much of the machine it may use, and is meant to use; of an App: each amount in place of the App's.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
@@ -321,7 +325,9 @@ impl RunTemplate {
         }
         let reads = process.is_some_and(|process| !process.tty);
         let given = run.stdin.as_ref().is_some_and(|text| !text.is_empty());
-        (given && !reads).then_some(("stdin", "only a process without a terminal is given text to read"))
+        let field = if run.stdin_once { "stdinOnce" } else { "stdin" };
+        ((given || run.stdin_once) && !reads)
+            .then_some((field, "only a process without a terminal is given something to read"))
     }
 
     /// With what a Run says instead.
@@ -337,7 +343,7 @@ impl RunTemplate {
         self.resources.requests.extend(run.resources.requests.iter().map(|(name, amount)| (*name, amount.clone())));
         if let Some(process) = &mut self.process {
             process.args = run.args.clone().unwrap_or_else(|| std::mem::take(&mut process.args));
-            process.stdin = run.stdin.clone().or(process.stdin.take());
+            process.stdin = run.stdin.clone().or(process.stdin.take()).filter(|_| !run.stdin_once);
         }
         if let Some(container) = &mut self.container {
             container.args = run.args.clone().unwrap_or_else(|| std::mem::take(&mut container.args));
@@ -393,7 +399,7 @@ impl Kind for Run {
         categories: &["all"],
         scope: Scope::Namespaced,
         verbs: Verbs::All,
-        subresources: &[Subresource::Log, Subresource::Status],
+        subresources: &[Subresource::Log, Subresource::Status, Subresource::Stdin],
         log: ChangeLog::Main,
         sealed: false,
         columns: &[

@@ -96,7 +96,7 @@ fn by_group(wanted: fn(Served) -> bool, verbs: &[&str]) -> Vec<PolicyRule> {
     for served in kinds::served().filter(|served| wanted(*served)) {
         let shown =
             [Subresource::Status, Subresource::Scale, Subresource::Log, Subresource::Processes, Subresource::Task];
-        let written = [Subresource::Scale, Subresource::Task];
+        let written = [Subresource::Scale, Subresource::Task, Subresource::Stdin];
         let parts = if verbs == READS { &shown[..] } else { &written };
         let parts = parts.iter().filter(|part| served.has(**part));
         let names = parts.map(|part| format!("{}/{}", served.plural(), part.word()));

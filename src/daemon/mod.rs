@@ -170,6 +170,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         clock: clock.clone(),
         logs: logs::source(data_dir.clone()),
         processes: processes::source(seen_by.clone()),
+        feed: processes::feed(seen_by.clone()),
         readiness: readiness.clone(),
         stop: stopper(stop),
         audit: Some(audit.clone()),

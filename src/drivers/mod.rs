@@ -7,6 +7,7 @@
 //! - what cannot be known is said to be lost, never made up.
 
 pub mod container;
+mod feed;
 mod last_words;
 mod prepare;
 pub mod process;
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use self::feed::{FeedError, Pieces};
 pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
 pub use self::step::{STEP_FILES, WORKSPACES};
@@ -257,6 +259,13 @@ pub struct Unreachable(pub String);
 
 /// Makes attempts real.
 pub trait Driver: Send + Sync + 'static {
+    /// Gives an attempt what it reads from its standard input, as fast as it reads, and then its end; each attempt once, if its
+    /// [`ProcessProgram::fed`] says so. Answers with how many bytes were taken, when all are, or as soon as nobody reads any more. When the input
+    /// breaks off, this call is dropped, or its whole process dies, the attempt is hung up: a part is never taken for the whole.
+    fn feed<'a>(&'a self, _key: &'a StartKey, _pieces: Pieces) -> BoxFuture<'a, Result<u64, FeedError>> {
+        Box::pin(async { Err(FeedError::NotWanted("it reads nothing that is sent".to_owned())) })
+    }
+
     /// Every attempt that runs, or ended and is not acknowledged.
     fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>>;
 

@@ -5,6 +5,7 @@
 //! keeper started if there is none, and [`DriverEvent::Resync`] tells the agent to look. A keeper of another build than
 //! `exe` is asked to become `exe`, in place.
 
+mod feed;
 mod link;
 
 use std::{
@@ -20,8 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::link::Link;
 use super::{
-    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, LimitError, Limits, LogLimits, Notified, Reach, Start,
-    StartError, StartKey, Started, Unreachable,
+    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, FeedError, LimitError, Limits, LogLimits, Notified,
+    Pieces, Reach, Start, StartError, StartKey, Started, Unreachable,
     last_words::last_words,
     processes::{Root, Scanner},
     step,
@@ -151,6 +152,10 @@ fn unexpected(answer: &Answer) -> Unreachable {
 }
 
 impl Driver for ProcessDriver {
+    fn feed<'a>(&'a self, key: &'a StartKey, pieces: Pieces) -> BoxFuture<'a, Result<u64, FeedError>> {
+        Box::pin(self.feed_input(key, pieces))
+    }
+
     fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>> {
         Box::pin(async move {
             let attempts: BTreeMap<_, _> = match self.ask(Request::List).await? {

@@ -49,7 +49,7 @@ impl Start {
         if let Program::Process(process) = &mut self.program {
             process.argv = argv;
             (process.script, process.stdin, process.adopt) = (None, None, None);
-            (process.tty, process.files) = (false, Vec::new());
+            (process.tty, process.fed, process.files) = (false, false, Vec::new());
         }
         self
     }
@@ -93,6 +93,9 @@ pub struct ProcessProgram {
     pub adopt: Option<i32>,
     /// Text for standard input; none: `/dev/null`.
     pub stdin: Option<String>,
+    /// Standard input is fed while it runs ([`super::Driver::feed`]), in place of `stdin`.
+    #[serde(default)]
+    pub fed: bool,
     /// Through a login shell of the user; the working directory is then by default the user's home.
     pub login: bool,
     /// The standard streams are a terminal.

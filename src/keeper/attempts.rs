@@ -142,6 +142,7 @@ impl Keeper {
         let Some(live) = self.live.remove(key) else { return };
         self.by_pid.remove(&live.pid);
         self.stop_listening(key);
+        self.inputs.forget(key);
         let oom_killed = end != End::Code(0) && self.group_of(key).oom_kills() > 0;
         let ended = Ended { end, oom_killed, start_time: live.at, finish_time: System.now() };
         self.ledger.append_or_remember(Line::End { key: key.clone(), ended: ended.clone() });
@@ -265,6 +266,7 @@ impl Keeper {
             self.ledger.append_or_remember(Line::Notified { key: key.clone(), said: Notified::default() });
         }
         self.pump.taps.insert(key.clone(), ready.tap);
+        ready.input.into_iter().for_each(|end| self.inputs.hold(key.clone(), end));
         self.pump.order(&Order::Open { key: key.clone(), limits: start.logs });
         self.by_pid.insert(pid, key.clone());
         let watched = self.watches.add(&socket, Source::Gate(key.clone()));

@@ -21,6 +21,7 @@ mod cgroup;
 pub(crate) mod channel;
 mod exec;
 mod files;
+mod input;
 mod ledger;
 mod memory;
 mod notify;
@@ -62,6 +63,7 @@ use rustix::fs::{FlockOperation, flock};
 pub use self::cgroup::{
     attempt_around, cgroup_version, groups_around, groups_of, memory_in_use, own_memory, working_set,
 };
+pub use self::input::INPUT;
 pub use self::proc::tag as tag_of;
 use self::{
     ledger::Ledger,
@@ -230,6 +232,9 @@ fn resumed(handover: i32, signals: SignalFd) -> io::Result<()> {
     for (key, fd) in handover.ears {
         ears.insert(key, spawn::inherited(fd)?);
     }
+    for (key, fd) in handover.inputs {
+        keeper.inputs.hold(key, spawn::inherited(fd)?);
+    }
     keeper.take_over(&|key| !handover.adopted.contains(key), ears)?;
     for (key, origin) in handover.origins {
         keeper.live.get_mut(&key).into_iter().for_each(|live| live.origin = Some(origin.clone()));
@@ -243,6 +248,7 @@ fn keep(mut keeper: Keeper, lock: &OwnedFd) -> io::Result<()> {
         match keeper.run()? {
             Outcome::Quit => return Ok(()),
             Outcome::Replace { exe, asked_by } => {
+                keeper.nobody_feeds_any_more();
                 let why = replace::replace(&keeper, lock, &exe);
                 let why = format!("cannot become `{}`: {why}", exe.display());
                 complain(&why);

@@ -20,7 +20,7 @@ use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
 use super::{
     cgroup::{Group, Groups},
-    files,
+    files, input,
     memory::Memory,
     notify::socket_name,
     pty,
@@ -57,6 +57,8 @@ pub(super) enum PrepareError {
 pub(super) struct Ready {
     pub child: Prepared,
     pub tap: [OwnedFd; 2],
+    /// The writing end of its standard input, if that is fed.
+    pub input: Option<OwnedFd>,
     pub group: Group,
 }
 
@@ -111,7 +113,13 @@ pub(super) fn prepare(
         Some(text) => script_form(&dir.join("script"), text, start, &process.argv, switch.as_ref())?,
         None => command_form(start, process)?,
     };
-    let streams = if process.tty {
+    let mut input = None;
+    let streams = if process.fed {
+        input::open(&dir).map(|(theirs, ours)| {
+            input = Some(ours);
+            [theirs, out, err]
+        })
+    } else if process.tty {
         let terminal = pty::open(out, switch.as_ref());
         terminal.and_then(|slave| Ok([slave.try_clone()?, slave.try_clone()?, slave]))
     } else {
@@ -124,7 +132,7 @@ pub(super) fn prepare(
     let made = groups.make(&start.key, &start.limits);
     let (group, entrances) = made.map_err(|why| PrepareError::Unavailable(why.to_string()))?;
     child.groups = entrances;
-    Ok(Ready { child, tap: [out_tap, err_tap], group })
+    Ok(Ready { child, tap: [out_tap, err_tap], input, group })
 }
 
 /// Makes ready what is run beside an attempt: all that the attempt got, with its own words, and one place for its output.

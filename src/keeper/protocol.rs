@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The protocol's version; a client and a keeper of different versions do not talk.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// The longest frame: a start carries its script, its standard input and its environment.
 pub const LONGEST: usize = 64 << 20;
 
@@ -62,6 +62,18 @@ pub enum Request {
     Notified {
         /// Which.
         key: StartKey,
+    },
+    /// Begin to feed an attempt; this client alone, and once.
+    OpenInput {
+        /// Which.
+        key: StartKey,
+    },
+    /// Nothing more is fed.
+    CloseInput {
+        /// Whom.
+        key: StartKey,
+        /// It was all that there is; if not, it is hung up.
+        whole: bool,
     },
     /// The end is on disk elsewhere.
     Acknowledge {

@@ -18,6 +18,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::{
     channel::{Channel, Received, Watches},
+    input::INPUT,
     ledger::Book,
     memory::Memory,
     prepare, proc,
@@ -170,6 +171,7 @@ impl Pump {
             let dir = prepare::attempt_dir(key);
             // Whatever is not there need not be removed; whatever cannot be goes with the Instance.
             let _ = std::fs::remove_file(dir.join("script"));
+            let _ = std::fs::remove_file(dir.join(INPUT));
             Memory::forget(key);
             let _ = std::fs::remove_dir(dir);
         }

@@ -35,6 +35,9 @@ pub(super) struct Handover {
     /// The sockets of those that may speak by sd_notify.
     #[serde(default)]
     pub ears: Vec<(StartKey, RawFd)>,
+    /// The writing ends of standard inputs that are not fed yet.
+    #[serde(default)]
+    pub inputs: Vec<(StartKey, RawFd)>,
     /// What attempts were started with.
     #[serde(default)]
     pub origins: Vec<(StartKey, Origin)>,
@@ -44,7 +47,13 @@ pub(super) struct Handover {
 pub(super) fn replace(keeper: &Keeper, lock: &OwnedFd, exe: &Path) -> io::Error {
     let taps = keeper.pump.taps.values().flatten();
     let ears = keeper.ears.fds().map(|(_, fd)| fd);
-    let kept: Vec<_> = taps.chain([lock]).map(AsFd::as_fd).chain([keeper.listener.as_fd()]).chain(ears).collect();
+    let kept: Vec<_> = taps
+        .chain(keeper.inputs.fds())
+        .chain([lock])
+        .map(AsFd::as_fd)
+        .chain([keeper.listener.as_fd()])
+        .chain(ears)
+        .collect();
     let failed = hand_over(keeper, lock, exe, &kept).expect_err("exec returns only if it failed");
     for fd in kept {
         // It is open, so this cannot fail; children close everything anyway.
@@ -72,6 +81,7 @@ fn hand_over(
         logger: keeper.pump.pid(),
         inherited: keeper.inherited,
         ears: keeper.ears.raw(),
+        inputs: keeper.inputs.raw(),
         origins: keeper.live.iter().filter_map(|(key, live)| Some((key.clone(), live.origin.clone()?))).collect(),
     };
     let mut file = File::from(rustix::fs::memfd_create("handover", rustix::fs::MemfdFlags::empty())?);

@@ -19,6 +19,7 @@ use super::{
     cgroup::{Group, Groups},
     channel::{Channel, Over, Watches},
     exec::Execs,
+    input::Inputs,
     ledger::{Ledger, Line},
     memory::Memory,
     notify::Ears,
@@ -91,6 +92,7 @@ pub(super) struct Keeper {
     pub(super) ears: Ears,
     pub(super) groups: Groups,
     pub(super) memory: Memory,
+    pub(super) inputs: Inputs,
     /// Groups whose processes are being killed: removed when they are empty, or given up after so many looks.
     pub(super) leaving: Vec<(Group, u32)>,
     /// Ends that are forgotten; what they left behind is not killed yet.
@@ -129,6 +131,7 @@ impl Keeper {
             ears: Ears::default(),
             groups: Groups::find(),
             memory: Memory::recorded(),
+            inputs: Inputs::default(),
             leaving: Vec::new(),
             acknowledged: Vec::new(),
             removing: Vec::new(),
@@ -315,6 +318,7 @@ impl Keeper {
 
     fn part_with(&mut self, token: u64) {
         self.clients.remove(&token);
+        self.client_feeds_no_more(token);
         self.watches.forget(token);
     }
 
@@ -330,6 +334,8 @@ impl Keeper {
             Request::Signal { key, signal, reach } => self.signal(to, &key, signal, reach),
             Request::Exec { key, exec } => self.exec(to, key, exec),
             Request::Notified { key } => self.notified(to, &key),
+            Request::OpenInput { key } => self.open_input(to, &key),
+            Request::CloseInput { key, whole } => self.close_input(to, &key, whole),
             Request::Acknowledge { key } => self.acknowledge(to, key),
             Request::Remove { uid } => self.remove(to, uid),
             Request::SetLogs { uid, limits } => {

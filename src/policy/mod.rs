@@ -1,6 +1,8 @@
 //! Judgement: pure functions of values. Same inputs, same answer, on any machine, at any hour.
 
 pub mod access;
+#[cfg(test)]
+mod app_mesh_tests;
 pub mod backoff;
 pub mod certificate;
 pub mod dag;

@@ -87,6 +87,7 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
     });
     let task =
         served.has(Subresource::Task).then(|| Entry { kind: Task::KIND, verbs: &["create", "get"], ..whole("task") });
+    let stdin = served.has(Subresource::Stdin).then(|| Entry { verbs: &["create"], ..whole("stdin") });
     let scale = served.has(Subresource::Scale).then(|| Entry {
         kind: "Scale",
         answers: Some(("autoscaling", "v1")),
@@ -94,7 +95,7 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
     });
     let finalize = served.has(Subresource::Finalize).then(|| Entry { verbs: &["update"], ..whole("finalize") });
     let status = served.has(Subresource::Status).then(|| whole("status"));
-    [finalize, log, processes, scale, status, task].into_iter().flatten()
+    [finalize, log, processes, scale, status, stdin, task].into_iter().flatten()
 }
 
 /// Every group but the core one, each with its versions; ours first.
@@ -314,6 +315,7 @@ mod tests {
             "runs",
             "runs/log",
             "runs/status",
+            "runs/stdin",
             "schedules",
             "schedules/status",
             "workflows",

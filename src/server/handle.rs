@@ -28,7 +28,7 @@ use super::{
     respond::{self, Answer},
     reviews, sealing,
     state::State,
-    tasks, transactions, watch, write,
+    stdin, tasks, transactions, watch, write,
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
@@ -322,6 +322,7 @@ fn methods(path: &str) -> String {
         Some(Target::Document(path)) if login::serves(path) && path.starts_with("auth/") => &["create"],
         Some(Target::Resource(resource)) => match resource.served() {
             None => &["create"],
+            Some(_) if resource.subresource == Subresource::Stdin.word() => &["create"],
             Some(_) if resource.watched || resource.subresource == "log" => &["get"],
             Some(_) if resource.subresource == "task" && resource.below.is_empty() => &["get", "create"],
             Some(_) if resource.subresource == "task" => &["get", "delete"],
@@ -368,6 +369,7 @@ fn verb(call: &Call, resource: &Resource<'_>) -> Result<&'static str, Status> {
         (&Method::GET | &Method::HEAD, false) if call.params.flag("watch")? => "watch",
         (&Method::GET | &Method::HEAD, false) => "list",
         (&Method::POST, false) => "create",
+        (&Method::POST, true) if resource.subresource == Subresource::Stdin.word() => "create",
         (&Method::PUT, true) => "update",
         (&Method::PATCH, true) => "patch",
         (&Method::DELETE, true) => "delete",
@@ -398,8 +400,14 @@ async fn objects(
         "" => resource.plural.to_owned(),
         part => format!("{}/{part}", resource.plural),
     };
-    let parts =
-        [Subresource::Status, Subresource::Scale, Subresource::Finalize, Subresource::Log, Subresource::Processes];
+    let parts = [
+        Subresource::Status,
+        Subresource::Scale,
+        Subresource::Finalize,
+        Subresource::Log,
+        Subresource::Processes,
+        Subresource::Stdin,
+    ];
     match parts.into_iter().find(|part| part.word() == resource.subresource) {
         None if resource.subresource.is_empty() && !served.verbs().allow(verb) => Err(not_allowed()),
         None if resource.subresource.is_empty() => whole(state, call, served, resource, verb).await,
@@ -408,6 +416,9 @@ async fn objects(
         }
         Some(Subresource::Processes) if served.has(Subresource::Processes) => {
             processes::read(state, &call, served, resource, verb).await
+        }
+        Some(Subresource::Stdin) if served.has(Subresource::Stdin) => {
+            stdin::feed(state, call, served, resource, verb).await
         }
         Some(subresource) if served.has(subresource) => part(state, call, served, resource, verb, subresource).await,
         _ => Err(Status::no_route()),

@@ -26,6 +26,7 @@ use super::{
     respond::{self, Answer, BodyError},
     run_log,
     state::State,
+    wait,
 };
 use crate::{
     api::{
@@ -271,22 +272,10 @@ fn invalid(name: &str, violations: &[Violation]) -> Status {
 /// Waits until the instance has ended for good, or is gone.
 pub(super) async fn ended(store: Arc<Store>, key: Key, uid: Uid) {
     let over = || match store.get(&key).and_then(|object| object.typed::<Instance>()) {
-        Some(instance) => instance.uid() != &uid || instance.status.state.exited.is_some(),
-        None => true,
+        Some(instance) => (instance.uid() != &uid || instance.status.state.exited.is_some()).then_some(()),
+        None => Some(()),
     };
-    loop {
-        // Before the look, so that no change falls between the two.
-        let watch = store.watch(key.kind, store.revision()).await;
-        if over() {
-            return;
-        }
-        let Ok(mut watch) = watch else { return };
-        while let Ok(batch) = watch.next().await {
-            if batch.changes.iter().any(|change| change.new.key == key) && over() {
-                return;
-            }
-        }
-    }
+    wait::until(&store, &key, over).await.unwrap_or_default();
 }
 
 /// Ends a stream after so many bytes.

@@ -50,10 +50,12 @@ mod reviews;
 mod run_log;
 mod sealing;
 mod state;
+mod stdin;
 mod table;
 mod tasks;
 mod tls;
 mod transactions;
+mod wait;
 mod watch;
 mod write;
 
@@ -86,6 +88,7 @@ use crate::{
     audit::Audit,
     auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
+    drivers::{FeedError, Pieces},
 };
 
 /// Where the server listens, and what it keeps where.
@@ -122,6 +125,8 @@ pub struct Foundation {
     pub look: LookSink,
     /// The processes of instances.
     pub processes: ProcessSource,
+    /// The standard input of instances.
+    pub feed: FeedSink,
     /// Where it is recorded who does what; a server without it records nothing.
     pub audit: Option<Arc<Audit>>,
 }
@@ -132,6 +137,10 @@ pub type LookSink = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// The processes of an instance that runs; none if nothing of it can be seen. Given by the daemon.
 pub type ProcessSource =
     Arc<dyn Fn(Arc<Object<Instance>>) -> BoxFuture<'static, Option<InstanceProcesses>> + Send + Sync>;
+
+/// Gives the process of an instance that runs its standard input; see [`crate::drivers::Driver::feed`]. Given by the daemon.
+pub type FeedSink =
+    Arc<dyn Fn(Arc<Object<Instance>>, Pieces) -> BoxFuture<'static, Result<u64, FeedError>> + Send + Sync>;
 
 /// Told that the daemon shall end; the flag says whether the Apps shall end before it.
 pub type StopSink = Arc<dyn Fn(bool) + Send + Sync>;
@@ -210,6 +219,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         stop: on.stop,
         look: on.look,
         processes: on.processes,
+        feed: on.feed,
         audit: on.audit,
         token,
         tls,

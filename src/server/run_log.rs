@@ -11,8 +11,9 @@ use futures::{StreamExt, stream};
 use super::{
     logs::{LogEnd, LogPieces, LogQuery, ended},
     state::State,
+    wait,
 };
-use crate::api::{Instance, Key, Kind, Object, Run, Status, Uid, attempt_name};
+use crate::api::{Instance, Key, Object, Run, Status, Uid, attempt_name};
 
 /// Opens the output of a Run.
 pub(super) async fn open(
@@ -23,7 +24,7 @@ pub(super) async fn open(
     previous: bool,
 ) -> Result<LogPieces, Status> {
     let (name, last) = (&run.metadata.name, run.status.attempts);
-    let of_run = OfRun { state: state.clone(), key, uid: run.uid().clone() };
+    let of_run = OfRun::new(state, key, run);
     if query.follow {
         // Whoever lost its connection may have missed attempts.
         let next = if query.since.is_some() { 1 } else { last.max(1) };
@@ -42,13 +43,17 @@ pub(super) async fn open(
 }
 
 /// One Run.
-struct OfRun {
+pub(super) struct OfRun {
     state: Arc<State>,
     key: Key,
     uid: Uid,
 }
 
 impl OfRun {
+    pub(super) fn new(state: &Arc<State>, key: Key, run: &Object<Run>) -> Self {
+        Self { state: state.clone(), key, uid: run.uid().clone() }
+    }
+
     fn run(&self) -> Option<Arc<Object<Run>>> {
         let run = self.state.store.get(&self.key)?.typed::<Run>()?;
         (*run.uid() == self.uid).then_some(run)
@@ -59,6 +64,21 @@ impl OfRun {
         let instance = self.state.store.get(&key)?.typed::<Instance>()?;
         let own = instance.metadata.controller().is_some_and(|owner| owner.uid == self.uid);
         own.then_some(instance)
+    }
+}
+
+impl OfRun {
+    /// Waits for an attempt of this number or a higher one; `None` when there will be none.
+    pub(super) async fn attempt(&self, least: u32) -> Option<(u32, Arc<Object<Instance>>)> {
+        let made = || {
+            let Some(run) = self.run() else { return Some(None) };
+            // Of some the Instance is deleted, and the output with it.
+            let there = |number: u32| Some((number, self.instance(&run.metadata.name, number)?));
+            let found = (least..=run.status.attempts).find_map(there);
+            let ends = run.status.is_over() || run.metadata.is_deleting();
+            if found.is_some() || ends { Some(found) } else { None }
+        };
+        wait::until(&self.state.store, &self.key, made).await?
     }
 }
 
@@ -87,7 +107,8 @@ impl Following {
                 // Of later attempts everything is new.
                 self.query.tail = None;
             }
-            let instance = self.attempt().await?;
+            let (number, instance) = self.of_run.attempt(self.next).await?;
+            self.next = number;
             let end: LogEnd = Box::pin(ended(
                 self.of_run.state.store.clone(),
                 Key::of::<Instance>(&instance.metadata.namespace, &instance.metadata.name),
@@ -99,28 +120,6 @@ impl Following {
                 Ok(pieces) => self.pieces = Some(pieces),
                 Err(status) => return Some(Err(io::Error::other(status.message))),
             }
-        }
-    }
-
-    /// Waits for the next attempt; `None` when there will be none.
-    async fn attempt(&mut self) -> Option<Arc<Object<Instance>>> {
-        let store = self.of_run.state.store.clone();
-        loop {
-            // Before the look, so that no change falls between the two.
-            let watch = store.watch(Run::INFO, store.revision()).await;
-            let run = self.of_run.run()?;
-            while self.next <= run.status.attempts {
-                match self.of_run.instance(&run.metadata.name, self.next) {
-                    Some(instance) => return Some(instance),
-                    // Somebody has deleted it, and its output with it.
-                    None => self.next += 1,
-                }
-            }
-            if run.status.is_over() || run.metadata.is_deleting() {
-                return None;
-            }
-            let mut watch = watch.ok()?;
-            while !watch.next().await.ok()?.changes.iter().any(|change| change.new.key == self.of_run.key) {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LookSink, ProcessSource, Readiness, StopSink,
+    FeedSink, LookSink, ProcessSource, Readiness, StopSink,
     bounds::Turnstile,
     lines::Lines,
     logs::LogSource,
@@ -36,6 +36,7 @@ pub(super) struct State {
     pub stop: StopSink,
     pub look: LookSink,
     pub processes: ProcessSource,
+    pub feed: FeedSink,
     pub audit: Option<Arc<Audit>>,
     pub token: TokenHash,
     pub tls: Tls,

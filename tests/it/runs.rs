@@ -277,3 +277,71 @@ fn whoever_waits_for_a_run_does_not_notice_that_the_server_was_killed() {
     let done = waiting.join().unwrap();
     assert_eq!(said(&done), ("begun\n".to_owned(), String::new(), Some(4)));
 }
+
+/// `appm run -i ARGS`, to be spoken with.
+fn fed(world: &World, args: &[&str]) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_appm"));
+    command.arg("--data-dir").arg(world.data()).args(["run", "-i"]).args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn input_is_given_as_it_comes_byte_for_byte_and_its_end_is_the_end() {
+    let world = world();
+    // More than any pipe holds, and no text.
+    let mut dice = Dice::new(9);
+    let long: Vec<u8> = (0..3_000_000).map(|_| u8::try_from(dice.below(256)).unwrap()).collect();
+    let mut child = fed(&world, &["--", "cat"]);
+    let mut input = child.stdin.take().unwrap();
+    let sent = long.clone();
+    let writer = thread::spawn(move || std::io::Write::write_all(&mut input, &sent).unwrap());
+    let done = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(done.stdout == long, "{} bytes of {}", done.stdout.len(), long.len());
+    // An answer to each line before the next one is written.
+    let mut child = fed(&world, &["--name", "talk", "-c", "while read -r line; do echo \"<$line>\"; done; echo over"]);
+    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(output));
+    for word in ["one", "two"] {
+        std::io::Write::write_all(&mut input, format!("{word}\n").as_bytes()).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), format!("<{word}>"));
+    }
+    // It is sent once, by one client.
+    let again = world.api().ask("POST", &format!("{RUNS}/talk/stdin"), "application/octet-stream", b"three\n").unwrap();
+    assert_eq!(again.code, 409, "{}", text(&again.body));
+    drop(input);
+    assert_eq!(lines.next().unwrap().unwrap(), "over");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // Who does not want to hear it to the end does not wait for it.
+    let mut child = fed(&world, &["--", "head", "-c", "1"]);
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"ab").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(input);
+}
+
+#[test]
+fn input_that_breaks_off_is_never_taken_for_all_of_it() {
+    let mut world = world();
+    for (name, kills_server) in [("orphan", false), ("cut", true)] {
+        let mut child = fed(&world, &["--name", name, "-c", "cat; echo whole"]);
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, b"a part\n").unwrap();
+        wait_for("the part to be read", || match log(&world, name) {
+            all if all == "a part\n" => Ok(()),
+            other => Err(other),
+        });
+        if kills_server {
+            world.kill_server();
+            world.start();
+        } else {
+            child.kill().unwrap();
+        }
+        let run = until(&world.api(), name, "Failed");
+        assert_eq!(run["status"]["exit"], json!({"signal": "SIGHUP"}), "{name}");
+        assert_eq!(log(&world, name), "a part\n", "{name}");
+        drop(input);
+        child.wait().unwrap();
+    }
+}

@@ -26,12 +26,33 @@ pub(super) fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
         found.push(Violation::new(root.field("args"), Problem::Forbidden, message));
     }
     let reads = spec["stdin"].as_str().is_some_and(|text| !text.is_empty());
-    if reads && (!spec["container"].is_null() || process["tty"] == true) {
-        let message = "only a process without a terminal is given text to read";
+    let cannot_read = !spec["container"].is_null() || process["tty"] == true;
+    let message = "only a process without a terminal is given something to read";
+    if reads && cannot_read {
         found.push(Violation::new(root.field("stdin"), Problem::Forbidden, message));
+    }
+    if spec["stdinOnce"] == true {
+        found.extend(cannot_read.then(|| Violation::new(root.field("stdinOnce"), Problem::Forbidden, message)));
+        found.extend(check_once(spec, &root));
     }
     if let Some(old) = old {
         found.extend(check_change(spec, &old["spec"], &root));
+    }
+    found
+}
+
+/// What was read is gone: nothing may be there to be read by another attempt.
+fn check_once(spec: &Value, root: &FieldPath) -> Vec<Violation> {
+    let wrong = |name: &str, message: &str| Violation::new(root.field(name), Problem::Forbidden, message);
+    let mut found = Vec::new();
+    if !spec["stdin"].is_null() {
+        found.push(wrong("stdin", "set either `stdin` or `stdinOnce`, not both"));
+    }
+    if spec["backoffLimit"].as_i64().unwrap_or(0) > 0 {
+        found.push(wrong("backoffLimit", "input that is sent once cannot be read by a second attempt"));
+    }
+    if spec["suspend"] == true {
+        found.push(wrong("suspend", "input that is sent once cannot be read again when it is resumed"));
     }
     found
 }
@@ -106,6 +127,12 @@ mod tests {
             (json!({"process": {"script": "true", "args": ["a"]}, "args": []}), &["spec.args"]),
             (json!({"process": {"adopt": {"pid": 7}}}), &["spec.process.adopt"]),
             (json!({"container": {"image": "a"}, "stdin": "x"}), &["spec.stdin"]),
+            (json!({"process": {"command": ["a"]}, "stdinOnce": true}), &[]),
+            (json!({"process": {"command": ["a"], "tty": true}, "stdinOnce": true}), &["spec.stdinOnce"]),
+            (
+                json!({"app": "a", "stdinOnce": true, "stdin": "", "backoffLimit": 1, "suspend": true}),
+                &["spec.stdin", "spec.backoffLimit", "spec.suspend"],
+            ),
             (json!({"process": {"command": []}, "stopSignal": "SIGX"}), &["spec.process.command", "spec.stopSignal"]),
         ] {
             assert_eq!(paths(&spec, None), wrong, "{spec}");

@@ -14,6 +14,7 @@ use crate::api::{
 /// What the server writes into a Run, and what nobody wants of one that is not made yet.
 const OF_THE_RUN: &[(&str, &str)] = &[
     ("template", "it is written by the server when the run is made"),
+    ("stdinOnce", "nobody is there to send it anything; give `stdin`"),
     ("cancel", "a run that is cancelled from the beginning does nothing; `suspend` the schedule"),
 ];
 

@@ -41,7 +41,10 @@ pub(super) fn of(args: &RunArgs) -> Result<Value, CliError> {
         spec.insert("env".into(), json!(env));
     }
     if args.stdin {
-        spec.insert("stdin".into(), json!(stdin()?));
+        match args.feeds() {
+            true => spec.insert("stdinOnce".into(), json!(true)),
+            false => spec.insert("stdin".into(), json!(stdin()?)),
+        };
     }
     if !args.limit.is_empty() {
         let limits: Map<_, _> = args.limit.iter().map(|(name, amount)| (name.clone(), json!(amount))).collect();
@@ -100,7 +103,8 @@ fn stdin() -> Result<String, CliError> {
     let read = std::io::stdin().take(LONGEST_STDIN + 1).read_to_string(&mut text);
     read.map_err(|e| CliError::io("cannot read stdin as text", &e))?;
     if text.len() as u64 > LONGEST_STDIN {
-        return Err(CliError::new(Exit::InvalidInput, "stdin is longer than the 256 KiB that a run is given"));
+        let why = "stdin is longer than the 256 KiB that a run is given beforehand";
+        return Err(CliError::new(Exit::InvalidInput, why).help("without --detach and --retries there is no limit"));
     }
     Ok(text)
 }
@@ -140,6 +144,10 @@ mod tests {
             (
                 &["--image", "alpine", "--name", "job", "--", "uname", "-a"],
                 r#"{"metadata":{"name":"job"},"spec":{"container":{"image":"alpine","args":["uname","-a"]}}}"#,
+            ),
+            (
+                &["-i", "-c", "wc"],
+                r#"{"metadata":{"generateName":"run-"},"spec":{"process":{"command":["wc"]},"stdinOnce":true}}"#,
             ),
             (&["--", "true"], r#"{"metadata":{"generateName":"run-"},"spec":{"process":{"command":["true"]}}}"#),
         ] {

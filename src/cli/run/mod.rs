@@ -4,6 +4,7 @@
 //! when the server was away for a while, so `appm run` outlives a restart of the server as the command itself does.
 
 mod manifest;
+mod stdin;
 
 use std::{io::Write, time::Duration};
 
@@ -60,7 +61,7 @@ pub(super) struct RunArgs {
     /// A variable of the environment; may be given several times
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::add::pair)]
     env: Vec<(String, String)>,
-    /// Give it what comes in on stdin, up to 256 KiB
+    /// Give it what comes in on stdin, as it comes; with --detach or --retries beforehand, up to 256 KiB of text
     #[arg(short = 'i', long)]
     stdin: bool,
     /// Do not wait for its end
@@ -95,6 +96,13 @@ pub(super) struct RunArgs {
     label: Vec<(String, String)>,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+impl RunArgs {
+    /// True if it is sent what it reads while it runs.
+    fn feeds(&self) -> bool {
+        self.stdin && !self.detach && self.retries.unwrap_or(0) == 0
+    }
 }
 
 fn limit(text: &str) -> Result<(String, Quantity), String> {
@@ -150,7 +158,7 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), CliError
             format => output::objects(format, vec![without_managed_fields(made)], false),
         };
     }
-    let (over, interrupted) = attend(context, &made, args.output.output.is_table()).await?;
+    let (over, interrupted) = attend(context, &made, args.output.output.is_table(), args.feeds()).await?;
     if !args.output.output.is_table() {
         output::objects(&args.output.output, vec![without_managed_fields(over.clone())], false)?;
     }
@@ -166,7 +174,7 @@ fn status_of(run: &Value) -> RunStatus {
 }
 
 /// Shows what it prints until it is over, and then how it is; and whether ctrl-C ended it.
-async fn attend(context: &Context, made: &Value, shown: bool) -> Result<(Value, bool), CliError> {
+async fn attend(context: &Context, made: &Value, shown: bool, feeds: bool) -> Result<(Value, bool), CliError> {
     let name = name_of(made);
     let streams = async {
         match shown {
@@ -180,11 +188,22 @@ async fn attend(context: &Context, made: &Value, shown: bool) -> Result<(Value, 
         let (over, streamed) = futures::join!(until_over(context, made), streams);
         streamed.and(over)
     };
-    futures::pin_mut!(done);
+    let mut feeding = feeds;
+    let fed = async { if feeds { stdin::send(context, &name).await } else { Ok(()) } };
+    futures::pin_mut!(done, fed);
     let mut interrupted = false;
     loop {
         let result = tokio::select! {
             result = &mut done => result,
+            fed = &mut fed, if feeding => {
+                feeding = false;
+                if let Err(error) = fed {
+                    // What reads only a part is not to take it for the whole. If nobody can be told, it was hung up.
+                    screen::remark(format_args!("its input broke off: {}", error.message));
+                    let _ = ask_to_cancel(context, &name).await;
+                }
+                continue;
+            }
             _ = tokio::signal::ctrl_c(), if !interrupted => {
                 interrupted = true;
                 ask_to_cancel(context, &name).await?;

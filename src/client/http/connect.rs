@@ -3,7 +3,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -51,11 +50,22 @@ pub(super) fn trust(endpoint: &HttpsEndpoint) -> io::Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
+/// A body that can be sent.
+pub(super) trait Sent:
+    hyper::body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static
+{
+}
+
+impl<B> Sent for B where
+    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static
+{
+}
+
 /// A new connection. The task that drives it ends with it.
-pub(super) async fn open(
+pub(super) async fn open<B: Sent>(
     endpoint: &Endpoint,
     tls: Option<&TlsConnector>,
-) -> Result<SendRequest<Full<Bytes>>, RequestError> {
+) -> Result<SendRequest<B>, RequestError> {
     let unreachable = |source| RequestError::Unreachable { endpoint: endpoint.clone(), source };
     let late = || io::Error::new(io::ErrorKind::TimedOut, "the connection was not taken in time");
     match (endpoint, tls) {
@@ -78,7 +88,7 @@ pub(super) async fn open(
     }
 }
 
-async fn shake_hands<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, RequestError>
+async fn shake_hands<S, B: Sent>(stream: S) -> Result<SendRequest<B>, RequestError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

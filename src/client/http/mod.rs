@@ -7,6 +7,7 @@ mod connect;
 mod fetch;
 mod introduce;
 mod unverified;
+mod upload;
 mod wire;
 
 use std::{
@@ -347,20 +348,16 @@ impl HttpClient {
         self.send_as(&request, Some(&other)).await
     }
 
-    async fn send_as(
-        &self,
-        request: &Request,
-        token: Option<&str>,
-    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), RequestError> {
+    /// What every request says of itself and of who asks.
+    fn head(&self, method: &Method, path: &str, token: Option<&str>) -> hyper::http::request::Builder {
         let host = match &self.endpoint {
             Endpoint::Unix(_) => "localhost".to_owned(),
             Endpoint::Https(https) => https.authority(),
         };
         let mut built = hyper::Request::builder()
-            .method(&request.method)
-            .uri(&request.path)
+            .method(method)
+            .uri(path)
             .header(header::HOST, host)
-            .header(header::ACCEPT, request.accept)
             .header(header::USER_AGENT, concat!("appm/", env!("CARGO_PKG_VERSION")));
         if let Some(token) = token {
             built = built.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -369,6 +366,15 @@ impl HttpClient {
             built = built.header("impersonate-user", user);
             built = groups.iter().fold(built, |built, group| built.header("impersonate-group", group));
         }
+        built
+    }
+
+    async fn send_as(
+        &self,
+        request: &Request,
+        token: Option<&str>,
+    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), RequestError> {
+        let mut built = self.head(&request.method, &request.path, token).header(header::ACCEPT, request.accept);
         if !request.body.is_empty() {
             built = built.header(header::CONTENT_TYPE, request.content_type);
         }

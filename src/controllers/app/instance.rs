@@ -189,6 +189,7 @@ pub(super) fn new(
         revision: revision.to_owned(),
         ordinal,
         once: false,
+        stdin_once: false,
         ports: ports.collect(),
         process: spec.process.clone(),
         container: spec.container.clone(),

@@ -333,6 +333,7 @@ fn instance(run: &Object<Run>, attempt: u32, node: &str) -> Object<Instance> {
         revision: template.revision,
         ordinal: attempt,
         once: true,
+        stdin_once: run.spec.stdin_once,
         ports: Vec::new(),
         process: template.process,
         container: template.container,

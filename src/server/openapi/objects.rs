@@ -116,6 +116,9 @@ impl Words {
         if served.has(Subresource::Log) {
             all.push((format!("{one}/log"), item([(HttpMethod::Get, self.log())])));
         }
+        if served.has(Subresource::Stdin) {
+            all.push((format!("{one}/stdin"), item([(HttpMethod::Post, self.stdin())])));
+        }
         if served.has(Subresource::Processes) {
             all.push((format!("{one}/processes"), item([(HttpMethod::Get, self.processes())])));
         }
@@ -322,6 +325,18 @@ impl Words {
             .takes(parameters::LOG)
             .answers(200, "The output.", &[form("text/plain", Shape::Text)])
             .refuses(answers::LOG)
+    }
+
+    fn stdin(&self) -> Described {
+        self.operation("feed", "Stdin", "post", &format!("Send {} what it reads", self.one))
+            .description(
+                "The standard input of a process with `spec.stdinOnce`, byte for byte, taken as fast as it reads. May be sent as soon as the \
+                 object is made. One client sends it, once. A body that breaks off is no end: the process is hung up (SIGHUP).",
+            )
+            .takes(self.place(true))
+            .body("What it reads.", &[form("application/octet-stream", Shape::Text)], false)
+            .answers(200, "Everything was taken, or nobody reads any more.", &[form(JSON, Shape::of("Status"))])
+            .refuses(answers::WRITE)
     }
 
     fn processes(&self) -> Described {

@@ -138,6 +138,7 @@ impl Api {
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),
             processes: Arc::new(|_| Box::pin(async { None })),
+            feed: Arc::new(|_, _| Box::pin(async { Ok(0) })),
         };
         let server = server::start(config, on).await.unwrap();
         Self { dir, server, readiness, admission }

@@ -268,6 +268,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),
             processes: Arc::new(|_| Box::pin(async { None })),
+            feed: Arc::new(|_, _| Box::pin(async { Ok(0) })),
         };
         let error = server::start(config, on).await.err().unwrap();
         std::error::Error::source(&error).unwrap().to_string().replace(&dir.path().display().to_string(), "DIR")

@@ -1,0 +1,23 @@
+//! What a process reads from its standard input while it runs.
+
+use std::io;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+/// The input, piece by piece. An end without an error is the end of the input; an error says that there was to be more.
+pub type Pieces = BoxStream<'static, io::Result<Bytes>>;
+
+/// Why an attempt was not fed, or not to the end.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// It reads nothing that is sent, or somebody has begun to send it already. Nothing was taken.
+    #[error("{0}")]
+    NotWanted(String),
+    /// The input broke off. The process was hung up (SIGHUP), and sees its end only if it ignores that.
+    #[error("the input broke off")]
+    CutOff(#[source] io::Error),
+    /// The driver could not be asked. Nothing was taken.
+    #[error("the driver did not answer: {0}")]
+    Unknown(String),
+}
