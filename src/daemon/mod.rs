@@ -11,6 +11,7 @@
 mod first;
 mod logs;
 mod processes;
+pub mod rest;
 mod settings;
 
 use std::{
@@ -214,6 +215,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let shown = agent::node::show_audit(client, clock, facts.name.clone(), audit.troubles());
     let until = parts.shutdown.clone();
     parts.tasks.spawn(async move { until.run_until_cancelled(shown).await.unwrap_or_default() });
+    parts.tasks.spawn(rest::rest(store.clone(), parts.clock.clone(), parts.shutdown.clone()));
     let agent_done = parts.start(facts, &data_dir, drivers, questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
     Ok(Running {

@@ -7,12 +7,19 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
+    time::Duration,
 };
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::protocol::{self, FrameError};
+use super::{
+    protocol::{self, FrameError},
+    spawn,
+};
+
+/// After so long without an event the process lets go of the code that it does not need to wait.
+const REST: Duration = Duration::from_secs(5);
 
 /// An epoll and what its events are about. Tokens are never used twice, so a late event of something that is gone is
 /// known for what it is.
@@ -21,11 +28,18 @@ pub(crate) struct Watches<S> {
     epoll: OwnedFd,
     sources: HashMap<u64, S>,
     last: u64,
+    /// Nothing has happened for so long that the code was let go.
+    resting: bool,
 }
 
 impl<S: Clone> Watches<S> {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, sources: HashMap::new(), last: 0 })
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            sources: HashMap::new(),
+            last: 0,
+            resting: false,
+        })
     }
 
     /// Watches a descriptor for input. Closing it ends the watch.
@@ -59,13 +73,28 @@ impl<S: Clone> Watches<S> {
         Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags)?)
     }
 
-    /// Waits for events, at most so long.
-    pub(crate) fn wait(&self, ready: &mut Vec<epoll::Event>, timeout: Option<&rustix::fs::Timespec>) -> io::Result<()> {
+    /// Waits for events, at most so long. May return before that without any.
+    pub(crate) fn wait(
+        &mut self,
+        ready: &mut Vec<epoll::Event>,
+        timeout: Option<&rustix::fs::Timespec>,
+    ) -> io::Result<()> {
         ready.clear();
+        let rest = rustix::fs::Timespec { tv_sec: REST.as_secs() as i64, tv_nsec: 0 };
+        let rests = !self.resting && timeout.is_none_or(|timeout| timeout.tv_sec >= rest.tv_sec);
+        let timeout = if rests { Some(&rest) } else { timeout };
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(ready), timeout) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(e) => Err(e.into()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(e) => return Err(e.into()),
         }
+        self.resting = ready.is_empty() && (rests || self.resting);
+        if self.resting && rests {
+            spawn::release_heap();
+            // It only costs memory if that fails.
+            let _ = spawn::release_code();
+        }
+        Ok(())
     }
 }
 

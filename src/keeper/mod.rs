@@ -65,6 +65,7 @@ pub use self::cgroup::{
 };
 pub use self::input::INPUT;
 pub use self::proc::tag as tag_of;
+pub use self::spawn::{release_code, release_heap};
 use self::{
     ledger::Ledger,
     prepare::Inherited,

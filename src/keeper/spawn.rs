@@ -5,6 +5,9 @@
 //! without having executed anything. What goes wrong after that comes back through the gate as a [`Failure`]; the gate's
 //! closing on exec says that all went well.
 
+//!
+//! The few other system calls that have no safe form stand here, too.
+
 #![allow(unsafe_code, reason = "fork, and raw system calls between fork and exec, have no safe form")]
 
 use std::{
@@ -378,6 +381,45 @@ pub(super) fn close_inherited() {
     unsafe {
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
     }
+}
+
+/// Lets go of the pages of the executable that this process has used: what it goes on to use is mapped again, page by page, from
+/// the page cache, where all of it stays. Most of what a start or a burst touches is not needed at rest.
+///
+/// Only pages are dropped that no process can write: those of the code, and of the constants that are not relocated.
+///
+/// # Errors
+/// When the kernel does not say what is mapped, or refuses. Nothing depends on it.
+pub fn release_code() -> io::Result<()> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let (code, constant) = (release_code as *const () as usize, SH.as_ptr() as usize);
+    for (range, _) in maps.lines().filter_map(mapping).filter(|(_, access)| matches!(*access, "r-xp" | "r--p")) {
+        if !range.contains(&code) && !range.contains(&constant) {
+            continue;
+        }
+        let start = std::ptr::with_exposed_provenance_mut(range.start);
+        // SAFETY: the mapping is this executable's, of a file, and was never writable: its pages are those of the file, and
+        // whoever reads or executes one that was dropped has it mapped again.
+        if unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Gives what this thread's heap has free back to the kernel, and what all threads together have. After a burst that is most of
+/// it, and the allocator alone does so only when it is asked for more.
+pub fn release_heap() {
+    // SAFETY: it touches nothing that is in use, and may be called by any thread at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
+/// A line of `/proc/self/maps`: addresses and access.
+fn mapping(line: &str) -> Option<(std::ops::Range<usize>, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let (from, to) = words.next()?.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    Some((address(from)?..address(to)?, words.next()?))
 }
 
 /// Takes over a descriptor that an earlier image of this process, or its parent, left open for it.

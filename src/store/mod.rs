@@ -76,6 +76,8 @@ struct Core {
     hub: Mutex<Hub>,
     oldest: Mutex<Oldest>,
     counters: Counters,
+    /// Told when a group was committed.
+    committed: Notify,
     witness: OnceLock<Witness>,
     /// Told when quotas may be used otherwise than before.
     stirred: Notify,
@@ -138,6 +140,7 @@ impl Store {
             index: RwLock::new(index),
             oldest: Mutex::new(oldest),
             counters: Counters::default(),
+            committed: Notify::new(),
             witness: OnceLock::new(),
             stirred: Notify::new(),
             anchor: Mutex::new(loaded.anchor),
@@ -219,6 +222,16 @@ impl Store {
     /// earlier revision, which may have seen others, gets [`WatchError::Expired`].
     pub fn provide(&self, kind: &'static KindInfo, objects: Vec<(Key, Body)>) {
         self.core.index.write().expect("nobody panics while holding the index").provide(kind, objects);
+    }
+
+    /// Resolves when something was committed since it resolved last. For one caller at a time. Cancel-safe.
+    pub async fn committed(&self) {
+        self.core.committed.notified().await;
+    }
+
+    /// Nothing was committed for a while: an eighth of the recent Events stays in memory.
+    pub fn rest(&self) {
+        self.core.hub().rest(self.core.limits.ring_bytes / 8);
     }
 
     /// How many writes one commit may have.

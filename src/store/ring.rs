@@ -8,6 +8,9 @@ use std::{
 use super::Batch;
 use crate::api::{KindInfo, Rev, StoredObject, Uid};
 
+/// Batches for which there is always room.
+const ROOM: usize = 64;
+
 /// A queue of batches, bounded by bytes.
 pub(super) struct Ring {
     /// Every batch after this revision is here.
@@ -30,13 +33,21 @@ impl Ring {
             self.gone.extend(change.meta().uid.clone().map(|uid| (uid, change.clone())));
         }
         self.batches.push_back((kind, batch));
-        while self.bytes > self.limit {
+        self.shorten(self.limit);
+    }
+
+    /// Keeps the newest changes only, of so many bytes together.
+    pub(super) fn shorten(&mut self, limit: usize) {
+        while self.bytes > limit {
             let Some((_, gone)) = self.batches.pop_front() else { break };
             self.bytes -= weight(&gone);
             deletions(&gone)
                 .filter_map(|object| object.meta().uid.as_ref())
                 .for_each(|uid| drop(self.gone.remove(uid)));
             self.floor = gone.revision;
+        }
+        if self.batches.capacity() > ROOM + 4 * self.batches.len() {
+            self.batches.shrink_to(ROOM + 2 * self.batches.len());
         }
     }
 

@@ -106,6 +106,11 @@ impl Hub {
         self.main.gone(uid).or_else(|| self.short.gone(uid))
     }
 
+    /// Nothing has happened for a while: whoever resumes a watch of Events from long ago reads from disk.
+    pub(super) fn rest(&mut self, bytes: usize) {
+        self.short.shorten(bytes);
+    }
+
     fn ring(&mut self, log: ChangeLog) -> &mut Ring {
         match log {
             ChangeLog::Main => &mut self.main,

@@ -108,6 +108,7 @@ impl Writer {
                         return;
                     }
                     self.core.engine.tidy().await;
+                    self.core.committed.notify_one();
                     if matches!(self.compaction, Compaction::Resealing) {
                         timer = self.timer();
                     }
