@@ -218,8 +218,8 @@ pub struct KindInfo {
     /// The objects of the same kind and namespace that this one waits for, by name, each with the field that says so.
     /// Admission lets no circle of them come about. Called with schema-valid JSON.
     pub waits_for: fn(&Value) -> Vec<(FieldPath, String)>,
-    /// Decodes the stored form into an `Object` of this kind, leniently.
-    pub decode: fn(&[u8]) -> serde_json::Result<Box<dyn std::any::Any + Send + Sync>>,
+    /// Decodes the stored form into an `Object` of this kind, leniently; with its metadata, where that was read before.
+    pub decode: fn(&[u8], Option<&ObjectMeta>) -> serde_json::Result<Decoded>,
 }
 
 impl PartialEq for KindInfo {
@@ -482,9 +482,15 @@ pub(super) fn object_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> S
     schema
 }
 
+/// An `Object` of some kind.
+pub type Decoded = Box<dyn std::any::Any + Send + Sync>;
+
 /// A kind's `decode` function.
-pub fn decode_as<K: Kind>(json: &[u8]) -> serde_json::Result<Box<dyn std::any::Any + Send + Sync>> {
-    Ok(Box::new(Object::<K>::from_slice(json)?))
+pub fn decode_as<K: Kind>(json: &[u8], metadata: Option<&ObjectMeta>) -> serde_json::Result<Decoded> {
+    Ok(Box::new(match metadata {
+        None => Object::<K>::from_slice(json)?,
+        Some(metadata) => Object::new(metadata.clone(), serde_json::from_slice::<K>(json)?),
+    }))
 }
 
 /// A `normalize` or `defaults` for kinds that need none.

@@ -199,9 +199,17 @@ impl StoredObject {
         if let Some(typed) = shared.upgrade() {
             return typed.downcast().ok();
         }
-        let typed: Arc<dyn Any + Send + Sync> = Arc::from((self.key.kind.decode)(&self.json).ok()?);
+        let typed: Arc<dyn Any + Send + Sync> = Arc::from((self.key.kind.decode)(&self.json, Some(&self.meta)).ok()?);
         *shared = Arc::downgrade(&typed);
         typed.downcast().ok()
+    }
+
+    /// Gives back the room of a typed value that nobody holds any more: who remembers it weakly keeps it.
+    pub fn rest(&self) {
+        let mut shared = self.typed.lock().expect("nobody panics while decoding");
+        if shared.strong_count() == 0 {
+            *shared = Weak::<()>::new() as Weak<_>;
+        }
     }
 
     /// The bytes of one of the kind's views, made once for all readers.
@@ -294,6 +302,23 @@ mod tests {
         assert_eq!(read["spec"]["a"], 1);
         assert!(!String::from_utf8_lossy(body.json()).contains("resourceVersion"));
         assert_eq!(Body::from_json(body.json().clone()), Ok(body));
+    }
+
+    #[test]
+    fn a_decoded_value_is_kept_while_somebody_holds_it_and_leaves_no_room_behind() {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x", "uid": "u"}});
+        let key = Key::of::<crate::api::Namespace>("", "x");
+        let stored = StoredObject::new(key, Rev(2), &Body::new(object)).expect("valid");
+        let held = stored.typed::<crate::api::Namespace>().expect("it can be decoded");
+        stored.rest();
+        let again = stored.typed::<crate::api::Namespace>().expect("it can be decoded");
+        assert!(Arc::ptr_eq(&held, &again));
+        drop((held, again));
+        stored.rest();
+        // One that was never made points to nothing, which no other does.
+        let nothing = Weak::<()>::new() as Weak<dyn Any + Send + Sync>;
+        assert!(stored.typed.lock().expect("nobody panics while decoding").ptr_eq(&nothing));
+        assert!(stored.typed::<crate::api::Namespace>().is_some());
     }
 
     #[test]

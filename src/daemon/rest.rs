@@ -1,6 +1,6 @@
 //! What the server gives back when it rests: memory that a start or a burst has used.
 //!
-//! Rest begins when nothing was written for [`REST`]; nobody polls for it. Then the store keeps fewer recent Events, each thread
+//! Rest begins when nothing was written for [`REST`]; no timer runs before something is written again. Then the store keeps fewer recent Events, each thread
 //! of the runtime gives back what its heap has free when it parks next ([`parked`]), and the code is unmapped: what goes on being
 //! used comes back page by page.
 
@@ -13,12 +13,13 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::SharedClock, keeper, store::Store};
 
-/// So long without a write.
-const REST: Duration = Duration::from_secs(5);
+/// So long without a write, and at most twice that.
+const REST: Duration = Duration::from_secs(4);
 /// What is freed in the first moment of a rest is given back, too.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -43,8 +44,12 @@ pub(super) async fn rest(store: Arc<Store>, clock: SharedClock, shutdown: Cancel
     let rests = async {
         loop {
             store.committed().await;
+            // One timer, however much is written meanwhile.
             loop {
-                tokio::select! { () = store.committed() => {}, () = clock.sleep(REST) => break }
+                clock.sleep(REST).await;
+                if store.committed().now_or_never().is_none() {
+                    break;
+                }
             }
             store.rest();
             RESTS.fetch_add(1, Ordering::Relaxed);

@@ -103,7 +103,7 @@ impl Form {
 /// The last word: what is stored must be readable as the typed value that everybody works with.
 fn unreadable(kind: &KindInfo, object: &Value) -> Option<Violation> {
     let json = serde_json::to_vec(object).expect("a JSON value can be written");
-    let error = (kind.decode)(&json).err()?;
+    let error = (kind.decode)(&json, None).err()?;
     let text = error.to_string();
     let text = match kind.sealed {
         true => "a field has a value of a wrong type".to_owned(),

@@ -17,6 +17,9 @@ use crate::{
 /// The objects of one kind by namespace and name. Cloning it is taking a snapshot.
 pub(super) type Objects = OrdMap<(Arc<str>, Arc<str>), Arc<StoredObject>>;
 
+/// Objects for which another thread is not worth its start.
+const FEW: usize = 1000;
+
 /// The state at one revision.
 pub(super) struct Index {
     revision: Rev,
@@ -46,12 +49,8 @@ impl Index {
             sums: Sums::default(),
             stirred: BTreeSet::new(),
         };
-        for LoadedObject { key, revision, body } in objects {
-            let stored = StoredObject::new(key.clone(), revision, &body).map_err(|e| OpenError::Corrupt {
-                file: place.to_owned(),
-                detail: format!("`{key}` cannot be read: {e}"),
-            })?;
-            index.put(&Arc::new(stored));
+        for stored in read_all(place, objects) {
+            index.put(&Arc::new(stored?));
         }
         Ok(index)
     }
@@ -66,6 +65,11 @@ impl Index {
 
     pub(super) fn objects(&self, kind: &'static KindInfo) -> (Rev, Objects) {
         (self.revision, self.kinds.get(kind).cloned().unwrap_or_default())
+    }
+
+    /// A snapshot of the objects of every kind.
+    pub(super) fn everything(&self) -> Vec<Objects> {
+        self.kinds.values().cloned().collect()
     }
 
     pub(super) fn find_uid(&self, uid: &Uid) -> Option<&Key> {
@@ -175,6 +179,21 @@ impl Index {
             self.owners.remove(&(owner.uid.clone(), Some(old.key.clone())));
         }
     }
+}
+
+/// Reads objects, on all cores: at start nobody else needs them.
+fn read_all(place: &Path, objects: Vec<LoadedObject>) -> Vec<Result<StoredObject, OpenError>> {
+    let read = |LoadedObject { key, revision, body }: &LoadedObject| {
+        StoredObject::new(key.clone(), *revision, body)
+            .map_err(|e| OpenError::Corrupt { file: place.to_owned(), detail: format!("`{key}` cannot be read: {e}") })
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let chunk = objects.len().div_ceil(threads).max(FEW);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            objects.chunks(chunk).map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<_>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("reading an object does not panic")).collect()
+    })
 }
 
 /// Takes a change back.

@@ -56,7 +56,7 @@ use crate::{
 };
 use {
     counters::Counters,
-    index::Index,
+    index::{Index, Objects},
     watch::Hub,
     writer::{Message, Writer},
 };
@@ -229,9 +229,11 @@ impl Store {
         self.core.committed.notified().await;
     }
 
-    /// Nothing was committed for a while: an eighth of the recent Events stays in memory.
+    /// Nothing was committed for a while: an eighth of the recent Events stays in memory, and no room for decoded objects.
     pub fn rest(&self) {
         self.core.hub().rest(self.core.limits.ring_bytes / 8);
+        let all = self.core.index().everything();
+        all.iter().flat_map(Objects::values).for_each(|object| object.rest());
     }
 
     /// How many writes one commit may have.
