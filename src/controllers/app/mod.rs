@@ -124,6 +124,10 @@ impl Controller for AppController {
                 self.homeless.note(key, false);
                 return Ok(Requeue::Rest);
             };
+            if !app.spec.resources.requests.is_empty() {
+                // Before it looks: room that comes about from now on brings another turn.
+                self.homeless.note(key, true);
+            }
             let _turn = self.turns.take(&app.spec.resources.requests).await;
             let since = Timestamp::from_microsecond(self.since.load(Ordering::Relaxed)).unwrap_or(now);
             let mut observed = observe::observe(&self.client, &stored, &app, caches, &self.nodes, since).await?;

@@ -33,8 +33,9 @@ impl Ports {
     pub(super) fn reserve(&self, count: usize, taken: impl FnOnce() -> BTreeSet<u16>, random: u64) -> Reservation<'_> {
         let mut numbers = Vec::with_capacity(count);
         if count > 0 {
-            let taken = taken();
+            // Locked first: whoever gives back a port has written it, so it is among those taken or still reserved.
             let mut reserved = self.reserved.lock().expect("no holder of the ports panics");
+            let taken = taken();
             let offset = usize::try_from(random % self.range.len() as u64).expect("below the range's length");
             let around = self.range.clone().cycle().skip(offset).take(self.range.len());
             let free = around.filter(|p| !taken.contains(p) && !reserved.contains(p) && (self.is_free)(*p));

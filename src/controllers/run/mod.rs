@@ -86,6 +86,8 @@ impl Controller for RunController {
                 self.homeless.note(key, false);
                 return Ok(Requeue::Rest);
             };
+            // Before it looks: room that comes about from now on brings another turn.
+            self.homeless.note(key, !run.status.is_over());
             let _turn = match run.status.is_over() {
                 true => None,
                 false => self.turns.take(run.spec.requests()).await,
