@@ -1,8 +1,10 @@
 //! `appm workflow`: pipelines. Each verb is a file beside this one.
 
+mod declare;
 mod eval;
 mod graph;
 mod import;
+mod manifest;
 mod runs;
 
 use clap::{Args, Subcommand};
@@ -25,6 +27,16 @@ enum Verb {
     Output(runs::OutputOfArgs),
     Cancel(runs::CancelArgs),
     Rerun(runs::RerunArgs),
+    Lint(declare::LintArgs),
+    Add(declare::AddArgs),
+    /// List Workflows, with their newest runs
+    Ls(declare::ListArgs),
+    /// Print one Workflow as a manifest
+    Get(declare::NamedArgs),
+    /// Delete Workflows, and their runs
+    Rm(declare::NamesArgs),
+    /// Say what a run of a Workflow is told
+    Inputs(declare::NamedArgs),
     Graph(graph::GraphArgs),
     Eval(eval::EvalArgs),
     Import(import::ImportArgs),
@@ -34,7 +46,7 @@ impl WorkflowArgs {
     /// Whether no server is asked: then [`run_here`] does it.
     pub(super) fn is_offline(&self) -> bool {
         match &self.verb {
-            Verb::Eval(_) | Verb::Import(_) => true,
+            Verb::Lint(_) | Verb::Eval(_) | Verb::Import(_) => true,
             Verb::Graph(args) => args.is_of_a_file(),
             _ => false,
         }
@@ -47,6 +59,7 @@ pub(super) fn run_here(args: &WorkflowArgs, global: &Global) -> Result<(), CliEr
         Verb::Eval(args) => eval::run(args),
         Verb::Import(args) => import::run(args, global),
         Verb::Graph(args) => graph::of_file(args),
+        Verb::Lint(args) => declare::lint(args, &Screen::of_stdout(global.color)),
         _ => unreachable!("verbs that ask a server are done by `run`"),
     }
 }
@@ -62,6 +75,13 @@ pub(super) async fn run(args: WorkflowArgs, context: &Context, screen: &Screen) 
         Verb::Cancel(args) => runs::cancel(&args, context).await,
         Verb::Rerun(args) => runs::rerun(&args, context, screen).await,
         Verb::Graph(args) => graph::run(args, context).await,
-        Verb::Eval(_) | Verb::Import(_) => unreachable!("verbs that need no server are done by `run_here`"),
+        Verb::Add(args) => declare::add(&args, context).await,
+        Verb::Ls(args) => declare::list(&args, context).await,
+        Verb::Get(args) => declare::get(&args, context).await,
+        Verb::Rm(args) => declare::remove(&args, context).await,
+        Verb::Inputs(args) => declare::told(&args, context).await,
+        Verb::Lint(_) | Verb::Eval(_) | Verb::Import(_) => {
+            unreachable!("verbs that need no server are done by `run_here`")
+        }
     }
 }

@@ -1,0 +1,174 @@
+//! Workflows from files, as manifests or as the bare body that GitHub and App Mesh know, and everything that is wrong with them.
+
+use std::{fs, io::Read as _, path::PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{API_VERSION, Kind, Workflow, WorkflowSpec, kinds::find_served},
+    cli::{
+        diagnostics::{Diagnostic, SourceFile},
+        error::CliError,
+    },
+    policy::{
+        form,
+        manifest::{self, Aim, Document, Place},
+        workflow::{self, Finding},
+    },
+};
+
+/// What App Mesh's files say beside the body: the name is the object's, the others are not asked for here.
+const BESIDE: &[&str] = &["name", "owner", "permission"];
+/// What GitHub knows and appm does not, and what is done instead.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "uses",
+        "actions are not run here; write what it does as `run`, or let `appm workflow import github` take out checkouts",
+    ),
+    ("permissions", "a run may do what its `execution_identity` may"),
+    ("container", "make an App with a container, and run it by `app:`"),
+    ("push", "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do"),
+    (
+        "pull_request",
+        "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do",
+    ),
+];
+
+/// One Workflow of a file.
+pub(super) struct Declared {
+    file: usize,
+    document: Document,
+    /// The file has the body alone, without `apiVersion`, `kind` and `spec`.
+    bare: bool,
+    /// As it is stored.
+    pub(super) object: Value,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Everything that was read.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) files: Vec<SourceFile>,
+    pub(super) workflows: Vec<Declared>,
+    pub(super) faults: Vec<Diagnostic>,
+}
+
+impl Files {
+    /// Reads files; `-` is stdin.
+    ///
+    /// # Errors
+    /// When one cannot be read. What is wrong inside of them is in [`Files::faults`].
+    pub(super) fn read(paths: &[PathBuf]) -> Result<Self, CliError> {
+        let mut files = Self::default();
+        for path in paths {
+            let mut text = String::new();
+            let (name, read) = match path.as_os_str() == "-" {
+                true => ("<stdin>".into(), std::io::stdin().read_to_string(&mut text).map(|_| text)),
+                false => (path.clone(), fs::read_to_string(path)),
+            };
+            let text = read.map_err(|e| CliError::io(&format!("cannot read {}", path.display()), &e))?;
+            files.add(name, text);
+        }
+        Ok(files)
+    }
+
+    fn add(&mut self, name: PathBuf, text: String) {
+        let file = self.files.len();
+        let read = manifest::read(&text);
+        let placed = |fault: manifest::Fault| {
+            let (place, path, message) = (fault.place, fault.path.to_string(), fault.message);
+            Diagnostic { file, place, path, message }
+        };
+        self.faults.extend(read.faults.into_iter().map(placed));
+        let stem = name.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        self.files.push(SourceFile { name, text });
+        for document in read.documents {
+            let value = document.value();
+            let bare = value["kind"].is_null() && value["apiVersion"].is_null() && !value["jobs"].is_null();
+            let mut object = if bare { whole(value, &stem) } else { value };
+            if object["kind"] != Workflow::INFO.kind {
+                continue;
+            }
+            let warnings = workflow::canonical(&mut object);
+            self.workflows.push(Declared { file, document, bare, object, warnings });
+        }
+    }
+
+    /// Everything that is wrong, as far as that can be told without a server.
+    pub(super) fn judge(&mut self) {
+        let mut found = std::mem::take(&mut self.faults);
+        for declared in &self.workflows {
+            let text = &self.files[declared.file].text;
+            found.extend(declared.findings().iter().map(|finding| declared.diagnostic(finding, text)));
+        }
+        self.faults = found;
+    }
+}
+
+/// A body as an object. A name that is no name of an object is made one.
+fn whole(mut body: Value, stem: &str) -> Value {
+    let said = body["name"].as_str().unwrap_or(stem).to_ascii_lowercase();
+    let name: String = said.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    if let Value::Object(body) = &mut body {
+        BESIDE.iter().for_each(|word| drop(body.shift_remove(*word)));
+    }
+    json!({
+        "apiVersion": API_VERSION, "kind": Workflow::INFO.kind, "metadata": {"name": name.trim_matches('-')}, "spec": body,
+    })
+}
+
+impl Declared {
+    fn findings(&self) -> Vec<Finding> {
+        let of_field = |violation| Finding { violation, offset: None };
+        let Some(served) = find_served(API_VERSION, Workflow::INFO.kind) else { return Vec::new() };
+        let form = form::of(served);
+        let mut object = self.object.clone();
+        form.shape.drop_nulls(&mut object);
+        let mut found: Vec<Finding> = form.shape.take_unknown(&mut object).into_iter().map(of_field).collect();
+        for finding in &mut found {
+            let path = finding.violation.path.as_str();
+            let field = path.rsplit('.').next().unwrap_or_default();
+            if let Some((_, instead)) = ELSEWHERE.iter().find(|(word, _)| *word == field) {
+                finding.violation.message = format!("`{field}`: {instead}");
+            }
+        }
+        found.extend(form.violations(served.kind, &object, None).into_iter().map(of_field));
+        if let Ok(spec) = WorkflowSpec::deserialize(&object["spec"]) {
+            found.extend(workflow::check(&spec));
+        }
+        found
+    }
+
+    /// Where it is written.
+    fn diagnostic(&self, finding: &Finding, text: &str) -> Diagnostic {
+        let path = finding.violation.path.as_str();
+        let path = if self.bare { path.strip_prefix("spec.").unwrap_or(path) } else { path };
+        let aim = if finding.violation.undecodable().is_some() { Aim::Key } else { Aim::Value };
+        let place = self.document.place(path, aim);
+        let place = finding.offset.and_then(|offset| self.inside(path, offset, place, text)).unwrap_or(place);
+        Diagnostic { file: self.file, place, path: path.to_owned(), message: finding.violation.sentence() }
+    }
+
+    /// The place of a byte of a field's text: where what stands there on its line stands in the file, at the field or below it.
+    fn inside(&self, path: &str, offset: usize, from: Place, text: &str) -> Option<Place> {
+        let value = self.document.value();
+        let pointer = pointer(path);
+        let said = value.pointer(&pointer)?.as_str()?;
+        let line = said.get(offset..)?.lines().next().filter(|line| !line.is_empty())?;
+        // So many times the same stands before it.
+        let before = said.get(..offset)?.matches(line).count();
+        let start: usize = text.split_inclusive('\n').take(from.line - 1).map(str::len).sum();
+        let start = start + text[start..].char_indices().nth(from.column - 1).map_or(0, |(at, _)| at);
+        let (at, _) = text.get(start..)?.match_indices(line).nth(before)?;
+        let above = &text[..start + at];
+        let column = above.rsplit('\n').next()?.chars().count() + 1;
+        Some(Place { line: above.matches('\n').count() + 1, column })
+    }
+}
+
+/// `spec.jobs.a.steps[0].run` as a JSON pointer.
+fn pointer(path: &str) -> String {
+    let steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
+    steps.map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect()
+}
