@@ -171,7 +171,7 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
     let mut spec = match &step.app {
         Some(app) => json!({"app": here.text(app).map_err(|why| field("app", why))?}),
         None => {
-            let script = step.script().ok_or_else(|| "it says nothing that is to be done".to_owned())?;
+            let script = step.script().ok_or_else(|| "this release sends no messages".to_owned())?;
             json!({"process": {"script": here.text(script).map_err(|why| field("run", why))?}})
         }
     };

@@ -114,6 +114,7 @@ mod tests {
         reader.read_to_end(&mut read).await.expect("read");
         assert_eq!((poured.await.expect("done").expect("poured"), read.len()), (300_004, 300_004));
         assert!(read.ends_with(b"\xff\0end"));
+        drop(reader);
 
         let (reader, sender) = open();
         let broken = pour(pieces(vec![Ok(Bytes::from_static(b"a")), Err(io::Error::other("gone"))]), sender).await;

@@ -50,6 +50,27 @@ pub fn canonical(object: &mut Value) -> Vec<String> {
             }
         }
     }
+    told.extend(not_done(spec));
+    told
+}
+
+/// What is read and kept, and not done by this release: nobody shall wait for it.
+fn not_done(spec: &Map<String, Value>) -> Vec<String> {
+    let mut told = Vec::new();
+    for trigger in ["schedule", "app_event"] {
+        if spec.get("on").is_some_and(|on| !on[trigger].is_null()) {
+            told.push(format!("spec.on.{trigger}: this release starts no runs by it"));
+        }
+    }
+    for (name, job) in spec.get("jobs").and_then(Value::as_object).into_iter().flatten() {
+        if !job["services"].is_null() {
+            told.push(format!("spec.jobs.{name}.services: this release starts none"));
+        }
+        let steps = ["steps", "finally"].into_iter().filter_map(|word| job[word].as_array()).flatten();
+        if steps.into_iter().any(|step| !step["message"].is_null()) {
+            told.push(format!("spec.jobs.{name}: this release sends no messages; a step with `message` fails"));
+        }
+    }
     told
 }
 
@@ -141,6 +162,16 @@ mod tests {
             job(json!({"env": {"A": null}, "steps": [{"shell": true, "env": {"B": null}, "concurrency": "x"}]})),
             json!({"env": {"A": ""}, "steps": [{"env": {"B": ""}, "concurrency": "x"}]})
         );
+    }
+
+    #[test]
+    fn whoever_waits_for_what_is_not_done_yet_is_told() {
+        let on = json!({"schedule": [{"cron": "@daily"}], "app_event": {"app": "a"}});
+        let job = json!({"services": {"db": {}}, "finally": [{"message": {"app": "a"}}]});
+        let told = canonical(&mut json!({"spec": {"on": on, "jobs": {"a": job}}}));
+        let about = ["spec.on.schedule: ", "spec.on.app_event: ", "spec.jobs.a.services: ", "spec.jobs.a: "];
+        assert!(told.iter().zip(about).all(|(told, about)| told.starts_with(about)), "{told:?}");
+        assert_eq!(told.len(), about.len());
     }
 
     #[test]
