@@ -3,23 +3,17 @@
 //! The layers, arrows only downward (`tests/tidy.rs` checks them):
 //! `main → cli → client`, `cli → daemon`; `server`, `appmesh` over `controllers`, `agent`; over `runtime`, `admission`,
 //! `auth`, `audit`, `broker`; over `client`, `store`, `drivers`, `keeper`, `logger`, `clock`; over `policy`; over `api`.
+//!
+//! Each layer is compiled for itself (`crates/`), from the folders beside this file: what one changes in a layer is paid
+//! for in it and above it. A folder names another as `crate::other` wherever it stands.
 
-pub mod admission;
-pub mod agent;
-pub mod api;
-pub mod appmesh;
-pub mod audit;
-pub mod auth;
-pub mod broker;
 pub mod cli;
-pub mod client;
-pub mod clock;
-pub mod controllers;
 pub mod daemon;
-pub mod drivers;
-pub mod keeper;
-pub mod logger;
-pub mod policy;
-pub mod runtime;
-pub mod server;
-pub mod store;
+
+pub use appm_api::api;
+pub use appm_control::{agent, controllers};
+pub use appm_edges::{appmesh, server};
+pub use appm_host::{drivers, keeper, logger};
+pub use appm_machinery::{admission, audit, auth, broker, runtime};
+pub use appm_policy::policy;
+pub use appm_ports::{client, clock, store};

@@ -26,7 +26,7 @@ mod ledger;
 mod memory;
 mod notify;
 mod prepare;
-pub(crate) mod proc;
+pub mod proc;
 pub mod protocol;
 pub mod pty;
 mod pump;

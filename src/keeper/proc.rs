@@ -9,9 +9,12 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// The fields of `/proc/PID/stat` that tell one process from a later one with the same number, and its kin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stat {
+pub struct Stat {
+    /// `R`, `S`, `Z`, …
     pub state: char,
+    /// Its parent's id.
     pub ppid: i32,
+    /// The id of its process group.
     pub pgrp: i32,
     /// When it was started, in clock ticks since boot.
     pub ticks: u64,
@@ -20,7 +23,7 @@ pub(crate) struct Stat {
 }
 
 /// Reads a process's stat; `None` if there is no such process.
-pub(crate) fn stat(pid: i32) -> Option<Stat> {
+pub fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 

@@ -32,21 +32,19 @@ pub(super) async fn answer(
         return Err(not_allowed());
     }
     let sealing = if path == PATHS[0] {
-        state.store.sealing().ok_or_else(|| Status::from(RotateError::Unsealed))?
+        state.store.sealing().ok_or_else(|| refused(&RotateError::Unsealed))?
     } else {
-        state.store.rotate_keys(params.flag("dataKeys")?).await?
+        state.store.rotate_keys(params.flag("dataKeys")?).await.map_err(|e| refused(&e))?
     };
     Ok(respond::ok(&serde_json::to_value(sealing).map_err(|e| Status::internal(e.to_string()))?))
 }
 
-impl From<RotateError> for Status {
-    /// Whoever may change keys may read where they are, and why it failed.
-    fn from(error: RotateError) -> Self {
-        let reason = match error {
-            RotateError::NoNewKey { .. } | RotateError::Gone { .. } | RotateError::KeyFile(_) => Reason::Conflict,
-            RotateError::Unsealed => Reason::NotFound,
-            RotateError::Engine(_) | RotateError::Closed => Reason::ServiceUnavailable,
-        };
-        Status::new(reason, error.to_string())
-    }
+/// Whoever may change keys may read where they are, and why it failed.
+fn refused(error: &RotateError) -> Status {
+    let reason = match error {
+        RotateError::NoNewKey { .. } | RotateError::Gone { .. } | RotateError::KeyFile(_) => Reason::Conflict,
+        RotateError::Unsealed => Reason::NotFound,
+        RotateError::Engine(_) | RotateError::Closed => Reason::ServiceUnavailable,
+    };
+    Status::new(reason, error.to_string())
 }

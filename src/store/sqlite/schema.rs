@@ -39,7 +39,7 @@ pub(super) fn revision(number: i64) -> Rev {
 
 /// Brings the tables to this binary's version.
 pub(super) async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), OpenError> {
-    sqlx::migrate!().run(connection).await.map_err(|error| match error {
+    sqlx::migrate!("../../migrations").run(connection).await.map_err(|error| match error {
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => classify(file, e),
         MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
             OpenError::Newer { file: file.to_owned(), version }
