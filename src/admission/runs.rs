@@ -19,10 +19,10 @@ use crate::{
 };
 
 impl Context<'_> {
-    /// As whom a Run is judged: its maker, or, where a part of appm makes it for a User, that one.
+    /// As whom a Run or an App is judged: its maker, or, where a part of appm makes it for a User, that one.
     pub(super) fn maker(&self, key: &Key, object: &Value) -> Cow<'_, Identity> {
         let who = &self.caller.who;
-        let made_for = (key.kind == Run::INFO || key.kind == WorkflowRun::INFO) && who.proof == Proof::Part;
+        let made_for = [Run::INFO, WorkflowRun::INFO, App::INFO].contains(&key.kind) && who.proof == Proof::Part;
         let user = made_for.then(|| metadata::owner_of(object, self.caller, self.store));
         let user = user.and_then(|name| self.authority.user(&name, Proof::Part));
         user.map_or(Cow::Borrowed(who), Cow::Owned)
@@ -55,6 +55,9 @@ impl Context<'_> {
         new: &mut Value,
         plan: &mut Plan<'_>,
     ) -> Result<(), Refusal> {
+        if key.kind == App::INFO && live.is_none() {
+            return self.somebody(key, new);
+        }
         if key.kind != Run::INFO {
             return Ok(());
         }

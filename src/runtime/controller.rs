@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc};
 use futures::{
     FutureExt, StreamExt,
     future::BoxFuture,
-    stream::{self, FuturesUnordered},
+    stream::{self, BoxStream, FuturesUnordered},
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -85,6 +85,11 @@ pub trait Controller: Send + Sync + 'static {
 
     /// The time of day was set, to `now`; every key that waits for a time gets its turn.
     fn stepped(&self, _now: Timestamp) {}
+
+    /// Keys whose turn comes because of something that no object tells: an answer that the controller waits for. Asked for once.
+    fn calls(&self) -> BoxStream<'static, Key> {
+        stream::pending().boxed()
+    }
 }
 
 /// Runs a controller until `shutdown`; then ends the passes that have begun and returns.
@@ -104,6 +109,7 @@ pub async fn run(
     });
     let mut deltas = stream::select_all(streams.collect::<Vec<_>>());
     let time = Timeline::new(clock.clone());
+    let mut calls = controller.calls();
     let mut pump = Pump {
         queue: WorkQueue::default(),
         time,
@@ -121,6 +127,7 @@ pub async fn run(
             biased;
             () = shutdown.cancelled() => break,
             _by = pump.time.stepped() => pump.stepped(),
+            Some(key) = calls.next() => pump.called(key),
             Some((i, delta)) = deltas.next() => pump.learn(&watches[i], watches[0].kind, &delta),
             Some((key, result)) = pump.passes.next() => pump.finish(&key, result),
             () = wake => {}
@@ -162,6 +169,11 @@ impl Pump {
                 self.queue.add(key, now);
             }
         }
+    }
+
+    fn called(&mut self, key: Key) {
+        let now = self.time.now();
+        self.queue.add(key, now);
     }
 
     /// No pass before every cache is synced: until then, absent means unknown.

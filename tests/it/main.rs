@@ -28,5 +28,6 @@ mod runs;
 mod schedule;
 mod secrets;
 mod tasks;
+mod workflow_parts;
 mod workflows;
 mod world;

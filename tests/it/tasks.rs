@@ -17,7 +17,7 @@ use crate::harness::{Answer, Api, World, app, app_path, signal, wait_for};
 
 /// A process that gets tasks.
 #[derive(Clone, Debug)]
-struct Worker {
+pub(crate) struct Worker {
     api: Api,
     path: String,
     pid: u32,
@@ -33,7 +33,7 @@ impl Worker {
     }
 
     /// Works on the next task.
-    fn work(&self, result: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    pub(crate) fn work(&self, result: impl FnOnce(Vec<u8>) -> Vec<u8>) {
         let task = self.fetch();
         assert_eq!(task.code, 200, "{}", text(&task.body));
         assert_eq!(self.give(&result(task.body)), 200);
@@ -45,7 +45,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A server with an App `web` of so many processes.
-fn world(replicas: u32, task: &Value) -> World {
+pub(crate) fn world(replicas: u32, task: &Value) -> World {
     let mut world = World::new();
     world.start();
     let mut web = app(&world, "web", replicas, "exec sleep 1000");
@@ -72,7 +72,7 @@ fn workers(world: &World, count: usize, but: &[u32]) -> Vec<Worker> {
     })
 }
 
-fn one(world: &World) -> Worker {
+pub(crate) fn one(world: &World) -> Worker {
     workers(world, 1, &[]).swap_remove(0)
 }
 
@@ -95,7 +95,7 @@ fn tasks(world: &World) -> Vec<Value> {
     world.api().list(&format!("{}/task", app_path("web"))).unwrap()
 }
 
-fn until_states(world: &World, expected: &[&str]) {
+pub(crate) fn until_states(world: &World, expected: &[&str]) {
     wait_for(&format!("the tasks to be {expected:?}"), || {
         let states: Vec<Value> = tasks(world).iter().map(|task| task["state"].clone()).collect();
         if states == expected { Ok(()) } else { Err(format!("{states:?}")) }

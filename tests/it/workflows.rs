@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Api, Dice, World, wait_for};
 
-const WORKFLOWS: &str = "/apis/appm.dev/v1/namespaces/default/workflows";
-const WORKFLOW_RUNS: &str = "/apis/appm.dev/v1/namespaces/default/workflowruns";
+pub(crate) const WORKFLOWS: &str = "/apis/appm.dev/v1/namespaces/default/workflows";
+pub(crate) const WORKFLOW_RUNS: &str = "/apis/appm.dev/v1/namespaces/default/workflowruns";
 
 fn world() -> World {
     let mut world = World::new();
@@ -15,17 +15,17 @@ fn world() -> World {
     world
 }
 
-fn make(api: &Api, path: &str, kind: &str, name: &str, spec: &Value) {
+pub(crate) fn make(api: &Api, path: &str, kind: &str, name: &str, spec: &Value) {
     let object = json!({"apiVersion": "appm.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     let answer = api.ask("POST", path, "application/json", object.to_string().as_bytes()).unwrap();
     assert!(answer.is_ok(), "{}", String::from_utf8_lossy(&answer.body));
 }
 
-fn find(api: &Api, name: &str) -> Value {
+pub(crate) fn find(api: &Api, name: &str) -> Value {
     api.get(&format!("{WORKFLOW_RUNS}/{name}")).ok().flatten().unwrap_or_default()
 }
 
-fn ask(api: &Api, name: &str, spec: &Value) {
+pub(crate) fn ask(api: &Api, name: &str, spec: &Value) {
     let patch = json!({"spec": spec}).to_string();
     let path = format!("{WORKFLOW_RUNS}/{name}");
     let answer = api.ask("PATCH", &path, "application/merge-patch+json", patch.as_bytes()).unwrap();
@@ -33,7 +33,7 @@ fn ask(api: &Api, name: &str, spec: &Value) {
 }
 
 /// Waits until it is over; the reason of its end, and its status.
-fn over(api: &Api, name: &str) -> (String, Value) {
+pub(crate) fn over(api: &Api, name: &str) -> (String, Value) {
     wait_for(&format!("{name} to be over"), || {
         let run = find(api, name);
         let conditions = run["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -43,7 +43,7 @@ fn over(api: &Api, name: &str) -> (String, Value) {
     })
 }
 
-fn states(status: &Value) -> BTreeMap<String, String> {
+pub(crate) fn states(status: &Value) -> BTreeMap<String, String> {
     let jobs = status["jobs"].as_object().cloned().unwrap_or_default();
     let word = |job: &Value| {
         let steps = job["steps"].as_array().cloned().unwrap_or_default();

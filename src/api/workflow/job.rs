@@ -214,6 +214,10 @@ pub struct MessageStep {
     #[serde(default)]
     #[schemars(length(max = 262144))]
     pub payload: String,
+    /// True: it may be done more than once. It is sent again when an instance ends in the middle of it, and when the server did; and
+    /// nothing waits for the disk before it is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idempotent: bool,
 }
 
 /// How often, and when, a step that failed is tried again.

@@ -257,6 +257,26 @@ pub struct JobStatus {
     /// What other jobs learn of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
+    /// What runs beside it, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, JobServiceStatus>,
+}
+
+/// What runs beside a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobServiceStatus {
+    /// The App.
+    pub app: String,
+    /// True once it was ready, and the first step could begin.
+    #[serde(default)]
+    pub ready: bool,
+    /// Where it is reached.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Its ports there, by name, and by the number that it knows itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
 }
 
 /// How a step goes.

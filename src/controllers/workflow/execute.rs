@@ -9,6 +9,7 @@ use crate::{
         WorkflowRun,
     },
     client::SharedClient,
+    controllers::operations,
     runtime::{Caches, batch::Batch},
 };
 
@@ -16,13 +17,15 @@ use crate::{
 const LONGEST_REASON: usize = 512;
 
 /// Does all of the plan or none of it. What a step runs as, and the status that says so, cannot be lost one without the other; and before
-/// its process starts the agent makes both durable with its own write. So only the end waits for the disk here.
+/// its process starts the agent makes both durable with its own write. So only the end waits for the disk here, and a message that is
+/// to be sent once at most.
 pub(super) async fn execute(
     client: &SharedClient,
     caches: &Caches,
     run: &Object<WorkflowRun>,
     plan: &Plan,
 ) -> Result<(), Status> {
+    let sends_once = plan.actions.iter().any(|action| matches!(action, Action::Send(sending) if !sending.again));
     let mut operations: Vec<Operation> = plan.actions.iter().filter_map(|action| operation(action, caches)).collect();
     if plan.status != run.status {
         let mut object = named(run);
@@ -37,7 +40,7 @@ pub(super) async fn execute(
     if operations.is_empty() {
         return Ok(());
     }
-    let durability = if plan.status.is_over() { Durability::Durable } else { Durability::Relaxed };
+    let durability = if plan.status.is_over() || sends_once { Durability::Durable } else { Durability::Relaxed };
     let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let reason: String = reason.chars().take(LONGEST_REASON).collect();
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
@@ -49,6 +52,8 @@ pub(super) async fn execute(
 fn operation(action: &Action, caches: &Caches) -> Option<Operation> {
     Some(match action {
         Action::Start { object } => Operation::new(OperationVerb::Create, (**object).clone()),
+        Action::Send(_) => return None,
+        Action::RemoveService(app) => operations::delete(&app.key(), app.uid()),
         Action::CancelRun(run) => {
             let key = Key::of::<Run>(&run.metadata.namespace, &run.metadata.name);
             changed(&*caches.kind::<Run>().get(&key)?, run, |spec| spec["cancel"] = json!(true))

@@ -9,11 +9,12 @@ use super::{
     names,
     pass::{Cell, Pass},
     scope::{Here, In, NOTHING_YET, Told},
+    services,
 };
 use crate::{
     api::{
-        EventName, JOB_LABEL, JobStatus, Kind, Run, STEP_ANNOTATION, Scalar, SecretEnv, StepStatus, WORKFLOW_LABEL,
-        WORKFLOW_RUN_LABEL, WorkflowRun, WorkflowStep,
+        EventName, JOB_LABEL, JobStatus, Kind, Object, Run, STEP_ANNOTATION, Scalar, SecretEnv, StepStatus,
+        WORKFLOW_LABEL, WORKFLOW_RUN_LABEL, WorkflowRun, WorkflowStep,
     },
     policy::label_names::check_value,
 };
@@ -94,9 +95,9 @@ impl Environment {
     }
 
     /// As a Run has it, with what tells the step where it is.
-    fn list(mut self, facts: Vec<(&str, String)>) -> Vec<Value> {
+    fn list(mut self, facts: Vec<(String, String)>) -> Vec<Value> {
         for (name, text) in facts {
-            self.variables.entry(name.to_owned()).or_insert(Variable::Text(text));
+            self.variables.entry(name).or_insert(Variable::Text(text));
         }
         let path = match self.variables.remove("PATH") {
             Some(Variable::Text(text)) => Some(escaped(&text)),
@@ -123,7 +124,7 @@ impl Environment {
 }
 
 /// A text that is not expanded once more.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('$', "$$")
 }
 
@@ -166,12 +167,12 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
         let inputs = here.json(&json!(step.with)).map_err(|why| field("with", why))?;
         let event = json!({"name": EventName::WorkflowCall});
         let spec = json!({"workflow": workflow, "inputs": inputs, "event": event});
-        return Ok(Child { object: object::<WorkflowRun>(pass, making, &name, spec), name });
+        return Ok(Child { object: object::<WorkflowRun>(pass.run, of.key, Some(&status.id), &name, spec), name });
     }
     let mut spec = match &step.app {
         Some(app) => json!({"app": here.text(app).map_err(|why| field("app", why))?}),
         None => {
-            let script = step.script().ok_or_else(|| "this release sends no messages".to_owned())?;
+            let script = step.script().ok_or_else(|| "it says nothing that is to be done".to_owned())?;
             json!({"process": {"script": here.text(script).map_err(|why| field("run", why))?}})
         }
     };
@@ -209,14 +210,14 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
     spec["activeDeadlineSeconds"] = json!(seconds(pass, &here, making)?);
     spec["ttlSecondsAfterFinished"] = json!(FOREVER);
     spec["terminationGracePeriodSeconds"] = json!(GRACE);
-    Ok(Child { object: object::<Run>(pass, making, &name, spec), name })
+    Ok(Child { object: object::<Run>(pass.run, of.key, Some(&status.id), &name, spec), name })
 }
 
 /// What tells a step where it is; whatever the author says goes before it.
-fn facts(pass: &Pass<'_>, making: &Making<'_>) -> Vec<(&'static str, String)> {
+fn facts(pass: &Pass<'_>, making: &Making<'_>) -> Vec<(String, String)> {
     let (spec, meta) = (&pass.run.spec, &pass.run.metadata);
     let job = making.of.key.to_owned();
-    vec![
+    let facts = [
         ("CI", "true".to_owned()),
         ("GITHUB_WORKFLOW", spec.workflow.clone()),
         ("GITHUB_RUN_ID", meta.name.clone()),
@@ -227,11 +228,12 @@ fn facts(pass: &Pass<'_>, making: &Making<'_>) -> Vec<(&'static str, String)> {
         ("APPM_WORKFLOW_RUN", meta.name.clone()),
         ("APPM_JOB", job),
         ("APPM_STEP", making.status.id.clone()),
-    ]
+    ];
+    facts.into_iter().map(|(name, text)| (name.to_owned(), text)).chain(services::variables(making)).collect()
 }
 
 /// How many seconds it may take.
-fn seconds(pass: &Pass<'_>, here: &Here<'_>, making: &Making<'_>) -> Result<i64, String> {
+pub(super) fn seconds(pass: &Pass<'_>, here: &Here<'_>, making: &Making<'_>) -> Result<i64, String> {
     let step = making.step;
     let own = here.number(step.timeout.as_ref()).map_err(|why| format!("timeout: {why}"))?;
     let minutes = here.number(step.timeout_minutes.as_ref()).map_err(|why| format!("timeout-minutes: {why}"))?;
@@ -243,7 +245,7 @@ fn seconds(pass: &Pass<'_>, here: &Here<'_>, making: &Making<'_>) -> Result<i64,
 }
 
 /// The labels that the node must have.
-fn selector(here: &Here<'_>, of: &Cell<'_>) -> Result<BTreeMap<String, String>, String> {
+pub(super) fn selector(here: &Here<'_>, of: &Cell<'_>) -> Result<BTreeMap<String, String>, String> {
     let labels = of.job.runs_on.iter().chain(&of.job.node_label);
     let labels = labels.map(|(name, value)| {
         let name = if name == "host" { "kubernetes.io/hostname" } else { name };
@@ -265,25 +267,34 @@ fn interpreter(shell: Option<&str>) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-fn object<K: Kind>(pass: &Pass<'_>, making: &Making<'_>, name: &str, spec: Value) -> Value {
-    let (run, of) = (pass.run, making.of);
+/// An object of the run's own: of a step, or of a job.
+pub(super) fn object<K: Kind>(
+    run: &Object<WorkflowRun>,
+    job: &str,
+    step: Option<&str>,
+    name: &str,
+    spec: Value,
+) -> Value {
     let mut labels = json!({WORKFLOW_LABEL: run.spec.workflow, WORKFLOW_RUN_LABEL: run.metadata.name});
-    if check_value(of.key).is_ok() {
-        labels[JOB_LABEL] = json!(of.key);
+    if check_value(job).is_ok() {
+        labels[JOB_LABEL] = json!(job);
     }
-    json!({
+    let mut object = json!({
         "apiVersion": K::INFO.api_version(),
         "kind": K::INFO.kind,
         "metadata": {
             "namespace": run.metadata.namespace,
             "name": name,
             "labels": labels,
-            "annotations": {STEP_ANNOTATION: making.status.id},
             "ownerReferences": [{
                 "apiVersion": WorkflowRun::INFO.api_version(), "kind": WorkflowRun::INFO.kind,
                 "name": run.metadata.name, "uid": run.uid(), "controller": true, "blockOwnerDeletion": true,
             }],
         },
         "spec": spec,
-    })
+    });
+    if let Some(step) = step {
+        object["metadata"]["annotations"] = json!({STEP_ANNOTATION: step});
+    }
+    object
 }

@@ -6,14 +6,17 @@
 
 mod cells;
 mod execute;
+mod flights;
 mod history;
 mod make;
+mod message;
 mod names;
 mod observe;
 mod pass;
 mod queue;
 mod rerun;
 mod scope;
+mod services;
 mod steps;
 
 use std::{
@@ -22,14 +25,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use self::{observe::Observed, pass::decide};
+use self::flights::Flights;
+pub use self::{message::Sending, observe::Observed, pass::decide};
 use crate::{
     api::{
-        CancelMode, Condition, Key, Kind, Object, ObjectReference, RUN_FAILED, Reason, Run, Status, Workflow,
+        App, CancelMode, Condition, Key, Kind, Object, ObjectReference, RUN_FAILED, Reason, Run, Status, Workflow,
         WorkflowRun, WorkflowRunStatus,
     },
     client::{Query, SharedClient},
@@ -47,6 +51,10 @@ pub enum Action {
         /// All of it.
         object: Box<Value>,
     },
+    /// Take away what ran beside a job.
+    RemoveService(Arc<Object<App>>),
+    /// Send the message of a step.
+    Send(Box<Sending>),
     /// Stop the Run of a step.
     CancelRun(Arc<Object<Run>>),
     /// Stop a WorkflowRun: that of a step, or one whose turn is over.
@@ -61,10 +69,12 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::Start { object } => {
-                let step = object["metadata"]["annotations"][crate::api::STEP_ANNOTATION].as_str().unwrap_or_default();
-                write!(f, "begin step {step}")
-            }
+            Action::Start { object } => match object["metadata"]["annotations"][crate::api::STEP_ANNOTATION].as_str() {
+                Some(step) => write!(f, "begin step {step}"),
+                None => write!(f, "begin service {}", object["metadata"]["name"].as_str().unwrap_or_default()),
+            },
+            Action::RemoveService(app) => write!(f, "end service {}", app.metadata.name),
+            Action::Send(sending) => write!(f, "send the message of step {}", sending.step),
             Action::CancelRun(run) => write!(f, "stop run {}", run.metadata.name),
             Action::CancelChild { run, .. } => write!(f, "stop workflow run {}", run.metadata.name),
         }
@@ -82,6 +92,8 @@ pub struct Plan {
     pub requeue: Requeue,
     /// It waits for another run to end.
     pub waits: bool,
+    /// The messages that are under way from now on; others of it are withdrawn.
+    pub under_way: BTreeSet<String>,
 }
 
 /// The controller. Run it with [`crate::runtime::run`].
@@ -92,12 +104,19 @@ pub struct WorkflowRunController {
     waiting: Arc<Mutex<BTreeSet<Key>>>,
     /// Held by a pass that may begin a run of a group, so that no two take the same turn.
     beginning: tokio::sync::Mutex<()>,
+    flights: Flights,
 }
 
 impl WorkflowRunController {
     /// A controller that acts through `client`.
     pub fn new(client: SharedClient, events: Reporter) -> Self {
-        Self { client, events, waiting: Arc::default(), beginning: tokio::sync::Mutex::default() }
+        Self {
+            client,
+            events,
+            waiting: Arc::default(),
+            beginning: tokio::sync::Mutex::default(),
+            flights: Flights::new(),
+        }
     }
 
     fn note(&self, key: &Key, waits: bool) {
@@ -111,6 +130,7 @@ impl WorkflowRunController {
     async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<Requeue, Status> {
         let Some(run) = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key) else {
             self.note(key, false);
+            self.flights.keep(key, &BTreeSet::new());
             return Ok(Requeue::Rest);
         };
         let grouped = run.spec.template.as_ref().is_some_and(|template| template.concurrency.is_some());
@@ -119,6 +139,7 @@ impl WorkflowRunController {
             false => None,
         };
         let mut observed = observe::observe(caches, &run);
+        observed.messages = self.flights.of(key);
         let plan = loop {
             let plan = decide(&run, &observed, now);
             match execute::execute(&self.client, caches, &run, &plan).await {
@@ -133,6 +154,12 @@ impl WorkflowRunController {
             }
         };
         self.note(key, plan.waits);
+        self.flights.keep(key, &plan.under_way);
+        for action in &plan.actions {
+            if let Action::Send(sending) = action {
+                self.flights.send(&self.client, key, sending);
+            }
+        }
         if plan.status.is_over() {
             execute::forget(&self.client, caches, history::beyond(caches, &run, now)).await?;
         }
@@ -198,7 +225,16 @@ impl Controller for WorkflowRunController {
         };
         let of_workflows =
             Watched { kind: Workflow::INFO, query: Query::default(), map: Box::new(|_, _| Vec::new()), kept: true };
-        vec![own, Watched::controlled(Run::INFO, WorkflowRun::INFO), of_workflows]
+        let label_selector = crate::api::WORKFLOW_RUN_LABEL.to_owned();
+        let services = Watched {
+            query: Query { label_selector, ..Query::default() },
+            ..Watched::controlled(App::INFO, WorkflowRun::INFO)
+        };
+        vec![own, Watched::controlled(Run::INFO, WorkflowRun::INFO), of_workflows, services]
+    }
+
+    fn calls(&self) -> BoxStream<'static, Key> {
+        self.flights.calls()
     }
 
     fn reconcile<'a>(

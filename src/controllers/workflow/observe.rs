@@ -7,8 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::message::Answer;
+
 use crate::{
-    api::{Key, Kind, Object, Run, WorkState, WorkflowRun},
+    api::{App, Key, Kind, Object, Run, WorkState, WorkflowRun},
     runtime::Caches,
 };
 
@@ -27,6 +29,10 @@ pub struct Observed {
     pub refused: BTreeMap<String, String>,
     /// Steps of whose standard output something is made.
     pub printed: BTreeSet<String>,
+    /// The Apps that it made to run beside its jobs, by name.
+    pub services: BTreeMap<String, Arc<Object<App>>>,
+    /// Messages that were sent, by the name of the attempt, and what came of them.
+    pub messages: BTreeMap<String, Option<Arc<Answer>>>,
     /// How many runs are above this one.
     pub depth: usize,
 }
@@ -35,6 +41,10 @@ pub struct Observed {
 pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>) -> Observed {
     let namespace = &run.metadata.namespace;
     let mut observed = Observed { depth: depth(caches, run), ..Observed::default() };
+    let apps = caches.kind::<App>().controlled_by(namespace, WorkflowRun::INFO.kind, &run.metadata.name);
+    let own = |app: &Arc<Object<App>>| app.metadata.controller().is_some_and(|owner| owner.uid == *run.uid());
+    let apps = apps.iter().filter_map(|app| app.typed::<App>()).filter(own);
+    observed.services = apps.map(|app| (app.metadata.name.to_string(), app)).collect();
     if run.metadata.is_deleting() || run.status.is_over() {
         return observed;
     }

@@ -5,7 +5,7 @@
 //! comes to the same. Laws: the same inputs give the same plan; a step is begun once, an attempt of it has one name; what has
 //! ended stays as it is; a job begins when the last that it needs has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -65,6 +65,8 @@ pub(super) struct Pass<'a> {
     pub ended: BTreeMap<&'a str, Ended>,
     /// All of the run.
     pub cut: Option<Cut>,
+    /// Messages that go on.
+    pub under_way: BTreeSet<String>,
     wakes: Vec<Timestamp>,
 }
 
@@ -82,11 +84,7 @@ pub(super) struct Cell<'a> {
 
 /// What to do about `run` now.
 pub fn decide(run: &Object<WorkflowRun>, observed: &Observed, now: Timestamp) -> Plan {
-    if run.metadata.is_deleting() || run.status.is_over() {
-        return Plan { actions: Vec::new(), status: run.status.clone(), requeue: Requeue::Rest, waits: false };
-    }
-    let mut status = run.status.clone();
-    status.observed_generation = run.metadata.generation;
+    let status = run.status.clone();
     let nothing = WorkflowSpec::default();
     let template = run.spec.template.as_deref();
     let mut pass = Pass {
@@ -98,8 +96,13 @@ pub fn decide(run: &Object<WorkflowRun>, observed: &Observed, now: Timestamp) ->
         actions: Vec::new(),
         ended: BTreeMap::new(),
         cut: None,
+        under_way: BTreeSet::new(),
         wakes: Vec::new(),
     };
+    if run.metadata.is_deleting() || run.status.is_over() {
+        return pass.plan();
+    }
+    pass.status.observed_generation = run.metadata.generation;
     if template.is_none() {
         return pass.end(WorkState::Failure, "NoWorkflow", "what it was to run was not written down".to_owned());
     }
@@ -242,7 +245,8 @@ impl<'a> Pass<'a> {
         let verdict = self.verdict(key, job, before);
         let cells = match verdict {
             Ok(()) => {
-                super::cells::cells(&Here { job: Some(self.place(key, job)), told: self.told(before), ..self.here() })
+                let here = Here { job: Some(self.place(key, job)), told: self.told(before), ..self.here() };
+                super::cells::cells(&here, self.status.jobs.len())
             }
             Err((state, reason, message)) => {
                 let ended = Some(Time(self.now));
@@ -380,9 +384,10 @@ impl<'a> Pass<'a> {
     }
 
     fn plan(&mut self) -> Plan {
+        self.clear_services();
         let requeue = self.wakes.iter().min().map_or(Requeue::Rest, |at| Requeue::At(*at));
         let (actions, status) = (std::mem::take(&mut self.actions), self.status.clone());
-        Plan { actions, status, requeue, waits: false }
+        Plan { actions, status, requeue, waits: false, under_way: std::mem::take(&mut self.under_way) }
     }
 
     fn end(&mut self, state: WorkState, reason: &str, message: String) -> Plan {

@@ -74,7 +74,11 @@ impl Scope for Here<'_> {
                     Told { failure: true, .. } => WorkState::Failure,
                     _ => WorkState::Success,
                 };
-                Value::from_json(&json!({"status": status.word()}))
+                let services = self.job?.cell.map(|cell| &cell.services).into_iter().flatten();
+                let services: serde_json::Map<String, Json> = services
+                    .map(|(name, service)| (name.clone(), json!({"host": service.host, "ports": service.ports})))
+                    .collect();
+                Value::from_json(&json!({"status": status.word(), "services": services}))
             }
             "steps" => object(self.job?.cell?.steps.iter().map(|step| (step.id.as_str(), self.of_step(step)))),
             _ => return None,

@@ -30,16 +30,16 @@ const RESERVE: SignedDuration = SignedDuration::from_mins(10);
 const LONGEST_PAUSE: f64 = 3600.0;
 
 /// How a step's attempt ended.
-struct Outcome {
-    state: WorkState,
-    reason: String,
-    message: String,
-    exit_code: Option<i32>,
-    at: Timestamp,
+pub(super) struct Outcome {
+    pub state: WorkState,
+    pub reason: String,
+    pub message: String,
+    pub exit_code: Option<i32>,
+    pub at: Timestamp,
 }
 
 impl Outcome {
-    fn failure(reason: &str, message: String, at: Timestamp) -> Self {
+    pub(super) fn failure(reason: &str, message: String, at: Timestamp) -> Self {
         Self { state: WorkState::Failure, reason: reason.to_owned(), message, exit_code: None, at }
     }
 }
@@ -69,6 +69,13 @@ impl Pass<'_> {
             }
             Err(why) => return self.conclude(of, cell, Some(why)),
         };
+        if of.cut.is_none() {
+            match self.serve(of, cell) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => return self.conclude(of, cell, Some(why)),
+            }
+        }
         let (steps, finally) = (&of.job.steps, &of.job.finally);
         while let Some(step) = cell.steps.len().checked_sub(1).filter(|_| !last_is_over(cell)) {
             // There is one, since the status was made of this template.
@@ -181,7 +188,7 @@ impl Pass<'_> {
     }
 
     /// Makes the next attempt.
-    fn attempt(&mut self, of: Cell<'_>, cell: &JobStatus, step: &WorkflowStep, status: &mut StepStatus) {
+    pub(super) fn attempt(&mut self, of: Cell<'_>, cell: &JobStatus, step: &WorkflowStep, status: &mut StepStatus) {
         status.attempts += 1;
         (status.state, status.next_attempt_time) = (WorkState::Running, None);
         let until = match self.reserve(of, cell).max(self.job_limit(of, cell).unwrap_or(self.now)) {
@@ -189,6 +196,13 @@ impl Pass<'_> {
             _ => self.job_limit(of, cell).unwrap_or(self.now),
         };
         let making = Making { of, cell, step, status, told: Self::told_in(of, cell), until };
+        if let Some(message) = &step.message {
+            if let Err(why) = self.send(&making, message) {
+                let outcome = Outcome::failure(INVALID, why, self.now);
+                self.over(of, cell, step, status, outcome);
+            }
+            return;
+        }
         match make::child(self, &making) {
             Ok(child) => {
                 status.run = child.name;
@@ -239,6 +253,8 @@ impl Pass<'_> {
                 None if at.0 > self.now => self.wake(at.0),
                 None => self.attempt(of, cell, step, &mut status),
             }
+        } else if step.message.is_some() {
+            self.follow_message(of, cell, step, &mut status, stop);
         } else if step.workflow.is_some() {
             self.follow_child(of, cell, step, &mut status, stop);
         } else {
@@ -306,7 +322,14 @@ impl Pass<'_> {
     }
 
     /// An attempt has ended: so has the step, or it is tried again.
-    fn over(&mut self, of: Cell<'_>, cell: &JobStatus, step: &WorkflowStep, status: &mut StepStatus, outcome: Outcome) {
+    pub(super) fn over(
+        &mut self,
+        of: Cell<'_>,
+        cell: &JobStatus,
+        step: &WorkflowStep,
+        status: &mut StepStatus,
+        outcome: Outcome,
+    ) {
         (status.reason, status.message) = (outcome.reason, outcome.message);
         status.exit_code = outcome.exit_code;
         let last = cell.steps.len() >= of.job.steps.len();
