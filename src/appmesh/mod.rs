@@ -10,17 +10,27 @@
 //!
 //! Where the original has a bug, its clients have learnt to live with the right thing: whoever may not gets 403, a token that is none 401.
 
+mod apps;
+mod definition;
+mod find;
 mod login;
+mod names;
+mod output;
 mod permission;
 mod reply;
 mod route;
+mod runs;
+mod state;
 mod tasks;
+mod wait;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use hyper::{HeaderMap, header};
+use serde_json::{Map, Value};
 
 pub use self::{
+    output::{OutputSource, Wanted, Written},
     reply::{Content, Reply},
     route::{Door, Route, route},
 };
@@ -42,6 +52,7 @@ pub struct Sdk {
     admission: Admission,
     authenticator: Arc<Authenticator>,
     clock: SharedClock,
+    output: OutputSource,
 }
 
 /// A request, whatever transport brought it.
@@ -66,6 +77,22 @@ impl Call {
         self.query.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
+    /// A parameter that is a number; nonsense counts as none, as in App Mesh.
+    fn number(&self, name: &str) -> Option<u64> {
+        self.query(name).parse().ok()
+    }
+
+    /// A parameter that is on.
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.query(name), "1" | "true")
+    }
+
+    /// The body, an object.
+    fn json(&self) -> Result<Map<String, Value>, Status> {
+        let parsed = serde_json::from_slice(&self.body.to_bytes());
+        parsed.map_err(|error| Status::bad_request(format!("the body is not an object of JSON: {error}")))
+    }
+
     /// A header, or an empty text.
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -74,8 +101,13 @@ impl Call {
 
 impl Sdk {
     /// Handlers over these.
-    pub fn new(admission: Admission, authenticator: Arc<Authenticator>, clock: SharedClock) -> Self {
-        Self { admission, authenticator, clock }
+    pub fn new(
+        admission: Admission,
+        authenticator: Arc<Authenticator>,
+        clock: SharedClock,
+        output: OutputSource,
+    ) -> Self {
+        Self { admission, authenticator, clock, output }
     }
 
     /// Answers what needs nobody's name: whoever logs in, and processes, which have a key.
@@ -99,14 +131,23 @@ impl Sdk {
         match route {
             Route::Auth => self.auth(who, &call),
             Route::Logoff => self.logoff(who).await,
+            Route::ListApps => self.list_apps(who, &call),
+            Route::GetApp(app) => self.get_app(app, who, &call),
+            Route::PutApp(app) => self.put_app(app, who, &call).await,
+            Route::DeleteApp(app) => self.delete_app(app, who, &call).await,
+            Route::EnableApp(app, on) => self.enable(app, *on, who, &call).await,
+            Route::AppHealth(app) => self.health(app, who, &call),
+            Route::AppOutput(app) => self.output(app, who, &call).await,
+            Route::RunSync => self.run_sync(who, &call).await,
+            Route::RunAsync => self.run_async(who, &call).await,
             Route::RunTask(app) => self.run_task(app, who, call).await,
             Route::CancelTask(app) => self.cancel_task(app, who, &call),
             _ => Err(Status::no_route()),
         }
     }
 
-    fn app(name: &str) -> Key {
-        Key::of::<App>(NAMESPACE, name)
+    fn app(name: &str) -> Result<Key, Status> {
+        Ok(Key::of::<App>(NAMESPACE, &names::stored(name)?))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Answers as App Mesh has them.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,6 +14,8 @@ pub enum Content {
     Nothing,
     /// JSON.
     Json(Value),
+    /// Text of this kind, as bytes.
+    Text(&'static str, Bytes),
     /// Bytes as they came.
     Bytes(Payload),
     /// A task; it counts as taken when all of it was.
@@ -40,6 +43,16 @@ impl Reply {
         Self { content: Content::Json(value), ..Self::empty(code) }
     }
 
+    /// Text, as it is.
+    pub fn text(code: u16, text: impl Into<Bytes>) -> Self {
+        Self { content: Content::Text("text/plain; charset=utf-8", text.into()), ..Self::empty(code) }
+    }
+
+    /// A page.
+    pub fn html(page: String) -> Self {
+        Self { content: Content::Text("text/html; charset=utf-8", page.into()), ..Self::empty(200) }
+    }
+
     /// A sentence, as errors have it.
     pub fn message(code: u16, message: &str) -> Self {
         Self::json(code, json!({"message": message}))
@@ -58,7 +71,7 @@ impl Reply {
         let code = match (cause, status.reason) {
             ("TaskTimedOut", _) => 408,
             ("TaskCancelled" | "InstanceEnded", _) => 417,
-            ("NoInstance", _) => 400,
+            ("NoInstance", _) | (_, Reason::Invalid) => 400,
             (_, reason) => reason.code(),
         };
         let message = match (cause, status.reason) {

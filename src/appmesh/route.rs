@@ -2,6 +2,9 @@
 
 use crate::api::TASK_LIMIT;
 
+/// The longest body about one object.
+const OBJECT: usize = 3 << 20;
+
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -11,6 +14,24 @@ pub enum Route {
     Auth,
     /// The token is not to be good any more.
     Logoff,
+    /// All applications.
+    ListApps,
+    /// One of them.
+    GetApp(String),
+    /// One is made, or made another one.
+    PutApp(String),
+    /// One is removed.
+    DeleteApp(String),
+    /// One is turned on or off.
+    EnableApp(String, bool),
+    /// Whether one is well.
+    AppHealth(String),
+    /// What one has written.
+    AppOutput(String),
+    /// Something is run and waited for.
+    RunSync,
+    /// Something is run.
+    RunAsync,
     /// Work for an App's process, and its result.
     RunTask(String),
     /// What an App's process is at work on is cancelled.
@@ -43,6 +64,7 @@ impl Route {
     pub fn longest(&self) -> usize {
         match self {
             Route::RunTask(_) | Route::GiveTask(_) => TASK_LIMIT,
+            Route::PutApp(_) | Route::RunSync | Route::RunAsync => OBJECT,
             _ => 0,
         }
     }
@@ -55,6 +77,16 @@ pub fn route(method: &str, path: &str) -> Option<Route> {
         ("POST", ["login"]) => Route::Login,
         ("POST", ["auth"]) => Route::Auth,
         ("POST", ["self", "logoff"]) => Route::Logoff,
+        ("GET", ["applications"]) => Route::ListApps,
+        ("POST", ["app", "run"]) => Route::RunAsync,
+        ("POST", ["app", "syncrun"]) => Route::RunSync,
+        ("GET", ["app", name]) => Route::GetApp((*name).to_owned()),
+        ("PUT", ["app", name]) => Route::PutApp((*name).to_owned()),
+        ("DELETE", ["app", name]) => Route::DeleteApp((*name).to_owned()),
+        ("POST", ["app", name, "enable"]) => Route::EnableApp((*name).to_owned(), true),
+        ("POST", ["app", name, "disable"]) => Route::EnableApp((*name).to_owned(), false),
+        ("GET", ["app", name, "health"]) => Route::AppHealth((*name).to_owned()),
+        ("GET", ["app", name, "output"]) => Route::AppOutput((*name).to_owned()),
         ("POST", ["app", name, "task"]) => Route::RunTask((*name).to_owned()),
         ("DELETE", ["app", name, "task"]) => Route::CancelTask((*name).to_owned()),
         ("GET", ["app", name, "task"]) => Route::FetchTask((*name).to_owned()),

@@ -19,14 +19,14 @@ impl Sdk {
         let timeout = Some(seconds.map_or(PATIENCE, Duration::from_secs));
         let caller = caller(who, &call);
         let order = TaskOrder { payload: call.body, timeout, idempotent: false };
-        let done = self.admission.do_task(&caller, &Self::app(app), order).await?;
+        let done = self.admission.do_task(&caller, &Self::app(app)?, order).await?;
         let reply = Reply { content: Content::Bytes(done.result), ..Reply::empty(200) };
         Ok(reply.with(TASK_HEADER, done.task))
     }
 
     /// What no process has yet stays in line, as in App Mesh.
     pub(super) fn cancel_task(&self, app: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
-        let cancelled = self.admission.cancel_working_tasks(&caller(who, call), &Self::app(app))?;
+        let cancelled = self.admission.cancel_working_tasks(&caller(who, call), &Self::app(app)?)?;
         Ok(Reply::empty(if cancelled > 0 { 200 } else { 208 }))
     }
 

@@ -8,9 +8,11 @@ use std::{
 
 use crate::{
     api::{Instance, Object, Status},
+    appmesh::{OutputSource, Written},
     logger::{
         Stream,
-        read::{Attempts, Query, logs_dir},
+        part::{Part, part},
+        read::{Attempts, Query, attempts, logs_dir},
         stream::{Form, pieces},
     },
     server::{LogEnd, LogPieces, LogQuery, LogSource, LogStream},
@@ -21,6 +23,34 @@ pub(super) fn source(data_dir: PathBuf) -> LogSource {
     Arc::new(move |instance, query, end| {
         let data_dir = data_dir.clone();
         Box::pin(async move { open(&data_dir, &instance, &query, end) })
+    })
+}
+
+/// The output of the Instances in `data_dir` from a place on.
+pub(super) fn output(data_dir: PathBuf) -> OutputSource {
+    Arc::new(move |instance, wanted| {
+        let data_dir = data_dir.clone();
+        Box::pin(async move {
+            let logs = logs_dir(&data_dir, instance.uid());
+            if wanted.ended && instance.spec.process.is_some() {
+                let ended: LogEnd = Box::pin(std::future::ready(()));
+                drained(ended, &data_dir, &instance, instance.status.attempt).await;
+            }
+            let read = move || -> std::io::Result<Option<Written>> {
+                let kept = attempts(&logs)?;
+                let Some(attempt) = kept.len().checked_sub(wanted.ago + 1).and_then(|at| kept.get(at)) else {
+                    let nothing = Written { bytes: Vec::new(), next: wanted.from };
+                    return Ok((wanted.ago == 0).then_some(nothing));
+                };
+                let Part { bytes, next } = part(&logs, *attempt, wanted.from, wanted.most)?;
+                Ok(Some(Written { bytes, next }))
+            };
+            let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+            read.map_err(|error| {
+                tracing::error!(%error, instance = instance.metadata.name, "its logs cannot be read");
+                Status::internal("the logs cannot be read")
+            })
+        })
     })
 }
 

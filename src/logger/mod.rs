@@ -9,6 +9,7 @@
 
 pub mod control;
 mod files;
+pub mod part;
 pub mod read;
 pub mod record;
 pub(crate) mod redact;

@@ -1,6 +1,6 @@
 //! What an exit leads to: the exit code rules first, then the restart policy.
 
-use crate::api::{Exit, ExitAction, Restart, RestartPolicy};
+use crate::api::{ANY_EXIT, Exit, ExitAction, Restart, RestartPolicy};
 
 /// What an exit leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn rule(exit: &Exit, restart: &Restart) -> Option<ExitAction> {
         (None, Some(signal)) => signal.clone(),
         (None, None) => return None,
     };
-    restart.exit_codes.get(&word).copied()
+    restart.exit_codes.get(&word).or_else(|| restart.exit_codes.get(ANY_EXIT)).copied()
 }
 
 #[cfg(test)]
@@ -93,6 +93,8 @@ mod tests {
             exit_codes: rules.iter().map(|(word, action)| ((*word).to_owned(), *action)).collect(),
             ..Restart::default()
         };
+        let mut any = rules.clone();
+        any.exit_codes.insert(ANY_EXIT.to_owned(), ExitAction::Remove);
         let none = Restart::default();
         for (exit, policy, restart, verdict) in [
             (code(0), Always, &none, Again),
@@ -108,6 +110,10 @@ mod tests {
             (code(0), Always, &rules, End("Stopped")),
             (code(75), Never, &rules, Again),
             (signal("SIGKILL"), Always, &rules, End("Removed")),
+            (code(3), Always, &any, End("Removed")),
+            (signal("SIGTERM"), Never, &any, End("Removed")),
+            (code(75), Never, &any, Again),
+            (lost.clone(), Never, &any, End("Lost")),
             (lost, Always, &rules, Again),
         ] {
             assert_eq!(judge(&exit, policy, restart), verdict, "{exit:?} {policy:?}");

@@ -83,6 +83,7 @@ fn spoken(reply: Reply) -> Answer {
     let Reply { code, headers, content } = reply;
     let mut answer = match content {
         Content::Nothing => respond::whole(StatusCode::OK, JSON, Bytes::new()),
+        Content::Text(kind, text) => respond::whole(StatusCode::OK, kind, text),
         Content::Json(value) => respond::whole(StatusCode::OK, JSON, value.to_string()),
         Content::Bytes(bytes) => respond::pieces(BYTES, bytes.len() as u64, bytes.into_pieces()),
         Content::Task(task) => {

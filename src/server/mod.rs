@@ -84,7 +84,7 @@ pub use tls::TlsSettings;
 use crate::{
     admission::Admission,
     api::{Instance, InstanceProcesses, Object},
-    appmesh::Sdk,
+    appmesh::{OutputSource, Sdk},
     audit::Audit,
     auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
@@ -117,6 +117,8 @@ pub struct Foundation {
     pub clock: SharedClock,
     /// The output of instances.
     pub logs: LogSource,
+    /// The same, from a place on.
+    pub output: OutputSource,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
     /// Who is told that a client wants the daemon to end.
@@ -206,7 +208,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     let authenticator =
         Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()).believing(config.oidc));
     tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
-    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone());
+    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone(), on.output);
     let state = Arc::new(state::State {
         authenticator,
         sdk,

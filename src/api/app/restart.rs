@@ -19,6 +19,9 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// The exits that no other rule of `exitCodes` speaks of.
+pub const ANY_EXIT: &str = "*";
+
 /// How soon, how often, and what a given exit means.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -30,7 +33,7 @@ pub struct Restart {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000000))]
     pub max_restarts: u32,
-    /// What an exit code (`"0"`) or signal (`SIGKILL`) means, before `restartPolicy` is asked.
+    /// What an exit code (`"0"`) or signal (`SIGKILL`) means, before `restartPolicy` is asked; `"*"` is any other one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub exit_codes: BTreeMap<String, ExitAction>,
 }

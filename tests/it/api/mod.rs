@@ -134,6 +134,7 @@ impl Api {
             admission: admission.clone(),
             clock,
             logs: fake_logs(),
+            output: Arc::new(|_, _| Box::pin(async { Ok(None) })),
             readiness: readiness.clone(),
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),

@@ -264,6 +264,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             admission: Admission::new(store, clock.clone(), Host::default()),
             clock,
             logs: fake_logs(),
+            output: Arc::new(|_, _| Box::pin(async { Ok(None) })),
             readiness: Arc::new(Readiness::new()),
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    ActiveWindow, AppSpec, Container, EnvFrom, EnvVar, LimitName, Port, Process, RequestName, Resources, Restart,
-    RollingUpdate, rlimit, signal_number,
+    ANY_EXIT, ActiveWindow, AppSpec, Container, EnvFrom, EnvVar, LimitName, Port, Process, RequestName, Resources,
+    Restart, RollingUpdate, rlimit, signal_number,
 };
 use crate::api::{FieldPath, IntOrString, Problem, Violation, check_label_name};
 
@@ -294,8 +294,8 @@ fn check_ports(spec: &AppSpec, at: &FieldPath) -> Vec<Violation> {
 fn check_restart(restart: &Restart, at: &FieldPath) -> Vec<Violation> {
     let mut found = Vec::new();
     for word in restart.exit_codes.keys() {
-        if word.parse::<u8>().is_err() && signal_number(word).is_none() {
-            let message = "an exit is a code from 0 to 255 or a signal such as SIGKILL";
+        if word != ANY_EXIT && word.parse::<u8>().is_err() && signal_number(word).is_none() {
+            let message = "an exit is a code from 0 to 255, a signal such as SIGKILL, or `*` for any other";
             found.push(Violation::new(at.field("exitCodes").field(word), Problem::NotSupported, message));
         }
     }
