@@ -55,6 +55,7 @@ mod table;
 mod tasks;
 mod tls;
 mod transactions;
+mod turn;
 mod wait;
 mod watch;
 mod write;
