@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use serde::{
@@ -37,60 +37,37 @@ const SWALLOWING: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// 413 if it is longer than `limit`, 429 if there is no room, 400 if the client breaks off, 504 if it dawdles.
-pub(super) async fn read<B>(mut body: B, limit: usize, turnstile: &Turnstile) -> Result<(Bytes, Taken), Status>
+pub(super) async fn read<B>(body: B, limit: usize, turnstile: &Turnstile) -> Result<(Bytes, Taken), Status>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let patience = turnstile.bounds().body;
-    let read = match tokio::time::timeout(patience, take_in(&mut body, limit, turnstile)).await {
-        Ok(read) => read,
-        Err(_) => return Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
-    };
-    if read.as_ref().is_err_and(|e| matches!(e.reason, Reason::RequestEntityTooLarge | Reason::TooManyRequests)) {
-        swallow(&mut body, TRANSACTION_LIMIT).await;
-    }
-    read
-}
-
-async fn take_in<B>(body: &mut B, limit: usize, turnstile: &Turnstile) -> Result<(Bytes, Taken), Status>
-where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let too_large = || Status::too_large(format!("Request entity too large: limit is {limit}"));
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let (mut whole, mut taken) = (BytesMut::new(), Taken::default());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Status::bad_request("the request's body broke off"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            return Err(too_large());
-        }
-        turnstile.room(&mut taken, data.len())?;
-        if whole.is_empty() && body.is_end_stream() {
-            return Ok((data, taken));
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok((whole.freeze(), taken))
+    let (whole, taken) = take_in(body, limit, turnstile).await?;
+    Ok((whole.to_bytes(), taken))
 }
 
 /// Reads a body in the pieces in which it comes, and takes room for it for as long as it is held.
 ///
 /// # Errors
 /// As [`read`].
-pub(super) async fn payload<B>(mut body: B, limit: usize, turnstile: &Turnstile) -> Result<Payload, Status>
+pub(super) async fn payload<B>(body: B, limit: usize, turnstile: &Turnstile) -> Result<Payload, Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (whole, taken) = take_in(body, limit, turnstile).await?;
+    Ok(whole.holding(taken))
+}
+
+/// A body that comes in time, and room for it.
+async fn take_in<B>(mut body: B, limit: usize, turnstile: &Turnstile) -> Result<(Payload, Taken), Status>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let patience = turnstile.bounds().body;
-    let read = match tokio::time::timeout(patience, take_pieces(&mut body, limit, turnstile)).await {
-        Ok(read) => read,
-        Err(_) => return Err(Status::new(Reason::Timeout, "the request's body did not come in time")),
+    let Ok(read) = tokio::time::timeout(patience, pieces(&mut body, limit, turnstile)).await else {
+        return Err(Status::new(Reason::Timeout, "the request's body did not come in time"));
     };
     if read.is_err() {
         swallow(&mut body, TRANSACTION_LIMIT).await;
@@ -98,7 +75,7 @@ where
     read
 }
 
-async fn take_pieces<B>(body: &mut B, limit: usize, turnstile: &Turnstile) -> Result<Payload, Status>
+async fn pieces<B>(body: &mut B, limit: usize, turnstile: &Turnstile) -> Result<(Payload, Taken), Status>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -117,7 +94,7 @@ where
         turnstile.room(&mut taken, data.len())?;
         whole.push(data);
     }
-    Ok(whole.holding(taken))
+    Ok((whole, taken))
 }
 
 /// Takes in what a client still sends, at most `limit` bytes: many read no answer before they have sent everything, and
