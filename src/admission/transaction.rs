@@ -62,7 +62,7 @@ impl Admission {
         };
         let steps: Vec<Parsed> = transaction.operations.into_iter().map(step_of).collect();
         let done = self.run(&caller, &steps, &options, join).await?;
-        Ok(done.into_iter().map(|d| Done { outcome: d.outcome, object: d.object }).collect())
+        Ok(done.into_iter().map(|d| Done { outcome: d.outcome, object: d.object, warnings: d.warnings }).collect())
     }
 
     /// The one machine behind all writes. `join` makes one answer of what is wrong.

@@ -151,6 +151,9 @@ pub struct OperationResult {
     /// The object as it is now; its last state if it was deleted.
     #[schemars(with = "std::collections::BTreeMap<String, Value>")]
     pub object: Value,
+    /// What its writer should know, as in the `Warning` headers of a single write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The answer to a transaction.

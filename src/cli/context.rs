@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     error::{CliError, did_you_mean},
+    output,
     screen::{self, Screen},
     settings::Global,
 };
@@ -212,8 +213,14 @@ impl Context {
         let body = serde_json::to_value(transaction).expect("transactions are plain data");
         match self.client.call(Request::post("/apis/appm.dev/v1/transactions", &body)).await {
             Ok(answer) => {
-                let result = serde_json::from_value(answer.json()?);
-                result.map(Ok).map_err(|e| RequestError::Broken(Box::new(e)).into())
+                let result: TransactionResult =
+                    serde_json::from_value(answer.json()?).map_err(|e| RequestError::Broken(Box::new(e)))?;
+                for of in &result.results {
+                    let name = output::name_line(&of.object);
+                    let said: Vec<String> = of.warnings.iter().map(|text| format!("{name}: {text}")).collect();
+                    self.warn(&said);
+                }
+                Ok(Ok(result))
             }
             Err(RequestError::Refused(status)) => Ok(Err(status)),
             Err(error) => Err(error.into()),

@@ -64,6 +64,8 @@ pub struct Done {
     pub outcome: Outcome,
     /// The object as it is now; its last state if it is gone.
     pub object: Arc<StoredObject>,
+    /// What its writer should know.
+    pub warnings: Vec<String>,
 }
 
 /// Work that is sent into an App's processes.

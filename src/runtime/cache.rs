@@ -199,7 +199,7 @@ impl Caches {
 
     /// Takes in the answers to an own transaction.
     pub fn written(&self, done: &[Done]) {
-        for Done { outcome, object } in done {
+        for Done { outcome, object, .. } in done {
             let Some(cache) = self.0.get(object.key.kind) else { continue };
             // Deleting waits for finalizers; taking the last one off deletes, whatever the operation was called.
             let (deleting, bare) = (object.meta().is_deleting(), object.meta().finalizers.is_empty());
@@ -241,7 +241,7 @@ pub(crate) mod tests {
         let caches = Caches::new([Namespace::INFO]);
         let cache = caches.kind::<Namespace>();
         cache.apply(&Delta::Replace(Listing { revision: Rev(4), items: vec![] }));
-        let done = |object, outcome| [Done { outcome, object }];
+        let done = |object, outcome| [Done { outcome, object, warnings: Vec::new() }];
         caches.written(&done(object("a", 5, "x"), Outcome::Created));
         assert_eq!(names(&cache.list()), ["a@5"]);
         change(cache, ChangeType::Deleted, object("a", 7, "x"));

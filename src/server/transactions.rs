@@ -56,10 +56,13 @@ fn count(value: &Value) -> usize {
 
 fn answer(revision: Rev, done: &[Done]) -> Vec<u8> {
     let mut text = format!(r#"{{"resourceVersion":"{revision}","results":["#).into_bytes();
-    for (at, Done { outcome, object }) in done.iter().enumerate() {
+    for (at, Done { outcome, object, warnings }) in done.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
         text.extend_from_slice(format!(r#"{comma}{{"outcome":{},"object":"#, json!(outcome)).as_bytes());
         text.extend_from_slice(&object.json);
+        if !warnings.is_empty() {
+            text.extend_from_slice(format!(r#","warnings":{}"#, json!(warnings)).as_bytes());
+        }
         text.push(b'}');
     }
     text.extend_from_slice(b"]}");

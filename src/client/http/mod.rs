@@ -455,8 +455,9 @@ impl Client for HttpClient {
             let body = serde_json::to_value(&transaction).expect("transactions are plain data");
             let answer = self.call(Request::post("/apis/appm.dev/v1/transactions", &body)).await?.json()?;
             let result: TransactionResult = serde_json::from_value(answer).map_err(|e| wire::unreadable(&e))?;
-            let done =
-                |r: crate::api::OperationResult| Ok(Done { outcome: r.outcome, object: wire::stored(r.object)? });
+            let done = |r: crate::api::OperationResult| {
+                Ok(Done { outcome: r.outcome, object: wire::stored(r.object)?, warnings: r.warnings })
+            };
             result.results.into_iter().map(done).collect()
         })
     }

@@ -41,6 +41,15 @@ async fn a_namespace_and_what_is_in_it_are_applied_together_in_any_order() {
 }
 
 #[tokio::test]
+async fn what_the_server_warns_of_is_said_with_the_object_that_it_is_about() {
+    let api = Api::start().await;
+    let room = "apiVersion: v1\nkind: Namespace\nmetadata: {name: room}\nspec: {finalisers: []}\n";
+    let said = appm_with(&api, "apply -f -", &format!("{WEB}---\n{room}")).await;
+    assert_eq!(said.err, "warning: namespace/room: unknown field \"spec.finalisers\"\n");
+    assert_eq!(said.ok(), "namespace/room created\napp.appm.dev/web created\n");
+}
+
+#[tokio::test]
 async fn five_mistakes_in_three_documents_are_all_reported_and_nothing_is_applied() {
     let api = Api::start().await;
     let folder = tempfile::tempdir().unwrap();
