@@ -31,7 +31,7 @@ pub use authority::{Authority, Viewer};
 pub use enrol::{CodeRequest, Enrolment, RecoveryCodes};
 pub use issue::{TokenIssued, TokenRequest};
 pub use oidc::OidcIssuer;
-pub use peer::{INSTANCES, PeerCredentials, Peers};
+pub use peer::{INSTANCES, Known, PeerCredentials, Peers};
 pub use roles::built_in as built_in_roles;
 pub use sessions::{Granted, LoginRequest, PasswordRequest};
 #[cfg(test)]

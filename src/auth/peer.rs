@@ -36,6 +36,17 @@ pub struct PeerCredentials {
     pub pid: Option<i32>,
 }
 
+/// What is known of a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// It is this one.
+    As(Box<Identity>),
+    /// It is in a container that is no Instance's, while the start of one is not recorded yet: a moment later more may be known.
+    NotYet,
+    /// A stranger.
+    Nobody,
+}
+
 /// Names peers.
 pub struct Peers {
     authority: Arc<Authority>,
@@ -50,9 +61,21 @@ impl Peers {
         Self { authority, owner, data_dir }
     }
 
-    /// Who a peer is; `None` for a stranger. Reads `/proc` and asks for the user's name: not for an async thread.
-    pub fn identify(&self, peer: PeerCredentials) -> Option<Identity> {
-        let pid = peer.pid?;
+    /// Who a peer is. Reads `/proc` and asks for the user's name: not for an async thread.
+    pub fn identify(&self, peer: PeerCredentials) -> Known {
+        match peer.pid.map(|pid| (pid, self.instance_around(pid))) {
+            None => Known::Nobody,
+            Some((_, Some(instance))) => Known::As(Box::new(instance)),
+            Some((pid, None)) => match is_contained(pid) {
+                Some(true) if self.awaits_a_container() => Known::NotYet,
+                Some(false) => self.user(pid, peer.uid).map_or(Known::Nobody, |user| Known::As(Box::new(user))),
+                Some(true) | None => Known::Nobody,
+            },
+        }
+    }
+
+    /// The Instance that a process is of.
+    fn instance_around(&self, pid: i32) -> Option<Identity> {
         // The group first: another parent does not take anybody out of it.
         if let Some(attempt) = keeper::attempt_around(pid, &self.data_dir) {
             return Some(self.instance_of_attempt(&attempt));
@@ -61,16 +84,26 @@ impl Peers {
         if let Some(place) = line.iter().position(|pid| self.is_keeper(*pid)) {
             return Some(self.instance(place.checked_sub(1).map(|below| line[below])));
         }
-        if let Some(key) = self.contained_with(pid) {
-            return Some(instance(Some(&key)));
-        }
-        if is_contained(pid)? {
-            return None;
-        }
-        if peer.uid == self.owner || peer.uid == 0 {
+        self.contained_with(pid).map(|key| instance(Some(&key)))
+    }
+
+    /// True while a container is about to start, or has, and nobody has recorded it.
+    fn awaits_a_container(&self) -> bool {
+        let all = self.authority.store().list(Instance::INFO, None).items;
+        all.iter().filter_map(|object| object.typed::<Instance>()).any(|instance| {
+            let state = &instance.status.state;
+            instance.spec.container.is_some() && state.pid().is_none() && state.exited.is_none()
+        })
+    }
+
+    /// The User that a process of the machine itself is.
+    fn user(&self, pid: i32, uid: u32) -> Option<Identity> {
+        // Whose ancestors cannot be read is nobody.
+        ancestors(pid)?;
+        if uid == self.owner || uid == 0 {
             return Some(Identity::admin(Proof::Peer));
         }
-        let account = nix::unistd::User::from_uid(peer.uid.into()).ok()??;
+        let account = nix::unistd::User::from_uid(uid.into()).ok()??;
         self.authority.user(&account.name, Proof::Peer).filter(|_| self.runs_as(&account.name))
     }
 

@@ -12,11 +12,17 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
 use super::{bounds::Source, connection, handle::Peer, state::State};
-use crate::auth::{PeerCredentials, Peers, certificate::ClientCertificate};
+use crate::{
+    api::{Instance, Kind},
+    auth::{Identity, Known, PeerCredentials, Peers, certificate::ClientCertificate},
+};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long requests that are under way may take when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long a container that is not recorded yet may wait for it.
+const UNTIL_RECORDED: Duration = Duration::from_secs(2);
 
 /// Both doors.
 pub(super) struct Doors {
@@ -129,13 +135,40 @@ fn shown(stream: &TlsStream<TcpStream>, source: SocketAddr) -> Option<Arc<Client
     }
 }
 
+/// Who is at the other end. What a container asks in the instant before its start is recorded is answered a moment later.
+async fn identified(peer: PeerCredentials, peers: &Arc<Peers>, state: &State) -> Option<Identity> {
+    let look = || {
+        let peers = peers.clone();
+        async move { tokio::task::spawn_blocking(move || peers.identify(peer)).await.unwrap_or(Known::Nobody) }
+    };
+    match look().await {
+        Known::As(identity) => return Some(*identity),
+        Known::Nobody => return None,
+        Known::NotYet => {}
+    }
+    let patience = state.clock.sleep(UNTIL_RECORDED);
+    tokio::pin!(patience);
+    // From before the next look on.
+    let (_, mut changes) = state.store.list_and_watch(Instance::INFO);
+    loop {
+        match look().await {
+            Known::As(identity) => return Some(*identity),
+            Known::Nobody => return None,
+            Known::NotYet => {}
+        }
+        tokio::select! {
+            changed = changes.next() => drop(changed.ok()?),
+            () = &mut patience => return None,
+        }
+    }
+}
+
 async fn local(stream: UnixStream, peers: Arc<Peers>, state: Arc<State>) {
     let peer = match stream.peer_cred() {
         Ok(peer) => PeerCredentials { uid: peer.uid(), pid: peer.pid() },
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
     };
-    let identity = tokio::task::spawn_blocking(move || peers.identify(peer)).await.ok().flatten();
-    let Some(identity) = identity else {
+    let Some(identity) = identified(peer, &peers, &state).await else {
         return tracing::warn!(uid = peer.uid, "a stranger at the socket was turned away");
     };
     connection::serve(stream, Builder::new(TokioExecutor::new()), Peer::Local(identity), state).await;
