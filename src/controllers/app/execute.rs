@@ -25,10 +25,13 @@ pub(super) async fn execute(
 ) -> Result<(), Status> {
     let mut operations: Vec<Operation> =
         plan.actions.iter().filter_map(|action| operation_of(action, app, caches)).collect();
+    let makes = |action: &Action| matches!(action, Action::CreateInstance { .. } | Action::CreateRevision { .. });
+    let makes = plan.actions.iter().any(makes);
     let deletes_app = plan.actions.iter().any(|action| matches!(action, Action::DeleteApp { .. }));
     let changes_app = plan.actions.iter().any(|action| matches!(action, Action::RollBack { .. }));
-    if plan.status != app.status && !deletes_app {
-        // Others may write conditions of their own: what came meanwhile is not overwritten, but judged anew.
+    if (makes || plan.status != app.status) && !deletes_app {
+        // Others may write conditions of their own: what came meanwhile is not overwritten, but judged anew. And nothing is made for an
+        // App that went meanwhile: whoever was told that it is gone must not see it start.
         let mut operation = status(app, &plan.status);
         if changes_app {
             operation.preconditions.resource_version = None;
@@ -96,4 +99,58 @@ fn operation_of(action: &Action, app: &Object<App>, caches: &Caches) -> Option<O
         }
         Action::DeleteApp { .. } => delete(&app.key(), app.uid()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        admission::{Admission, LocalClient},
+        api::{Instance, Key, Kind as _, OperationVerb, Reason, Transaction},
+        auth::Identity,
+        client::Query,
+        clock::{SharedClock, System},
+        policy::powers::Host,
+        runtime::Requeue,
+        store::{Limits, Memory, Store},
+    };
+
+    #[tokio::test]
+    async fn nothing_is_made_for_an_app_that_went_while_it_was_judged() {
+        let clock: SharedClock = Arc::new(System);
+        let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.expect("opens");
+        let admission = Admission::new(store, clock, Host::default());
+        let client: SharedClient = Arc::new(LocalClient::new(admission, Identity::system("app"), MANAGER));
+        let write = async |verb, object| {
+            client.transact(Transaction::new("test", vec![Operation::new(verb, object)])).await.expect("done")
+        };
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        write(OperationVerb::Create, namespace).await;
+        let web = json!({
+            "apiVersion": "appm.dev/v1", "kind": "App", "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"process": {"command": ["x"]}},
+        });
+        let made = write(OperationVerb::Create, web.clone()).await;
+        let app = made[0].object.typed::<App>().expect("an app");
+        let caches = Caches::new([App::INFO, Instance::INFO, Revision::INFO]);
+        let instance = json!({
+            "apiVersion": "appm.dev/v1", "kind": "Instance", "metadata": {"name": "web-1-0", "namespace": "default"},
+            "spec": {"nodeName": "sim", "revision": "web-1", "process": {"command": ["x"]}},
+        });
+        let instance = Box::new(serde_json::from_value(instance).expect("an instance"));
+        // Everything that the status says is so already.
+        let plan = Plan {
+            actions: vec![Action::CreateInstance { instance, because: "it is wanted" }],
+            status: app.status.clone(),
+            requeue: Requeue::Rest,
+            waits_for_room: false,
+        };
+        write(OperationVerb::Delete, web).await;
+        let refused = execute(&client, &caches, &app, &plan).await.expect_err("the app is gone");
+        assert!(refused.is(Reason::NotFound) || refused.is(Reason::Conflict), "{refused}");
+        let left = client.list(Instance::INFO, &Query::default()).await.expect("listed").items;
+        assert!(left.is_empty(), "{:?}", left.iter().map(|object| &object.key).collect::<Vec<&Key>>());
+    }
 }
