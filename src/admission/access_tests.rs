@@ -362,6 +362,70 @@ async fn whoever_runs_an_app_with_other_words_needs_what_a_change_of_it_needs() 
     );
 }
 
+fn schedule(name: &str, target: Value) -> Value {
+    let mut spec = target;
+    spec["cron"] = json!("@daily");
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+#[tokio::test]
+async fn what_a_schedule_does_is_said_by_whom_it_is_done_as() {
+    let world = people().await;
+    let command = |word: &str| json!({"process": {"command": [word]}});
+    world.create_as("ada", "schedules", schedule("nightly", json!({"run": command("true")}))).await.expect("made");
+    for patch in [json!({"run": command("id")}), json!({"run": null, "workflow": {"name": "etl"}})] {
+        let refused = world.merge("ed", "schedules", "nightly", json!({"spec": patch})).await;
+        let told = refused.map(|_| ()).expect_err("it would be done as ada");
+        assert_eq!(told.reason, Reason::Forbidden);
+        assert!(told.message.contains("needs the verb `impersonate`"), "{told}");
+    }
+    // When is another matter, and one's own are one's own.
+    let times = json!({"spec": {"cron": "@hourly", "suspend": true}});
+    assert_eq!(reason(world.merge("ed", "schedules", "nightly", times).await), None);
+    let other = json!({"spec": {"run": command("id")}});
+    assert_eq!(reason(world.merge("ada", "schedules", "nightly", other).await), None);
+}
+
+#[tokio::test]
+async fn a_workflow_that_a_schedule_starts_acts_as_who_made_the_schedule_and_never_as_nobody() {
+    let world = people().await;
+    let workflow = json!({
+        "metadata": {"name": "etl"},
+        "spec": {"on": {"manual": {"inputs": {"day": {"default": "monday"}}}}, "jobs": {"a": {"steps": [{"run": "true"}]}}},
+    });
+    let workflow = world.create_as("ada", "workflows", workflow).await.expect("made").object;
+    let target = || json!({"workflow": {"name": "etl"}});
+    let by_ada = world.create_as("ada", "schedules", schedule("of-ada", target())).await.expect("made").object;
+    let mut of_itself = schedule("of-etl", target());
+    of_itself["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "appm.dev/v1", "kind": "Workflow", "name": "etl", "uid": workflow.value()["metadata"]["uid"], "controller": true,
+    }]);
+    let of_itself = world.create_as("ada", "schedules", of_itself).await.expect("made").object;
+    let run = |name: &str, above: &StoredObject| {
+        let mut owner = json!({"apiVersion": "appm.dev/v1", "kind": "Schedule", "controller": true});
+        (owner["name"], owner["uid"]) = (json!(&*above.key.name), above.value()["metadata"]["uid"].clone());
+        json!({
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": {"workflow": "etl", "event": {"name": "schedule"}},
+        })
+    };
+    let part = Caller::new(Identity::system("schedule"), "appm-schedule");
+    let make = |caller: Caller, body: Value| {
+        let admission = world.admission.clone();
+        async move { admission.create(&caller, served("workflowruns"), "default", body, &WriteOptions::default()).await }
+    };
+    let made = make(part.clone(), run("of-ada-1", &by_ada)).await.expect("made").object.value();
+    assert_eq!((&made["spec"]["identity"], &made["spec"]["inputs"]["day"]), (&json!("ada"), &json!("monday")));
+    for (who, above) in [(part.clone(), &of_itself), (world.who("ed"), &by_ada)] {
+        let refused = make(who, run("other", above)).await.map(|_| ()).expect_err("nobody is there");
+        assert!(refused.message.contains("execution_identity"), "{refused}");
+    }
+    // Neither do Runs of whoever is no User: it would be appm itself.
+    let of_a_stranger = Caller::new(Identity::of("system:instance:default:web-0", Proof::Part), "tester");
+    let refused = make(of_a_stranger, json!({"metadata": {"name": "x"}, "spec": {"workflow": "etl"}})).await;
+    assert_eq!(reason(refused), Some(Reason::Forbidden));
+}
+
 #[tokio::test]
 async fn no_route_leads_to_what_is_not_served() {
     for word in ["credentials", "sessions", "throttles", "credential"] {

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::operation::{Context, Refusal};
 use crate::{
     api::{
-        App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Status, User,
-        UserSpec, Violation, Workflow, at,
+        App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Schedule,
+        Status, User, UserSpec, Violation, Workflow, at,
     },
     auth::{Attributes, Identity, May, Proof},
     policy::{
@@ -62,6 +62,7 @@ impl Context<'_> {
                 self.powers(who, &key.namespace, None, new)
             }
             kind if kind == Workflow::INFO => self.acts_as(live, new),
+            kind if kind == Schedule::INFO => self.schedules_as(live, new),
             _ => Vec::new(),
         };
         self.lacking(key, &found).map_or(Ok(()), |status| Err(status.into()))

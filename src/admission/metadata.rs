@@ -1,12 +1,12 @@
 //! Metadata: what the server alone writes, and what is well-formed.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
 use super::Caller;
 use crate::{
-    api::{FieldPath, Key, Kind, OWNER, Problem, Violation, WorkflowRun, check_subdomain},
+    api::{FieldPath, Key, Kind, OWNER, Problem, StoredObject, Violation, WorkflowRun, check_subdomain},
     clock::{Clock, new_uid},
     policy::label_names::{check_key, check_value},
     store::Store,
@@ -114,13 +114,17 @@ pub(super) fn rewritten(object: &Value, live: &Value) -> Vec<Violation> {
         .collect()
 }
 
-/// Whose an object is: its maker's, or, where a part of appm makes it for another object, that object's owner's.
-pub(super) fn owner_of(object: &Value, caller: &Caller, store: &Store) -> String {
+/// The object for which a part of appm makes another one: its controller.
+pub(super) fn made_for(object: &Value, caller: &Caller, store: &Store) -> Option<Arc<StoredObject>> {
     let references = object["metadata"]["ownerReferences"].as_array();
     let controller = references.into_iter().flatten().find(|r| r["controller"] == true);
-    let uid = controller.and_then(|r| r["uid"].as_str()).filter(|_| caller.who.name.starts_with("system:appm:"));
-    let above = uid.and_then(|uid| store.get(&store.find_uid(&uid.into())?));
-    let inherited = above.and_then(|object| match object.key.kind == WorkflowRun::INFO {
+    let uid = controller.and_then(|r| r["uid"].as_str()).filter(|_| caller.who.name.starts_with("system:appm:"))?;
+    store.get(&store.find_uid(&uid.into())?)
+}
+
+/// Whose an object is: its maker's, or, where a part of appm makes it for another object, that object's owner's.
+pub(super) fn owner_of(object: &Value, caller: &Caller, store: &Store) -> String {
+    let inherited = made_for(object, caller, store).and_then(|object| match object.key.kind == WorkflowRun::INFO {
         // What a run makes acts as the run does.
         true => Some(object.typed::<WorkflowRun>()?.spec.identity.clone()),
         false => object.meta().annotations.get(OWNER).map(str::to_owned),

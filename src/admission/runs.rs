@@ -34,7 +34,7 @@ impl Context<'_> {
             return Ok(());
         }
         let owner = metadata::owner_of(object, self.caller, self.store);
-        let known = owner == OWNER_NAME || owner.starts_with("system:");
+        let known = owner == OWNER_NAME || owner.starts_with("system:appm:");
         match known || self.authority.user(&owner, Proof::Part).is_some() {
             true => Ok(()),
             false => {

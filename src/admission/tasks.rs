@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Admission, Caller};
 use crate::{
     api::{App, Key, Kind, Object, Status, Subresource, TASK_LIMIT, Task, Uid},
-    auth::{Attributes, Identity, May, Proof},
+    auth::{Attributes, Identity, May, OWNER_NAME, Proof},
     broker::{Broker, Done, Failure, Kept, Order, Payload, Sent},
     policy::tasks::Bounds,
 };
@@ -173,8 +173,10 @@ impl Admission {
     pub(super) fn in_the_name_of(&self, caller: &Caller, user: Option<&str>) -> Result<Caller, Status> {
         let Some(user) = user else { return Ok(caller.clone()) };
         let refused = || Status::new(crate::api::Reason::Forbidden, format!("nothing is done in the name of `{user}`"));
-        let part = Some(&caller.who).filter(|who| who.proof == Proof::Part);
-        let who: Identity = part.and_then(|_| self.inner.authority.user(user, Proof::Part)).ok_or_else(refused)?;
+        let part = Some(&caller.who).filter(|who| who.proof == Proof::Part).ok_or_else(refused)?;
+        let known = self.inner.authority.user(user, Proof::Part);
+        // The owner of the server needs no User.
+        let who: Identity = known.or_else(|| (user == OWNER_NAME).then(|| part.clone())).ok_or_else(refused)?;
         Ok(Caller { who, ..caller.clone() })
     }
 }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     api::{
-        EventName, FieldPath, GROUP, Key, Kind, Problem, Reason, Violation, WORKFLOW_LABEL, Workflow, WorkflowRun,
-        WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
+        EventName, FieldPath, GROUP, Key, Kind, OWNER, OwnerReference, Problem, Reason, Schedule, Violation,
+        WORKFLOW_LABEL, Workflow, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
     },
     auth::Attributes,
     policy::workflow::inputs,
@@ -19,6 +19,8 @@ use crate::{
 
 /// What the server writes, and what of a run that is done again comes from the earlier one.
 const SETTLED: &[&str] = &["template", "identity"];
+/// What a Schedule does.
+const TARGETS: &[&str] = &["run", "workflow", "task"];
 
 impl Context<'_> {
     /// Puts Workflow, inputs and identity into a new WorkflowRun; in one that is there they stay.
@@ -44,6 +46,8 @@ impl Context<'_> {
         SETTLED.iter().for_each(|name| drop(spec.shift_remove(*name)));
         // What cannot be read is refused by the schema.
         let Ok(asked) = WorkflowRunSpec::deserialize(&Value::Object(spec.clone())) else { return Ok(()) };
+        let anybody = self.acts_as_somebody(&asked, new);
+        let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };
         let mut look = |kind, name: &str, field: &str| self.readable(key, &who, kind, name, field, plan);
         let wrong = |found| Err(Refusal::Invalid(key.kind, key.name.to_string(), found));
         if let Some(rerun) = &asked.rerun {
@@ -60,6 +64,10 @@ impl Context<'_> {
                 let why = format!("the workflow `{}` cannot be read by this appm", asked.workflow);
                 return wrong(vec![invalid("workflow", why)]);
             };
+            if !anybody && template.execution_identity.is_none() {
+                let why = "the workflow has no execution_identity, so that nobody is there as whom it could act";
+                return wrong(vec![invalid("workflow", why)]);
+            }
             match told(&asked, &template, spec) {
                 Ok(inputs) => drop(spec.insert("inputs".to_owned(), Value::Object(inputs))),
                 Err(found) => return wrong(found),
@@ -75,6 +83,19 @@ impl Context<'_> {
         let workflow = spec["workflow"].clone();
         new["metadata"]["labels"][WORKFLOW_LABEL] = workflow;
         Ok(())
+    }
+
+    /// True if somebody is there as whom a run may act whose Workflow does not say: whoever makes it, or made the Schedule that it is of. What
+    /// a Workflow's own triggers start is nobody's.
+    fn acts_as_somebody(&self, asked: &WorkflowRunSpec, new: &Value) -> bool {
+        let of_a_workflow = |owner: &OwnerReference| owner.kind == Workflow::INFO.kind;
+        match asked.event.name {
+            EventName::Manual | EventName::WorkflowCall => true,
+            EventName::Schedule => metadata::made_for(new, self.caller, self.store).is_some_and(|above| {
+                above.key.kind == Schedule::INFO && !above.meta().controller().is_some_and(of_a_workflow)
+            }),
+            EventName::AppEvent => false,
+        }
     }
 
     /// An object of the same namespace that the maker may read.
@@ -109,14 +130,35 @@ impl Context<'_> {
         let Some(name) = identity(new).filter(|name| *name != self.caller.who.name && !same_work()) else {
             return Vec::new();
         };
-        let what = Attributes { verb: "impersonate", resource: "users", name: &name, ..Attributes::default() };
-        match self.authority.must(&self.caller.who, &what) {
-            Ok(()) => Vec::new(),
-            Err(_) => {
+        match self.may_be(&name) {
+            true => Vec::new(),
+            false => {
                 let message = format!("to have steps run as `{name}` needs the verb `impersonate` on that user");
                 vec![Violation::new(FieldPath::of("spec.execution_identity"), Problem::Forbidden, message)]
             }
         }
+    }
+
+    /// Whether the caller may say what a Schedule does: that is done as whoever made it.
+    pub(super) fn schedules_as(&self, live: Option<&Value>, new: &Value) -> Vec<Violation> {
+        let Some(live) = live else { return Vec::new() };
+        let owner = live["metadata"]["annotations"][OWNER].as_str().unwrap_or_default();
+        let changed = TARGETS.iter().find(|name| live["spec"][**name] != new["spec"][**name]);
+        match changed.filter(|_| owner != self.caller.who.name && !self.may_be(owner)) {
+            None => Vec::new(),
+            Some(name) => {
+                let message = format!(
+                    "it is done as `{owner}`, who made the schedule: to change it needs the verb `impersonate` on that user"
+                );
+                vec![Violation::new(FieldPath::of("spec").field(name), Problem::Forbidden, message)]
+            }
+        }
+    }
+
+    /// Whether the caller may act as a User.
+    fn may_be(&self, user: &str) -> bool {
+        let what = Attributes { verb: "impersonate", resource: "users", name: user, ..Attributes::default() };
+        self.authority.must(&self.caller.who, &what).is_ok()
     }
 }
 
@@ -174,13 +216,7 @@ fn told(
     template: &WorkflowSpec,
     spec: &Map<String, Value>,
 ) -> Result<Map<String, Value>, Vec<Violation>> {
-    let event = asked.event.name;
-    let by_itself = matches!(event, EventName::Schedule | EventName::AppEvent);
-    if by_itself && template.execution_identity.is_none() {
-        let why = "the workflow has no execution_identity, so that nobody is there as whom it could act";
-        return Err(vec![invalid("workflow", why)]);
-    }
-    let Some(inputs) = inputs::asked(&template.on, event) else {
+    let Some(inputs) = inputs::asked(&template.on, asked.event.name) else {
         let why = "the workflow is not made to be called: it has no `on.workflow_call`";
         return Err(vec![invalid("workflow", why)]);
     };

@@ -1,6 +1,6 @@
 //! `appm add`: declares an App by flags; the same App that a manifest would declare, through the same apply.
 
-use std::{fs, io::Read, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -9,11 +9,11 @@ use crate::api::{API_VERSION, GoDuration};
 
 use super::{
     apply::{self, Options},
+    command::{self, ProcessFlags},
     context::Context,
-    error::{CliError, Exit},
+    error::CliError,
     manifests::Manifests,
     output::{self, Format, OutputArgs, without_managed_fields},
-    words::{self, CommandLine},
 };
 
 /// Declare an App by flags
@@ -102,15 +102,25 @@ fn port(text: &str) -> Result<(String, u16), String> {
 
 pub(super) async fn run(args: AddArgs, context: &Context) -> Result<(), CliError> {
     let manifest = manifest(&args, context.global.namespace.as_deref())?;
-    if args.dry_run {
-        let format = if args.output.output == Format::Json { Format::Json } else { Format::Yaml };
-        return output::value(&format, &manifest);
+    declare(&manifest, args.dry_run, &args.output.output, context).await
+}
+
+/// Applies what flags amount to, or prints it.
+pub(super) async fn declare(
+    manifest: &Value,
+    dry_run: bool,
+    format: &Format,
+    context: &Context,
+) -> Result<(), CliError> {
+    if dry_run {
+        let format = if *format == Format::Json { Format::Json } else { Format::Yaml };
+        return output::value(&format, manifest);
     }
     let mut manifests = Manifests::default();
     // A manifest in YAML, so that what the server finds wrong is shown in what the flags amount to.
-    manifests.add("<flags>".into(), output::yaml(&manifest), context.global.namespace.as_deref());
+    manifests.add("<flags>".into(), output::yaml(manifest), context.global.namespace.as_deref());
     let results = apply::apply(context, &manifests, &Options::default()).await?;
-    match &args.output.output {
+    match format {
         Format::Table | Format::Wide => apply::report(context, &manifests, &results, &Options::default()),
         format => {
             let objects = results.into_iter().map(|r| without_managed_fields(r.object)).collect();
@@ -132,8 +142,7 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Result<Value, CliError> 
     set("replicas", args.replicas.map(|n| json!(n)));
     set("suspend", args.suspend.then(|| json!(true)));
     set("process", Some(process(args)?));
-    let env: Vec<Value> = args.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    set("env", (!env.is_empty()).then(|| json!(env)));
+    set("env", command::env(&args.env));
     let ports: Vec<Value> =
         args.port.iter().map(|(name, number)| json!({"name": name, "containerPort": number})).collect();
     set("ports", (!ports.is_empty()).then(|| json!(ports)));
@@ -150,32 +159,15 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Result<Value, CliError> 
 }
 
 fn process(args: &AddArgs) -> Result<Value, CliError> {
-    let mut process = Map::new();
-    let line = match (&args.command, &args.script) {
-        (Some(command), _) => words::split(command)
-            .map_err(|why| CliError::new(Exit::Usage, format!("cannot split the command: {why}")))?,
-        (None, Some(file)) => CommandLine::Script(script(file)?),
-        (None, None) => CommandLine::Words(args.words.clone()),
+    let flags = ProcessFlags {
+        command: args.command.as_deref(),
+        script: args.script.as_deref(),
+        words: &args.words,
+        workdir: args.workdir.as_deref(),
+        user: args.user.as_deref(),
+        group: args.group.as_deref(),
     };
-    match line {
-        CommandLine::Words(words) => process.insert("command".into(), json!(words)),
-        CommandLine::Script(script) => process.insert("script".into(), json!(script)),
-    };
-    let workdir = args.workdir.as_ref().map(std::path::absolute).transpose();
-    let workdir = workdir.map_err(|e| CliError::io("cannot make the working directory absolute", &e))?;
-    process.extend(workdir.map(|d| ("workingDir".to_owned(), json!(d))));
-    process.extend(args.user.as_ref().map(|u| ("user".to_owned(), json!(u))));
-    process.extend(args.group.as_ref().map(|g| ("group".to_owned(), json!(g))));
-    Ok(Value::Object(process))
-}
-
-fn script(file: &PathBuf) -> Result<String, CliError> {
-    let mut text = String::new();
-    let read = match file.as_os_str() == "-" {
-        true => std::io::stdin().read_to_string(&mut text).map(|_| text),
-        false => fs::read_to_string(file),
-    };
-    read.map_err(|e| CliError::io(&format!("cannot read {}", file.display()), &e))
+    flags.process()
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::api::{GoDuration, Operation, OperationVerb, Preconditions, PropagationPolicy, Served, Transaction, Uid};
+use crate::api::{
+    GoDuration, Kind, Operation, OperationVerb, Preconditions, PropagationPolicy, Served, Transaction, Uid,
+};
 
 use super::{
     change::Objects,
-    context::{Context, Selection, Where, name_of, namespace_of},
+    context::{Context, Selection, Where, name_of, namespace_of, served},
     error::{CliError, Exit},
     manifests::{self, Manifests},
     output::{self, Format, OutputArgs, without_managed_fields},
@@ -96,6 +98,24 @@ pub(super) fn dry_run(text: &str) -> Result<bool, String> {
         "server" | "client" => Ok(true),
         _ => Err("expected none, server or client".to_owned()),
     }
+}
+
+/// Deletes objects of a kind by their names, all or none, and with them what belongs to them; waits for nothing.
+pub(super) async fn named_of<K: Kind>(names: &[String], context: &Context) -> Result<(), CliError> {
+    let doomed = |name: &String| {
+        let metadata = json!({"name": name, "namespace": context.namespace()});
+        let object = json!({"apiVersion": K::INFO.api_version(), "kind": K::INFO.kind, "metadata": metadata});
+        Operation::new(OperationVerb::Delete, object)
+    };
+    for name in names {
+        context.get(served::<K>(), context.namespace(), name).await?;
+    }
+    let transaction = Transaction::new("appm", names.iter().map(doomed).collect());
+    context.transact(&transaction).await?.map_err(CliError::from)?;
+    for name in names {
+        screen::line(format_args!("{} deleted", qualified(served::<K>(), name)))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<(), CliError> {

@@ -12,6 +12,7 @@ mod auth;
 mod change;
 mod choice;
 mod columns;
+mod command;
 mod complete;
 mod completion;
 mod configured;

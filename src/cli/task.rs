@@ -16,7 +16,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    api::{App, GoDuration, Kind, Status, Task, TaskList},
+    api::{App, GoDuration, Kind, Status, Task, TaskList, TaskTarget},
     client::http::{Request, RequestError, path_of, percent_encode, query_string},
 };
 
@@ -152,6 +152,16 @@ async fn send(args: &SendArgs, context: &Context) -> Result<(), CliError> {
         return Ok(screen::line(task.metadata.name)?);
     }
     Ok(screen::bytes(&answer.body)?)
+}
+
+/// Sends what a Schedule sends; its result.
+pub(super) async fn send_as(target: &TaskTarget, context: &Context) -> Result<Bytes, CliError> {
+    let mut options = Vec::new();
+    options.extend(target.timeout.map(|timeout| ("timeout", timeout.to_string())));
+    options.extend(target.idempotent.then(|| ("idempotent", "true".to_owned())));
+    let path = path(context, &target.app, None) + &query_string(&options);
+    let sent = context.client.call(Request::post_bytes(path, target.payload.clone().into())).await;
+    Ok(context.heard(sent.map_err(failed)?).body)
 }
 
 /// What is to be sent.

@@ -327,7 +327,7 @@ impl Parts {
 
         self.run("schedule", |client, clock, ready, shutdown| {
             let zone = jiff::tz::TimeZone::system();
-            let controller = Arc::new(ScheduleController::new(client.clone(), of_schedules, zone));
+            let controller = Arc::new(ScheduleController::new(client.clone(), clock.clone(), of_schedules, zone));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

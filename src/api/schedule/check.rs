@@ -1,10 +1,12 @@
 //! The rules between a Schedule's fields.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{LONGEST_SCHEDULE_NAME, Schedule, ScheduleSpec};
 use crate::api::{
-    FieldPath, Kind as _, Object, Problem, Run, Violation,
+    FieldPath, GoDuration, Kind as _, Object, Problem, Run, Violation,
     app::check_window,
     check_label_name,
     cron::{Cron, CronError},
@@ -18,10 +20,13 @@ const OF_THE_RUN: &[(&str, &str)] = &[
     ("cancel", "a run that is cancelled from the beginning does nothing; `suspend` the schedule"),
 ];
 
+/// The longest that anybody waits for a task.
+const LONGEST_TASK: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(super) fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
     let root = FieldPath::of("spec");
     let mut found: Vec<Violation> = check_name(new).into_iter().collect();
-    found.extend(check_run(new, &root));
+    found.extend(check_target(&new["spec"], &root));
     let Ok(object) = serde_json::from_value::<Object<Schedule>>(new.clone()) else { return found };
     found.extend(check_when(&object.spec, &root));
     found.extend(check_window(object.spec.active_window.as_ref(), &root.field("activeWindow")));
@@ -38,12 +43,36 @@ fn check_name(object: &Value) -> Option<Violation> {
     check_label_name(object).or_else(|| too_long(object["metadata"]["name"].as_str()?))
 }
 
-/// What it makes is a Run, and follows the rules of Runs.
-fn check_run(object: &Value, root: &FieldPath) -> Vec<Violation> {
-    let (run, at) = (&object["spec"]["run"], root.field("run"));
-    if run.is_null() {
-        return vec![Violation::new(at, Problem::Required, "say what is to be run")];
+/// Exactly one of `run`, `workflow` and `task`.
+fn check_target(spec: &Value, root: &FieldPath) -> Vec<Violation> {
+    let given: Vec<&str> = ["run", "workflow", "task"].into_iter().filter(|name| !spec[*name].is_null()).collect();
+    let Some((first, more)) = given.split_first() else {
+        let message = "say what is to be done: set `run`, `workflow` or `task`";
+        return vec![Violation::new(root.field("run"), Problem::Required, message)];
+    };
+    let mut found: Vec<Violation> = more
+        .iter()
+        .map(|second| {
+            let message = format!("set either `{first}` or `{second}`, not both");
+            Violation::new(root.field(second), Problem::Forbidden, message)
+        })
+        .collect();
+    if !spec["run"].is_null() {
+        found.extend(check_run(&spec["run"], &root.field("run")));
     }
+    found.extend(check_task(&spec["task"], &root.field("task")));
+    found
+}
+
+fn check_task(task: &Value, at: &FieldPath) -> Option<Violation> {
+    let timeout = task["timeout"].as_str()?.parse::<GoDuration>().ok()?;
+    let message = "must be more than nothing, and at most 24h";
+    (timeout.0.is_zero() || timeout.0 > LONGEST_TASK)
+        .then(|| Violation::new(at.field("timeout"), Problem::Invalid, message))
+}
+
+/// What it makes is a Run, and follows the rules of Runs.
+fn check_run(run: &Value, at: &FieldPath) -> Vec<Violation> {
     let mut found = Vec::new();
     for (name, message) in OF_THE_RUN {
         if !run[*name].is_null() && run[*name] != false {
@@ -132,5 +161,26 @@ mod tests {
         let right =
             json!({"cron": "@daily", "timeZone": "Europe/Berlin", "run": {"app": "backup"}, "activeWindow": {}});
         assert_eq!(told("nightly", &right), "");
+    }
+
+    #[test]
+    fn one_thing_is_done_at_a_time() {
+        let with = |target: Value| {
+            let mut spec = target;
+            spec["cron"] = json!("@daily");
+            told("nightly", &spec)
+        };
+        assert_eq!(with(json!({"workflow": {"name": "etl", "inputs": {"day": 1}}})), "");
+        assert_eq!(with(json!({"task": {"app": "worker", "payload": "tick", "timeout": "30s"}})), "");
+        assert_eq!(
+            with(json!({"task": {"app": "worker", "timeout": "25h"}})),
+            "spec.task.timeout: Invalid value: must be more than nothing, and at most 24h"
+        );
+        assert_eq!(
+            with(json!({"run": {"app": "a"}, "workflow": {"name": "etl"}, "task": {"app": "worker"}})),
+            "spec.workflow: Forbidden: set either `run` or `workflow`, not both\n\
+             spec.task: Forbidden: set either `run` or `task`, not both"
+        );
+        assert!(with(json!({})).starts_with("spec.run: Required value: say what is to be done"));
     }
 }

@@ -1,27 +1,30 @@
-//! Schedule: when to make Runs, as a CronJob does.
+//! Schedule: when to make Runs or WorkflowRuns, as a CronJob does, or to send tasks.
 //!
-//! What its times are is judged by `policy/schedule`, and docs/design/020-schedules.md has the rules. A time is an instant of UTC, and the Run
-//! of a time bears it in its name.
+//! What its times are is judged by `policy/schedule`, and docs/design/020-schedules.md has the rules. A time is an instant of UTC, and what is
+//! made for a time bears it in its name.
 
 mod check;
+mod target;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::target::{ScheduledTask, ScheduledTaskState, TaskTarget, WorkflowTarget};
+
 use super::{
     ActiveWindow, ChangeLog, Column, Condition, GoDuration, Kind, KindInfo, ObjectReference, RunSpec, Scope,
-    Subresource, Time, Verbs, age, as_written, at, decode_as, for_nobody, schema_of,
+    Subresource, Time, Verbs, age, as_written, at, command_line, decode_as, for_nobody, schema_of,
 };
 
-/// The label of the Runs that a Schedule made: its name.
+/// The label of the Runs and WorkflowRuns that a Schedule made: its name.
 pub const SCHEDULE_LABEL: &str = "appm.dev/schedule";
-/// The annotation of a Run that a Schedule made: the time that it was made for.
+/// The annotation of a Run or WorkflowRun that a Schedule made: the time that it was made for.
 pub const SCHEDULED_AT: &str = "appm.dev/scheduledAt";
 /// The longest name of a Schedule: its Runs have `-` and the seconds of their time behind it.
 pub const LONGEST_SCHEDULE_NAME: usize = 52;
 
-/// When to make Runs, as a CronJob does.
+/// When to make Runs or WorkflowRuns, as a CronJob does, or to send tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Schedule {
     /// When, and what.
@@ -31,7 +34,7 @@ pub struct Schedule {
     pub status: ScheduleStatus,
 }
 
-/// When, and what. Exactly one of `cron`, `every` and `at` says when.
+/// When, and what. Exactly one of `cron`, `every` and `at` says when, exactly one of `run`, `workflow` and `task` what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleSpec {
@@ -52,16 +55,16 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
-    /// Each Schedule starts its Runs later than their times, by an amount up to this that is always the same for it.
+    /// Each Schedule starts later than its times, by an amount up to this that is always the same for it.
     #[serde(default)]
     pub jitter: GoDuration,
     /// True: nothing is started, and what is missed meanwhile is not made up for.
     #[serde(default)]
     pub suspend: bool,
-    /// What happens at a time when an earlier Run has not ended yet.
+    /// What happens at a time when an earlier Run, WorkflowRun or task has not ended yet.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
-    /// `Replace`: how long the earlier Run may go on beside the new one before it is cancelled.
+    /// `Replace`: how long the earlier one may go on beside the new one before it is cancelled.
     #[serde(default)]
     pub replace_grace: GoDuration,
     /// How many seconds late a time may still start; default: however late it is. Several missed times count as one, the last.
@@ -71,17 +74,23 @@ pub struct ScheduleSpec {
     /// The time within which its times count; others are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_window: Option<ActiveWindow>,
-    /// How many Runs that succeeded are kept.
+    /// How many Runs, WorkflowRuns or tasks that succeeded are kept.
     #[serde(default = "three")]
     #[schemars(range(min = 0, max = 10000))]
     pub successful_runs_history_limit: i32,
-    /// How many Runs that failed are kept.
+    /// How many of those that failed are kept.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 10000))]
     pub failed_runs_history_limit: i32,
     /// What to do: the spec of a Run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunSpec>,
+    /// What to do: a Workflow, with what it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowTarget>,
+    /// What to do: a task into an App that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskTarget>,
 }
 
 /// A grid of times that does not drift.
@@ -94,7 +103,7 @@ pub struct Every {
     pub anchor: Option<Time>,
 }
 
-/// What happens at a time when an earlier Run has not ended yet.
+/// What happens at a time when an earlier Run, WorkflowRun or task has not ended yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConcurrencyPolicy {
     /// Both run.
@@ -121,18 +130,21 @@ pub struct ScheduleStatus {
     /// The generation that this status speaks of.
     #[serde(default)]
     pub observed_generation: i64,
-    /// The time of the last Run that was made by time. Never goes back, whatever the clock does.
+    /// The last time for which something was made or sent. Never goes back, whatever the clock does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Time>,
-    /// When a Run last succeeded.
+    /// When a Run, WorkflowRun or task last succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_successful_time: Option<Time>,
     /// The times that come next, without `jitter`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_schedule_times: Vec<Time>,
-    /// The Runs that have not ended.
+    /// The Runs and WorkflowRuns that have not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub active: Vec<ObjectReference>,
+    /// The tasks that were sent: those that are waited for, and of the others as many as the limits say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<ScheduledTask>,
     /// The time zone by which its times are read.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub time_zone: String,
@@ -159,6 +171,22 @@ fn when(object: &Value) -> String {
         Some(if more == 0 { first.to_owned() } else { format!("{first} +{more}") })
     };
     text(&spec["cron"]).or_else(every).or_else(single).unwrap_or_default()
+}
+
+/// What is done then: `app/backup`, `workflow/etl`, `task/worker`, or the command.
+fn target(object: &Value) -> String {
+    let spec = &object["spec"];
+    let named = |word: &str, name: &Value| Some(format!("{word}/{}", name.as_str()?));
+    named("app", at(spec, &["run", "app"]))
+        .or_else(|| named("workflow", at(spec, &["workflow", "name"])))
+        .or_else(|| named("task", at(spec, &["task", "app"])))
+        .unwrap_or_else(|| command_line(at(spec, &["run"])))
+}
+
+/// Those that have not ended.
+fn active(object: &Value) -> usize {
+    let listed = |name: &str| at(object, &["status", name]).as_array().map_or(&[][..], Vec::as_slice);
+    listed("active").len() + listed("tasks").iter().filter(|task| task["state"] == "Sent").count()
 }
 
 fn time(value: &Value) -> Option<jiff::Timestamp> {
@@ -204,9 +232,9 @@ impl Kind for Schedule {
             Column {
                 name: "Active",
                 data_type: "integer",
-                description: "runs that have not ended",
+                description: "what was begun and has not ended",
                 wide: false,
-                cell: |o, _| at(o, &["status", "active"]).as_array().map_or(0, Vec::len).into(),
+                cell: |o, _| active(o).into(),
             },
             Column {
                 name: "Last Schedule",
@@ -227,11 +255,11 @@ impl Kind for Schedule {
                 },
             },
             Column {
-                name: "App",
+                name: "Target",
                 data_type: "string",
-                description: "the App that its runs are of",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "run", "app"]).clone(),
+                description: "what is done then",
+                wide: false,
+                cell: |o, _| target(o).into(),
             },
         ],
         fields: &[],

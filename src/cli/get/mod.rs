@@ -23,7 +23,7 @@ use fetch::{Wanted, changes, fetch};
 use layout::Layout;
 
 /// Show objects
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
   appm get apps                          a table of the Apps in this namespace
@@ -93,6 +93,13 @@ pub(super) struct GetArgs {
     /// Print what the server answers at this path, as it is
     #[arg(long, value_name = "PATH", conflicts_with_all = ["words", "filename"])]
     raw: Option<String>,
+}
+
+impl GetArgs {
+    /// What other commands show in the same way.
+    pub(super) fn of(words: Vec<String>, all_namespaces: bool, output: OutputArgs) -> Self {
+        Self { words, all_namespaces, output, ..Self::default() }
+    }
 }
 
 pub(super) async fn run(mut args: GetArgs, context: &Context) -> Result<(), CliError> {

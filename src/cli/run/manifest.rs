@@ -2,15 +2,12 @@
 
 use std::io::Read;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::api::API_VERSION;
 
 use super::{
-    super::{
-        error::{CliError, Exit},
-        words::{self, CommandLine},
-    },
+    super::error::{CliError, Exit},
     RunArgs,
 };
 
@@ -18,41 +15,21 @@ use super::{
 const LONGEST_STDIN: u64 = 256 << 10;
 
 pub(super) fn of(args: &RunArgs) -> Result<Value, CliError> {
-    let mut spec = Map::new();
-    match (&args.app, &args.image) {
-        (Some(app), _) => {
-            let app = app.strip_prefix("app/").unwrap_or(app);
-            spec.insert("app".into(), json!(app));
-            if !args.words.is_empty() {
-                spec.insert("args".into(), json!(args.words));
-            }
-        }
-        (None, Some(image)) => {
-            let mut container = json!({"image": image});
-            if !args.words.is_empty() {
-                container["args"] = json!(args.words);
-            }
-            spec.insert("container".into(), container);
-        }
-        (None, None) => drop(spec.insert("process".into(), process(args)?)),
+    if args.tty {
+        let why = "a run has no terminal in which you could type";
+        return Err(CliError::usage(why).help("leave -t out; -i gives it what comes in on stdin, line by line"));
     }
-    let env: Vec<Value> = args.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-    if !env.is_empty() {
-        spec.insert("env".into(), json!(env));
+    if args.stdin && args.what.is_contained() {
+        let why = "what runs in a container is given nothing on stdin";
+        return Err(CliError::usage(why).help("leave -i out, or run it as a process: appm run -i -c COMMAND"));
     }
+    let mut spec = args.what.spec(args.app.as_deref())?;
     if args.stdin {
         match args.feeds() {
             true => spec.insert("stdinOnce".into(), json!(true)),
             false => spec.insert("stdin".into(), json!(stdin()?)),
         };
     }
-    if !args.limit.is_empty() {
-        let limits: Map<_, _> = args.limit.iter().map(|(name, amount)| (name.clone(), json!(amount))).collect();
-        spec.insert("resources".into(), json!({"limits": limits}));
-    }
-    spec.extend(args.retries.map(|n| ("backoffLimit".to_owned(), json!(n))));
-    let seconds = |d: &crate::api::GoDuration| json!(d.0.as_millis().div_ceil(1000).max(1));
-    spec.extend(args.timeout.iter().map(|d| ("activeDeadlineSeconds".to_owned(), seconds(d))));
     spec.extend(args.ttl.iter().map(|d| ("ttlSecondsAfterFinished".to_owned(), json!(d.0.as_secs()))));
     Ok(json!({"apiVersion": API_VERSION, "kind": "Run", "metadata": metadata(args), "spec": spec}))
 }
@@ -67,35 +44,6 @@ fn metadata(args: &RunArgs) -> Value {
         metadata["labels"] = args.label.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     }
     metadata
-}
-
-fn process(args: &RunArgs) -> Result<Value, CliError> {
-    let mut process = Map::new();
-    let line = match &args.command {
-        Some(command) => {
-            words::split(command).map_err(|why| CliError::usage(format!("cannot split the command: {why}")))?
-        }
-        None if args.words.is_empty() => {
-            return Err(CliError::usage("run what?").help("name an App, or give a command by -c or behind --"));
-        }
-        None => CommandLine::Words(Vec::new()),
-    };
-    match line {
-        CommandLine::Words(words) => {
-            process.insert("command".into(), words.into_iter().chain(args.words.iter().cloned()).collect());
-        }
-        CommandLine::Script(script) => {
-            process.insert("script".into(), json!(script));
-            if !args.words.is_empty() {
-                process.insert("args".into(), json!(args.words));
-            }
-        }
-    }
-    let workdir = args.workdir.as_ref().map(std::path::absolute).transpose();
-    let workdir = workdir.map_err(|e| CliError::io("cannot make the working directory absolute", &e))?;
-    process.extend(workdir.map(|dir| ("workingDir".to_owned(), json!(dir))));
-    process.extend(args.user.as_ref().map(|user| ("user".to_owned(), json!(user))));
-    Ok(Value::Object(process))
 }
 
 fn stdin() -> Result<String, CliError> {
@@ -149,11 +97,18 @@ mod tests {
                 &["-i", "-c", "wc"],
                 r#"{"metadata":{"generateName":"run-"},"spec":{"process":{"command":["wc"]},"stdinOnce":true}}"#,
             ),
+            (
+                &["--image", "alpine", "-c", "echo $1 | cat", "--", "hi"],
+                r#"{"metadata":{"generateName":"run-"},"spec":{"container":{"image":"alpine","command":["/bin/sh","-c","echo $1 | cat"],"args":["sh","hi"]}}}"#,
+            ),
             (&["--", "true"], r#"{"metadata":{"generateName":"run-"},"spec":{"process":{"command":["true"]}}}"#),
         ] {
             assert_eq!(made(words), manifest);
         }
-        assert!(of(&Line::try_parse_from(["run"]).expect("parsed").args).is_err());
+        let refused = |words: &[&str]| of(&Line::try_parse_from(words).expect("parsed").args).is_err();
+        assert!(refused(&["run"]));
+        // Before anything starts.
+        assert!(refused(&["run", "-i", "--image", "alpine", "-c", "cat"]) && refused(&["run", "-it", "-c", "bash"]));
         assert!(Line::try_parse_from(["run", "backup", "-c", "x"]).is_err());
     }
 }

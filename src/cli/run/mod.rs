@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
-        CANCELED, COMPLETE, Condition, GoDuration, Kind, Quantity, RUN_DEADLINE, RUN_FAILED, Run, RunExit, RunStatus,
+        CANCELED, COMPLETE, Condition, GoDuration, Kind, RUN_DEADLINE, RUN_FAILED, Run, RunExit, RunStatus,
         signal_number,
     },
     client::http::{Request, path_of},
 };
 
 use super::{
+    command::OnceArgs,
     context::{Context, Selection, Where, name_of, served},
     error::{CliError, Exit},
     follow,
@@ -40,7 +41,7 @@ Examples:
   appm run -c 'echo $1' -- hello          with arguments
   appm run backup                         what the App backup runs, once more beside it
   appm run backup -e TARGET=s3 -- --full  with other arguments and variables
-  appm run --image alpine -- uname -a     in a container
+  appm run --image alpine -- uname -a     in a container; -c 'COMMAND' in place of the image's
   tar c . | appm run -i -c 'tar x -C /srv'
   appm run -d -c ./long-job --name job    do not wait; appm logs -f run/job, appm cancel job
 
@@ -49,45 +50,23 @@ pub(super) struct RunArgs {
     /// The App
     #[arg(value_name = "APP", add = super::complete::apps(), conflicts_with_all = ["command", "image"])]
     app: Option<String>,
-    /// Program and arguments, split as a shell would; run by `sh` if it needs one
-    #[arg(short, long, value_name = "COMMAND", conflicts_with = "image")]
-    command: Option<String>,
-    /// In a container of this image
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
-    /// Arguments: in place of the App's, behind those of the command, for the image; without any of these, the command itself
-    #[arg(last = true, value_name = "ARGS")]
-    words: Vec<String>,
-    /// A variable of the environment; may be given several times
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::add::pair)]
-    env: Vec<(String, String)>,
-    /// Give it what comes in on stdin, as it comes; with --detach or --retries beforehand, up to 256 KiB of text
+    #[command(flatten)]
+    what: OnceArgs,
+    /// Give it what comes in on stdin, as it comes; with --detach or --retries beforehand, up to 256 KiB of text. Not in a container
     #[arg(short = 'i', long)]
     stdin: bool,
+    /// Not possible; understood so that it can be said
+    #[arg(short = 't', long, hide = true)]
+    tty: bool,
     /// Do not wait for its end
     #[arg(short, long, conflicts_with = "rm")]
     detach: bool,
-    /// Stop it after this time
-    #[arg(long, value_name = "DURATION")]
-    timeout: Option<GoDuration>,
     /// Delete the Run, and what is kept of its output, when it has ended
     #[arg(long)]
     rm: bool,
     /// The Run's name [default: one that is made up]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The working directory [default: one of its own]
-    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["app", "image"])]
-    workdir: Option<std::path::PathBuf>,
-    /// The OS user
-    #[arg(short, long, value_name = "USER", conflicts_with_all = ["app", "image"])]
-    user: Option<String>,
-    /// The most that it may use: memory=1Gi, cpu=500m, pids=100; may be given several times
-    #[arg(long, value_name = "NAME=AMOUNT", value_parser = limit)]
-    limit: Vec<(String, Quantity)>,
-    /// How often it is tried again after a failure
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=1000))]
-    retries: Option<i32>,
     /// How long the Run and its output are kept after its end [default: 24h]
     #[arg(long, value_name = "DURATION")]
     ttl: Option<GoDuration>,
@@ -101,13 +80,8 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// True if it is sent what it reads while it runs.
     fn feeds(&self) -> bool {
-        self.stdin && !self.detach && self.retries.unwrap_or(0) == 0
+        self.stdin && !self.detach && self.what.retries.unwrap_or(0) == 0
     }
-}
-
-fn limit(text: &str) -> Result<(String, Quantity), String> {
-    let (name, amount) = super::add::pair(text)?;
-    amount.parse().map(|amount| (name, amount)).map_err(|_| format!("`{amount}` is no amount"))
 }
 
 /// Cancel Runs: what runs is stopped, and what it printed stays

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     super::{
         complete,
         context::{Context, Selection, name_of, served},
-        diagnostics,
+        delete, diagnostics,
         error::{CliError, Exit},
         output::{self, Format, OutputArgs, without_managed_fields},
         resources::qualified,
@@ -19,7 +19,7 @@ use super::{
     manifest::Files,
 };
 use crate::{
-    api::{API_VERSION, EventName, OWNER, Object, Operation, OperationVerb, Transaction, Workflow},
+    api::{EventName, OWNER, Object, Operation, OperationVerb, Transaction, Workflow},
     policy::workflow::inputs,
 };
 
@@ -187,20 +187,5 @@ pub(super) async fn list(args: &ListArgs, context: &Context) -> Result<(), CliEr
 
 /// Deletes them, and with them their runs.
 pub(super) async fn remove(args: &NamesArgs, context: &Context) -> Result<(), CliError> {
-    let doomed = |name: &String| {
-        let object = json!({
-            "apiVersion": API_VERSION, "kind": "Workflow",
-            "metadata": {"name": name, "namespace": context.namespace()},
-        });
-        Operation::new(OperationVerb::Delete, object)
-    };
-    for name in &args.names {
-        context.get(served::<Workflow>(), context.namespace(), name).await?;
-    }
-    let transaction = Transaction::new("appm", args.names.iter().map(doomed).collect());
-    context.transact(&transaction).await?.map_err(CliError::from)?;
-    for name in &args.names {
-        screen::line(format_args!("{} deleted", qualified(served::<Workflow>(), name)))?;
-    }
-    Ok(())
+    delete::named_of::<Workflow>(&args.names, context).await
 }

@@ -4,22 +4,24 @@
 //! |---|---|
 //! | suspended | nothing is started; when it is resumed, what was missed is not made up for |
 //! | its times were changed | the new ones count from now on |
-//! | a time is due | one Run, named for it; several that are due count as one, the last |
+//! | a time is due | one Run, WorkflowRun or task, named for it; several that are due count as one, the last |
 //! | it is too late for it | it is missed, and said to be |
-//! | `Forbid`, and a Run goes on | it stays due |
-//! | `Replace`, and a Run goes on | that is cancelled, `replaceGrace` after its successor began |
+//! | `Forbid`, and an earlier one goes on | it stays due |
+//! | `Replace`, and an earlier one goes on | that is cancelled, `replaceGrace` after its successor began |
+//! | a task was sent and nobody waits for it | it was that of a server that ended: it is lost |
 //!
 //! A time is never started twice, because `lastScheduleTime` never goes back: where the clock does, the next time is the first one that
 //! lies behind it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
+use super::{made::Made, tasks::MOST_UNDER_WAY};
 use crate::{
     api::{
-        COMPLETE, ConcurrencyPolicy, Condition, ConditionStatus, Object, ObjectReference, Run, SCHEDULED_AT, Schedule,
-        ScheduleStatus, Time,
+        ConcurrencyPolicy, Condition, ConditionStatus, Object, Schedule, ScheduleStatus, ScheduledTask,
+        ScheduledTaskState, Time,
     },
     policy::schedule::{COUNTED, Coming, Due, Times, surplus},
     runtime::{EventType, Requeue},
@@ -27,7 +29,7 @@ use crate::{
 
 /// It waits for its next time.
 const READY: &str = "Ready";
-/// The reason of `Ready: False` while a Run is due that is refused.
+/// The reason of `Ready: False` while a Run or WorkflowRun is due that is refused.
 const REFUSED: &str = "RunRefused";
 /// Nothing is started.
 const SUSPENDED: &str = "Suspended";
@@ -37,8 +39,10 @@ const TOLD: usize = 3;
 /// The world as one Schedule's pass sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    /// The Runs that are there of it.
-    pub(super) runs: Vec<Arc<Object<Run>>>,
+    /// The Runs and WorkflowRuns that are there of it.
+    pub(super) made: Vec<Made>,
+    /// The times whose tasks are waited for.
+    pub(super) under_way: BTreeSet<Timestamp>,
     /// The server's time zone.
     pub(super) zone: TimeZone,
 }
@@ -46,25 +50,25 @@ pub(super) struct Observed {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Make the Run of a time.
+    /// Make the Run or WorkflowRun of a time, or send its task.
     Start {
         /// The time.
         at: Timestamp,
         /// How many times before it were missed and count as this one.
         missed: usize,
     },
-    /// Cancel a Run.
-    Cancel(Arc<Object<Run>>),
-    /// Forget a Run that ended.
-    Delete(Arc<Object<Run>>),
+    /// Cancel an earlier one.
+    Cancel(Made),
+    /// Forget one that ended.
+    Delete(Made),
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start { at, .. } => write!(f, "start the run of {}", Time(*at)),
-            Self::Cancel(run) => write!(f, "cancel run {} because its successor began", run.metadata.name),
-            Self::Delete(run) => write!(f, "delete run {} because newer ones ended", run.metadata.name),
+            Self::Cancel(made) => write!(f, "cancel {made} because its successor began"),
+            Self::Delete(made) => write!(f, "delete {made} because newer ones ended"),
         }
     }
 }
@@ -77,18 +81,21 @@ pub(super) struct Plan {
     pub(super) requeue: Requeue,
     /// A time that is missed, and how many before it.
     missed: Option<(Timestamp, usize)>,
+    /// The times whose tasks are lost.
+    lost: Vec<Time>,
 }
 
 impl Plan {
-    /// True if it makes a Run.
+    /// True if it starts something.
     pub(super) fn starts(&self) -> bool {
         self.actions.iter().any(|action| matches!(action, Action::Start { .. }))
     }
 
-    /// Nothing is started after all: the Run was refused. True if that is news.
+    /// Nothing is started after all: it was refused. True if that is news.
     pub(super) fn refuse(&mut self, schedule: &Object<Schedule>, message: String, now: Timestamp) -> bool {
         self.actions.clear();
         self.status.last_schedule_time = schedule.status.last_schedule_time;
+        self.status.tasks.clone_from(&schedule.status.tasks);
         // As it was before, so that the same refusal is not told as a new one.
         self.status.conditions.retain(|condition| condition.kind != READY);
         let before = Condition::find(&schedule.status.conditions, READY).cloned();
@@ -101,7 +108,12 @@ impl Plan {
     }
 
     /// What people are told of it.
-    pub(super) fn told(&self) -> Vec<(EventType, &'static str, String)> {
+    pub(super) fn told(&self, schedule: &Object<Schedule>) -> Vec<(EventType, &'static str, String)> {
+        let made = match (&schedule.spec.workflow, &schedule.spec.task) {
+            (Some(_), _) => "Made the workflow run",
+            (_, Some(_)) => "Sent the task",
+            _ => "Made the run",
+        };
         let many = |count: usize| match count {
             COUNTED.. => format!("{COUNTED} or more"),
             count => count.to_string(),
@@ -110,15 +122,14 @@ impl Plan {
         for action in &self.actions {
             match action {
                 Action::Start { at, missed: 0 } => {
-                    told.push((EventType::Normal, "Started", format!("Made the run of {}", Time(*at))));
+                    told.push((EventType::Normal, "Started", format!("{made} of {}", Time(*at))));
                 }
                 Action::Start { at, missed } => {
-                    let message =
-                        format!("Made the run of {}, for {} missed times before it, too", Time(*at), many(*missed));
+                    let message = format!("{made} of {}, for {} missed times before it, too", Time(*at), many(*missed));
                     told.push((EventType::Warning, "Started", message));
                 }
-                Action::Cancel(run) => {
-                    let message = format!("Cancelled run {}, whose successor began", run.metadata.name);
+                Action::Cancel(made) => {
+                    let message = format!("Cancelled {made}, whose successor began");
                     told.push((EventType::Normal, "Replaced", message));
                 }
                 Action::Delete(_) => {}
@@ -133,23 +144,25 @@ impl Plan {
             };
             told.push((EventType::Warning, "Missed", message));
         }
+        let lost = self.lost.iter().map(|at| (EventType::Warning, "TaskLost", format!("The task of {at}: {LOST}")));
+        told.extend(lost);
         told
     }
 }
 
-/// Whether a Run is this Schedule's, and not that of another one of the same name.
-pub(super) fn is_of(run: &Object<Run>, schedule: &Object<Schedule>) -> bool {
-    run.metadata.controller().is_some_and(|owner| Some(&owner.uid) == schedule.metadata.uid.as_ref())
-}
-
 /// The plan of one pass.
 pub(super) fn decide(schedule: &Object<Schedule>, observed: &Observed, now: Timestamp) -> Plan {
-    let mut status = of_runs(schedule, observed);
-    let mut plan = Plan { actions: Vec::new(), status: status.clone(), requeue: Requeue::Rest, missed: None };
+    let mut status = schedule.status.clone();
+    let lost = lose(&mut status.tasks, observed, now);
+    let tasks = status.tasks.iter().cloned().map(Made::Task);
+    let mut all: Vec<Made> = observed.made.iter().cloned().chain(tasks).collect();
+    all.sort_by_cached_key(Made::began);
+    add_up(schedule, &all, &mut status);
+    let mut plan = Plan { actions: Vec::new(), status: status.clone(), requeue: Requeue::Rest, missed: None, lost };
     if schedule.metadata.is_deleting() {
         return plan;
     }
-    tidy(schedule, observed, &mut plan.actions);
+    tidy(schedule, &all, &mut status.tasks, &mut plan.actions);
     let times = match Times::of(&schedule.spec, &observed.zone, schedule.uid().as_str()) {
         Ok(times) => times,
         Err(why) => {
@@ -157,7 +170,7 @@ pub(super) fn decide(schedule: &Object<Schedule>, observed: &Observed, now: Time
             return plan;
         }
     };
-    let mut wakes = replace(schedule, observed, &mut plan.actions, now);
+    let mut wakes = replace(schedule, &all, &mut plan.actions, now);
     let since = since(schedule, &times, now);
     let mut floor = since.max(status.last_schedule_time.map_or(Timestamp::MIN, |at| at.0));
     status.time_zone = times.zone.clone();
@@ -165,13 +178,17 @@ pub(super) fn decide(schedule: &Object<Schedule>, observed: &Observed, now: Time
     status.since = Some(Time(since));
     let suspended = schedule.spec.suspend;
     if !suspended {
-        let blocked = schedule.spec.concurrency_policy == ConcurrencyPolicy::Forbid && !status.active.is_empty();
+        let going = all.iter().filter(|made| !made.is_over()).count();
+        let sent = status.tasks.iter().filter(|task| task.state == ScheduledTaskState::Sent).count();
+        let blocked = schedule.spec.concurrency_policy == ConcurrencyPolicy::Forbid && going > 0;
+        let blocked = blocked || sent >= MOST_UNDER_WAY;
         match times.due(floor, now) {
             Due::Start(at, missed) if !blocked => {
                 plan.actions.push(Action::Start { at, missed });
                 status.last_schedule_time = Some(Time(at));
+                status.tasks.extend(schedule.spec.task.as_ref().map(|task| sent_now(&task.app, at, now)));
                 floor = at;
-                // To see the Run among those that are active, and to cancel those before it.
+                // To see it among those that are active, and to cancel those before it.
                 wakes.push(now);
             }
             Due::TooLate(at, missed) => {
@@ -212,63 +229,76 @@ fn since(schedule: &Object<Schedule>, times: &Times, now: Timestamp) -> Timestam
     status.since.map_or(made, |at| at.0).min(now)
 }
 
-/// What the Runs that are there say of it.
-fn of_runs(schedule: &Object<Schedule>, observed: &Observed) -> ScheduleStatus {
-    let mut status = schedule.status.clone();
-    status.observed_generation = schedule.metadata.generation;
-    let mut active: Vec<&Arc<Object<Run>>> = observed.runs.iter().filter(|run| !run.status.is_over()).collect();
-    active.sort_by_key(|run| began(run));
-    status.active = active.into_iter().map(|run| ObjectReference::to(&**run)).collect();
-    let succeeded = observed.runs.iter().filter(|run| Condition::holds(&run.status.conditions, COMPLETE));
-    let last = succeeded.filter_map(|run| run.status.completion_time).max();
-    status.last_successful_time = status.last_successful_time.max(last);
-    status
-}
+/// What is said of a task that is lost.
+const LOST: &str = "the server ended before its result came; the work may have been done";
 
-/// The Runs that are beyond the limits of its history.
-fn tidy(schedule: &Object<Schedule>, observed: &Observed, actions: &mut Vec<Action>) {
-    let over = observed.runs.iter().filter(|run| run.status.is_over() && !run.metadata.is_deleting());
-    let (succeeded, failed): (Vec<_>, Vec<_>) =
-        over.cloned().partition(|run| Condition::holds(&run.status.conditions, COMPLETE));
-    let spec = &schedule.spec;
-    for (runs, keep) in [(succeeded, spec.successful_runs_history_limit), (failed, spec.failed_runs_history_limit)] {
-        let ended = runs.into_iter().map(|run| (run.status.completion_time.map_or(began(&run).0, |at| at.0), run));
-        actions.extend(surplus(ended.collect(), keep).into_iter().map(Action::Delete));
+fn sent_now(app: &str, at: Timestamp, now: Timestamp) -> ScheduledTask {
+    ScheduledTask {
+        scheduled_time: Time(at),
+        app: app.to_owned(),
+        start_time: Time(now),
+        state: ScheduledTaskState::Sent,
+        finish_time: None,
+        result: String::new(),
+        message: String::new(),
     }
 }
 
-/// Cancels the Runs whose time beside their successors is over, and says when that of others is.
-fn replace(
-    schedule: &Object<Schedule>,
-    observed: &Observed,
-    actions: &mut Vec<Action>,
-    now: Timestamp,
-) -> Vec<Timestamp> {
+/// Those that nobody waits for any more.
+fn lose(tasks: &mut [ScheduledTask], observed: &Observed, now: Timestamp) -> Vec<Time> {
+    let sent = tasks.iter_mut().filter(|task| task.state == ScheduledTaskState::Sent);
+    let lost = sent.filter(|task| !observed.under_way.contains(&task.scheduled_time.0));
+    lost.map(|task| {
+        (task.state, task.finish_time) = (ScheduledTaskState::Lost, Some(Time(now)));
+        LOST.clone_into(&mut task.message);
+        task.scheduled_time
+    })
+    .collect()
+}
+
+/// What those that are there say of it.
+fn add_up(schedule: &Object<Schedule>, all: &[Made], status: &mut ScheduleStatus) {
+    status.observed_generation = schedule.metadata.generation;
+    status.active = all.iter().filter(|made| !made.is_over()).filter_map(Made::reference).collect();
+    let last = all.iter().filter(|made| made.succeeded()).filter_map(Made::ended).max();
+    status.last_successful_time = status.last_successful_time.max(last);
+}
+
+/// Those that are beyond the limits of its history.
+fn tidy(schedule: &Object<Schedule>, all: &[Made], tasks: &mut Vec<ScheduledTask>, actions: &mut Vec<Action>) {
+    let over = all.iter().filter(|made| made.is_over() && !made.is_deleting());
+    let (succeeded, failed): (Vec<_>, Vec<_>) = over.cloned().partition(Made::succeeded);
+    let spec = &schedule.spec;
+    for (made, keep) in [(succeeded, spec.successful_runs_history_limit), (failed, spec.failed_runs_history_limit)] {
+        let ended = made.into_iter().map(|made| (made.ended().map_or(made.began().0, |at| at.0), made));
+        for gone in surplus(ended.collect(), keep) {
+            match gone {
+                Made::Task(gone) => tasks.retain(|task| *task != gone),
+                gone => actions.push(Action::Delete(gone)),
+            }
+        }
+    }
+}
+
+/// Cancels those whose time beside their successors is over, and says when that of others is.
+fn replace(schedule: &Object<Schedule>, all: &[Made], actions: &mut Vec<Action>, now: Timestamp) -> Vec<Timestamp> {
     let mut wakes = Vec::new();
     if schedule.spec.concurrency_policy != ConcurrencyPolicy::Replace {
         return wakes;
     }
     let grace = SignedDuration::try_from(schedule.spec.replace_grace.0).unwrap_or(SignedDuration::MAX);
-    let mut runs: Vec<&Arc<Object<Run>>> = observed.runs.iter().collect();
-    runs.sort_by_key(|run| began(run));
-    for pair in runs.windows(2) {
-        let (earlier, successor) = (pair[0], pair[1]);
-        if earlier.status.is_over() || earlier.spec.cancel || earlier.metadata.is_deleting() {
+    for pair in all.windows(2) {
+        let (earlier, successor) = (&pair[0], &pair[1]);
+        if earlier.is_over() || earlier.is_cancelled() || earlier.is_deleting() {
             continue;
         }
-        match began(successor).0.checked_add(grace) {
+        match successor.began().0.checked_add(grace) {
             Ok(end) if end <= now => actions.push(Action::Cancel(earlier.clone())),
             Ok(end) => wakes.push(end),
             Err(_) => {}
         }
     }
     wakes
-}
-
-/// When a Run was made; of one second, the one of the earlier time first.
-fn began(run: &Object<Run>) -> (Timestamp, String) {
-    let made = run.metadata.creation_timestamp.map_or(Timestamp::MIN, |at| at.0);
-    (made, run.metadata.annotations.get(SCHEDULED_AT).unwrap_or_default().to_owned())
 }
 
 /// The conditions.

@@ -1,13 +1,13 @@
 //! Tables of what one pass decides, and a world in which nothing happens but time: the clock is set, the server is gone for a while, Runs
 //! take long, and each time is started once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{Object, SCHEDULED_AT, Time},
+    api::{SCHEDULED_AT, ScheduledTaskState, Time},
     clock::{Clock as _, Virtual},
     controllers::schedule::decide::{Action, Plan},
 };
@@ -43,7 +43,8 @@ fn run(scheduled: &str, ended: Option<(&str, &str)>) -> Arc<Object<Run>> {
 }
 
 fn pass(schedule: &Object<Schedule>, runs: &[Arc<Object<Run>>], now: &str) -> Plan {
-    decide(schedule, &Observed { runs: runs.to_vec(), zone: TimeZone::UTC }, at(now))
+    let made = runs.iter().cloned().map(Made::Run).collect();
+    decide(schedule, &Observed { made, under_way: BTreeSet::new(), zone: TimeZone::UTC }, at(now))
 }
 
 fn shown(plan: &Plan) -> String {
@@ -53,7 +54,7 @@ fn shown(plan: &Plan) -> String {
     };
     let actions = plan.actions.iter().map(ToString::to_string);
     let told = plan
-        .told()
+        .told(&schedule(&json!({})))
         .into_iter()
         .map(|(_, _, message)| message)
         .filter(|m| !m.starts_with("Made the run of 2026-01-01T03:00:00Z") || m.contains(','));
@@ -217,4 +218,80 @@ fn every_time_is_started_once_whatever_the_clock_does() {
         }
         assert_eq!(started.iter().collect::<BTreeSet<_>>().len(), started.len(), "seed {seed}");
     }
+}
+
+/// Passes over a Schedule of tasks, in which nothing but these times are waited for.
+fn task_pass(schedule: &mut Object<Schedule>, under_way: &[&str], now: &str) -> Plan {
+    let under_way = under_way.iter().copied().map(at).collect();
+    let plan = decide(schedule, &Observed { made: Vec::new(), under_way, zone: TimeZone::UTC }, at(now));
+    schedule.status = plan.status.clone();
+    plan
+}
+
+#[test]
+fn a_task_that_was_sent_and_that_nobody_waits_for_is_lost_and_never_sent_again() {
+    let mut schedule = schedule(&json!({"cron": "0 * * * *"}));
+    (schedule.spec.run, schedule.spec.task) =
+        (None, Some(serde_json::from_value(json!({"app": "worker"})).expect("a task")));
+    let states = |schedule: &Object<Schedule>| {
+        schedule.status.tasks.iter().map(|task| task.state.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let plan = task_pass(&mut schedule, &[], "2026-01-01T01:00:00Z");
+    assert!(plan.starts());
+    assert_eq!(states(&schedule), "Sent");
+    // It is waited for; the next one goes beside it.
+    let waited = ["2026-01-01T01:00:00Z"];
+    assert_eq!(shown(&task_pass(&mut schedule, &waited, "2026-01-01T01:10:00Z")), "2026-01-01T02:00:00Z");
+    let plan = task_pass(&mut schedule, &waited, "2026-01-01T02:00:00Z");
+    assert!(plan.starts());
+    assert_eq!(states(&schedule), "Sent Sent");
+    // The server was gone: of failures the newest is kept.
+    let plan = task_pass(&mut schedule, &[], "2026-01-01T02:30:00Z");
+    assert!(!plan.starts());
+    let lost = plan.told(&schedule).iter().filter(|(_, reason, _)| *reason == "TaskLost").count();
+    assert_eq!((lost, states(&schedule).as_str()), (2, "Lost"));
+    assert_eq!(shown(&task_pass(&mut schedule, &[], "2026-01-01T02:31:00Z")), "2026-01-01T03:00:00Z");
+}
+
+#[test]
+fn tasks_follow_the_policies_and_the_limits_as_runs_do() {
+    let of_policy = |policy: &str| {
+        let mut schedule = schedule(&json!({"cron": "0 * * * *", "concurrencyPolicy": policy}));
+        (schedule.spec.run, schedule.spec.task) =
+            (None, Some(serde_json::from_value(json!({"app": "worker"})).expect("a task")));
+        task_pass(&mut schedule, &[], "2026-01-01T01:00:00Z");
+        schedule
+    };
+    let waited = ["2026-01-01T01:00:00Z"];
+    let mut forbidding = of_policy("Forbid");
+    assert!(!task_pass(&mut forbidding, &waited, "2026-01-01T02:00:00Z").starts());
+    forbidding.status.tasks[0].state = ScheduledTaskState::Succeeded;
+    forbidding.status.tasks[0].finish_time = Some(Time(at("2026-01-01T02:10:00Z")));
+    assert!(task_pass(&mut forbidding, &[], "2026-01-01T02:10:00Z").starts(), "it stayed due");
+    let last = forbidding.status.last_successful_time;
+    assert_eq!(last, Some(Time(at("2026-01-01T02:10:00Z"))));
+
+    let mut replacing = of_policy("Replace");
+    assert!(task_pass(&mut replacing, &waited, "2026-01-01T02:00:00Z").starts());
+    let both = ["2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"];
+    assert!(
+        shown(&task_pass(&mut replacing, &both, "2026-01-01T02:00:00Z"))
+            .starts_with("cancel the task of 2026-01-01T01:00:00Z because its successor began")
+    );
+
+    // However long each takes, there is an end to those that are waited for.
+    let mut allowing = of_policy("Allow");
+    allowing.spec.cron = Some("* * * * * *".to_owned());
+    allowing.status.times_hash.clear();
+    let mut waited = vec!["2026-01-01T01:00:00Z".to_owned()];
+    let mut now = at("2026-01-01T01:00:01Z");
+    while waited.len() < 150 {
+        let known: Vec<&str> = waited.iter().map(String::as_str).collect();
+        if !task_pass(&mut allowing, &known, &now.to_string()).starts() {
+            break;
+        }
+        waited.push(now.to_string());
+        now += SignedDuration::from_secs(1);
+    }
+    assert_eq!(waited.len(), tasks::MOST_UNDER_WAY);
 }

@@ -61,7 +61,7 @@ pub(super) fn beyond(caches: &Caches, run: &Object<WorkflowRun>, now: Timestamp)
         *other.key.namespace == *run.metadata.namespace
             && meta.labels.get(WORKFLOW_LABEL) == Some(run.spec.workflow.as_str())
             // Those of steps go with the runs that made them.
-            && meta.controller().is_none()
+            && meta.controller().is_none_or(|owner| owner.kind != WorkflowRun::INFO.kind)
     });
     let typed = same.filter_map(|other| other.typed::<WorkflowRun>());
     let ended = typed.filter(|other| other.status.is_over() && !other.metadata.is_deleting());

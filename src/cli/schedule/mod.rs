@@ -1,34 +1,39 @@
-//! `appm schedule`: when a Schedule's times are, a Run of it now, and no Runs for a while.
+//! `appm schedule`: declares Schedules; when their times are, what is done then now, and nothing for a while.
+
+mod add;
+mod trigger;
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp, Unit, tz::TimeZone};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     complete,
-    context::{Context, name_of, served},
+    context::{Context, served},
     cron::times,
+    delete,
     error::CliError,
+    get::{self, GetArgs},
     output::{self, Format, OutputArgs, without_managed_fields},
     resources::qualified,
     screen::{self, Screen},
     settings::Global,
 };
 use crate::{
-    api::{Object, Run, SCHEDULE_LABEL, Schedule, Time, time_zone},
-    client::http::{Request, path_of},
+    api::{Kind, Object, Schedule, Time, time_zone},
     policy::schedule::Times,
 };
 
-/// Look at the times of Schedules, trigger, pause and resume them
+/// Declare Schedules, look at their times, trigger, pause and resume them
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  appm schedule add nightly --cron \"30 2 * * *\" -c ./backup.sh
   appm schedule next nightly -n 10 --tz UTC
   appm schedule trigger nightly
   appm schedule pause nightly        appm schedule resume nightly
 
-`appm get schedules` lists them, `appm describe schedule NAME` tells what happened.")]
+`appm describe schedule NAME` tells what happened.")]
 pub(super) struct ScheduleArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -36,8 +41,17 @@ pub(super) struct ScheduleArgs {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
+    Add(Box<add::AddArgs>),
+    /// List Schedules
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Show one Schedule, or several
+    Get(Named),
+    /// Delete Schedules, and what they made
+    #[command(visible_alias = "delete")]
+    Rm(Names),
     Next(NextArgs),
-    /// Make a Run of it now; its times stay as they are
+    /// Do now what it does at its times, which stay as they are; of a task, print the result
     Trigger(Named),
     /// Start nothing until it is resumed
     Pause(Named),
@@ -73,6 +87,22 @@ struct Named {
     output: OutputArgs,
 }
 
+#[derive(Args, Debug)]
+struct Names {
+    /// The Schedules
+    #[arg(required = true, add = complete::schedules())]
+    names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct ListArgs {
+    /// Of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
 impl ScheduleArgs {
     /// Takes the number of `next NAME -n 10` out of the flag for namespaces, before anybody reads it as one.
     pub(super) fn take_number(&mut self, global: &mut Global) {
@@ -83,9 +113,17 @@ impl ScheduleArgs {
 }
 
 pub(super) async fn run(args: ScheduleArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    let schedules = || vec![Schedule::INFO.plural.to_owned()];
     match args.verb {
+        Verb::Add(args) => add::run(&args, context).await,
+        Verb::Ls(args) => get::run(GetArgs::of(schedules(), args.all_namespaces, args.output), context).await,
+        Verb::Get(args) => {
+            let words = schedules().into_iter().chain(args.names).collect();
+            get::run(GetArgs::of(words, false, args.output), context).await
+        }
+        Verb::Rm(args) => delete::named_of::<Schedule>(&args.names, context).await,
         Verb::Next(args) => next(&args, context, screen).await,
-        Verb::Trigger(args) => trigger(&args, context).await,
+        Verb::Trigger(args) => trigger::run(&args, context).await,
         Verb::Pause(args) => suspend(&args, context, true).await,
         Verb::Resume(args) => suspend(&args, context, false).await,
     }
@@ -131,36 +169,6 @@ async fn next(args: &NextArgs, context: &Context, screen: &Screen) -> Result<(),
 fn told(jitter: SignedDuration) -> String {
     let unit = if jitter.as_secs() < 10 { Unit::Millisecond } else { Unit::Second };
     format!("{:#}", jitter.round(unit).unwrap_or(jitter))
-}
-
-/// What `kubectl create job --from=cronjob/NAME` does.
-async fn trigger(args: &Named, context: &Context) -> Result<(), CliError> {
-    for name in &args.names {
-        let schedule = context.get(served::<Schedule>(), context.namespace(), name).await?;
-        let owner = json!({
-            "apiVersion": schedule["apiVersion"], "kind": schedule["kind"], "name": name, "uid": schedule["metadata"]["uid"],
-            "controller": true,
-        });
-        let run = json!({
-            "apiVersion": "appm.dev/v1",
-            "kind": "Run",
-            "metadata": {
-                "generateName": format!("{name}-manual-"),
-                "labels": {SCHEDULE_LABEL: name},
-                "ownerReferences": [owner],
-            },
-            "spec": schedule["spec"]["run"],
-        });
-        let path = path_of(served::<Run>().kind, Some(context.namespace()), None) + "?fieldManager=appm-cli";
-        let made: Value = context.call(Request::post(path, &run)).await?.json()?;
-        match &args.output.output {
-            Format::Table | Format::Wide => {
-                screen::line(format_args!("{} created", qualified(served::<Run>(), &name_of(&made))))?;
-            }
-            format => output::objects(format, vec![without_managed_fields(made)], false)?,
-        }
-    }
-    Ok(())
 }
 
 async fn suspend(args: &Named, context: &Context, suspend: bool) -> Result<(), CliError> {
