@@ -5,6 +5,8 @@
 //! One seed is one schedule, exactly: `WORLD_SEED=7 cargo test --test it world` repeats a failure. Nothing here sleeps or
 //! measures time, so schedules are cheap: `WORLD_SCHEDULES=5000 cargo test --release --test it world` runs thousands.
 
+mod timetable;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -116,6 +118,8 @@ struct World {
     machine: Machine,
     daemon: Option<Daemon>,
     boot: u32,
+    /// There are Schedules and Runs in it.
+    timetable: bool,
     /// What was acknowledged last, and whether a later request got no clear answer.
     wanted: BTreeMap<String, Option<Wanted>>,
     doubtful: BTreeSet<String>,
@@ -139,6 +143,7 @@ impl World {
             machine,
             daemon: None,
             boot: 0,
+            timetable: false,
             wanted: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             log: format!("{faults:?}\n"),
@@ -200,12 +205,13 @@ impl World {
         let shutdown = CancellationToken::new();
         let recorder = EventRecorder::new(local("events"), clock.clone());
         let reporter = |component| recorder.reporter(component, NODE);
+        let turns = Turns::default();
         let ports = Ports::new(20000..=20999, |_| true);
         let app = app::run(
             local("app"),
             clock.clone(),
             ports,
-            Turns::default(),
+            turns.clone(),
             reporter("appm.dev/app"),
             watch::channel(false).0,
             shutdown.clone(),
@@ -219,12 +225,17 @@ impl World {
         let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"));
         let signals =
             Signals { ready: watch::channel(false).0, shutdown: shutdown.clone(), drain: CancellationToken::new() };
-        let tasks = vec![
+        let more = match self.timetable {
+            true => timetable::parts(local, &clock, &turns, &recorder, &shutdown),
+            false => Vec::new(),
+        };
+        let mut tasks = vec![
             tokio::spawn(app),
             tokio::spawn(agent.run(signals)),
             tokio::spawn(recorder.run(shutdown.clone())),
             tokio::spawn(gc::run(local("gc"), clock, watch::channel(false).0, shutdown.clone())),
         ];
+        tasks.extend(more);
         self.daemon = Some(Daemon { store, client, shutdown, tasks });
     }
 
