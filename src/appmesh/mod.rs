@@ -12,10 +12,14 @@
 
 mod apps;
 mod definition;
+mod files;
 mod find;
+mod host;
 mod login;
+mod multipart;
 mod names;
 mod output;
+mod people;
 mod permission;
 mod reply;
 mod route;
@@ -30,9 +34,11 @@ use hyper::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 pub use self::{
+    files::Upload,
+    host::Here,
     output::{OutputSource, Wanted, Written},
     reply::{Content, Reply},
-    route::{Door, Route, route},
+    route::{Door, Route, route, routes},
 };
 use crate::{
     admission::{Admission, Caller},
@@ -53,6 +59,7 @@ pub struct Sdk {
     authenticator: Arc<Authenticator>,
     clock: SharedClock,
     output: OutputSource,
+    here: Here,
 }
 
 /// A request, whatever transport brought it.
@@ -106,8 +113,9 @@ impl Sdk {
         authenticator: Arc<Authenticator>,
         clock: SharedClock,
         output: OutputSource,
+        here: Here,
     ) -> Self {
-        Self { admission, authenticator, clock, output }
+        Self { admission, authenticator, clock, output, here }
     }
 
     /// Answers what needs nobody's name: whoever logs in, and processes, which have a key.
@@ -117,6 +125,8 @@ impl Sdk {
     pub async fn open(&self, route: &Route, call: Call) -> Result<Reply, Status> {
         match route {
             Route::Login => self.login(&call).await,
+            Route::ValidateTotp => self.validate_totp(&call).await,
+            Route::Renew => self.refresh(&call).await,
             Route::FetchTask(app) => self.fetch_task(app, &call).await,
             Route::GiveTask(app) => Ok(self.give_task(app, call)),
             _ => Err(Status::no_route()),
@@ -131,11 +141,36 @@ impl Sdk {
         match route {
             Route::Auth => self.auth(who, &call),
             Route::Logoff => self.logoff(who).await,
+            Route::Renew => self.renew(who, &call).await,
+            Route::TotpSecret => self.totp_secret(who).await,
+            Route::TotpSetup => self.totp_setup(who, &call).await,
+            Route::TotpDisable(user) => self.totp_disable(user, who, &call).await,
+            Route::Download => self.download(who, &call).await,
+            Route::Labels => self.labels(who, &call),
+            Route::SetLabel(label) => self.label(label, true, who, &call).await,
+            Route::DeleteLabel(label) => self.label(label, false, who, &call).await,
+            Route::Config => self.config(who, &call),
+            Route::SetConfig => self.set_config(who, &call).await,
+            Route::Resources => self.resources(who, &call),
+            Route::OwnUser => Ok(self.own_user(who)),
+            Route::OwnPermissions => Ok(self.own_permissions(who)),
+            Route::Users => self.list_users(who, &call),
+            Route::Groups => self.list_groups(who, &call),
+            Route::PutUser(user) => self.put_user(user, who, &call).await,
+            Route::DeleteUser(user) => self.delete_user(user, who, &call).await,
+            Route::LockUser(user) => self.lock_user(user, true, who, &call).await,
+            Route::UnlockUser(user) => self.lock_user(user, false, who, &call).await,
+            Route::Password(user) => self.change_password(user, who, &call).await,
+            Route::Permissions => Ok(Self::list_permissions()),
+            Route::Roles => self.list_roles(who, &call),
+            Route::PutRole(role) => self.put_role(role, who, &call).await,
+            Route::DeleteRole(role) => self.delete_role(role, who, &call).await,
             Route::ListApps => self.list_apps(who, &call),
             Route::GetApp(app) => self.get_app(app, who, &call),
             Route::PutApp(app) => self.put_app(app, who, &call).await,
             Route::DeleteApp(app) => self.delete_app(app, who, &call).await,
-            Route::EnableApp(app, on) => self.enable(app, *on, who, &call).await,
+            Route::EnableApp(app) => self.enable(app, true, who, &call).await,
+            Route::DisableApp(app) => self.enable(app, false, who, &call).await,
             Route::AppHealth(app) => self.health(app, who, &call),
             Route::AppOutput(app) => self.output(app, who, &call).await,
             Route::RunSync => self.run_sync(who, &call).await,

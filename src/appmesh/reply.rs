@@ -1,6 +1,9 @@
 //! Answers as App Mesh has them.
 
+use std::io;
+
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,6 +19,13 @@ pub enum Content {
     Json(Value),
     /// Text of this kind, as bytes.
     Text(&'static str, Bytes),
+    /// A file: so many bytes, as they are read.
+    Stream {
+        /// How many.
+        length: u64,
+        /// The bytes.
+        pieces: BoxStream<'static, io::Result<Bytes>>,
+    },
     /// Bytes as they came.
     Bytes(Payload),
     /// A task; it counts as taken when all of it was.

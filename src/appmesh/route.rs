@@ -1,19 +1,33 @@
 //! The calls, by method and path, each with the door that it stands behind.
 
+use hyper::HeaderMap;
+
 use crate::api::TASK_LIMIT;
 
 /// The longest body about one object.
 const OBJECT: usize = 3 << 20;
+/// The longest body about a login, a user, a role or a setting.
+const WORDS: usize = 64 << 10;
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// A name and a password for a token.
     Login,
+    /// A code with the challenge that the password got.
+    ValidateTotp,
     /// Whether a token is good, and for what.
     Auth,
+    /// Another token in place of this one.
+    Renew,
     /// The token is not to be good any more.
     Logoff,
+    /// The secret of a second factor.
+    TotpSecret,
+    /// A first code of it.
+    TotpSetup,
+    /// Somebody's is given up.
+    TotpDisable(String),
     /// All applications.
     ListApps,
     /// One of them.
@@ -22,8 +36,10 @@ pub enum Route {
     PutApp(String),
     /// One is removed.
     DeleteApp(String),
-    /// One is turned on or off.
-    EnableApp(String, bool),
+    /// One is turned on.
+    EnableApp(String),
+    /// One is turned off.
+    DisableApp(String),
     /// Whether one is well.
     AppHealth(String),
     /// What one has written.
@@ -40,6 +56,50 @@ pub enum Route {
     FetchTask(String),
     /// A process gives its result.
     GiveTask(String),
+    /// A file comes down.
+    Download,
+    /// A file goes up.
+    Upload,
+    /// The labels of the machine.
+    Labels,
+    /// One is set.
+    SetLabel(String),
+    /// One is taken away.
+    DeleteLabel(String),
+    /// The settings.
+    Config,
+    /// Some are changed.
+    SetConfig,
+    /// The machine.
+    Resources,
+    /// Figures for Prometheus.
+    Metrics,
+    /// Whoever asks.
+    OwnUser,
+    /// What whoever asks may do.
+    OwnPermissions,
+    /// All users.
+    Users,
+    /// All groups.
+    Groups,
+    /// One user is made, or changed.
+    PutUser(String),
+    /// One is removed.
+    DeleteUser(String),
+    /// One is locked out.
+    LockUser(String),
+    /// One is let in again.
+    UnlockUser(String),
+    /// One gets another password.
+    Password(String),
+    /// All permissions.
+    Permissions,
+    /// All roles.
+    Roles,
+    /// One role is made, or changed.
+    PutRole(String),
+    /// One is removed.
+    DeleteRole(String),
 }
 
 /// Who may ask.
@@ -53,9 +113,10 @@ pub enum Door {
 
 impl Route {
     /// Who may ask.
-    pub fn door(&self) -> Door {
+    pub fn door(&self, headers: &HeaderMap) -> Door {
         match self {
-            Route::Login | Route::FetchTask(_) | Route::GiveTask(_) => Door::Open,
+            Route::Login | Route::ValidateTotp | Route::FetchTask(_) | Route::GiveTask(_) => Door::Open,
+            Route::Renew if headers.contains_key("x-refresh-token") => Door::Open,
             _ => Door::Known,
         }
     }
@@ -65,33 +126,84 @@ impl Route {
         match self {
             Route::RunTask(_) | Route::GiveTask(_) => TASK_LIMIT,
             Route::PutApp(_) | Route::RunSync | Route::RunAsync => OBJECT,
+            Route::ValidateTotp | Route::SetConfig | Route::PutUser(_) | Route::Password(_) | Route::PutRole(_) => {
+                WORDS
+            }
             _ => 0,
         }
     }
 }
 
+/// How a call is made of the one step of its path that is a name.
+type Make = fn(String) -> Route;
+
+/// Method, path below `/appmesh`, where `*` is a name, and the call.
+const ROUTES: &[(&str, &str, Make)] = &[
+    ("POST", "login", |_| Route::Login),
+    ("POST", "auth", |_| Route::Auth),
+    ("POST", "token/renew", |_| Route::Renew),
+    ("POST", "self/logoff", |_| Route::Logoff),
+    ("POST", "totp/validate", |_| Route::ValidateTotp),
+    ("POST", "totp/secret", |_| Route::TotpSecret),
+    ("POST", "totp/setup", |_| Route::TotpSetup),
+    ("POST", "totp/*/disable", Route::TotpDisable),
+    ("GET", "applications", |_| Route::ListApps),
+    ("POST", "app/run", |_| Route::RunAsync),
+    ("POST", "app/syncrun", |_| Route::RunSync),
+    ("GET", "app/*", Route::GetApp),
+    ("PUT", "app/*", Route::PutApp),
+    ("DELETE", "app/*", Route::DeleteApp),
+    ("POST", "app/*/enable", Route::EnableApp),
+    ("POST", "app/*/disable", Route::DisableApp),
+    ("GET", "app/*/health", Route::AppHealth),
+    ("GET", "app/*/output", Route::AppOutput),
+    ("POST", "app/*/task", Route::RunTask),
+    ("DELETE", "app/*/task", Route::CancelTask),
+    ("GET", "app/*/task", Route::FetchTask),
+    ("PUT", "app/*/task", Route::GiveTask),
+    ("GET", "file/download", |_| Route::Download),
+    ("POST", "file/upload", |_| Route::Upload),
+    ("GET", "labels", |_| Route::Labels),
+    ("PUT", "label/*", Route::SetLabel),
+    ("DELETE", "label/*", Route::DeleteLabel),
+    ("GET", "config", |_| Route::Config),
+    ("POST", "config", |_| Route::SetConfig),
+    ("GET", "resources", |_| Route::Resources),
+    ("GET", "metrics", |_| Route::Metrics),
+    ("GET", "user/self", |_| Route::OwnUser),
+    ("GET", "user/permissions", |_| Route::OwnPermissions),
+    ("GET", "user/groups", |_| Route::Groups),
+    ("GET", "users", |_| Route::Users),
+    ("PUT", "user/*", Route::PutUser),
+    ("DELETE", "user/*", Route::DeleteUser),
+    ("POST", "user/*/lock", Route::LockUser),
+    ("POST", "user/*/unlock", Route::UnlockUser),
+    ("POST", "user/*/passwd", Route::Password),
+    ("GET", "permissions", |_| Route::Permissions),
+    ("GET", "roles", |_| Route::Roles),
+    ("POST", "role/*", Route::PutRole),
+    ("DELETE", "role/*", Route::DeleteRole),
+];
+
+/// Every method and path, with `*` for a name.
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROUTES.iter().map(|(method, path, _)| (*method, *path))
+}
+
 /// The call of a method and a path; `None` if there is none.
 pub fn route(method: &str, path: &str) -> Option<Route> {
-    let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
-    Some(match (method, steps.strip_prefix(&["appmesh"][..])?) {
-        ("POST", ["login"]) => Route::Login,
-        ("POST", ["auth"]) => Route::Auth,
-        ("POST", ["self", "logoff"]) => Route::Logoff,
-        ("GET", ["applications"]) => Route::ListApps,
-        ("POST", ["app", "run"]) => Route::RunAsync,
-        ("POST", ["app", "syncrun"]) => Route::RunSync,
-        ("GET", ["app", name]) => Route::GetApp((*name).to_owned()),
-        ("PUT", ["app", name]) => Route::PutApp((*name).to_owned()),
-        ("DELETE", ["app", name]) => Route::DeleteApp((*name).to_owned()),
-        ("POST", ["app", name, "enable"]) => Route::EnableApp((*name).to_owned(), true),
-        ("POST", ["app", name, "disable"]) => Route::EnableApp((*name).to_owned(), false),
-        ("GET", ["app", name, "health"]) => Route::AppHealth((*name).to_owned()),
-        ("GET", ["app", name, "output"]) => Route::AppOutput((*name).to_owned()),
-        ("POST", ["app", name, "task"]) => Route::RunTask((*name).to_owned()),
-        ("DELETE", ["app", name, "task"]) => Route::CancelTask((*name).to_owned()),
-        ("GET", ["app", name, "task"]) => Route::FetchTask((*name).to_owned()),
-        ("PUT", ["app", name, "task"]) => Route::GiveTask((*name).to_owned()),
-        _ => return None,
+    let path = path.trim_matches('/').strip_prefix("appmesh/")?;
+    ROUTES.iter().filter(|(known, ..)| *known == method).find_map(|(_, pattern, make)| {
+        let mut name = String::new();
+        let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+        loop {
+            match (wanted.next(), given.next()) {
+                (None, None) => return Some(make(name)),
+                (Some("*"), Some(step)) if !step.is_empty() => step.clone_into(&mut name),
+                (Some(word), Some(step)) if word == step => {}
+                _ => return None,
+            }
+        }
     })
 }
 
@@ -106,11 +218,19 @@ mod tests {
             ("POST", "appmesh/self/logoff", Some(Route::Logoff)),
             ("GET", "/appmesh/app/web/task", Some(Route::FetchTask("web".to_owned()))),
             ("DELETE", "/appmesh/app/web/task", Some(Route::CancelTask("web".to_owned()))),
+            ("POST", "/appmesh/app/run", Some(Route::RunAsync)),
+            ("GET", "/appmesh/app/run", Some(Route::GetApp("run".to_owned()))),
+            ("POST", "/appmesh/totp/self/disable", Some(Route::TotpDisable("self".to_owned()))),
+            ("POST", "/appmesh/totp/secret", Some(Route::TotpSecret)),
+            ("GET", "/appmesh/app/a/b", None),
             ("GET", "/appmesh/login", None),
             ("GET", "/appmesh", None),
             ("GET", "/app/web/task", None),
         ] {
             assert_eq!(route(method, path), expected, "{method} {path}");
+        }
+        for (method, path) in routes() {
+            assert!(route(method, &format!("/appmesh/{}", path.replace('*', "x"))).is_some(), "{method} {path}");
         }
     }
 }

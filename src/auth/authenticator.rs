@@ -77,7 +77,7 @@ pub struct Authenticator {
     issuers: Issuers,
     pub(super) passwords: Arc<Passwords>,
     /// Never leaves the process.
-    seal: hmac::Key,
+    pub(super) seal: hmac::Key,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     known: Mutex<(u64, HashSet<String>)>,
 }

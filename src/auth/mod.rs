@@ -4,6 +4,7 @@
 mod authenticator;
 mod authority;
 pub mod certificate;
+mod challenge;
 pub mod credentials;
 mod enrol;
 #[doc(hidden)]
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 
 pub use authenticator::{Authenticator, CODE_REQUIRED, From, parse_basic, token_name};
 pub use authority::{Authority, Viewer};
+pub use challenge::Challenge;
 pub use enrol::{CodeRequest, Enrolment, RecoveryCodes};
 pub use issue::{TokenIssued, TokenRequest};
 pub use oidc::OidcIssuer;

@@ -92,7 +92,7 @@ impl Authenticator {
     }
 
     /// Makes a session of a login; `None` if something that it stands on has changed.
-    async fn open(&self, proven: Proven, from: &From, life: i64) -> Result<Option<Granted>, Status> {
+    pub(super) async fn open(&self, proven: Proven, from: &From, life: i64) -> Result<Option<Granted>, Status> {
         let Proven { user, how, mut writes, .. } = proven;
         let now = self.clock.now();
         let (name, secret) = (secret::digest(&[&secret::new()]), secret::new());
@@ -121,11 +121,11 @@ impl Authenticator {
             writes.extend(self.status(&user, |status| status["lastLoginTime"] = json!(Time(now).to_string())));
         }
         let Some(()) = self.write(writes, "a login").await? else { return Ok(None) };
-        let refresh = (how != LoginProof::Enrolment).then(|| format!("{PREFIX}{name}_{secret}"));
+        let refresh = (how != LoginProof::Enrolment).then(|| Self::refresh_token(&name, &secret));
         self.grant(&user.metadata.name, &uid, &name, refresh, life).await.map(Some)
     }
 
-    async fn grant(
+    pub(super) async fn grant(
         &self,
         user: &str,
         uid: &crate::api::Uid,
@@ -140,6 +140,16 @@ impl Authenticator {
         Ok(Granted { access_token, expiration_time, refresh_token, must_enroll, username: user.to_owned() })
     }
 
+    /// The refresh token of a session.
+    pub(super) fn refresh_token(session: &str, secret: &str) -> String {
+        format!("{PREFIX}{session}_{secret}")
+    }
+
+    /// When a session ends that is used now.
+    pub(super) fn until(&self, created: jiff::Timestamp) -> Time {
+        Time((self.clock.now() + IDLE).min(created + LONGEST))
+    }
+
     /// The write that changes a User's status.
     pub(super) fn status(&self, user: &Found<User>, change: impl FnOnce(&mut serde_json::Value)) -> Option<Write> {
         let key = Key::of::<User>("", &user.metadata.name);
@@ -151,6 +161,14 @@ impl Authenticator {
     /// # Errors
     /// `Unauthorized`: one must log in again.
     pub async fn refresh(&self, token: &str) -> Result<Granted, Status> {
+        self.refresh_for(token, jwt::LIFE).await
+    }
+
+    /// The same, with an access token that is good for so many seconds.
+    ///
+    /// # Errors
+    /// As [`Authenticator::refresh`].
+    pub async fn refresh_for(&self, token: &str, life: i64) -> Result<Granted, Status> {
         let (name, given) =
             token.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or_else(unauthorized)?;
         for _ in 0..ATTEMPTS {
@@ -169,23 +187,22 @@ impl Authenticator {
                 spent.push(session.refresh_hash.clone());
                 let too_many = spent.len().saturating_sub(SPENT);
                 spent.drain(..too_many);
-                let expires = (now + IDLE).min(session.created.0 + LONGEST);
                 let body = Session {
                     refresh_hash: secret::kept(secret),
                     spent,
                     refreshed: Time(now),
-                    expires: Time(expires),
+                    expires: self.until(session.created.0),
                     ..session.body.clone()
                 };
                 let Some(()) = self.write(vec![records::replace(&session, body)], "a refresh").await? else { continue };
-                return self.grant(&session.user, &session.uid, name, Some(token), jwt::LIFE).await;
+                return self.grant(&session.user, &session.uid, name, Some(token), life).await;
             }
             let Some(place) = session.spent.iter().rposition(|spent| secret::is(given, spent)) else {
                 return Err(unauthorized());
             };
             let lost = place + 1 == session.spent.len() && now.duration_since(session.refreshed.0) <= LOST_ANSWER;
             if lost {
-                return self.grant(&session.user, &session.uid, name, Some(next()), jwt::LIFE).await;
+                return self.grant(&session.user, &session.uid, name, Some(next()), life).await;
             }
             tracing::warn!(user = session.user, session = name, "a refresh token was used twice: the session ends");
             let Some(()) = self.write(vec![records::remove(&session)], "a refresh token was used twice").await? else {

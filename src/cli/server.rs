@@ -98,6 +98,12 @@ pub(super) struct ServerOptions {
     /// Where HTTPS is served; port 0: any that is free
     #[arg(long, value_name = "ADDRESS:PORT", env = "APPM_LISTEN", hide_env_values = true, default_value_t = Settings::DEFAULT_LISTEN)]
     pub(super) listen: SocketAddr,
+    /// Where App Mesh's clients find its TCP, 127.0.0.1:6059 say; port 0: any that is free [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "APPM_TCP_LISTEN", hide_env_values = true)]
+    pub(super) tcp_listen: Option<SocketAddr>,
+    /// Directory for files that App Mesh's clients send and fetch [default: DATA_DIR/files]
+    #[arg(long, value_name = "DIR", env = "APPM_FILES_DIR", hide_env_values = true)]
+    pub(super) files_dir: Option<PathBuf>,
     /// The name of this machine as a Node [default: the host's]
     #[arg(long, value_name = "NAME", env = "APPM_NODE_NAME", hide_env_values = true)]
     pub(super) node_name: Option<String>,
@@ -322,6 +328,8 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
     let settings = Settings {
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
+        tcp_listen: options.tcp_listen,
+        files_dir: options.files_dir.clone(),
         tls: options.tls.settings(),
         oidc: options.oidc.iter().flat_map(|issuers| issuers.0.clone()).collect(),
         node_name: options.node_name.clone(),
@@ -429,6 +437,9 @@ async fn serve(options: &ServerOptions, global: &Global) -> Result<(), CliError>
         Some(apps) => apps,
         None => {
             // Whoever started the server may have closed its stdout; that is no reason to end.
+            if let Some(address) = running.frames() {
+                let _ = screen::line(format_args!("tcp {address}"));
+            }
             let _ = screen::line(format_args!("ready {}", running.url()));
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tokio::select! {
@@ -491,6 +502,8 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
     let options = ServerOptions {
         config: None,
         listen,
+        tcp_listen: None,
+        files_dir: None,
         node_name: None,
         seal_key_file,
         admin_password_file: None,
@@ -550,6 +563,12 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     }
     command.args(["--audit-max-size", &options.audit_max_size.to_string()]);
     command.args(["--audit-max-files", &options.audit_max_files.to_string()]);
+    if let Some(address) = &options.tcp_listen {
+        command.arg("--tcp-listen").arg(address.to_string());
+    }
+    if let Some(dir) = &options.files_dir {
+        command.arg("--files-dir").arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
+    }
     if let Some(file) = &options.seal_key_file {
         command.arg("--seal-key-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }

@@ -15,6 +15,7 @@ pub mod rest;
 mod settings;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
@@ -184,6 +185,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let config = ServerConfig {
         data_dir: data_dir.clone(),
         listen: settings.listen,
+        frames: settings.tcp_listen,
+        files: settings.files_dir.unwrap_or_else(|| settings.data_dir.files()),
         hostname: facts.name.clone(),
         tls: settings.tls,
         oidc: settings.oidc,
@@ -372,6 +375,11 @@ impl Running {
     /// `https://127.0.0.1:6060`
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Where App Mesh's frames are served.
+    pub fn frames(&self) -> Option<SocketAddr> {
+        self.server.frames
     }
 
     /// Makes the server look at certificates and their keys again.

@@ -14,6 +14,10 @@ pub struct Settings {
     pub data_dir: DataDir,
     /// Where HTTPS is served; port 0 picks one.
     pub listen: SocketAddr,
+    /// Where App Mesh's frames are served, if anywhere; port 0 picks one.
+    pub tcp_listen: Option<SocketAddr>,
+    /// The directory for files that App Mesh's clients send and fetch; none: [`DataDir::files`].
+    pub files_dir: Option<PathBuf>,
     /// Certificates that somebody else has made, and names by which the server is known.
     pub tls: TlsSettings,
     /// Whose tokens are believed beside our own.
@@ -92,6 +96,11 @@ impl DataDir {
     /// Who did what.
     pub fn audit(&self) -> PathBuf {
         self.0.join("audit")
+    }
+
+    /// The files that App Mesh's clients send and fetch.
+    pub fn files(&self) -> PathBuf {
+        self.0.join("files")
     }
 
     /// The keeper's directory.

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
-use super::{bounds::Source, connection, handle::Peer, state::State};
+use super::{appmesh, bounds::Source, connection, handle::Peer, state::State};
 use crate::{
     api::{Instance, Kind},
     auth::{Identity, Known, PeerCredentials, Peers, certificate::ClientCertificate},
@@ -24,9 +24,20 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a container that is not recorded yet may wait for it.
 const UNTIL_RECORDED: Duration = Duration::from_secs(2);
 
-/// Both doors.
+/// What is spoken behind TLS.
+#[derive(Clone, Copy, Debug)]
+enum Wire {
+    /// HTTP.
+    Http,
+    /// App Mesh's frames.
+    Frames,
+}
+
+/// The doors.
 pub(super) struct Doors {
     pub tcp: TcpListener,
+    /// For App Mesh's frames.
+    pub frames: Option<TcpListener>,
     pub unix: UnixListener,
     /// Names who comes by the socket.
     pub peers: Arc<Peers>,
@@ -34,14 +45,23 @@ pub(super) struct Doors {
 
 /// Serves until `state.stopping` is cancelled, then lets what is under way finish.
 pub(super) async fn serve(doors: Doors, state: Arc<State>) {
-    let Doors { tcp, unix, peers } = doors;
+    let Doors { tcp, frames, unix, peers } = doors;
     let guests = TaskTracker::new();
-    let from_afar =
-        door(&state, &guests, || tcp.accept().boxed(), |(stream, source)| remote(stream, source, state.clone()));
+    let from_afar = door(
+        &state,
+        &guests,
+        || tcp.accept().boxed(),
+        |(stream, source)| remote(stream, source, Wire::Http, state.clone()),
+    );
+    let from_frames = async {
+        let Some(frames) = &frames else { return };
+        let serve = |(stream, source)| remote(stream, source, Wire::Frames, state.clone());
+        door(&state, &guests, || frames.accept().boxed(), serve).await;
+    };
     let from_here =
         door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, peers.clone(), state.clone()));
-    tokio::join!(from_afar, from_here);
-    drop((tcp, unix));
+    tokio::join!(from_afar, from_frames, from_here);
+    drop((tcp, frames, unix));
     guests.close();
     if tokio::time::timeout(FAREWELL, guests.wait()).await.is_err() {
         tracing::info!("some connections did not end in time");
@@ -83,7 +103,7 @@ async fn door<'a, C, S>(
     }
 }
 
-async fn remote(stream: TcpStream, source: SocketAddr, state: Arc<State>) {
+async fn remote(stream: TcpStream, source: SocketAddr, wire: Wire, state: Arc<State>) {
     // Without it every small answer waits for the client's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -112,7 +132,11 @@ async fn remote(stream: TcpStream, source: SocketAddr, state: Arc<State>) {
     let builder = Builder::new(TokioExecutor::new());
     // The handshake has settled the protocol, so nobody waits for its first bytes without a limit.
     let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    let served = connection::serve(stream, builder, Peer::Remote { source, at, certificate }, state.clone());
+    let peer = Peer::Remote { source, at, certificate };
+    let served = match wire {
+        Wire::Http => connection::serve(stream, builder, peer, state.clone()).boxed(),
+        Wire::Frames => appmesh::tcp::serve(stream, peer, state.clone()).boxed(),
+    };
     let Some(chain) = chain else { return served.await };
     tokio::select! {
         () = served => {}

@@ -85,7 +85,7 @@ pub use tls::TlsSettings;
 use crate::{
     admission::Admission,
     api::{Instance, InstanceProcesses, Object},
-    appmesh::{OutputSource, Sdk},
+    appmesh::{Here, OutputSource, Sdk},
     audit::Audit,
     auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
@@ -99,6 +99,10 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// Where HTTPS is served; port 0 picks one.
     pub listen: SocketAddr,
+    /// Where App Mesh's frames are served, if anywhere; port 0 picks one.
+    pub frames: Option<SocketAddr>,
+    /// The directory for files that App Mesh's clients send and fetch; made when the first one comes.
+    pub files: PathBuf,
     /// The machine's name, for the certificate.
     pub hostname: String,
     /// Certificates that somebody else has made, and names.
@@ -177,6 +181,8 @@ pub enum StartError {
 pub struct RunningServer {
     /// Where HTTPS is served.
     pub address: SocketAddr,
+    /// Where App Mesh's frames are served.
+    pub frames: Option<SocketAddr>,
     stopping: CancellationToken,
     reload: Arc<Notify>,
     task: JoinHandle<()>,
@@ -187,10 +193,13 @@ pub struct RunningServer {
 /// # Errors
 /// See [`StartError`]; nothing is left running then.
 pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer, StartError> {
-    let tcp = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| StartError::Listen { address: config.listen, source })?;
-    let address = tcp.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let (tcp, address) = bind(config.listen).await?;
+    let frames = match config.frames {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let (node, files) = (config.hostname.clone(), config.files);
+    let here = Here { node, address, files, since: on.clock.now() };
 
     let names: Vec<String> =
         [config.hostname, address.ip().to_string()].into_iter().filter(|n| pki::is_nameable(n)).collect();
@@ -209,7 +218,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     let authenticator =
         Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()).believing(config.oidc));
     tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
-    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone(), on.output);
+    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone(), on.output, here);
     let state = Arc::new(state::State {
         authenticator,
         sdk,
@@ -239,11 +248,19 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     tokio::spawn(state.admission.clone().keep_quotas(stopping.clone()));
     let reload = Arc::new(Notify::new());
     let renewal = renewal::keep(state.clone(), kubeconfig, reload.clone());
-    let serve = listen::serve(listen::Doors { tcp, unix, peers }, state);
+    let (framed, frames) = frames.unzip();
+    let serve = listen::serve(listen::Doors { tcp, frames: framed, unix, peers }, state);
     let task = tokio::spawn(async move {
         tokio::join!(serve, renewal);
     });
-    Ok(RunningServer { address, stopping, reload, task })
+    Ok(RunningServer { address, frames, stopping, reload, task })
+}
+
+async fn bind(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// The address that clients on this machine use.

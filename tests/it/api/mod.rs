@@ -123,6 +123,8 @@ impl Api {
         let mut config = ServerConfig {
             data_dir: dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
+            frames: None,
+            files: dir.path().join("files"),
             hostname: "test-host".to_owned(),
             tls: TlsSettings::default(),
             oidc: Vec::new(),

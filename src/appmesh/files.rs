@@ -1,0 +1,404 @@
+//! Files up and down, below one directory and nowhere else.
+//!
+//! The kernel resolves every path (openat2): nothing leads out of the directory, no `..` and no absolute path, and no symbolic link is followed,
+//! whoever changes what meanwhile. What comes up is written beside its place and gets its name when it is whole; nothing that is there is replaced.
+
+use std::{
+    ffi::OsString,
+    fs::{File, Metadata},
+    io::{self, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use nix::unistd::{Group, User};
+use rustix::{
+    fs::{Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid},
+    io::Errno,
+};
+
+use super::{Call, Content, Reply, Sdk, multipart::Multipart, permission};
+use crate::{
+    api::{Reason, Status},
+    auth::Identity,
+    clock,
+};
+
+/// The longest file.
+const LARGEST: u64 = 4 << 30;
+/// How much is read from a file at once.
+const PIECE: usize = 128 << 10;
+const PATH: &str = "x-file-path";
+
+/// What comes up, piece by piece.
+pub type Upload = BoxStream<'static, Result<Bytes, Status>>;
+
+/// The directory.
+#[derive(Debug)]
+struct Files {
+    root: PathBuf,
+    dir: OwnedFd,
+}
+
+impl Files {
+    /// Opens the directory, which is made if it is not there.
+    fn open(root: &Path) -> io::Result<Self> {
+        if !root.is_dir() {
+            std::fs::create_dir_all(root)?;
+            std::fs::set_permissions(root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        }
+        let root = root.canonicalize()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&root, flags, Mode::empty())?;
+        Ok(Self { root, dir })
+    }
+
+    /// A path of a client, below the directory: it says it from there on, or whole.
+    fn below(&self, path: &str) -> Result<PathBuf, Status> {
+        let outside = || {
+            let message = format!("`{path}` is not below the directory for files, `{}`", self.root.display());
+            Status::new(Reason::Forbidden, message)
+        };
+        if path.is_empty() || path.contains('\0') {
+            return Err(Status::bad_request("the header X-File-Path does not name a file"));
+        }
+        let path = Path::new(path);
+        let path = if path.is_absolute() { path.strip_prefix(&self.root).map_err(|_| outside())? } else { path };
+        let steps = path.components().filter(|step| *step != Component::CurDir);
+        let plain: PathBuf = steps.clone().collect();
+        if steps.clone().any(|step| !matches!(step, Component::Normal(_))) {
+            return Err(outside());
+        }
+        if plain.file_name().is_none() {
+            return Err(Status::bad_request("the header X-File-Path does not name a file"));
+        }
+        Ok(plain)
+    }
+
+    fn at(&self, below: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.dir, below, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    fn read(&self, path: &str) -> Result<(File, Metadata), Status> {
+        let below = self.below(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(self.at(&below, flags).map_err(|errno| refused(errno, path))?);
+        let metadata = file.metadata().map_err(|_| Status::internal("the file cannot be looked at"))?;
+        match metadata.is_file() {
+            true => Ok((file, metadata)),
+            false => Err(Status::bad_request(format!("`{path}` is no file"))),
+        }
+    }
+
+    /// A file beside its place.
+    fn create(&self, path: &str, suffix: &str) -> Result<Part, Status> {
+        let below = self.below(path)?;
+        let name = below.file_name().expect("looked at above").to_owned();
+        let parent = below.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = self.at(parent, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| refused(errno, path))?;
+        if rustix::fs::statat(&dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Err(there());
+        }
+        let mut part = OsString::from(".");
+        part.push(&name);
+        part.push(format!(".{suffix}.part"));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&dir, &part, flags, Mode::RUSR | Mode::WUSR).map_err(|e| refused(e, path))?;
+        Ok(Part { dir, name, part, file: File::from(file), length: 0, is_whole: false })
+    }
+}
+
+fn there() -> Status {
+    Status::new(Reason::Forbidden, "file already exist")
+}
+
+fn refused(errno: Errno, path: &str) -> Status {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => Status::new(Reason::NotFound, format!("file not found: `{path}`")),
+        Errno::LOOP | Errno::XDEV | Errno::ACCESS | Errno::PERM => {
+            Status::new(Reason::Forbidden, format!("`{path}` cannot be reached below the directory for files"))
+        }
+        Errno::EXIST => there(),
+        other => {
+            tracing::warn!(error = %io::Error::from(other), path, "a file cannot be used");
+            Status::internal("the file cannot be used")
+        }
+    }
+}
+
+/// A file that is not whole yet. It goes if it never is.
+#[derive(Debug)]
+struct Part {
+    dir: OwnedFd,
+    name: OsString,
+    part: OsString,
+    file: File,
+    length: u64,
+    is_whole: bool,
+}
+
+impl Part {
+    fn add(mut self, piece: &Bytes) -> Result<Self, Status> {
+        self.length += piece.len() as u64;
+        if self.length > LARGEST {
+            return Err(Status::too_large(format!("a file has at most {LARGEST} bytes")));
+        }
+        self.file.write_all(piece).map_err(|error| {
+            tracing::warn!(%error, "a file cannot be written");
+            Status::internal("the file cannot be written")
+        })?;
+        Ok(self)
+    }
+
+    /// Gives it its name.
+    fn finish(mut self, attributes: &Attributes) -> Result<(), Status> {
+        // What whoever runs the server may not set stays its own.
+        let owner = attributes.user.map(Uid::from_raw);
+        let group = attributes.group.map(Gid::from_raw);
+        let _ = rustix::fs::fchown(self.file.as_fd(), owner, group);
+        let mode = Mode::from_raw_mode(attributes.mode.unwrap_or(0o644));
+        let named =
+            rustix::fs::fchmod(self.file.as_fd(), mode).and_then(|()| rustix::fs::fsync(self.file.as_fd())).and_then(
+                |()| rustix::fs::renameat_with(&self.dir, &self.part, &self.dir, &self.name, RenameFlags::NOREPLACE),
+            );
+        named.map_err(|errno| refused(errno, &self.name.to_string_lossy()))?;
+        self.is_whole = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            // Somebody may have removed it.
+            let _ = rustix::fs::unlinkat(&self.dir, &self.part, rustix::fs::AtFlags::empty());
+        }
+    }
+}
+
+/// What a client wants a file to be.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Attributes {
+    mode: Option<u32>,
+    user: Option<u32>,
+    group: Option<u32>,
+}
+
+impl Attributes {
+    fn of(call: &Call) -> Self {
+        let named = |header: &str, find: &dyn Fn(&str) -> Option<u32>| match call.header(header) {
+            "" => None,
+            text => text.parse().ok().or_else(|| find(text)),
+        };
+        let user = |name: &str| Some(User::from_name(name).ok()??.uid.as_raw());
+        let group = |name: &str| Some(Group::from_name(name).ok()??.gid.as_raw());
+        let mode = call.header("x-file-mode").parse::<u32>().ok().map(|mode| mode & 0o777);
+        Self { mode, user: named("x-file-user", &user), group: named("x-file-group", &group) }
+    }
+}
+
+impl Sdk {
+    pub(super) async fn download(&self, who: &Identity, call: &Call) -> Result<Reply, Status> {
+        self.admission.authority().must(who, &permission::attributes("get", "/appmesh/file"))?;
+        let path = call.header(PATH).to_owned();
+        let root = self.here.files.clone();
+        let found = blocking(move || {
+            let files = opened(&root)?;
+            match files.read(&path) {
+                // Newer clients write it as in a URL.
+                Err(status) if status.is(Reason::NotFound) && unquoted(&path) != path => files.read(&unquoted(&path)),
+                found => found,
+            }
+        });
+        let (file, metadata) = found.await?;
+        let length = metadata.len();
+        let pieces = futures::stream::unfold((file, length), |(file, left)| async move {
+            if left == 0 {
+                return None;
+            }
+            let (piece, file) = match blocking(move || read_piece(file, left)).await {
+                Ok((piece, file)) if !piece.is_empty() => (piece, file),
+                // Whoever made it shorter meanwhile: the client is to notice.
+                Ok(_) => return Some((Err(io::Error::from(io::ErrorKind::UnexpectedEof)), (empty()?, 0))),
+                Err(status) => return Some((Err(io::Error::other(status.message)), (empty()?, 0))),
+            };
+            let left = left - piece.len() as u64;
+            Some((Ok(piece), (file, left)))
+        });
+        let content = Content::Stream { length, pieces: pieces.boxed() };
+        Ok(Reply { content, ..Reply::empty(200) }
+            .with("content-disposition", "attachment")
+            .with("x-file-mode", (metadata.mode() & 0o777).to_string())
+            .with("x-file-user", metadata.uid().to_string())
+            .with("x-file-group", metadata.gid().to_string()))
+    }
+
+    fn may_upload(&self, who: &Identity) -> Result<(), Status> {
+        self.admission.authority().must(who, &permission::attributes("post", "/appmesh/file"))
+    }
+
+    /// Takes a file in, and says by `ready` when it may come.
+    ///
+    /// # Errors
+    /// See [`Reply::refusal`]; nothing is left of it then.
+    pub async fn upload(
+        &self,
+        who: &Identity,
+        call: &Call,
+        mut upload: Upload,
+        ready: impl FnOnce() + Send,
+    ) -> Result<Reply, Status> {
+        self.may_upload(who)?;
+        let mut form = Multipart::of(call.header("content-type")).map_err(Status::bad_request)?;
+        let path = unquoted(call.header(PATH));
+        let (root, suffix) = (self.here.files.clone(), clock::name_suffix(&*self.clock));
+        let mut part = blocking(move || opened(&root)?.create(&path, &suffix)).await?;
+        ready();
+        while let Some(piece) = upload.next().await {
+            let piece = piece?;
+            let pieces = match &mut form {
+                None => vec![piece],
+                Some(form) => form.push(&piece).map_err(Status::bad_request)?,
+            };
+            part = blocking(move || pieces.iter().try_fold(part, Part::add)).await?;
+        }
+        if form.is_some_and(|form| !form.is_whole()) {
+            return Err(Status::bad_request("the form has no part `file`, or breaks off in it"));
+        }
+        let attributes = Attributes::of(call);
+        blocking(move || part.finish(&attributes)).await?;
+        Ok(Reply::empty(200))
+    }
+}
+
+/// Something to hold in place of a file that is read no more.
+fn empty() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn read_piece(file: File, left: u64) -> Result<(Bytes, File), Status> {
+    let mut piece = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
+    let read = io::Read::read(&mut &file, &mut piece).map_err(|_| Status::internal("the file cannot be read"))?;
+    piece.truncate(read);
+    Ok((piece.into(), file))
+}
+
+fn opened(root: &Path) -> Result<Files, Status> {
+    Files::open(root).map_err(|error| {
+        tracing::error!(%error, root = %root.display(), "the directory for files cannot be used");
+        Status::internal("the directory for files cannot be used")
+    })
+}
+
+/// Files block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Status> + Send + 'static) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Status::internal("the work on a file broke off")))
+}
+
+/// `%20` is a blank.
+fn unquoted(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, more @ ..] = rest {
+        let digits = more.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &more[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, Files) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(&dir.path().join("files")).expect("opened");
+        (dir, files)
+    }
+
+    fn put(files: &Files, path: &str, text: &'static str) -> Result<(), Status> {
+        let part = files.create(path, "x")?.add(&Bytes::from_static(text.as_bytes()))?;
+        part.finish(&Attributes { mode: Some(0o640), ..Attributes::default() })
+    }
+
+    fn code(result: Result<impl Sized, Status>) -> u16 {
+        result.err().map_or(200, |status| status.reason.code())
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_directory() {
+        let (dir, files) = directory();
+        std::fs::write(dir.path().join("secret"), "secret").expect("written");
+        std::fs::create_dir(files.root.join("sub")).expect("made");
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, files.root.join(name)).expect("linked");
+        link("..", "up");
+        link("../secret", "out");
+        link("/etc", "etc");
+        link("sub", "inside");
+        std::fs::write(files.root.join("sub/there"), "there").expect("written");
+        let absolute = dir.path().join("secret").display().to_string();
+        for path in [
+            "../secret",
+            "sub/../../secret",
+            "/etc/passwd",
+            &absolute,
+            "up/secret",
+            "out",
+            "etc/passwd",
+            "inside/there",
+        ] {
+            assert_eq!(code(files.read(path)), 403, "{path}");
+        }
+        for path in ["../new", "/tmp/new", "up/new", "etc/new", "inside/new", "out"] {
+            assert_eq!(code(put(&files, path, "x")), 403, "{path}");
+        }
+        for path in ["", ".", "a\0b"] {
+            assert_eq!(code(files.read(path)), 400, "{path}");
+        }
+        assert_eq!(
+            (code(files.read("sub")), code(files.read("absent")), code(put(&files, "no/dir", "x"))),
+            (400, 404, 404)
+        );
+        assert!(!dir.path().join("new").exists());
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_whole_and_replaces_nothing() {
+        let (_dir, files) = directory();
+        assert_eq!(code(put(&files, "a b", "text")), 200);
+        let whole = files.root.join("a b");
+        let metadata = std::fs::metadata(&whole).expect("there");
+        assert_eq!((metadata.len(), metadata.mode() & 0o777), (4, 0o640));
+        assert_eq!((code(put(&files, "a b", "other")), code(files.read(&whole.display().to_string()))), (403, 200));
+        let part = files.create("half", "y").expect("made").add(&Bytes::from_static(b"half")).expect("written");
+        // Somebody was faster.
+        std::fs::write(files.root.join("half"), "mine").expect("written");
+        assert_eq!(code(part.finish(&Attributes::default())), 403);
+        drop(files.create("never", "z").expect("made"));
+        let mut names: Vec<_> =
+            std::fs::read_dir(&files.root).expect("read").map(|e| e.expect("one").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a b", "half"]);
+    }
+
+    #[test]
+    fn paths_are_written_as_in_a_url() {
+        assert_eq!(unquoted("/a%20b/%C3%A9%"), "/a b/é%");
+        assert_eq!(unquoted("%ff"), "%ff");
+    }
+}

@@ -1,0 +1,171 @@
+//! App Mesh's wire behind this server's doors: [`crate::appmesh`] over HTTPS, and over TLS in its own frames ([`tcp`]).
+
+mod msgpack;
+pub(super) mod tcp;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http_body_util::BodyExt;
+use hyper::{HeaderMap, StatusCode, http::request::Parts};
+
+use super::{
+    audit::Observed,
+    body::{self, Lent},
+    handle::{self, Peer},
+    metrics,
+    query::Params,
+    respond::{self, Answer, BodyError},
+    state::State,
+};
+use crate::{
+    api::{Reason, Status},
+    appmesh::{self, Call, Content, Door, Reply, Route, Upload},
+    auth::{Attributes, From, Identity},
+    broker::Payload,
+};
+
+const BYTES: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+
+/// A request for this wire over HTTP.
+pub(super) struct Asked<'a> {
+    pub path: &'a str,
+    pub params: Params,
+    pub head: &'a Parts,
+    pub from: From,
+    pub request_id: &'a str,
+}
+
+/// True for a path of this wire.
+pub(super) fn serves(path: &str) -> bool {
+    path == "appmesh" || path.starts_with("appmesh/")
+}
+
+/// Answers in this wire's words, refusals too.
+pub(super) async fn answer(
+    state: &State,
+    peer: &Peer,
+    asked: Asked<'_>,
+    body: Lent,
+    observed: &mut Observed<'_>,
+) -> Answer {
+    let reply = tokio::select! {
+        reply = over_http(state, peer, asked, body, observed) => reply,
+        () = state.stopping.cancelled() => Err(stops()),
+    };
+    spoken(reply.unwrap_or_else(|status| Reply::refusal(&status)))
+}
+
+fn stops() -> Status {
+    Status::new(Reason::ServiceUnavailable, "the server stops")
+}
+
+async fn over_http(
+    state: &State,
+    peer: &Peer,
+    asked: Asked<'_>,
+    mut body: Lent,
+    observed: &mut Observed<'_>,
+) -> Result<Reply, Status> {
+    let Asked { path, params, head, from, request_id } = asked;
+    let Some(route) = appmesh::route(head.method.as_str(), path) else {
+        return Ok(Reply::message(404, &format!("Path not found {}:/{path}", head.method)));
+    };
+    let who = known(state, peer, &route, &head.headers, &from, observed).await?;
+    let payload = match route {
+        Route::Upload => Payload::default(),
+        _ => body::payload(&mut body, route.longest(), &state.turnstile).await?,
+    };
+    let call = Call {
+        query: params.into_pairs(),
+        headers: head.headers.clone(),
+        body: payload,
+        from,
+        connection: connection(peer),
+        request_id: request_id.to_owned(),
+    };
+    match &who {
+        Some(who) if route == Route::Upload => {
+            state.sdk.upload(who, &call, pieces(body, state.turnstile.bounds().body), || ()).await
+        }
+        who => said(state, &route, who.as_ref(), call).await,
+    }
+}
+
+/// Who asks, where somebody must have proved it.
+async fn known(
+    state: &State,
+    peer: &Peer,
+    route: &Route,
+    headers: &HeaderMap,
+    from: &From,
+    observed: &mut Observed<'_>,
+) -> Result<Option<Identity>, Status> {
+    Ok(match route.door(headers) {
+        Door::Open => None,
+        Door::Known => Some(handle::known(state, peer, &appmesh::credentials(headers), from, observed).await?),
+    })
+}
+
+/// The reply to anything but a file that comes up.
+async fn said(state: &State, route: &Route, who: Option<&Identity>, call: Call) -> Result<Reply, Status> {
+    match who {
+        None => state.sdk.open(route, call).await,
+        Some(who) if *route == Route::Metrics => {
+            let what = Attributes { verb: "get", path: "/metrics", ..Attributes::default() };
+            state.admission.authority().must(who, &what)?;
+            let text = state.metrics.render(state.census());
+            let text = text.map_err(|_| Status::internal("the figures cannot be written"))?;
+            let content = Content::Text(metrics::CONTENT_TYPE, text.into());
+            Ok(Reply { content, ..Reply::empty(200) })
+        }
+        Some(who) => state.sdk.known(route, who, call).await,
+    }
+}
+
+/// The connection, where it can be told from others.
+fn connection(peer: &Peer) -> Option<SocketAddr> {
+    match peer {
+        Peer::Remote { source, .. } => Some(*source),
+        Peer::Local(_) => None,
+    }
+}
+
+/// A body as it comes. Whoever dawdles is cut off.
+fn pieces(body: Lent, patience: std::time::Duration) -> Upload {
+    stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(patience, body.frame()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(frame))) => Some((Ok(frame.into_data().unwrap_or_default()), Some(body))),
+            Ok(Some(Err(_))) => Some((Err(Status::bad_request("the request's body broke off")), None)),
+            Err(_) => Some((Err(Status::new(Reason::Timeout, "the request's body did not come in time")), None)),
+        }
+    })
+    .boxed()
+}
+
+fn spoken(reply: Reply) -> Answer {
+    let Reply { code, headers, content } = reply;
+    let mut answer = match content {
+        Content::Nothing => respond::whole(StatusCode::OK, JSON, Bytes::new()),
+        Content::Text(kind, text) => respond::whole(StatusCode::OK, kind, text),
+        Content::Json(value) => respond::whole(StatusCode::OK, JSON, value.to_string()),
+        Content::Bytes(bytes) => respond::pieces(BYTES, bytes.len() as u64, bytes.into_pieces()),
+        Content::Stream { length, pieces } => {
+            let pieces = pieces.map(|piece| piece.map_err(BodyError::from));
+            let mut answer = respond::streamed(BYTES, pieces.boxed());
+            respond::header(&mut answer, "content-length", &length.to_string());
+            answer
+        }
+        Content::Task(task) => {
+            let task = task.begun();
+            respond::pieces(BYTES, task.left() as u64, task)
+        }
+    };
+    *answer.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    headers.iter().for_each(|(name, value)| respond::header(&mut answer, name, value));
+    answer
+}

@@ -1,0 +1,391 @@
+//! App Mesh's frames over TLS: eight bytes of head (a magic number and a length, highest byte first) and a message in MessagePack.
+//!
+//! ```text
+//!  reader ─► frame ─► task for each request ─┐
+//!    │                                       ├─► writer: answers in the order in which they are ready, by uuid
+//!    └─ a file: its frames, here and now ────┘
+//! ```
+//! Requests of one connection are answered as they are done, as clients expect who wait for several at once. A connection that ends takes what it
+//! waits for with it: a long poll whose client is gone gets no task. A file goes up or down between the others, on the connection itself.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{FutureExt, StreamExt, stream};
+use hyper::{
+    HeaderMap, Method,
+    header::{HeaderName, HeaderValue, USER_AGENT},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
+
+use super::{connection, known, msgpack, said, stops};
+use crate::{
+    api::{Status, TASK_LIMIT},
+    appmesh::{self, Call, Content, Reply, Route, Upload},
+    auth::From,
+    broker::Payload,
+    server::{audit::Observed, bounds::Taken, handle::Peer, metrics::RequestLabels, state::State},
+};
+
+const MAGIC: u32 = 0x07c7_07f8;
+/// The longest frame: a task, and what stands around it.
+const LONGEST: usize = TASK_LIMIT + (1 << 20);
+/// How much of a file is in a frame.
+const BLOCK: usize = 16 * 1024 - 128;
+/// How many requests of a connection are worked on at a time; the next frame is read when there is room.
+const AT_ONCE: usize = 64;
+/// Answers that wait for a slow client.
+const WAITING: usize = 16;
+/// How long a client may take to take in what it is sent.
+const WRITING: Duration = Duration::from_secs(60);
+/// A client that says nothing for so long, and waits for nothing, is gone.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+const DOWN: &str = "x-recv-file-socket";
+const UP: &str = "x-send-file-socket";
+
+/// What is written in one go.
+struct Out {
+    head: Bytes,
+    pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+}
+
+/// Serves one connection, until it or the server ends.
+pub(in crate::server) async fn serve<S>(stream: S, peer: Peer, state: Arc<State>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (reader, writer) = split(stream);
+    let (send, outs) = mpsc::channel(WAITING);
+    let mut work = JoinSet::new();
+    work.spawn(write(writer, outs));
+    let read = read(reader, &peer, &state, &send, &mut work);
+    tokio::select! {
+        () = state.stopping.cancelled() => {}
+        ended = read => if let Err(why) = ended {
+            tracing::debug!(%peer, why, "a connection of App Mesh's frames ends");
+        }
+    }
+    // What is under way on it ends with it.
+    drop(send);
+    work.shutdown().await;
+}
+
+async fn read<S>(
+    mut reader: ReadHalf<S>,
+    peer: &Peer,
+    state: &Arc<State>,
+    send: &mpsc::Sender<Out>,
+    work: &mut JoinSet<()>,
+) -> Result<(), &'static str>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let seats = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let mut taken = Taken::default();
+        let Some(frame) = next(&mut reader, state, &mut taken).await? else { return Ok(()) };
+        while work.try_join_next().is_some() {}
+        if send.is_closed() {
+            return Err("the client takes nothing in");
+        }
+        let request = msgpack::Request::read(&frame).ok_or("what came is no request")?;
+        let headers = headers(&request);
+        if headers.contains_key(UP) {
+            upload(&mut reader, peer, state, send, &request, headers).await?;
+            continue;
+        }
+        if headers.contains_key(DOWN) {
+            download(peer, state, send, &request, headers).await?;
+            continue;
+        }
+        let seat = seats.clone().acquire_owned().await.map_err(|_| "nobody closes it")?;
+        let (peer, state, send) = (peer.clone(), state.clone(), send.clone());
+        work.spawn(async move {
+            let body = Payload::from(request.body.clone()).holding(taken);
+            let reply = exchange(&state, &peer, &request, headers, body).await;
+            let _ = send.send(framed(&request, reply)).await;
+            drop(seat);
+        });
+    }
+}
+
+/// The next frame; `None` at the end.
+async fn next<S: AsyncRead>(
+    reader: &mut ReadHalf<S>,
+    state: &State,
+    taken: &mut Taken,
+) -> Result<Option<Bytes>, &'static str> {
+    let mut head = [0; 8];
+    match tokio::time::timeout(IDLE, reader.read_exact(&mut head)).await {
+        Err(_) => return Err("nothing came for long"),
+        Ok(Err(_)) => return Ok(None),
+        Ok(Ok(_)) => {}
+    }
+    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if word(0) != MAGIC {
+        return Err("a frame begins otherwise");
+    }
+    let length = usize::try_from(word(4)).map_err(|_| "a frame is too long")?;
+    if length > LONGEST {
+        return Err("a frame is too long");
+    }
+    // As it comes: nobody gets memory for what they only say.
+    let mut frame = BytesMut::new();
+    let whole = async {
+        while frame.len() < length {
+            let room = (length - frame.len()).min(64 << 10);
+            state.turnstile.room(taken, room).map_err(|_| "there is no room for more")?;
+            frame.reserve(room);
+            let read = (&mut *reader).take(room as u64).read_buf(&mut frame).await.map_err(|_| "a frame broke off")?;
+            if read == 0 {
+                return Err("a frame broke off");
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(state.turnstile.bounds().body, whole).await.map_err(|_| "a frame did not come in time")??;
+    Ok(Some(frame.freeze()))
+}
+
+fn headers(request: &msgpack::Request) -> HeaderMap {
+    let pairs = request.headers.iter().filter_map(|(name, value)| {
+        Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::try_from(value.as_str()).ok()?))
+    });
+    pairs.collect()
+}
+
+/// One request to its reply, with what is recorded and counted of every request.
+async fn exchange(
+    state: &Arc<State>,
+    peer: &Peer,
+    request: &msgpack::Request,
+    headers: HeaderMap,
+    body: Payload,
+) -> Reply {
+    recorded(state, peer, request, headers, body, |route, who, call| {
+        async move {
+            if matches!(route, Route::Upload | Route::Download) {
+                let message =
+                    "a file goes between the frames: the header X-Send-File-Socket or X-Recv-File-Socket is missing";
+                return Err(Status::bad_request(message));
+            }
+            said(state, &route, who.as_ref(), call).await
+        }
+        .boxed()
+    })
+    .await
+}
+
+type Answering<'a> = futures::future::BoxFuture<'a, Result<Reply, Status>>;
+
+async fn recorded<'a>(
+    state: &'a Arc<State>,
+    peer: &Peer,
+    request: &msgpack::Request,
+    headers: HeaderMap,
+    body: Payload,
+    answer: impl FnOnce(Route, Option<crate::auth::Identity>, Call) -> Answering<'a> + Send,
+) -> Reply {
+    let started = state.clock.now();
+    let request_id = crate::clock::new_uid(&*state.clock).to_string();
+    let method = Method::try_from(request.method.as_str()).unwrap_or(Method::OPTIONS);
+    let mut observed = Observed::new(state, peer, &request_id, &method, &request.uri);
+    let labels = RequestLabels { verb: method.as_str().to_lowercase(), resource: String::new(), code: 0 };
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let address = connection(peer).map(|source| source.ip());
+    let from = From { address, owner: false, agent };
+    let attempt = async {
+        let Some(route) = appmesh::route(&request.method, &request.uri) else {
+            let message = format!("Path not found {}:{}", request.method, request.uri);
+            return Ok(Reply::message(404, &message));
+        };
+        if body.len() > route.longest() {
+            return Err(Status::too_large(format!("Request entity too large: limit is {}", route.longest())));
+        }
+        let who = known(state, peer, &route, &headers, &from, &mut observed).await?;
+        let (query, connection) = (request.query.clone(), connection(peer));
+        let call = Call { query, headers, body, from: from.clone(), connection, request_id: request_id.clone() };
+        tokio::select! {
+            reply = answer(route, who, call) => reply,
+            () = state.stopping.cancelled() => Err(stops()),
+        }
+    };
+    let outcome = std::panic::AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(request_id, "a request panicked");
+        Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
+    });
+    let reply = outcome.as_ref().map_or_else(|status| Reply::refusal(status).code, |reply| reply.code);
+    observed.end(&labels, reply, outcome.as_ref().err()).await;
+    let took = state.clock.now().duration_since(started).try_into().unwrap_or_default();
+    state.metrics.answered(RequestLabels { code: reply, ..labels }, took);
+    outcome.unwrap_or_else(|status| Reply::refusal(&status))
+}
+
+/// A reply as a frame. What comes in pieces goes so.
+fn framed(request: &msgpack::Request, reply: Reply) -> Out {
+    let Reply { code, headers, content } = reply;
+    let (kind, length, pieces): (&str, usize, Box<dyn Iterator<Item = Bytes> + Send>) = match content {
+        Content::Nothing | Content::Stream { .. } => ("application/json", 0, Box::new(std::iter::empty())),
+        Content::Json(value) => one("application/json", value.to_string().into()),
+        Content::Text(kind, text) => one(kind, text),
+        Content::Bytes(bytes) => ("application/octet-stream", bytes.len(), Box::new(bytes.into_pieces())),
+        Content::Task(task) => {
+            let task = task.begun();
+            ("application/octet-stream", task.left(), Box::new(task))
+        }
+    };
+    let headers: Vec<(String, String)> = headers.into_iter().map(|(name, value)| (titled(name), value)).collect();
+    let head = msgpack::head(&request.uuid, &request.uri, code, kind, &headers, length);
+    Out { head: frame(&head, length), pieces }
+}
+
+/// As App Mesh writes a header: older clients look for it so.
+fn titled(name: &str) -> String {
+    let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+fn one(kind: &'static str, whole: Bytes) -> (&'static str, usize, Box<dyn Iterator<Item = Bytes> + Send>) {
+    (kind, whole.len(), Box::new(std::iter::once(whole)))
+}
+
+/// The beginning of a frame, of which so much more comes.
+fn frame(content: &[u8], more: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(8 + content.len());
+    out.put_u32(MAGIC);
+    out.put_u32(u32::try_from(content.len() + more).unwrap_or(u32::MAX));
+    out.put_slice(content);
+    out.freeze()
+}
+
+/// A file that goes up: the answer says that it may come, then it comes. That it could not be kept is told by the end of the connection.
+async fn upload<S>(
+    reader: &mut ReadHalf<S>,
+    peer: &Peer,
+    state: &Arc<State>,
+    send: &mpsc::Sender<Out>,
+    request: &msgpack::Request,
+    headers: HeaderMap,
+) -> Result<(), &'static str>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (pieces, coming) = mpsc::channel::<Result<Bytes, Status>>(1);
+    let coming: Upload =
+        stream::unfold(coming, |mut coming| async move { Some((coming.recv().await?, coming)) }).boxed();
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let path = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-file-path"));
+    let path = path.map(|(_, path)| path.clone()).unwrap_or_default();
+    let done = recorded(state, peer, request, headers, Payload::default(), |route, who, call| {
+        async move {
+            let Some(who) = who.filter(|_| route == Route::Upload) else { return Err(Status::no_route()) };
+            state.sdk.upload(&who, &call, coming, || begin.send(()).unwrap_or_default()).await
+        }
+        .boxed()
+    });
+    tokio::pin!(done);
+    tokio::select! {
+        // Refused before anything came.
+        reply = &mut done => return send.send(framed(request, reply)).await.map_err(|_| "nobody writes"),
+        began = begun => began.map_err(|_| "the file was given up")?,
+    }
+    let ready = Reply::empty(200).with(UP, base64(&path));
+    send.send(framed(request, ready)).await.map_err(|_| "nobody writes")?;
+    let blocks = async move {
+        let came = blocks(reader, state, &pieces).await;
+        if came.is_err() {
+            // Or it would be taken for the end of the file.
+            let _ = pieces.send(Err(Status::bad_request("the file broke off"))).await;
+        }
+        came
+    };
+    let (came, reply) = tokio::join!(blocks, done);
+    came?;
+    if reply.code == 200 { Ok(()) } else { Err("a file cannot be kept") }
+}
+
+/// The frames of a file, up to the empty one.
+async fn blocks<S: AsyncRead>(
+    reader: &mut ReadHalf<S>,
+    state: &State,
+    pieces: &mpsc::Sender<Result<Bytes, Status>>,
+) -> Result<(), &'static str> {
+    loop {
+        let mut taken = Taken::default();
+        let block = next(reader, state, &mut taken).await?.ok_or("a file broke off")?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        pieces.send(Ok(block)).await.map_err(|_| "a file cannot be kept")?;
+    }
+}
+
+/// A file that goes down: the answer, its frames, and one that is empty.
+async fn download(
+    peer: &Peer,
+    state: &Arc<State>,
+    send: &mpsc::Sender<Out>,
+    request: &msgpack::Request,
+    headers: HeaderMap,
+) -> Result<(), &'static str> {
+    let path = headers.get("x-file-path").and_then(|path| path.to_str().ok()).unwrap_or_default().to_owned();
+    let reply = recorded(state, peer, request, headers, Payload::default(), |route, who, call| {
+        async move {
+            let Some(who) = who.filter(|_| route == Route::Download) else { return Err(Status::no_route()) };
+            state.sdk.known(&route, &who, call).await
+        }
+        .boxed()
+    });
+    let mut reply = reply.await;
+    let Content::Stream { mut pieces, .. } = std::mem::replace(&mut reply.content, Content::Nothing) else {
+        return send.send(framed(request, reply)).await.map_err(|_| "nobody writes");
+    };
+    let reply = reply.with(DOWN, base64(&path));
+    send.send(framed(request, reply)).await.map_err(|_| "nobody writes")?;
+    while let Some(piece) = pieces.next().await {
+        let mut piece = piece.map_err(|_| "a file cannot be read")?;
+        while !piece.is_empty() {
+            let block = piece.split_to(piece.len().min(BLOCK));
+            let out = Out { head: frame(&[], block.len()), pieces: Box::new(std::iter::once(block)) };
+            send.send(out).await.map_err(|_| "nobody writes")?;
+        }
+    }
+    let end = Out { head: frame(&[], 0), pieces: Box::new(std::iter::empty()) };
+    send.send(end).await.map_err(|_| "nobody writes")
+}
+
+fn base64(text: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    STANDARD.encode(text)
+}
+
+/// Writes what is ready. A client that takes nothing in for long is gone.
+async fn write<S: AsyncRead + AsyncWrite>(mut writer: WriteHalf<S>, mut outs: mpsc::Receiver<Out>) {
+    while let Some(Out { head, pieces }) = outs.recv().await {
+        let mut out = BytesMut::from(&head[..]);
+        let written = async {
+            for piece in pieces {
+                // What is small goes with what is before it: one record of TLS, one packet.
+                if out.len() + piece.len() <= BLOCK {
+                    out.put_slice(&piece);
+                    continue;
+                }
+                tokio::time::timeout(WRITING, writer.write_all(&out)).await??;
+                out.clear();
+                tokio::time::timeout(WRITING, writer.write_all(&piece)).await??;
+            }
+            tokio::time::timeout(WRITING, writer.write_all(&out)).await??;
+            tokio::time::timeout(WRITING, writer.flush()).await??;
+            Ok::<_, std::io::Error>(())
+        };
+        if written.await.is_err() {
+            break;
+        }
+    }
+    // The other end learns it from the end of the stream.
+    let _ = writer.shutdown().await;
+}
