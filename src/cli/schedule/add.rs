@@ -51,13 +51,13 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "WORKFLOW", add = complete::workflows(), conflicts_with_all = ["app", "command", "image", "words"])]
     workflow: Option<String>,
     /// What the Workflow is told; may be given several times
-    #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = add::pair, requires = "workflow")]
+    #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = add::pair)]
     inputs: Vec<(String, String)>,
     /// What: a task is sent into this App's running processes
     #[arg(long, value_name = "APP", add = complete::apps(), conflicts_with_all = ["app", "command", "image", "words", "workflow"])]
     task: Option<String>,
     /// What is sent: text, or @FILE
-    #[arg(long, value_name = "DATA", requires = "task", allow_hyphen_values = true)]
+    #[arg(long, value_name = "DATA", allow_hyphen_values = true)]
     payload: Option<String>,
     /// Start up to so much later, always by the same share
     #[arg(long, value_name = "DURATION")]
@@ -117,6 +117,13 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Result<Value, CliError> 
 
 /// What is done then.
 fn target(args: &AddArgs) -> Result<(&'static str, Value), CliError> {
+    // Not said to clap, which asks for no flag that another one excludes.
+    if !args.inputs.is_empty() && args.workflow.is_none() {
+        return Err(CliError::usage("--input goes with --workflow"));
+    }
+    if args.payload.is_some() && args.task.is_none() {
+        return Err(CliError::usage("--payload goes with --task"));
+    }
     let beside = "how it runs is said by itself, not by its schedule";
     if let Some(workflow) = &args.workflow {
         if args.what.says_how() || args.what.timeout.is_some() {
@@ -185,7 +192,7 @@ mod tests {
             ),
             (
                 &["--every", "15m", "--deadline", "90s", "--app", "poller", "--timeout", "1m", "--", "--once"],
-                r#"{"every":{"interval":"15m"},"startingDeadlineSeconds":90,"run":{"app":"poller","args":["--once"],"activeDeadlineSeconds":60}}"#,
+                r#"{"every":{"interval":"15m0s"},"startingDeadlineSeconds":90,"run":{"app":"poller","args":["--once"],"activeDeadlineSeconds":60}}"#,
             ),
             (
                 &["--at", "2026-12-24T18:00:00", "--at", "2026-12-31", "--image", "alpine", "-e", "A=b", "--", "true"],
@@ -212,11 +219,15 @@ mod tests {
             &["--cron", "@daily", "--tz", "Berlin", "-c", "true"],
             &["--cron", "@daily", "--every", "1m", "-c", "true"],
             &["--cron", "@daily", "--app", "a", "--workflow", "b"],
-            &["--cron", "@daily", "-c", "true", "-i", "a=b"],
         ] {
             assert!(Line::try_parse_from(["add", "job"].iter().chain(words)).is_err(), "{words:?}");
         }
-        for words in [&["--cron", "@daily"][..], &["--cron", "@daily", "--workflow", "b", "-e", "A=b"]] {
+        for words in [
+            &["--cron", "@daily"][..],
+            &["--cron", "@daily", "--workflow", "b", "-e", "A=b"],
+            &["--cron", "@daily", "-c", "true", "-i", "a=b"],
+            &["--cron", "@daily", "--app", "a", "--payload", "b"],
+        ] {
             let line = Line::try_parse_from(["add", "job"].iter().chain(words)).expect("parsed");
             assert!(manifest(&line.args, None).is_err(), "{words:?}");
         }
