@@ -14,7 +14,7 @@ use super::operation::{Context, Refusal};
 use crate::{
     api::{
         App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Schedule,
-        Status, User, UserSpec, Violation, Workflow, at,
+        Status, User, UserSpec, Violation, Workflow, WorkflowRun, at,
     },
     auth::{Attributes, Identity, May, Proof},
     policy::{
@@ -29,8 +29,11 @@ const COUNTS: &[&str] = &["replicas", "suspend", "paused"];
 impl Context<'_> {
     /// Puts in what the owner's User says where the object says nothing: the OS user of processes.
     pub(super) fn complete(&self, key: &Key, new: &mut Value) {
+        if key.kind != App::INFO && key.kind != Run::INFO {
+            return;
+        }
         let maker = self.maker(key, new);
-        if (key.kind != App::INFO && key.kind != Run::INFO) || maker.is_master() {
+        if maker.is_master() {
             return;
         }
         let Some(exec_user) = self.authority.exec_user(&maker.name) else { return };
@@ -45,6 +48,10 @@ impl Context<'_> {
     /// # Errors
     /// `Forbidden`, with a cause for everything that is too much.
     pub(super) fn permit(&self, key: &Key, live: Option<&Value>, new: &Value) -> Result<(), Refusal> {
+        // What a Run does was judged when it was made, and stays.
+        if live.is_some() && (key.kind == Run::INFO || key.kind == WorkflowRun::INFO) {
+            return Ok(());
+        }
         let who = &*self.maker(key, new);
         // What it allows stays as it is; who has it may be said.
         if live.is_none_or(|live| live["spec"]["rules"] != new["spec"]["rules"]) {

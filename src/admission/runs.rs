@@ -61,17 +61,15 @@ impl Context<'_> {
         if key.kind != Run::INFO {
             return Ok(());
         }
-        if live.is_none() {
-            self.somebody(key, new)?;
-        }
-        let who = self.maker(key, new).into_owned();
-        let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };
         if let Some(live) = live {
-            if let Some(template) = live["spec"].get("template") {
+            if let (Some(template), Some(Value::Object(spec))) = (live["spec"].get("template"), new.get_mut("spec")) {
                 spec.insert("template".to_owned(), template.clone());
             }
             return Ok(());
         }
+        self.somebody(key, new)?;
+        let who = self.maker(key, new).into_owned();
+        let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };
         spec.shift_remove("template");
         if spec.contains_key("step") && self.caller.who.proof != Proof::Part {
             let violation = Violation::new(FieldPath::of("spec.step"), Problem::Forbidden, "only a workflow has steps");

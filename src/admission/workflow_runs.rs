@@ -37,12 +37,14 @@ impl Context<'_> {
         if key.kind != WorkflowRun::INFO {
             return Ok(());
         }
-        let who = self.maker(key, new).into_owned();
-        let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };
         if let Some(live) = live {
-            keep(spec, &live["spec"]);
+            if let Some(Value::Object(spec)) = new.get_mut("spec") {
+                keep(spec, &live["spec"]);
+            }
             return Ok(());
         }
+        let who = self.maker(key, new).into_owned();
+        let Some(Value::Object(spec)) = new.get_mut("spec") else { return Ok(()) };
         SETTLED.iter().for_each(|name| drop(spec.shift_remove(*name)));
         // What cannot be read is refused by the schema.
         let Ok(asked) = WorkflowRunSpec::deserialize(&Value::Object(spec.clone())) else { return Ok(()) };

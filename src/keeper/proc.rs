@@ -1,6 +1,9 @@
 //! What the keeper reads from /proc: who a process is, and which boot this is.
 
-use std::{fs, io};
+use std::{
+    fs,
+    io::{self, Read},
+};
 
 use crate::drivers::StartKey;
 
@@ -24,7 +27,10 @@ pub struct Stat {
 
 /// Reads a process's stat; `None` if there is no such process.
 pub fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // In one piece: the kernel says no size, so that a vector would be grown and read into step by step.
+    let mut text = [0; 1024];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
+    parse_stat(&String::from_utf8_lossy(&text[..length]))
 }
 
 /// The command in parentheses may hold anything, parentheses included: the fields begin after the last one.

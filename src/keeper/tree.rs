@@ -41,11 +41,18 @@ pub(super) fn members(roots: &[Root], spared: &dyn Fn(i32) -> bool) -> Vec<Membe
         .collect();
     let by_key: BTreeMap<_, _> = roots.iter().enumerate().map(|(index, root)| (root.key.clone(), index)).collect();
     let oldest = roots.iter().map(|root| root.ticks).min().unwrap_or(0);
+    // One that was taken over.
+    let from_outside = by_pid.keys().any(|pid| getsid(Some(Pid::from_raw(*pid))).is_ok_and(|s| s.as_raw() == 0));
     let Ok(pids) = proc::pids() else { return Vec::new() };
     let mut found = HashMap::new();
     let mut foreign = Vec::new();
     for pid in pids.filter(|pid| !spared(*pid) && !by_pid.contains_key(pid)) {
         let Ok(session) = getsid(Some(Pid::from_raw(pid))).map(Pid::as_raw) else { continue };
+        // A thread of the kernel (half of all there are on a small machine), or one whose session began outside of this pid
+        // namespace. What was started here is in a session of its own, and so is everything that came of it.
+        if session == 0 && !from_outside {
+            continue;
+        }
         if !by_pid.contains_key(&session) && spared(session) {
             continue;
         }

@@ -29,5 +29,7 @@ mod schedule;
 mod secrets;
 mod tasks;
 mod workflow_parts;
+mod workflow_steps;
+mod workflow_world;
 mod workflows;
 mod world;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Action, MANAGER, Plan, history};
 use crate::{
     api::{
-        Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Run, Status, StoredObject,
+        Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Rev, Run, Status, StoredObject,
         WorkflowRun,
     },
     client::SharedClient,
@@ -18,13 +18,13 @@ const LONGEST_REASON: usize = 512;
 
 /// Does all of the plan or none of it. What a step runs as, and the status that says so, cannot be lost one without the other; and before
 /// its process starts the agent makes both durable with its own write. So only the end waits for the disk here, and a message that is
-/// to be sent once at most.
+/// to be sent once at most. What was written has the revision that is returned; nothing, if there was nothing to do.
 pub(super) async fn execute(
     client: &SharedClient,
     caches: &Caches,
     run: &Object<WorkflowRun>,
     plan: &Plan,
-) -> Result<(), Status> {
+) -> Result<Option<Rev>, Status> {
     let sends_once = plan.actions.iter().any(|action| matches!(action, Action::Send(sending) if !sending.again));
     let mut operations: Vec<Operation> = plan.actions.iter().filter_map(|action| operation(action, caches)).collect();
     if plan.status != run.status {
@@ -38,7 +38,7 @@ pub(super) async fn execute(
     }
     operations.extend(history::last_run(caches, run, plan));
     if operations.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let durability = if plan.status.is_over() || sends_once { Durability::Durable } else { Durability::Relaxed };
     let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -46,7 +46,8 @@ pub(super) async fn execute(
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
     let done = client.transact(batch.transaction(operations)).await?;
     caches.written(&done);
-    Ok(())
+    let own = done.iter().find(|done| done.object.meta().uid.as_ref() == Some(run.uid()));
+    Ok(own.map(|done| done.object.revision))
 }
 
 fn operation(action: &Action, caches: &Caches) -> Option<Operation> {

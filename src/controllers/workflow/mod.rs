@@ -9,6 +9,7 @@ mod execute;
 mod flights;
 mod history;
 mod make;
+mod memory;
 mod message;
 mod names;
 mod observe;
@@ -18,6 +19,8 @@ mod rerun;
 mod scope;
 mod services;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,12 +32,12 @@ use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::flights::Flights;
+use self::{flights::Flights, memory::Memory};
 pub use self::{message::Sending, observe::Observed, pass::decide};
 use crate::{
     api::{
-        App, CancelMode, Condition, Key, Kind, Object, ObjectReference, RUN_FAILED, Reason, Run, Status, Workflow,
-        WorkflowRun, WorkflowRunStatus,
+        App, CancelMode, Condition, Key, Kind, Object, ObjectReference, RUN_FAILED, Reason, Rev, Run, Status,
+        StoredObject, Workflow, WorkflowRun, WorkflowRunStatus,
     },
     client::{Query, SharedClient},
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
@@ -105,6 +108,7 @@ pub struct WorkflowRunController {
     /// Held by a pass that may begin a run of a group, so that no two take the same turn.
     beginning: tokio::sync::Mutex<()>,
     flights: Flights,
+    memory: Arc<Memory>,
 }
 
 impl WorkflowRunController {
@@ -116,6 +120,7 @@ impl WorkflowRunController {
             waiting: Arc::default(),
             beginning: tokio::sync::Mutex::default(),
             flights: Flights::new(),
+            memory: Arc::default(),
         }
     }
 
@@ -127,25 +132,28 @@ impl WorkflowRunController {
         };
     }
 
-    async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<Requeue, Status> {
+    /// Does what there is to do; when to look again, and the version of the run that it wrote.
+    async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<(Requeue, Option<Rev>), Status> {
         let Some(run) = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key) else {
             self.note(key, false);
             self.flights.keep(key, &BTreeSet::new());
-            return Ok(Requeue::Rest);
+            self.memory.forget(key);
+            return Ok((Requeue::Rest, None));
         };
         let grouped = run.spec.template.as_ref().is_some_and(|template| template.concurrency.is_some());
         let _turn = match run.status.start_time.is_none() && grouped {
             true => Some(self.beginning.lock().await),
             false => None,
         };
-        let mut observed = observe::observe(caches, &run);
+        let mut known = self.memory.take(key);
+        let mut observed = observe::observe(caches, &run, &mut known);
         observed.messages = self.flights.of(key);
-        let plan = loop {
+        let (plan, written) = loop {
             let plan = decide(&run, &observed, now);
             match execute::execute(&self.client, caches, &run, &plan).await {
-                Ok(()) => break plan,
+                Ok(written) => break (plan, written),
                 // The run goes soon, too.
-                Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
+                Err(status) if super::is_terminating(&status) => return Ok((Requeue::Rest, None)),
                 Err(status) if is_refusal(&status) => {
                     let Some(refused) = self.refused(&plan, &observed.refused).await? else { return Err(status) };
                     observed.refused.extend(refused);
@@ -161,10 +169,16 @@ impl WorkflowRunController {
             }
         }
         if plan.status.is_over() {
+            self.memory.forget(key);
             execute::forget(&self.client, caches, history::beyond(caches, &run, now)).await?;
+        } else {
+            // Now, while its steps run, and not when somebody waits for the next.
+            let decoded = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key);
+            self.memory.keep(key, known, decoded);
         }
         self.report(&run, &plan, now);
-        Ok(plan.requeue)
+        // Of an end there is more to do when it is heard of.
+        Ok((plan.requeue, written.filter(|_| !plan.status.is_over())))
     }
 
     /// Which of the things that were to be begun will never be taken, and why. `None`: none of them.
@@ -205,7 +219,7 @@ impl Controller for WorkflowRunController {
     }
 
     fn watches(&self) -> Vec<Watched> {
-        let waiting = self.waiting.clone();
+        let (waiting, memory) = (self.waiting.clone(), self.memory.clone());
         let own = Watched {
             kind: WorkflowRun::INFO,
             query: Query::default(),
@@ -213,7 +227,8 @@ impl Controller for WorkflowRunController {
                 let meta = object.meta();
                 let above = meta.controller().filter(|owner| owner.kind == WorkflowRun::INFO.kind);
                 let above = above.map(|owner| Key::of::<WorkflowRun>(&object.key.namespace, &owner.name));
-                let mut keys: Vec<Key> = above.into_iter().chain([object.key.clone()]).collect();
+                let itself = Some(object.key.clone()).filter(|key| memory.is_news(key, object.revision));
+                let mut keys: Vec<Key> = above.into_iter().chain(itself).collect();
                 let is_there = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&object.key);
                 if is_there.is_none_or(|run| run.status.is_over()) {
                     let waiting = waiting.lock().expect("no holder of the waiting panics");
@@ -230,7 +245,8 @@ impl Controller for WorkflowRunController {
             query: Query { label_selector, ..Query::default() },
             ..Watched::controlled(App::INFO, WorkflowRun::INFO)
         };
-        vec![own, Watched::controlled(Run::INFO, WorkflowRun::INFO), of_workflows, services]
+        let of_steps = Watched { map: Box::new(of_step), ..Watched::controlled(Run::INFO, WorkflowRun::INFO) };
+        vec![own, of_steps, of_workflows, services]
     }
 
     fn calls(&self) -> BoxStream<'static, Key> {
@@ -243,8 +259,24 @@ impl Controller for WorkflowRunController {
         caches: &'a Caches,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Requeue, Status>> {
-        self.pass(key, caches, now).boxed()
+        async move {
+            self.memory.begin(key);
+            let done = self.pass(key, caches, now).await;
+            let news = self.memory.end(key, done.as_ref().map_or(None, |(_, written)| *written));
+            done.map(|(requeue, _)| if news { Requeue::At(now) } else { requeue })
+        }
+        .boxed()
     }
+}
+
+/// The WorkflowRun of a step's Run that has ended, or is gone. How it goes meanwhile changes nothing.
+fn of_step(object: &StoredObject, caches: &Caches) -> Vec<Key> {
+    let Some(owner) = object.meta().controller().filter(|owner| owner.kind == WorkflowRun::INFO.kind) else {
+        return Vec::new();
+    };
+    let present = caches.kind::<Run>().typed::<Run>(&object.key);
+    let goes_on = present.is_some_and(|run| !run.status.is_over() && !run.metadata.is_deleting());
+    if goes_on { Vec::new() } else { vec![Key::of::<WorkflowRun>(&object.key.namespace, &owner.name)] }
 }
 
 /// True if the same will be refused again.

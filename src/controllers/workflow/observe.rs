@@ -7,8 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::message::Answer;
-
+use super::{memory::Remembered, message::Answer};
 use crate::{
     api::{App, Key, Kind, Object, Run, WorkState, WorkflowRun},
     runtime::Caches,
@@ -28,7 +27,7 @@ pub struct Observed {
     /// What was not taken by the server, by name, and why.
     pub refused: BTreeMap<String, String>,
     /// Steps of whose standard output something is made.
-    pub printed: BTreeSet<String>,
+    pub printed: Arc<BTreeSet<String>>,
     /// The Apps that it made to run beside its jobs, by name.
     pub services: BTreeMap<String, Arc<Object<App>>>,
     /// Messages that were sent, by the name of the attempt, and what came of them.
@@ -38,7 +37,7 @@ pub struct Observed {
 }
 
 /// From caches alone; so what it does not find is not there.
-pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>) -> Observed {
+pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Remembered) -> Observed {
     let namespace = &run.metadata.namespace;
     let mut observed = Observed { depth: depth(caches, run), ..Observed::default() };
     let apps = caches.kind::<App>().controlled_by(namespace, WorkflowRun::INFO.kind, &run.metadata.name);
@@ -51,7 +50,14 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>) -> Observed {
     let find = |name: &str| caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&Key::of::<WorkflowRun>(namespace, name));
     let going = run.status.jobs.values().filter(|cell| !cell.state.is_over());
     for step in going.flat_map(|cell| &cell.steps).filter(|step| !step.run.is_empty()) {
-        if let Some(found) = caches.kind::<Run>().typed::<Run>(&Key::of::<Run>(namespace, &step.run)) {
+        if step.state.is_over()
+            && let Some(left) = known.ended.get(&step.run)
+        {
+            observed.runs.extend(left.iter().map(|run| (step.run.clone(), run.clone())));
+        } else if let Some(found) = caches.kind::<Run>().typed::<Run>(&Key::of::<Run>(namespace, &step.run)) {
+            if step.state.is_over() {
+                known.ended.insert(step.run.clone(), Some(found.clone()).filter(|run| leaves_something(run)));
+            }
             observed.runs.insert(step.run.clone(), found);
         } else if step.state == WorkState::Running
             && let Some(found) = find(&step.run)
@@ -60,7 +66,7 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>) -> Observed {
         }
     }
     if let Some(template) = &run.spec.template {
-        observed.printed = printed(&json!(template));
+        observed.printed = known.printed.get_or_insert_with(|| Arc::new(printed(&json!(template)))).clone();
         if run.status.start_time.is_none() {
             observed.earlier = run.spec.rerun.as_ref().and_then(|rerun| find(&rerun.of));
             if template.concurrency.is_some() {
@@ -72,6 +78,12 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>) -> Observed {
         }
     }
     observed
+}
+
+/// Whether steps after it read more of it than stands in the run's status.
+fn leaves_something(run: &Run) -> bool {
+    let result = run.status.result.as_ref();
+    result.is_some_and(|left| !left.env.is_empty() || !left.path.is_empty() || !left.stdout.is_empty())
 }
 
 /// The steps of whose `stdout` some text of the Workflow speaks. Too many do no harm.

@@ -206,6 +206,10 @@ impl<'a> Pass<'a> {
         )]
         let most = most.map_or(usize::MAX, |most| most.max(1.0) as usize);
         let failed = |cell: &JobStatus| cell.conclusion.unwrap_or(cell.state) == WorkState::Failure;
+        let over = |status: &WorkflowRunStatus| {
+            cells.iter().filter(|name| status.jobs.get(*name).is_some_and(|cell| cell.state.is_over())).count()
+        };
+        let before_it = over(&self.status);
         for (at, name) in cells.iter().enumerate() {
             let states = || cells.iter().filter_map(|name| self.status.jobs.get(name));
             let fast = fail_fast && states().any(failed);
@@ -217,6 +221,11 @@ impl<'a> Pass<'a> {
                 self.cell(of, &mut cell, running < most);
             }
             self.status.jobs.insert(name.clone(), cell);
+        }
+        let ended = over(&self.status);
+        if before_it < ended && ended < cells.len() {
+            // Cells that were looked at before may go on, or have to stop, for that.
+            self.wakes.push(self.now);
         }
         self.gather(&cells)
     }

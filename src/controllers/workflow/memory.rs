@@ -1,0 +1,121 @@
+//! What is remembered of runs that go on, so that a pass costs what is new and not all that the run ever did.
+//!
+//! All of it can be made anew from the store: a controller that has just begun remembers nothing, and comes to the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use crate::api::{Key, Object, Rev, Run, WorkflowRun};
+
+/// Runs that are kept in their typed form: those that were last gone through.
+const DECODED: usize = 16;
+
+/// Of all runs.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    runs: BTreeMap<Key, Remembered>,
+    /// Runs whose pass is under way, and the newest version that was heard of meanwhile.
+    passes: BTreeMap<Key, Rev>,
+    /// What each run's last pass wrote.
+    written: BTreeMap<Key, Rev>,
+    /// Everybody who asks for the typed form while it is held here finds it made.
+    decoded: VecDeque<Arc<Object<WorkflowRun>>>,
+}
+
+/// Of one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Remembered {
+    /// The Runs of steps that have ended, if they left something that later steps may ask for.
+    pub ended: BTreeMap<String, Option<Arc<Object<Run>>>>,
+    /// Steps of whose standard output something is made, once somebody has looked.
+    pub printed: Option<Arc<BTreeSet<String>>>,
+}
+
+impl Memory {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no holder of the memory panics")
+    }
+
+    /// A pass begins.
+    pub(super) fn begin(&self, key: &Key) {
+        self.inner().passes.insert(key.clone(), Rev(0));
+    }
+
+    /// A pass is over, and wrote this. True if something else was heard of meanwhile.
+    pub(super) fn end(&self, key: &Key, written: Option<Rev>) -> bool {
+        let mut inner = self.inner();
+        let heard = inner.passes.remove(key).unwrap_or(Rev(0));
+        if let Some(written) = written.filter(|_| inner.runs.contains_key(key)) {
+            inner.written.insert(key.clone(), written);
+        }
+        heard > written.unwrap_or(Rev(0))
+    }
+
+    /// Whether that version of a run is a reason for a pass. What its own pass wrote is none: each goes as far as it comes. While one
+    /// is under way nobody can tell yet, so it is told at its end.
+    pub(super) fn is_news(&self, key: &Key, revision: Rev) -> bool {
+        let mut inner = self.inner();
+        match inner.passes.get_mut(key) {
+            Some(heard) => {
+                *heard = revision.max(*heard);
+                false
+            }
+            None => inner.written.get(key) != Some(&revision),
+        }
+    }
+
+    /// Takes out what is known of a run, for its pass.
+    pub(super) fn take(&self, key: &Key) -> Remembered {
+        self.inner().runs.remove(key).unwrap_or_default()
+    }
+
+    /// Puts it back.
+    pub(super) fn keep(&self, key: &Key, known: Remembered, run: Option<Arc<Object<WorkflowRun>>>) {
+        let mut inner = self.inner();
+        inner.runs.insert(key.clone(), known);
+        if let Some(run) = run {
+            inner.decoded.retain(|other| other.uid() != run.uid());
+            inner.decoded.push_front(run);
+            inner.decoded.truncate(DECODED);
+        }
+    }
+
+    /// The run has ended, or is gone.
+    pub(super) fn forget(&self, key: &Key) {
+        let mut inner = self.inner();
+        inner.runs.remove(key);
+        inner.written.remove(key);
+        inner.decoded.retain(|run| run.key() != *key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pass_wrote_itself_is_no_news_whenever_it_is_heard_of() {
+        let (memory, key) = (Memory::default(), Key::of::<WorkflowRun>("default", "a"));
+        assert!(memory.is_news(&key, Rev(3)));
+        memory.begin(&key);
+        assert!(!memory.is_news(&key, Rev(4)));
+        memory.keep(&key, Remembered::default(), None);
+        assert!(!memory.end(&key, Some(Rev(4))), "it heard of its own write alone");
+        assert!(!memory.is_news(&key, Rev(4)));
+        assert!(memory.is_news(&key, Rev(5)));
+        memory.begin(&key);
+        assert!(!memory.is_news(&key, Rev(6)));
+        assert!(memory.end(&key, None), "somebody has written meanwhile");
+        memory.begin(&key);
+        memory.is_news(&key, Rev(7));
+        memory.is_news(&key, Rev(8));
+        assert!(memory.end(&key, Some(Rev(7))), "somebody has written after it");
+        memory.forget(&key);
+        assert!(memory.is_news(&key, Rev(7)));
+    }
+}

@@ -1,0 +1,194 @@
+//! A workflow of many jobs in a simulated world, whose server is killed after commit upon commit: nothing is lost, nothing is begun twice,
+//! and what comes out is what comes out undisturbed. Store, admission, controllers and agent are the real ones.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use appm::{
+    admission::{Admission, LocalClient},
+    agent::{Agent, AgentConfig, Drivers, Signals, node::NodeFacts},
+    api::{
+        Instance, Key, Kind, NodeInfo, Operation, OperationVerb, Run, Transaction, WorkState, WorkflowRun,
+        WorkflowRunStatus,
+    },
+    auth::{Identity, Proof},
+    client::SharedClient,
+    clock::{SharedClock, Virtual},
+    controllers::{Turns, run, workflow::WorkflowRunController},
+    drivers::{
+        End,
+        sim::{Faults, Machine},
+    },
+    policy::powers::Host,
+    runtime::{self, EventRecorder},
+    store::{Limits, Memory, Store},
+};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+const NODE: &str = "sim";
+/// An unoptimised build is twenty times slower.
+const ROWS: usize = if cfg!(debug_assertions) { 8 } else { 20 };
+const COLUMNS: usize = 10;
+
+struct Daemon {
+    store: Arc<Store>,
+    client: SharedClient,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct World {
+    clock: Virtual,
+    disk: Memory,
+    machine: Machine,
+    daemon: Option<Daemon>,
+}
+
+/// Each job needs two of the row before it, and is one step.
+fn workflow() -> Value {
+    let mut jobs = serde_json::Map::new();
+    for row in 0..ROWS {
+        for at in 0..COLUMNS {
+            let needs = |at: usize| format!("j{:02}{:02}", row - 1, at % COLUMNS);
+            let needs: Vec<String> = if row == 0 { Vec::new() } else { vec![needs(at), needs(at + 1)] };
+            // What fails takes no more with it than this.
+            let job = json!({"needs": needs, "if": "!cancelled()", "steps": [{"run": "true"}]});
+            jobs.insert(format!("j{row:02}{at:02}"), job);
+        }
+    }
+    json!({"jobs": jobs})
+}
+
+/// How the step of a job ends: one in twenty-three fails.
+fn end_of(job: &str) -> End {
+    let number: usize = job[1..].parse().expect("a number");
+    End::Code(i32::from(number % 23 == 7))
+}
+
+impl World {
+    fn new() -> Self {
+        let start = "2026-11-21T08:00:00Z".parse().unwrap();
+        let clock = Virtual::new(start, 7);
+        let machine = Machine::new(Arc::new(clock.clone()), Faults::default());
+        Self { clock, disk: Memory::new(), machine, daemon: None }
+    }
+
+    async fn start(&mut self) {
+        let clock: SharedClock = Arc::new(self.clock.clone());
+        let store = Store::open(self.disk.engine(), clock.clone(), Limits::default()).await.expect("the store opens");
+        let admission = Admission::new(store.clone(), clock.clone(), Host::default());
+        let local = |part: &str| -> SharedClient {
+            Arc::new(LocalClient::new(admission.clone(), Identity::system(part), &format!("appm-{part}")))
+        };
+        let shutdown = CancellationToken::new();
+        let recorder = EventRecorder::new(local("events"), clock.clone());
+        let reporter = |component| recorder.reporter(component, NODE);
+        let ready = || watch::channel(false).0;
+        let workflows = Arc::new(WorkflowRunController::new(local("workflow"), reporter("appm.dev/workflow")));
+        let info = NodeInfo { boot_id: "boot".to_owned(), ..NodeInfo::default() };
+        let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
+        let config =
+            AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None, broker: None };
+        let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
+        let drivers = Drivers { process: self.machine.driver(), container: containers };
+        let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"));
+        let signals = Signals { ready: ready(), shutdown: shutdown.clone(), drain: CancellationToken::new() };
+        let runs = run::run(
+            local("run"),
+            clock.clone(),
+            Turns::default(),
+            reporter("appm.dev/run"),
+            ready(),
+            shutdown.clone(),
+        );
+        let workflows = runtime::run(workflows, local("workflow"), clock.clone(), ready(), shutdown.clone());
+        let client: SharedClient = Arc::new(LocalClient::new(admission.clone(), Identity::admin(Proof::Peer), "appm"));
+        let tasks = vec![tokio::spawn(runs), tokio::spawn(workflows), tokio::spawn(agent.run(signals))];
+        self.daemon = Some(Daemon { store, client, tasks });
+    }
+
+    async fn kill(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.tasks.iter().for_each(JoinHandle::abort);
+        }
+        turns(5).await;
+    }
+
+    fn store(&self) -> &Store {
+        &self.daemon.as_ref().expect("a daemon runs").store
+    }
+
+    async fn make(&self, verb: OperationVerb, object: Value) {
+        let client = &self.daemon.as_ref().expect("a daemon runs").client;
+        client.transact(Transaction::new("appm", vec![Operation::new(verb, object)])).await.expect("it is taken");
+    }
+
+    fn status(&self) -> WorkflowRunStatus {
+        let run = self.store().get(&Key::of::<WorkflowRun>("default", "many-1")).expect("it is there");
+        run.typed::<WorkflowRun>().expect("a run").status.clone()
+    }
+
+    /// Does the workflow. The server is killed after two commits of its life, after three of the next, and so on up to eight.
+    async fn go(&mut self) -> BTreeMap<String, WorkState> {
+        self.start().await;
+        let meta = |name: &str| json!({"name": name, "namespace": "default"});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        self.make(OperationVerb::Apply, namespace).await;
+        let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "appm.dev/v1", "kind": kind, "metadata": meta(name), "spec": spec});
+        self.make(OperationVerb::Create, object("Workflow", "many", workflow())).await;
+        self.make(OperationVerb::Create, object("WorkflowRun", "many-1", json!({"workflow": "many"}))).await;
+        let (mut begun_at, mut lives, mut quiet) = (self.store().revision(), 1, 0);
+        for _ in 0..200_000 {
+            let before = self.store().revision();
+            turns(2).await;
+            for process in self.machine.running().into_iter().take(5) {
+                self.machine.end(&process.key, end_of(&process.env["APPM_JOB"]));
+                quiet = 0;
+            }
+            quiet = if self.store().revision() == before { quiet + 1 } else { 0 };
+            if quiet > 40 {
+                if self.status().is_over() {
+                    break;
+                }
+                self.clock.advance(SignedDuration::from_millis(50));
+            }
+            // What an agent writes of itself when it begins is one of these.
+            if self.store().revision().0 >= begun_at.0 + 2 + lives % 7 {
+                self.kill().await;
+                self.start().await;
+                lives += 1;
+                begun_at = self.store().revision();
+            }
+        }
+        let status = self.status();
+        assert!(status.is_over(), "it does not end: {:?}", status.conditions);
+        assert_eq!(self.machine.broken(), Vec::<String>::new());
+        assert!(lives > ROWS as u64 / 2, "the server was killed {lives} times only");
+        let starts = self.machine.starts();
+        let runs = self.store().list(Run::INFO, None).items.len();
+        let instances = self.store().list(Instance::INFO, None).items.len();
+        assert!(starts.values().all(|count| *count == 1), "something was begun twice");
+        assert_eq!((runs, instances, starts.len()), (ROWS * COLUMNS, ROWS * COLUMNS, ROWS * COLUMNS));
+        let states = status.jobs.iter().map(|(name, job)| (name.clone(), job.state)).collect();
+        self.kill().await;
+        states
+    }
+}
+
+async fn turns(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_workflow_of_many_jobs_comes_out_the_same_whenever_its_server_is_killed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        for (job, state) in World::new().go().await {
+            let expected = if end_of(&job) == End::Code(0) { WorkState::Success } else { WorkState::Failure };
+            assert_eq!(state, expected, "{job}");
+        }
+    });
+}
