@@ -4,6 +4,7 @@
 //! as one more thing that happened; so no Instance waits for another. The branch order of the loop is the order of
 //! urgency: exits first.
 
+mod brief;
 mod given;
 mod health;
 mod limits;
@@ -186,8 +187,8 @@ pub(super) struct Slot {
     /// The hooks and probes that were begun.
     attended: Attended,
     given: Preparation,
-    /// What the step left behind is being read, or was.
-    reads_result: bool,
+    /// What the step left behind.
+    left: result::Left,
 }
 
 /// Something that took time is over.
@@ -357,7 +358,7 @@ impl Pump {
             early_end: None,
             attended: Attended::default(),
             given: Preparation::None,
-            reads_result: false,
+            left: result::Left::default(),
         };
         self.slots.insert(uid, slot);
     }
@@ -593,7 +594,7 @@ impl Pump {
     fn show(&mut self, uid: &Uid, now: Timestamp) {
         self.attend(uid, now);
         self.keep_limits(uid, now);
-        if self.awaits_result(uid) {
+        if self.awaits_result(uid) || self.may_be_brief(uid, now) {
             return;
         }
         let Some(slot) = self.slots.get_mut(uid) else { return };

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::step::{RunStep, StepResult};
+pub use self::step::{AnnotationLevel, RunStep, StepAnnotation, StepResult};
 
 use super::{
     AppSpec, ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs,

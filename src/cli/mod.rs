@@ -9,6 +9,7 @@ mod api_resources;
 mod apply;
 mod audit;
 mod auth;
+mod canvas;
 mod change;
 mod choice;
 mod columns;

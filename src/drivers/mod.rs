@@ -316,9 +316,15 @@ pub trait Driver: Send + Sync + 'static {
         Box::pin(std::future::ready(String::new()))
     }
 
-    /// What a step of a workflow left behind that ended; what it printed, if that is wanted, only once its end was acknowledged.
-    fn step_result<'a>(&'a self, _: &'a StartKey, _: &'a RunStep) -> BoxFuture<'a, StepResult> {
+    /// What a step of a workflow left in its files, which has ended. `guarded`: it was given secret values, which must not be
+    /// in that; they are known until its end is acknowledged.
+    fn step_files<'a>(&'a self, _: &'a StartKey, _: &'a RunStep, _guarded: bool) -> BoxFuture<'a, StepResult> {
         Box::pin(std::future::ready(StepResult::default()))
+    }
+
+    /// Puts what it printed to that, as far as it is wanted. Complete only once its end was acknowledged.
+    fn step_output<'a>(&'a self, _: &'a StartKey, _: &'a RunStep, files: StepResult) -> BoxFuture<'a, StepResult> {
+        Box::pin(std::future::ready(files))
     }
 
     /// Nobody works in this workspace any more: forget it. One that is not there is no error.

@@ -250,12 +250,19 @@ impl Driver for ProcessDriver {
         })
     }
 
-    fn step_result<'a>(&'a self, key: &'a StartKey, step: &'a RunStep) -> BoxFuture<'a, StepResult> {
+    fn step_files<'a>(&'a self, key: &'a StartKey, step: &'a RunStep, guarded: bool) -> BoxFuture<'a, StepResult> {
+        Box::pin(step::files(&self.data_dir, key, step, guarded))
+    }
+
+    fn step_output<'a>(
+        &'a self,
+        key: &'a StartKey,
+        step: &'a RunStep,
+        result: StepResult,
+    ) -> BoxFuture<'a, StepResult> {
         Box::pin(async move {
-            if step.stdout {
-                self.drained(key).await;
-            }
-            step::result(&self.data_dir, key, step).await
+            self.drained(key).await;
+            step::output(&self.data_dir, key, step, result).await
         })
     }
 

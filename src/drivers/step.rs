@@ -15,8 +15,13 @@ use crate::{
     logger::{
         Stream,
         read::{Attempts, Query, Reader, logs_dir},
+        redact::{Known, Redactors},
+        veil::veil,
     },
-    policy::steps::{self, ChannelFault},
+    policy::{
+        redact::Redactor,
+        steps::{self, ChannelFault, Listener},
+    },
 };
 
 /// The directory of a data directory in which the steps of runs work together.
@@ -26,15 +31,23 @@ pub const STEP_FILES: [&str; 4] = ["output", "env", "path", "summary"];
 
 /// Most bytes of what it printed.
 const LONGEST_OUTPUT: usize = 1 << 20;
+/// Bytes of output in which commands are looked for.
+const LONGEST_TALK: u64 = 16 << 20;
+/// An agent began after the step's end was acknowledged, and before this was read.
+const FORGOTTEN: &str = "what it wrote for later steps is withheld: the secret values that are to be taken out of it are not known any more";
 
-/// Reads what is there. What cannot be read is told as its fault.
-pub(super) async fn result(data_dir: &Path, key: &StartKey, step: &RunStep) -> StepResult {
+/// Reads the files that it was given. What cannot be read is told as its fault, and nothing is in it that the step was given out of
+/// a Secret. `guarded`: it was given some, so without knowing them nothing is told.
+pub(super) async fn files(data_dir: &Path, key: &StartKey, step: &RunStep, guarded: bool) -> StepResult {
     let (data_dir, key, step) = (data_dir.to_owned(), key.clone(), step.clone());
     let read = tokio::task::spawn_blocking(move || {
         let mut result = StepResult::default();
-        if step.stdout {
-            let printed = printed(&logs_dir(&data_dir, &key.uid), key.attempt);
-            result.stdout = String::from_utf8_lossy(&printed.unwrap_or_default()).into_owned();
+        let attempt = data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string());
+        let known = Known::of(&attempt, &mut Redactors::default());
+        // The keeper makes the attempt's directory before it starts anything, and it goes when the end was acknowledged.
+        if matches!(known, Known::Gone) || guarded && !attempt.exists() {
+            FORGOTTEN.clone_into(&mut result.fault);
+            return result;
         }
         let dir = data_dir.join(WORKSPACES).join(&step.workspace).join("steps").join(key.uid.as_str());
         match take(&dir, &mut result) {
@@ -43,9 +56,44 @@ pub(super) async fn result(data_dir: &Path, key: &StartKey, step: &RunStep) -> S
             Err(Fault::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
             Err(fault) => result.fault = fault.to_string(),
         }
+        if let Known::Values(redactor) = known {
+            steps::cover(&mut result, |text| covered(&redactor, text));
+        }
         result
     });
     read.await.unwrap_or_default()
+}
+
+/// Reads what it printed, as far as that is wanted, and puts it to what its files said.
+pub(super) async fn output(data_dir: &Path, key: &StartKey, step: &RunStep, result: StepResult) -> StepResult {
+    let (data_dir, key, step) = (data_dir.to_owned(), key.clone(), step.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let (logs, mut result) = (logs_dir(&data_dir, &key.uid), result);
+        if step.stdout {
+            let printed = printed(&logs, key.attempt);
+            result.stdout = String::from_utf8_lossy(&printed.unwrap_or_default()).into_owned();
+        }
+        if step.commands {
+            let mut listener = Listener::default();
+            // What cannot be read was rotated away or never written.
+            let _ = listen(&logs, key.attempt, &mut listener);
+            let said = listener.end();
+            let masks = said.masks.clone();
+            said.join(&mut result);
+            if let Some(redactor) = Redactor::new(masks.iter().map(String::as_bytes)) {
+                if let Err(error) = veil(&logs, key.attempt, &redactor) {
+                    tracing::warn!(%key, %error, "what a step masked stays in its log");
+                }
+                steps::cover(&mut result, |text| covered(&redactor, text));
+            }
+        }
+        result
+    });
+    read.await.unwrap_or_default()
+}
+
+fn covered(redactor: &Redactor, text: &str) -> String {
+    String::from_utf8_lossy(&redactor.redacted(text.as_bytes())).into_owned()
 }
 
 /// Why a file cannot be taken for what it says.
@@ -86,6 +134,19 @@ fn printed(logs: &Path, attempt: u32) -> io::Result<Vec<u8>> {
     all.extend(reader.rest().into_iter().flat_map(|line| line.bytes));
     all.truncate(LONGEST_OUTPUT);
     Ok(all)
+}
+
+/// Has an attempt's output listened to, both streams, up to a bound.
+fn listen(logs: &Path, attempt: u32, listener: &mut Listener) -> io::Result<()> {
+    let query = Query { limit_bytes: Some(LONGEST_TALK), ..Query::of(Attempts::Only(attempt)) };
+    let mut reader = Reader::open(logs, query)?;
+    while let Some(line) = reader.next_line()? {
+        if line.begins {
+            listener.line(line.bytes.trim_ascii_end());
+        }
+    }
+    reader.rest().into_iter().filter(|line| line.begins).for_each(|line| listener.line(line.bytes.trim_ascii_end()));
+    Ok(())
 }
 
 /// Removes a workspace, wherever it is. One that is not there is no error.

@@ -17,6 +17,7 @@ mod seek;
 mod sink;
 pub mod stream;
 pub mod tail;
+pub mod veil;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,8 +1,9 @@
 //! What a step of a workflow left behind is read when it has ended, and told together with its exit.
 //!
 //! Its exit is not shown before, so one durable write holds both. What it printed is complete only when its end was
-//! acknowledged: where that is wanted the exit is shown first, and the result follows. An agent that dies in between leaves
-//! the next one with an exit that is not recorded, or with a recorded exit without a result: it reads again.
+//! acknowledged, and what secret values it was given is known only until then: where its output is wanted the files are read first,
+//! then the exit is shown, and the result follows. An agent that dies in between leaves the next one with an exit that is not
+//! recorded, or with a recorded exit without a result: it reads again.
 
 use super::{Finished, Pump, Slot};
 use crate::{
@@ -10,6 +11,20 @@ use crate::{
     api::{RunStep, StepResult, Uid},
     drivers::StartKey,
 };
+
+/// How far what a step left behind has been read.
+#[derive(Debug, Default)]
+pub(super) enum Left {
+    /// Nobody has looked.
+    #[default]
+    Unread,
+    /// Its files are being read.
+    Reading,
+    /// They were; what it printed is not complete yet.
+    Files(Box<StepResult>),
+    /// What it printed is being read, or was.
+    Listening,
+}
 
 impl Slot {
     /// The step whose result is wanted and not here yet.
@@ -27,21 +42,39 @@ impl Pump {
         let Some(slot) = self.slots.get_mut(uid) else { return false };
         let Some(step) = slot.lacks_result().cloned() else { return false };
         let (driver, attempt) = (self.agent.drivers.of(slot.form).clone(), slot.memory.exit_attempt());
-        let unacknowledged = slot.memory.unacknowledged.contains(&attempt);
-        let early = step.stdout && unacknowledged;
-        if !slot.reads_result && !early {
-            slot.reads_result = true;
-            let (key, step) = (StartKey { uid: uid.clone(), attempt }, step.clone());
-            self.work.push(Box::pin(async move {
-                let result = driver.step_result(&key, &step).await;
-                Finished::Result(key.uid, Box::new(result))
-            }));
+        let key = StartKey { uid: uid.clone(), attempt };
+        match &mut slot.left {
+            Left::Unread => {
+                slot.left = Left::Reading;
+                let guarded = slot.instance.as_ref().is_some_and(|instance| instance.spec.logs.redact_secrets);
+                self.work.push(Box::pin(async move {
+                    let files = driver.step_files(&key, &step, guarded).await;
+                    Finished::Result(key.uid, Box::new(files))
+                }));
+                true
+            }
+            Left::Reading => true,
+            Left::Files(_) if slot.memory.unacknowledged.contains(&attempt) => false,
+            Left::Files(files) => {
+                let files = std::mem::take(&mut **files);
+                slot.left = Left::Listening;
+                self.work.push(Box::pin(async move {
+                    let result = driver.step_output(&key, &step, files).await;
+                    Finished::Result(key.uid, Box::new(result))
+                }));
+                false
+            }
+            Left::Listening => false,
         }
-        !step.stdout
     }
 
-    /// It was read.
+    /// Its files were read, or what it printed after them.
     pub(super) fn take_result(&mut self, uid: &Uid, result: StepResult) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        if matches!(slot.left, Left::Reading) && slot.lacks_result().is_some_and(RunStep::reads_output) {
+            slot.left = Left::Files(Box::new(result));
+            return self.settle(uid);
+        }
         self.with(uid, |slot, _| {
             slot.memory.result = Some(result);
             Vec::new()

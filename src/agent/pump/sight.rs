@@ -77,7 +77,7 @@ impl Pump {
                 early_end: None,
                 attended: Attended::default(),
                 given: Preparation::None,
-                reads_result: false,
+                left: super::result::Left::default(),
             };
             self.slots.insert(uid.clone(), slot);
             self.settle(&uid);

@@ -28,6 +28,16 @@ pub struct RunStep {
     /// What it prints on standard output is wanted, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stdout: bool,
+    /// Commands in what it prints (`::error file=a.rs,line=3::no`, `::add-mask::`) are read, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commands: bool,
+}
+
+impl RunStep {
+    /// True if what it prints is asked for, which is complete only when its end was acknowledged.
+    pub fn reads_output(&self) -> bool {
+        self.stdout || self.commands
+    }
 }
 
 /// What a step left behind, as its files said when it ended.
@@ -49,7 +59,55 @@ pub struct StepResult {
     /// What it printed on standard output, if that was wanted: the first MiB.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stdout: String,
+    /// What it pointed out: ten of each level at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<StepAnnotation>,
     /// Why what it wrote to one of the files cannot be read; the step has failed then.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fault: String,
+}
+
+/// Something that a step pointed out (`::error file=src/a.rs,line=3::it does not compile`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepAnnotation {
+    /// How grave it is.
+    pub level: AnnotationLevel,
+    /// What it says.
+    pub message: String,
+    /// Its title.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// The file that it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// The line there, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The column there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+}
+
+/// The weight of what a step pointed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum AnnotationLevel {
+    /// Something to know.
+    #[default]
+    Notice,
+    /// Something to look at.
+    Warning,
+    /// Something to mend.
+    Error,
+}
+
+impl AnnotationLevel {
+    /// As commands say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            AnnotationLevel::Notice => "notice",
+            AnnotationLevel::Warning => "warning",
+            AnnotationLevel::Error => "error",
+        }
+    }
 }

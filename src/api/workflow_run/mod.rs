@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    COMPLETE, ChangeLog, Column, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, Scope, SelectableField, Subresource,
-    Time, Verbs, WorkflowSpec, age, as_written, at, decode_as, for_nobody, schema_of,
+    COMPLETE, ChangeLog, Column, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, Scope, SelectableField,
+    StepAnnotation, Subresource, Time, Verbs, WorkflowSpec, age, as_written, at, decode_as, for_nobody, schema_of,
 };
 
 /// The label of a WorkflowRun, and of everything that it makes: the Workflow's name.
@@ -317,6 +317,9 @@ pub struct StepStatus {
     /// What it wrote for others to read, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
+    /// What it pointed out; of the steps of a job fifty at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<StepAnnotation>,
 }
 
 impl WorkflowRunStatus {

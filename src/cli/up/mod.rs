@@ -8,7 +8,6 @@
 //! ```
 
 mod board;
-mod paint;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +29,7 @@ use crate::{
 
 use super::{
     apply::{self, Options},
+    canvas::Canvas,
     context::{Context, Selection, Where, served},
     error::{CliError, Exit},
     follow,
@@ -40,7 +40,6 @@ use super::{
     settings::Global,
 };
 use board::{Board, Happening};
-use paint::Canvas;
 
 /// Start a server if none runs, apply manifests, and show what happens
 #[derive(Args, Debug)]

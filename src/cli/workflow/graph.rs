@@ -88,7 +88,7 @@ fn show(args: &GraphArgs, mut object: Value) -> Result<(), CliError> {
 }
 
 /// The jobs, each after those that it waits for. What waits in a circle comes last.
-fn in_order(spec: &WorkflowSpec) -> Vec<(&str, &WorkflowJob)> {
+pub(super) fn in_order(spec: &WorkflowSpec) -> Vec<(&str, &WorkflowJob)> {
     let mut left: Vec<(&str, &WorkflowJob)> = spec.jobs.iter().map(|(name, job)| (name.as_str(), job)).collect();
     let mut done: BTreeSet<&str> = BTreeSet::new();
     let mut order = Vec::new();

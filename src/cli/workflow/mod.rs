@@ -4,8 +4,10 @@ mod declare;
 mod eval;
 mod graph;
 mod import;
+mod live;
 mod manifest;
 mod runs;
+mod tree;
 
 use clap::{Args, Subcommand};
 

@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     api::{
-        COMPLETE, CancelMode, Condition, JobStatus, Kind, Object, RUN_FAILED, Run, StepStatus, Time, WORKFLOW_LABEL,
-        WorkState, WorkflowRun, WorkflowRunStatus, age,
+        COMPLETE, CancelMode, Condition, JobStatus, Kind, Object, RUN_FAILED, Run, StepAnnotation, StepStatus, Time,
+        WORKFLOW_LABEL, WorkflowRun, WorkflowRunStatus, age,
     },
     client::http::{Request, path_of},
+    policy::steps::{Annotation, Command, Commands, Level},
 };
 
 use super::super::{
     context::{Context, Selection, Where, log_path, name_of, served},
     error::{CliError, Exit},
-    follow,
     output::{self, Format, OutputArgs, without_managed_fields},
     screen::{self, Screen},
 };
+use super::{live, tree::mark};
 
 /// Start a Workflow
 #[derive(Args, Debug)]
@@ -171,47 +171,12 @@ async fn make(
     if !follow {
         return Ok(());
     }
-    let status = attend(context, screen, &made).await?;
+    let status = live::attend(context, screen, &made).await?;
     let failed = Condition::find(&status.conditions, RUN_FAILED);
     match failed.filter(|_| !Condition::holds(&status.conditions, COMPLETE)) {
         None => Ok(()),
         Some(failed) => Err(CliError::failed(format!("{}: {}", failed.reason, failed.message))),
     }
-}
-
-/// Tells of each step when it ends, and shows what those printed that failed.
-async fn attend(context: &Context, screen: &Screen, made: &Value) -> Result<WorkflowRunStatus, CliError> {
-    let name = name_of(made);
-    let place = Where::Namespace(context.namespace());
-    let only = Selection::by_fields(format!("metadata.name={name}"));
-    let changes =
-        follow::changes(context, served::<WorkflowRun>(), place, only, follow::Start::of(made), "application/json");
-    futures::pin_mut!(changes);
-    let mut told: BTreeMap<String, usize> = BTreeMap::new();
-    while let Some((change, run)) = changes.try_next().await? {
-        if change == "DELETED" {
-            return Err(CliError::new(Exit::NotFound, format!("the run `{name}` was deleted meanwhile")));
-        }
-        let Ok(status) = serde_json::from_value::<WorkflowRunStatus>(run["status"].clone()) else { continue };
-        for (job, cell) in &status.jobs {
-            let known = told.entry(job.clone()).or_default();
-            for step in cell.steps.iter().skip(*known).take_while(|step| step.state.is_over()) {
-                *known += 1;
-                screen::line(step_line(screen, job, step, context.now()))?;
-                if step.state == WorkState::Failure && !step.run.is_empty() {
-                    print_log(context, &step.run, "    ").await?;
-                }
-            }
-            if cell.state.is_over() && cell.steps.is_empty() && *known == 0 {
-                *known = usize::MAX;
-                screen::line(job_line(screen, job, cell, context.now()))?;
-            }
-        }
-        if status.is_over() {
-            return Ok(status);
-        }
-    }
-    Err(CliError::failed("the server ended the watch"))
 }
 
 pub(super) async fn runs(args: &RunsArgs, context: &Context) -> Result<(), CliError> {
@@ -287,6 +252,9 @@ pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen
         for step in &cell.steps {
             screen::line(format_args!("  {}", step_line(screen, "", step, now)))?;
         }
+        for annotation in cell.steps.iter().flat_map(|step| &step.annotations) {
+            screen::line(format_args!("    {}", screen::harmless(&pointed_out(annotation))))?;
+        }
         for (name, text) in &cell.outputs {
             screen::line(screen::harmless(&format!("    output {name}={text}")))?;
         }
@@ -294,35 +262,32 @@ pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen
     Ok(())
 }
 
+/// `error src/a.rs:3: it does not compile`.
+fn pointed_out(annotation: &StepAnnotation) -> String {
+    let StepAnnotation { level, message, title, file, line, .. } = annotation;
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    let place = if file.is_empty() { String::new() } else { format!(" {file}{line}") };
+    let title = if title.is_empty() { String::new() } else { format!(" {title}:") };
+    format!("{}{place}:{title} {message}", level.word())
+}
+
 fn lasted(start: Option<Time>, end: Option<Time>, now: Timestamp) -> String {
     start.map_or_else(String::new, |start| format!(" ({})", age(end.map_or(now, |end| end.0), start.0)))
 }
 
-fn mark(screen: &Screen, state: WorkState) -> String {
-    let (mark, word) = match state {
-        WorkState::Success => ("✓", "Complete"),
-        WorkState::Failure => ("✗", "Failed"),
-        WorkState::Cancelled => ("!", "Failed"),
-        WorkState::Skipped => ("-", "Pending"),
-        WorkState::Running => ("*", "Running"),
-        WorkState::Pending => (".", "Pending"),
-    };
-    screen.paint(screen::judge(word), mark)
-}
-
-fn job_line(screen: &Screen, name: &str, cell: &JobStatus, now: Timestamp) -> String {
+pub(super) fn job_line(screen: &Screen, name: &str, cell: &JobStatus, now: Timestamp) -> String {
     let why = if cell.message.is_empty() { String::new() } else { format!(": {}", cell.message) };
     let lasted = lasted(cell.start_time, cell.completion_time, now);
-    format!("{} {}{lasted}{}", mark(screen, cell.state), screen::harmless(name), screen::harmless(&why))
+    format!("{} {}{lasted}{}", mark(cell.state, screen), screen::harmless(name), screen::harmless(&why))
 }
 
-fn step_line(screen: &Screen, job: &str, step: &StepStatus, now: Timestamp) -> String {
+pub(super) fn step_line(screen: &Screen, job: &str, step: &StepStatus, now: Timestamp) -> String {
     let place = if job.is_empty() { String::new() } else { format!("{job} / ") };
     let tries = if step.attempts > 1 { format!(", {} attempts", step.attempts) } else { String::new() };
     let why = if step.message.is_empty() { String::new() } else { format!(": {}", step.message) };
     let lasted = lasted(step.start_time, step.completion_time, now);
     let name = screen::harmless(&format!("{place}{}", step.id));
-    format!("{} {name}{lasted}{tries}{}", mark(screen, step.state), screen::harmless(&why))
+    format!("{} {name}{lasted}{tries}{}", mark(step.state, screen), screen::harmless(&why))
 }
 
 pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliError> {
@@ -346,13 +311,51 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
 
 /// What a step printed. A step that called a Workflow printed nothing itself.
 async fn print_log(context: &Context, run: &str, indent: &str) -> Result<(), CliError> {
-    let request = Request::get(log_path(Run::INFO, context.namespace(), run, &[]));
-    let Ok(answer) = context.call(request).await else { return Ok(()) };
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    for line in text.lines() {
-        screen::line(format_args!("{indent}{}", screen::harmless(line)))?;
+    for line in log_lines(context, run).await {
+        screen::line(format_args!("{indent}{}", screen::harmless(&line)))?;
     }
     Ok(())
+}
+
+/// What the Run of a step printed, line by line, its commands in words.
+pub(super) async fn log_lines(context: &Context, run: &str) -> Vec<String> {
+    let request = Request::get(log_path(Run::INFO, context.namespace(), run, &[]));
+    let Ok(answer) = context.call(request).await else { return Vec::new() };
+    let mut commands = Commands::default();
+    let text = String::from_utf8_lossy(&answer.body);
+    text.lines().filter_map(|line| in_words(&mut commands, line)).collect()
+}
+
+/// A line as people read it; nothing, if it was not meant for them.
+fn in_words(commands: &mut Commands, line: &str) -> Option<String> {
+    Some(match commands.line(line.as_bytes()) {
+        None => line.to_owned(),
+        Some(Command::Group(title)) => format!("▸ {title}"),
+        Some(Command::Debug(text)) => format!("debug: {text}"),
+        Some(Command::Annotate(Annotation { level, message, title, file, line, .. })) => {
+            let level = match level {
+                Level::Notice => "notice",
+                Level::Warning => "warning",
+                Level::Error => "error",
+            };
+            let place = match (file, line) {
+                (Some(file), Some(line)) => format!(" {file}:{line}"),
+                (Some(file), None) => format!(" {file}"),
+                (None, _) => String::new(),
+            };
+            let title = title.map(|title| format!(" {title}:")).unwrap_or_default();
+            format!("{level}{place}:{title} {message}")
+        }
+        Some(Command::Refused(why)) => format!("error: {why}"),
+        Some(
+            Command::EndGroup
+            | Command::AddMask(_)
+            | Command::SetOutput { .. }
+            | Command::Stop
+            | Command::Resume
+            | Command::Ignored,
+        ) => return None,
+    })
 }
 
 pub(super) async fn output_of(args: &OutputOfArgs, context: &Context) -> Result<(), CliError> {

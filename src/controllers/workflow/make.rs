@@ -195,6 +195,11 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
             }
         }
     }
+    // Whoever says commands says them in the script: what a program says by itself is not looked through for them.
+    if step.app.is_none() && step.script().is_some_and(|script| ["::", "##["].iter().any(|mark| script.contains(mark)))
+    {
+        workspace["commands"] = json!(true);
+    }
     if pass.observed.printed.contains(&status.id) {
         workspace["stdout"] = json!(true);
     }

@@ -26,6 +26,8 @@ use crate::{
 
 /// What `finally`, and what else is done after the time was over, may take.
 const RESERVE: SignedDuration = SignedDuration::from_mins(10);
+/// What the steps of a job point out, all together.
+const MOST_ANNOTATIONS: usize = 50;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: f64 = 3600.0;
 
@@ -287,6 +289,9 @@ impl Pass<'_> {
             let outcome = outcome(&run.status, of.cut, self.now);
             if let Some(result) = &run.status.result {
                 status.outputs.clone_from(&result.outputs);
+                let before: usize = cell.steps.iter().map(|step| step.annotations.len()).sum();
+                let room = MOST_ANNOTATIONS.saturating_sub(before);
+                status.annotations = result.annotations.iter().take(room).cloned().collect();
             }
             return self.over(of, cell, step, status, outcome);
         }

@@ -128,6 +128,20 @@ impl Redactor {
         out
     }
 
+    /// Where in a text the values stand, from where to where. They may overlap.
+    pub fn places<'a>(&'a self, data: &'a [u8]) -> impl Iterator<Item = std::ops::Range<usize>> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let start = self.candidate(data, at)?;
+                at = start + 1;
+                if let Some(length) = self.occurrence(&data[start..]) {
+                    return Some(start..start + length);
+                }
+            }
+        })
+    }
+
     /// The next place from `from` on where a form may begin, if the data has room for a window there.
     fn candidate(&self, data: &[u8], from: usize) -> Option<usize> {
         match self.gram {

@@ -6,6 +6,8 @@
 
 mod commands;
 mod files;
+mod said;
 
 pub use commands::{Annotation, Command, Commands, Level};
 pub use files::{ChannelFault, LARGEST, MOST_NAMES, env, outputs, path, summary};
+pub use said::{Listener, Said, cover};

@@ -261,8 +261,11 @@ impl<'s> Setting<'s> {
                     None => Ok(()),
                 }
             }
-            Function::HashFiles if !matches!(self.place, Place::Step | Place::StepIf | Place::JobOutput) => {
-                Err("`hashFiles` can be called in a step only: only there are files".to_owned())
+            Function::HashFiles => {
+                let instead = "a step can write an output with `sha256sum`";
+                Err(format!(
+                    "`hashFiles` cannot be called: what decides here does not see the files of a node; {instead}"
+                ))
             }
             _ => Ok(()),
         }

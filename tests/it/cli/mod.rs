@@ -8,6 +8,7 @@ mod logins;
 mod objects;
 mod roles;
 mod up;
+mod workflows;
 
 use std::{path::Path, process::Stdio};
 

@@ -9,7 +9,7 @@ use crossterm::{
 };
 
 /// Where things are shown.
-pub(super) enum Canvas {
+pub(in crate::cli) enum Canvas {
     /// A terminal: how many lines of it are painted at present.
     Terminal {
         /// Lines of the present picture.
@@ -20,21 +20,26 @@ pub(super) enum Canvas {
 }
 
 impl Canvas {
-    pub(super) fn new() -> Self {
+    pub(in crate::cli) fn new() -> Self {
         if io::stdout().is_terminal() { Canvas::Terminal { painted: 0 } } else { Canvas::Lines }
     }
 
-    pub(super) fn is_terminal(&self) -> bool {
+    pub(in crate::cli) fn is_terminal(&self) -> bool {
         matches!(self, Canvas::Terminal { .. })
     }
 
     /// How many lines there are to paint on.
-    pub(super) fn height() -> usize {
+    pub(in crate::cli) fn height() -> usize {
         terminal::size().map_or(24, |(_, rows)| usize::from(rows)).max(5)
     }
 
+    /// How many columns there are; `None` if nobody knows.
+    pub(in crate::cli) fn width() -> Option<usize> {
+        terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+    }
+
     /// Takes the picture away.
-    pub(super) fn wipe(&mut self) -> io::Result<()> {
+    pub(in crate::cli) fn wipe(&mut self) -> io::Result<()> {
         let Canvas::Terminal { painted } = self else { return Ok(()) };
         if *painted == 0 {
             return Ok(());
@@ -46,7 +51,7 @@ impl Canvas {
     }
 
     /// Paints a picture in place of the one before.
-    pub(super) fn paint(&mut self, picture: &str) -> io::Result<()> {
+    pub(in crate::cli) fn paint(&mut self, picture: &str) -> io::Result<()> {
         self.wipe()?;
         let Canvas::Terminal { painted } = self else { return Ok(()) };
         let mut out = io::stdout().lock();
@@ -56,7 +61,7 @@ impl Canvas {
     }
 
     /// A line that stays. The picture is gone until it is painted again.
-    pub(super) fn line(&mut self, text: &str) -> io::Result<()> {
+    pub(in crate::cli) fn line(&mut self, text: &str) -> io::Result<()> {
         self.wipe()?;
         let mut out = io::stdout().lock();
         writeln!(out, "{text}")?;

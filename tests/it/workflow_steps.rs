@@ -1,0 +1,71 @@
+//! What steps of workflows say and leave behind: commands in their output, and secrets, which are shown nowhere.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Api, World, wait_for};
+
+const BASE: &str = "/apis/appm.dev/v1/namespaces/default";
+
+fn make(api: &Api, path: &str, object: &Value) {
+    let answer = api.ask("POST", path, "application/json", object.to_string().as_bytes()).unwrap();
+    assert!(answer.is_ok(), "{}", String::from_utf8_lossy(&answer.body));
+}
+
+#[test]
+fn what_a_step_was_given_as_a_secret_or_masks_itself_stands_in_no_status_and_what_it_points_out_does() {
+    const TOKEN: &str = "tok-5f0c2a9e71";
+    const MASKED: &str = "made-up-3b8d";
+    let mut world = World::new();
+    world.start();
+    let api = world.api();
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "deploy"}, "stringData": {"token": TOKEN}});
+    make(&api, "/api/v1/namespaces/default/secrets", &secret);
+    let leaks = "echo token=$TOKEN >> $GITHUB_OUTPUT; echo digest=7 >> $GITHUB_OUTPUT; echo T=$TOKEN >> $GITHUB_ENV
+echo used $TOKEN >> $GITHUB_STEP_SUMMARY; echo ::error file=a.rs,line=3::it says $TOKEN; echo plain $TOKEN";
+    let masks =
+        format!("echo ::add-mask::{MASKED}; echo made={MASKED} >> $GITHUB_OUTPUT; echo ::warning::saw {MASKED}");
+    let prints = format!("{leaks}; echo ok");
+    let secrets = json!({"TOKEN": {"secret": "deploy", "key": "token"}});
+    let spec = json!({"jobs": {"a": {
+        "outputs": {"seen": "${{ steps.leaks.outputs.token }}-${{ steps.leaks.outputs.digest }}-${{ steps.prints.stdout != '' }}"},
+        "steps": [
+            {"id": "leaks", "run": leaks, "sec_env": secrets},
+            {"id": "prints", "run": prints, "sec_env": secrets},
+            {"id": "masks", "run": masks},
+            {"id": "env", "run": "[ -z \"$T\" ]"},
+        ],
+    }}});
+    make(
+        &api,
+        &format!("{BASE}/workflows"),
+        &json!({"apiVersion": "appm.dev/v1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": spec}),
+    );
+    let run = json!({"apiVersion": "appm.dev/v1", "kind": "WorkflowRun", "metadata": {"name": "w-1"}, "spec": {"workflow": "w"}});
+    make(&api, &format!("{BASE}/workflowruns"), &run);
+    let status = wait_for("the run to be over", || {
+        let run = api.get(&format!("{BASE}/workflowruns/w-1")).ok().flatten().unwrap_or_default();
+        let over = run["status"]["completionTime"].is_string();
+        if over { Ok(run["status"].clone()) } else { Err(run["status"].to_string()) }
+    });
+    let job = &status["jobs"]["a"];
+    assert_eq!((&job["state"], &job["outputs"]["seen"]), (&json!("Success"), &json!("-7-true")), "{status}");
+    let told = |step: usize, level: &str| -> Vec<Value> {
+        let all = job["steps"][step]["annotations"].as_array().cloned().unwrap_or_default();
+        all.into_iter().filter(|annotation| annotation["level"] == level).collect()
+    };
+    let error = json!([{"level": "Error", "message": "it says ***", "file": "a.rs", "line": 3}]);
+    assert_eq!(json!(told(0, "Error")), error, "{status}");
+    assert!(json!(told(0, "Warning")).to_string().contains("the output `token` is left out"), "{status}");
+    assert_eq!(told(2, "Warning")[0]["message"], "saw ***", "{status}");
+    let masking = job["steps"][2]["run"].as_str().unwrap();
+    let log = api.ask("GET", &format!("{BASE}/runs/{masking}/log"), "", b"").unwrap();
+    let log = String::from_utf8_lossy(&log.body).into_owned();
+    assert!(log.contains("saw *****") && !log.contains(MASKED), "{log}");
+    for kind in ["workflowruns", "runs", "instances"] {
+        let all = api.get(&format!("{BASE}/{kind}")).unwrap().unwrap();
+        let statuses: Vec<&Value> = all["items"].as_array().unwrap().iter().map(|object| &object["status"]).collect();
+        let text = json!(statuses).to_string();
+        assert!(!text.contains(TOKEN) && !text.contains(MASKED), "{kind}: {text}");
+    }
+}
