@@ -151,8 +151,9 @@ fn each_time_has_one_run_of_a_workflow_through_kill_9() {
     let said = world.command(&["schedule", "trigger", "tick", "-o", "name"]);
     assert!(String::from_utf8_lossy(&said.stdout).starts_with("workflowrun.appm.dev/tick-manual-"), "{said:?}");
     // What was refused is tried again after a while; a change does not wait for that.
-    let said = world.command(&["annotate", "schedule", "tick", "tried=again"]);
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let tried = json!({"metadata": {"annotations": {"tried": "again"}}}).to_string();
+    let answer = world.api().ask("PATCH", TICK, "application/merge-patch+json", tried.as_bytes()).unwrap();
+    assert!(answer.is_ok(), "{}", String::from_utf8_lossy(&answer.body));
     let made = |world: &World| -> Result<BTreeMap<i64, String>, String> {
         let runs = world.api().list(WORKFLOW_RUNS).map_err(|e| e.to_string())?;
         let mut found = BTreeMap::new();
