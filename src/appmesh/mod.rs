@@ -27,6 +27,7 @@ mod runs;
 mod state;
 mod tasks;
 mod wait;
+mod workflows;
 
 use std::{net::SocketAddr, sync::Arc};
 

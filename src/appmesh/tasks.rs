@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Sdk {
     pub(super) async fn run_task(&self, app: &str, who: &Identity, call: Call) -> Result<Reply, Status> {
+        if self.is_engine(app) {
+            return Ok(self.ask_engine(who, &call).await);
+        }
         let seconds = call.query("timeout").parse().ok().filter(|seconds| *seconds > 0);
         let timeout = Some(seconds.map_or(PATIENCE, Duration::from_secs));
         let caller = caller(who, &call);
