@@ -33,9 +33,13 @@ impl Context<'_> {
         if self.caller.who.proof != Proof::Part {
             return Ok(());
         }
-        let owner = metadata::owner_of(object, self.caller, self.store);
+        self.known(key, &metadata::owner_of(object, self.caller, self.store))
+    }
+
+    /// The same of a User by name.
+    pub(super) fn known(&self, key: &Key, owner: &str) -> Result<(), Refusal> {
         let known = owner == OWNER_NAME || owner.starts_with("system:appm:");
-        match known || self.authority.user(&owner, Proof::Part).is_some() {
+        match known || self.authority.user(owner, Proof::Part).is_some() {
             true => Ok(()),
             false => {
                 let why = format!("there is no user `{owner}` any more for whom it would be done, or it is locked");

@@ -13,7 +13,7 @@ use crate::{
         EventName, FieldPath, GROUP, Key, Kind, OWNER, OwnerReference, Problem, Reason, Schedule, Violation,
         WORKFLOW_LABEL, Workflow, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
     },
-    auth::Attributes,
+    auth::{Attributes, Proof},
     policy::workflow::inputs,
 };
 
@@ -81,6 +81,10 @@ impl Context<'_> {
         self.somebody(key, new)?;
         let spec = &mut new["spec"];
         let identity = at(spec, &["template", "execution_identity"]).as_str().map_or(owner, str::to_owned);
+        if self.caller.who.proof == Proof::Part {
+            self.known(key, &identity)?;
+        }
+        let spec = &mut new["spec"];
         spec["identity"] = json!(identity);
         let workflow = spec["workflow"].clone();
         new["metadata"]["labels"][WORKFLOW_LABEL] = workflow;

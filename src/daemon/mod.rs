@@ -51,7 +51,8 @@ use crate::{
     client::SharedClient,
     clock::{self, SharedClock},
     controllers::{
-        self, namespace::NamespaceController, schedule::ScheduleController, workflow::WorkflowRunController,
+        self, namespace::NamespaceController, schedule::ScheduleController, trigger::TriggerController,
+        workflow::WorkflowRunController,
     },
     drivers::{
         container::ContainerDriver,
@@ -310,6 +311,7 @@ impl Parts {
         let of_runs = recorder.reporter("appm.dev/run", &host);
         let of_agent = recorder.reporter("appm.dev/agent", &host);
         let of_workflows = recorder.reporter("appm.dev/workflow", &host);
+        let of_triggers = recorder.reporter("appm.dev/trigger", &host);
         let of_schedules = recorder.reporter("appm.dev/schedule", &host);
         self.tasks.spawn(recorder.run(self.shutdown.clone()));
 
@@ -336,6 +338,11 @@ impl Parts {
 
         self.run("workflow", |client, clock, ready, shutdown| {
             let controller = Arc::new(WorkflowRunController::new(client.clone(), of_workflows));
+            Box::pin(runtime::run(controller, client, clock, ready, shutdown))
+        });
+
+        self.run("trigger", |client, clock, ready, shutdown| {
+            let controller = Arc::new(TriggerController::new(client.clone(), of_triggers));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

@@ -28,6 +28,7 @@ mod runs;
 mod schedule;
 mod secrets;
 mod tasks;
+mod triggers;
 mod workflow_parts;
 mod workflow_steps;
 mod workflow_world;

@@ -19,8 +19,8 @@ pub use loose::{Flag, Names, Scalar};
 pub use trigger::*;
 
 use super::{
-    ChangeLog, Column, Condition, FieldPath, IntOrString, Kind, KindInfo, Problem, Scope, Subresource, Time, Verbs,
-    Violation, WorkState, age, as_written, at, check_label_name, decode_as, for_nobody, schema_of,
+    ChangeLog, Column, Condition, FieldPath, IntOrString, Kind, KindInfo, Problem, Scope, Subresource, Time, Uid,
+    Verbs, Violation, WorkState, age, as_written, at, check_label_name, decode_as, for_nobody, schema_of,
 };
 
 /// The longest name of a Workflow: its runs have a `-` and the time behind it.
@@ -146,10 +146,50 @@ pub struct WorkflowStatus {
     /// Its newest run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
+    /// With `on.app_event`: what of the App has been told, so that each thing that happens starts one run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_events: Option<SeenApp>,
     /// `Ready`: what starts it by itself can do so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What of an App has been told to a Workflow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenApp {
+    /// The App's name.
+    pub app: String,
+    /// The events that were asked for.
+    #[serde(default)]
+    pub events: Vec<AppEvent>,
+    /// The App, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+    /// Whether it was suspended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
+    /// Its Instances, by uid.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, SeenInstance>,
+}
+
+/// What of an Instance has been told to a Workflow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenInstance {
+    /// Its name.
+    pub name: String,
+    /// The last attempt of whose start it was told.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub started: u32,
+    /// The last attempt of whose end it was told.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub exited: u32,
+    /// Whether it was ready.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ready: bool,
 }
 
 /// The newest run of a Workflow.

@@ -37,7 +37,10 @@ pub(super) fn last_run(caches: &Caches, run: &Object<WorkflowRun>, plan: &Plan) 
         "status": status,
     });
     let mut operation = Operation::new(OperationVerb::Status, object);
-    operation.preconditions = Preconditions { uid: Some(workflow.uid().clone()), resource_version: None };
+    // What another controller has written there meanwhile stays.
+    let shared = workflow.spec.on.app_event.is_some() || workflow.status.app_events.is_some();
+    let resource_version = shared.then(|| workflow.metadata.resource_version.clone());
+    operation.preconditions = Preconditions { uid: Some(workflow.uid().clone()), resource_version };
     Some(operation)
 }
 

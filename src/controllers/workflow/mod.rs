@@ -13,6 +13,8 @@ mod memory;
 mod message;
 mod names;
 mod observe;
+#[cfg(test)]
+mod parts_tests;
 mod pass;
 mod queue;
 mod rerun;

@@ -50,18 +50,6 @@ pub fn canonical(object: &mut Value) -> Vec<String> {
             }
         }
     }
-    told.extend(not_done(spec));
-    told
-}
-
-/// What is read and kept, and not done by this release: nobody shall wait for it.
-fn not_done(spec: &Map<String, Value>) -> Vec<String> {
-    let mut told = Vec::new();
-    for trigger in ["schedule", "app_event"] {
-        if spec.get("on").is_some_and(|on| !on[trigger].is_null()) {
-            told.push(format!("spec.on.{trigger}: this release starts no runs by it"));
-        }
-    }
     told
 }
 
@@ -153,15 +141,6 @@ mod tests {
             job(json!({"env": {"A": null}, "steps": [{"shell": true, "env": {"B": null}, "concurrency": "x"}]})),
             json!({"env": {"A": ""}, "steps": [{"env": {"B": ""}, "concurrency": "x"}]})
         );
-    }
-
-    #[test]
-    fn whoever_waits_for_what_is_not_done_yet_is_told() {
-        let on = json!({"schedule": [{"cron": "@daily"}], "app_event": {"app": "a"}});
-        let told = canonical(&mut json!({"spec": {"on": on, "jobs": {}}}));
-        let about = ["spec.on.schedule: ", "spec.on.app_event: "];
-        assert!(told.iter().zip(about).all(|(told, about)| told.starts_with(about)), "{told:?}");
-        assert_eq!(told.len(), about.len());
     }
 
     #[test]
