@@ -146,7 +146,7 @@ impl WriteArgs {
 }
 
 /// How often a change is made anew when somebody else was faster.
-const TRIES: usize = 5;
+const TRIES: usize = 50;
 
 /// Changes an object by a merge patch that depends on what it is now; an empty patch changes nothing.
 /// Gives the object as it is then.

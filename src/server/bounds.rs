@@ -405,6 +405,23 @@ mod tests {
         turnstile.seat("a", READ, 0).await.expect("a seat");
     }
 
+    #[tokio::test]
+    async fn the_connections_of_one_user_take_turns_and_stand_before_nobody_else() {
+        let turns = Seats { all: 8, alone: 1, among: 1, waiting: 1 };
+        let turnstile = Turnstile::new(Bounds { turns, ..Bounds::default() }, Arc::new(System));
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let first = turnstile.turn(&a);
+        assert!(matches!(first, Turn::Now(Some(_))));
+        let Turn::Then(seat, mut told) = turnstile.turn(&a) else { panic!("two of one user at once") };
+        assert!(told.try_recv().is_err());
+        assert!(matches!(turnstile.turn(&a), Turn::Now(None)), "a line without end is not kept");
+        assert!(matches!(turnstile.turn(&b), Turn::Now(Some(_))));
+        drop(first);
+        told.await.expect("its turn has come");
+        drop(seat);
+        assert!(matches!(turnstile.turn(&a), Turn::Now(Some(_))));
+    }
+
     #[test]
     fn each_user_has_so_many_watches() {
         let turnstile = tight();

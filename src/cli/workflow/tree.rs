@@ -267,7 +267,7 @@ mod tests {
         ● lint  20s
           ✗ fmt  1s  exit code 1  counts as success
           ● clippy  19s  again in 10s
-        · deploy  waits for build, lint
+        · deploy  waits for lint
         · tell  waits for deploy
         ");
     }

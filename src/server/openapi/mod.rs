@@ -233,6 +233,7 @@ mod tests {
         "/WorkflowInput/properties/default",                    // of the input's type
         "/WorkflowRunSpec/properties/inputs",
         "/WorkflowStep/properties/with",
+        "/WorkflowTarget/properties/inputs",
     ];
 
     fn free(schema: &Value, place: &str, found: &mut Vec<String>) {
