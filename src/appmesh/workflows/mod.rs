@@ -185,10 +185,14 @@ impl Sdk {
 
     fn runs_of(&self, caller: &Caller, asked: &Asked) -> Answer {
         let name = stored(&asked.workflow);
+        // Runs of an earlier one with the same name may still be there for a moment.
+        let of = if name.is_empty() { None } else { Some(self.one_workflow(caller, &asked.workflow)?) };
+        let since = of.and_then(|workflow| workflow.metadata.creation_timestamp);
         let label_selector = if name.is_empty() { String::new() } else { format!("{WORKFLOW_LABEL}={name}") };
         let query = Query { namespace: Some(NAMESPACE.to_owned()), label_selector, ..Query::default() };
         let all = self.admission.list(caller, WorkflowRun::INFO.stored_form(), &query)?.items;
         let mut all: Vec<_> = all.iter().filter_map(|object| object.typed::<WorkflowRun>()).collect();
+        all.retain(|run| run.metadata.creation_timestamp >= since);
         all.sort_by_key(|run| std::cmp::Reverse((run.metadata.creation_timestamp, run.metadata.name.clone())));
         let now = self.clock.now();
         done("", all.iter().map(|run| shapes::run(run, now)).collect())

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -156,12 +157,13 @@ class Server(unittest.TestCase):
                 file.write(data)
             os.chmod(there, 0o640)
             up = lambda name: self.client.upload_file(there, name)
+            inside = os.environ["APPM_DATA_DIR"] + "/files"
+            shutil.rmtree(inside, ignore_errors=True)  # what the other version's run left
             up("a b.bin")
             self.client.download_file("a b.bin", back)
             with open(back, "rb") as file:
                 self.assertEqual(file.read(), data)
             self.assertEqual(os.stat(back).st_mode & 0o777, 0o640)
-            inside = os.environ["APPM_DATA_DIR"] + "/files"
             self.assertEqual(os.listdir(inside), ["a b.bin"])
             self.client.download_file(f"{inside}/a b.bin", back)
             token = self.token().json()["access_token"]
