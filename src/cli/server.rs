@@ -288,7 +288,7 @@ pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, CliErro
         _ => {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
             // Looked for what came in after so many steps: while one client floods, another's request is seen soon.
-            builder.event_interval(8).global_queue_interval(8).worker_threads(cores.max(threads)).enable_all();
+            builder.event_interval(8).worker_threads(cores.max(threads)).enable_all();
             builder.on_thread_park(crate::daemon::rest::parked).build()
         }
     };

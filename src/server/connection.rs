@@ -34,7 +34,6 @@ use super::{
     handle::{self, Peer},
     respond::{self, BodyError},
     state::State,
-    turn::{InTurn, Whose},
 };
 
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -61,12 +60,10 @@ where
         .keep_alive_timeout(PING_PATIENCE);
     let stopping = state.stopping.clone();
     let usage = Arc::new(Usage::new());
-    let whose = Arc::new(Whose::new(&peer));
-    let (counted, asks, at) = (usage.clone(), whose.clone(), state.clone());
-    let service = service_fn(move |request| answer(at.clone(), peer.clone(), counted.clone(), asks.clone(), request));
+    let counted = usage.clone();
+    let service = service_fn(move |request| answer(state.clone(), peer.clone(), counted.clone(), request));
     let io = TokioIo::new(Impatient { inner: stream, patience: bounds.stalled, waiting: None });
-    let connection = pin!(builder.serve_connection(io, service));
-    let mut connection = InTurn::new(connection, whose, state);
+    let mut connection = pin!(builder.serve_connection(io, service));
     let mut farewell = pin!(async {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -76,7 +73,7 @@ where
     let mut said = false;
     loop {
         tokio::select! {
-            ended = &mut connection => {
+            ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection broke off");
                 }
@@ -84,7 +81,7 @@ where
             }
             () = farewell.as_mut(), if !said => {
                 said = true;
-                connection.inner().graceful_shutdown();
+                connection.as_mut().graceful_shutdown();
             }
         }
     }
@@ -95,7 +92,6 @@ async fn answer(
     state: Arc<State>,
     peer: Peer,
     usage: Arc<Usage>,
-    whose: Arc<Whose>,
     request: Request<Incoming>,
 ) -> Result<Response<Counted>, Infallible> {
     let under_way = UnderWay::new(usage);
@@ -106,7 +102,7 @@ async fn answer(
     let expects = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();
     let (body, rest) = Lent::new(body);
-    let mut answer = handle::answer(state, peer, Request::from_parts(head, body), let_in, &whose).await?;
+    let mut answer = handle::answer(state, peer, Request::from_parts(head, body), let_in).await?;
     if !expects && !rest.swallowed().await && http1 {
         respond::header(&mut answer, "connection", "close");
     }

@@ -28,9 +28,7 @@ use super::{
     respond::{self, Answer},
     reviews, sealing,
     state::State,
-    stdin, tasks, transactions,
-    turn::Whose,
-    watch, write,
+    stdin, tasks, transactions, watch, write,
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
@@ -91,7 +89,6 @@ pub(super) async fn answer(
     peer: Peer,
     request: Request<Lent>,
     let_in: Result<(), Status>,
-    whose: &Whose,
 ) -> Result<Answer, Infallible> {
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
@@ -109,9 +106,6 @@ pub(super) async fn answer(
         tracing::error!(request_id, "a request panicked");
         Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
     });
-    if let Some(who) = observed.who() {
-        whose.are(&who.name);
-    }
     let code = outcome.as_ref().map_or_else(|status| status.reason.code(), |answer| answer.status().as_u16());
     observed.end(&labels, code, outcome.as_ref().err()).await;
     let mut answer = outcome.unwrap_or_else(|status| {

@@ -55,7 +55,6 @@ mod table;
 mod tasks;
 mod tls;
 mod transactions;
-mod turn;
 mod wait;
 mod watch;
 mod write;
