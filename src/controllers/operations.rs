@@ -6,12 +6,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Key, Kind, Object, Operation, OperationVerb, Preconditions, Uid},
+    api::{Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Status, Uid},
     runtime::Caches,
 };
 
 /// As long as the reason of a transaction may be.
 const LONGEST_REASON: usize = 512;
+
+/// True if the same will be refused again, until somebody changes something; `AlreadyExists`: an object that is no such one has the name.
+pub(super) fn is_refusal(status: &Status) -> bool {
+    use Reason::{AlreadyExists, BadRequest, Forbidden, Invalid, NotFound};
+    matches!(status.reason, Forbidden | Invalid | NotFound | BadRequest | AlreadyExists)
+}
 
 /// The object's name alone.
 pub(super) fn named(key: &Key) -> Value {

@@ -20,9 +20,10 @@ use self::{
     tasks::Tasks,
 };
 use crate::{
-    api::{Key, Kind, Object, ObjectReference, Reason, Run, Schedule, Status, WorkflowRun},
+    api::{Key, Kind, Object, ObjectReference, Run, Schedule, Status, WorkflowRun},
     client::SharedClient,
     clock::SharedClock,
+    controllers::operations,
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
 };
 
@@ -90,7 +91,7 @@ impl Controller for ScheduleController {
                 // The Schedule goes soon, too.
                 Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
                 // Its author, or whoever made it late, has to do something; what is not started stays due.
-                Err(status) if plan.starts() && is_refusal(&status) => {
+                Err(status) if plan.starts() && operations::is_refusal(&status) => {
                     let message = format!("no run was made: {}", status.message);
                     if plan.refuse(&schedule, message.clone(), now) {
                         self.events.record(about(), EventType::Warning, "FailedCreate", message, now);
@@ -107,10 +108,4 @@ impl Controller for ScheduleController {
         }
         .boxed()
     }
-}
-
-/// True if the same Run will be refused again, until somebody changes something; `AlreadyExists`: a Run that is not of this time has its name.
-fn is_refusal(status: &Status) -> bool {
-    use Reason::{AlreadyExists, BadRequest, Forbidden, Invalid, NotFound};
-    matches!(status.reason, Forbidden | Invalid | NotFound | BadRequest | AlreadyExists)
 }

@@ -24,10 +24,11 @@ use self::{
 };
 use crate::{
     api::{
-        APP_LABEL, App, EventName, Instance, Key, Kind, Object, ObjectReference, Reason, Schedule, Status,
-        StoredObject, Workflow, WorkflowRun,
+        APP_LABEL, App, EventName, Instance, Key, Kind, Object, ObjectReference, Schedule, Status, StoredObject,
+        Workflow, WorkflowRun,
     },
     client::{Query, SharedClient},
+    controllers::operations,
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
 };
 
@@ -128,7 +129,7 @@ impl TriggerController {
             // The Workflow goes soon, too.
             Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
             // Somebody has to do something; what is not started stays due.
-            Err(status) if !plan.actions.is_empty() && is_refusal(&status) => {
+            Err(status) if !plan.actions.is_empty() && operations::is_refusal(&status) => {
                 let message = format!("nothing was started: {}", status.message);
                 if plan.refuse(&workflow, message.clone(), now) {
                     self.events.record(about(), EventType::Warning, "FailedCreate", message, now);
@@ -213,10 +214,4 @@ impl Controller for TriggerController {
     ) -> BoxFuture<'a, Result<Requeue, Status>> {
         self.pass(key, caches, now).boxed()
     }
-}
-
-/// True if the same will be refused again, until somebody changes something.
-fn is_refusal(status: &Status) -> bool {
-    use Reason::{AlreadyExists, BadRequest, Forbidden, Invalid, NotFound};
-    matches!(status.reason, Forbidden | Invalid | NotFound | BadRequest | AlreadyExists)
 }
