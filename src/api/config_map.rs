@@ -149,36 +149,38 @@ fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for ConfigMap {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
-        version: "v1",
-        kind: "ConfigMap",
-        plural: "configmaps",
-        singular: "configmap",
-        short_names: &["cm"],
-        categories: &[],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[Column {
-            name: "Data",
-            data_type: "integer",
-            description: "how many entries",
-            wide: false,
-            cell: |o, _| (entries(o, "data").count() + entries(o, "binaryData").count()).into(),
-        }],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<ConfigMap>,
-        normalize,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<ConfigMap>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "ConfigMap",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[Column {
+        name: "Data",
+        data_type: "integer",
+        description: "how many entries",
+        wide: false,
+        cell: |o, _| (entries(o, "data").count() + entries(o, "binaryData").count()).into(),
+    }],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<ConfigMap>,
+    normalize,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<ConfigMap>,
+};
 
 #[cfg(test)]
 mod tests {

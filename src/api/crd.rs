@@ -152,27 +152,29 @@ pub struct CrdStatus {
 }
 
 impl Kind for CustomResourceDefinition {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "apiextensions.k8s.io",
-        version: "v1",
-        kind: "CustomResourceDefinition",
-        plural: "customresourcedefinitions",
-        singular: "customresourcedefinition",
-        short_names: &["crd", "crds"],
-        categories: &["api-extensions"],
-        scope: Scope::Cluster,
-        verbs: Verbs::ReadOnly,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<CustomResourceDefinition>,
-        normalize: as_written,
-        defaults: as_written,
-        check: no_check,
-        waits_for: for_nobody,
-        decode: decode_as::<CustomResourceDefinition>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "apiextensions.k8s.io",
+    version: "v1",
+    kind: "CustomResourceDefinition",
+    plural: "customresourcedefinitions",
+    singular: "customresourcedefinition",
+    short_names: &["crd", "crds"],
+    categories: &["api-extensions"],
+    scope: Scope::Cluster,
+    verbs: Verbs::ReadOnly,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<CustomResourceDefinition>,
+    normalize: as_written,
+    defaults: as_written,
+    check: no_check,
+    waits_for: for_nobody,
+    decode: decode_as::<CustomResourceDefinition>,
+};

@@ -334,99 +334,101 @@ const FIXED: &[&str] = &[
 ];
 
 impl Kind for Event {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
+    const INFO: &'static KindInfo = &INFO;
+}
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "Event",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[],
+    log: ChangeLog::Short,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Last Seen",
+            data_type: "date",
+            description: "when it happened last",
+            wide: false,
+            cell: |o, _| match at(o, &["series", "lastObservedTime"]) {
+                Value::Null if o["lastTimestamp"].is_null() => o["eventTime"].clone(),
+                Value::Null => o["lastTimestamp"].clone(),
+                at => at.clone(),
+            },
+        },
+        Column {
+            name: "Type",
+            data_type: "string",
+            description: "Normal or Warning",
+            wide: false,
+            cell: |o, _| o["type"].clone(),
+        },
+        Column {
+            name: "Reason",
+            data_type: "string",
+            description: "one word",
+            wide: false,
+            cell: |o, _| o["reason"].clone(),
+        },
+        Column {
+            name: "Object",
+            data_type: "string",
+            description: "what it happened to",
+            wide: false,
+            cell: |o, _| {
+                let about = &o["involvedObject"];
+                let kind = about["kind"].as_str().unwrap_or_default().to_lowercase();
+                format!("{kind}/{}", about["name"].as_str().unwrap_or_default()).into()
+            },
+        },
+        Column {
+            name: "Count",
+            data_type: "integer",
+            description: "how often",
+            wide: true,
+            cell: |o, _| o["count"].as_i64().unwrap_or(1).into(),
+        },
+        Column {
+            name: "Message",
+            data_type: "string",
+            description: "one sentence",
+            wide: false,
+            cell: |o, _| o["message"].clone(),
+        },
+    ],
+    fields: FIELDS,
+    views: &[View {
+        group: "events.k8s.io",
         version: "v1",
         kind: "Event",
         plural: "events",
         singular: "event",
         short_names: &["ev"],
         categories: &[],
-        scope: Scope::Namespaced,
         verbs: Verbs::All,
         subresources: &[],
-        log: ChangeLog::Short,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Last Seen",
-                data_type: "date",
-                description: "when it happened last",
-                wide: false,
-                cell: |o, _| match at(o, &["series", "lastObservedTime"]) {
-                    Value::Null if o["lastTimestamp"].is_null() => o["eventTime"].clone(),
-                    Value::Null => o["lastTimestamp"].clone(),
-                    at => at.clone(),
-                },
-            },
-            Column {
-                name: "Type",
-                data_type: "string",
-                description: "Normal or Warning",
-                wide: false,
-                cell: |o, _| o["type"].clone(),
-            },
-            Column {
-                name: "Reason",
-                data_type: "string",
-                description: "one word",
-                wide: false,
-                cell: |o, _| o["reason"].clone(),
-            },
-            Column {
-                name: "Object",
-                data_type: "string",
-                description: "what it happened to",
-                wide: false,
-                cell: |o, _| {
-                    let about = &o["involvedObject"];
-                    let kind = about["kind"].as_str().unwrap_or_default().to_lowercase();
-                    format!("{kind}/{}", about["name"].as_str().unwrap_or_default()).into()
-                },
-            },
-            Column {
-                name: "Count",
-                data_type: "integer",
-                description: "how often",
-                wide: true,
-                cell: |o, _| o["count"].as_i64().unwrap_or(1).into(),
-            },
-            Column {
-                name: "Message",
-                data_type: "string",
-                description: "one sentence",
-                wide: false,
-                cell: |o, _| o["message"].clone(),
-            },
-        ],
-        fields: FIELDS,
-        views: &[View {
-            group: "events.k8s.io",
-            version: "v1",
-            kind: "Event",
-            plural: "events",
-            singular: "event",
-            short_names: &["ev"],
-            categories: &[],
-            verbs: Verbs::All,
-            subresources: &[],
-            columns: None,
-            fields: &[],
-            only: "",
-            measured: false,
-            project,
-            lift: Some(lift),
-            check: check_regarding,
-            schema: regarding_schema,
-        }],
-        schema: schema_of::<Event>,
-        normalize,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Event>,
-    };
-}
+        columns: None,
+        fields: &[],
+        only: "",
+        measured: false,
+        project,
+        lift: Some(lift),
+        check: check_regarding,
+        schema: regarding_schema,
+    }],
+    schema: schema_of::<Event>,
+    normalize,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Event>,
+};
 
 #[cfg(test)]
 mod tests {

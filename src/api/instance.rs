@@ -389,99 +389,95 @@ fn state_word(object: &Value, _: jiff::Timestamp) -> Value {
 }
 
 impl Kind for Instance {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "Instance",
-        plural: "instances",
-        singular: "instance",
-        short_names: &["inst"],
-        categories: &["all"],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Log, Subresource::Processes, Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Ready",
-                data_type: "string",
-                description: "whether it can be used",
-                wide: false,
-                cell: |o, _| {
-                    let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
-                    conditions.iter().find(|c| c["type"] == "Ready").map_or("Unknown".into(), |c| c["status"].clone())
-                },
-            },
-            Column {
-                name: "Status",
-                data_type: "string",
-                description: "what it is doing",
-                wide: false,
-                cell: state_word,
-            },
-            Column {
-                name: "Restarts",
-                data_type: "integer",
-                description: "restarts by policy",
-                wide: false,
-                cell: |o, _| at(o, &["status", "restarts"]).as_i64().unwrap_or(0).into(),
-            },
-            Column {
-                name: "PID",
-                data_type: "integer",
-                description: "process id",
-                wide: false,
-                cell: |o, _| match at(o, &["status", "state", "running", "pid"]) {
-                    Value::Null => at(o, &["status", "state", "stopping", "pid"]).clone(),
-                    pid => pid.clone(),
-                },
-            },
-            Column {
-                name: "Node",
-                data_type: "string",
-                description: "where it runs",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "nodeName"]).clone(),
-            },
-            Column {
-                name: "Revision",
-                data_type: "string",
-                description: "what it was made from",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "revision"]).clone(),
-            },
-            Column {
-                name: "Next-Start",
-                data_type: "string",
-                description: "when the next attempt is due, while it waits",
-                wide: true,
-                cell: |o, _| at(o, &["status", "nextStartTime"]).clone(),
-            },
-            Column {
-                name: "Last-Exit",
-                data_type: "string",
-                description: "how the last attempt ended",
-                wide: true,
-                cell: |o, _| last_exit_word(at(o, &["status", "lastExit"])).into(),
-            },
-        ],
-        fields: &[
-            SelectableField { label: "spec.nodeName", value: node_of },
-            SelectableField {
-                label: "status.phase",
-                value: |o| Some(phase(&o.typed::<Instance>()?.status).word().to_owned()),
-            },
-        ],
-        views: &[super::pod::VIEW, super::metrics::OF_PODS],
-        schema: schema_of::<Instance>,
-        normalize: as_written,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Instance>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "Instance",
+    plural: "instances",
+    singular: "instance",
+    short_names: &["inst"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Log, Subresource::Processes, Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Ready",
+            data_type: "string",
+            description: "whether it can be used",
+            wide: false,
+            cell: |o, _| {
+                let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
+                conditions.iter().find(|c| c["type"] == "Ready").map_or("Unknown".into(), |c| c["status"].clone())
+            },
+        },
+        Column { name: "Status", data_type: "string", description: "what it is doing", wide: false, cell: state_word },
+        Column {
+            name: "Restarts",
+            data_type: "integer",
+            description: "restarts by policy",
+            wide: false,
+            cell: |o, _| at(o, &["status", "restarts"]).as_i64().unwrap_or(0).into(),
+        },
+        Column {
+            name: "PID",
+            data_type: "integer",
+            description: "process id",
+            wide: false,
+            cell: |o, _| match at(o, &["status", "state", "running", "pid"]) {
+                Value::Null => at(o, &["status", "state", "stopping", "pid"]).clone(),
+                pid => pid.clone(),
+            },
+        },
+        Column {
+            name: "Node",
+            data_type: "string",
+            description: "where it runs",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "nodeName"]).clone(),
+        },
+        Column {
+            name: "Revision",
+            data_type: "string",
+            description: "what it was made from",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "revision"]).clone(),
+        },
+        Column {
+            name: "Next-Start",
+            data_type: "string",
+            description: "when the next attempt is due, while it waits",
+            wide: true,
+            cell: |o, _| at(o, &["status", "nextStartTime"]).clone(),
+        },
+        Column {
+            name: "Last-Exit",
+            data_type: "string",
+            description: "how the last attempt ended",
+            wide: true,
+            cell: |o, _| last_exit_word(at(o, &["status", "lastExit"])).into(),
+        },
+    ],
+    fields: &[
+        SelectableField { label: "spec.nodeName", value: node_of },
+        SelectableField {
+            label: "status.phase",
+            value: |o| Some(phase(&o.typed::<Instance>()?.status).word().to_owned()),
+        },
+    ],
+    views: &[super::pod::VIEW, super::metrics::OF_PODS],
+    schema: schema_of::<Instance>,
+    normalize: as_written,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Instance>,
+};
 
 /// `OOMKilled`, `0`, `SIGKILL` or `lost`; empty if nothing has ended yet.
 pub fn last_exit_word(exit: &Value) -> String {

@@ -80,36 +80,38 @@ fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for Lease {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "coordination.k8s.io",
-        version: "v1",
-        kind: "Lease",
-        plural: "leases",
-        singular: "lease",
-        short_names: &[],
-        categories: &[],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[],
-        log: ChangeLog::Short,
-        sealed: false,
-        columns: &[Column {
-            name: "Holder",
-            data_type: "string",
-            description: "who holds it",
-            wide: false,
-            cell: |o, _| at(o, &["spec", "holderIdentity"]).clone(),
-        }],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<Lease>,
-        normalize,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Lease>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "coordination.k8s.io",
+    version: "v1",
+    kind: "Lease",
+    plural: "leases",
+    singular: "lease",
+    short_names: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[],
+    log: ChangeLog::Short,
+    sealed: false,
+    columns: &[Column {
+        name: "Holder",
+        data_type: "string",
+        description: "who holds it",
+        wide: false,
+        cell: |o, _| at(o, &["spec", "holderIdentity"]).clone(),
+    }],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<Lease>,
+    normalize,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Lease>,
+};
 
 #[cfg(test)]
 mod tests {

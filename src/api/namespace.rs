@@ -55,39 +55,41 @@ fn defaults(namespace: &mut Value) {
 }
 
 impl Kind for Namespace {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
-        version: "v1",
-        kind: "Namespace",
-        plural: "namespaces",
-        singular: "namespace",
-        short_names: &["ns"],
-        categories: &[],
-        scope: Scope::Cluster,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status, Subresource::Finalize],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[Column {
-            name: "Status",
-            data_type: "string",
-            description: "Active or Terminating",
-            wide: false,
-            cell: |o, _| match at(o, &["metadata", "deletionTimestamp"]).is_null() {
-                true => "Active".into(),
-                false => "Terminating".into(),
-            },
-        }],
-        fields: &[SelectableField {
-            label: "status.phase",
-            value: |o| Some(if o.meta().is_deleting() { "Terminating" } else { "Active" }.to_owned()),
-        }],
-        views: &[],
-        schema: schema_of::<Namespace>,
-        normalize: as_written,
-        defaults,
-        check: |new, _| check_label_name(new).into_iter().collect(),
-        waits_for: for_nobody,
-        decode: decode_as::<Namespace>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "Namespace",
+    plural: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    categories: &[],
+    scope: Scope::Cluster,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status, Subresource::Finalize],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[Column {
+        name: "Status",
+        data_type: "string",
+        description: "Active or Terminating",
+        wide: false,
+        cell: |o, _| match at(o, &["metadata", "deletionTimestamp"]).is_null() {
+            true => "Active".into(),
+            false => "Terminating".into(),
+        },
+    }],
+    fields: &[SelectableField {
+        label: "status.phase",
+        value: |o| Some(if o.meta().is_deleting() { "Terminating" } else { "Active" }.to_owned()),
+    }],
+    views: &[],
+    schema: schema_of::<Namespace>,
+    normalize: as_written,
+    defaults,
+    check: |new, _| check_label_name(new).into_iter().collect(),
+    waits_for: for_nobody,
+    decode: decode_as::<Namespace>,
+};

@@ -212,100 +212,101 @@ pub struct NodeInfo {
 const NONE: &str = "<none>";
 
 impl Kind for Node {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
-        version: "v1",
-        kind: "Node",
-        plural: "nodes",
-        singular: "node",
-        short_names: &["no"],
-        categories: &[],
-        scope: Scope::Cluster,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Status",
-                data_type: "string",
-                description: "Ready, NotReady or Unknown",
-                wide: false,
-                cell: |o, _| {
-                    let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
-                    match conditions.iter().find(|c| c["type"] == "Ready").map(|c| c["status"].as_str()) {
-                        Some(Some("True")) => "Ready".into(),
-                        Some(Some("False")) => "NotReady".into(),
-                        _ => "Unknown".into(),
-                    }
-                },
-            },
-            Column {
-                name: "Roles",
-                data_type: "string",
-                description: "by the labels node-role.kubernetes.io/ROLE",
-                wide: false,
-                cell: |o, _| {
-                    let labels = at(o, &["metadata", "labels"]).as_object().into_iter().flatten();
-                    let role =
-                        |(name, _): (&String, _)| name.strip_prefix("node-role.kubernetes.io/").map(str::to_owned);
-                    let roles: Vec<String> = labels.filter_map(role).collect();
-                    if roles.is_empty() { NONE.into() } else { roles.join(",").into() }
-                },
-            },
-            Column {
-                name: "Version",
-                data_type: "string",
-                description: "version of the agent",
-                wide: false,
-                cell: |o, _| at(o, &["status", "nodeInfo", "kubeletVersion"]).clone(),
-            },
-            Column {
-                name: "Internal-IP",
-                data_type: "string",
-                description: "where it is reached",
-                wide: true,
-                cell: |o, _| {
-                    let mut addresses = at(o, &["status", "addresses"]).as_array().into_iter().flatten();
-                    addresses.find(|a| a["type"] == "InternalIP").map_or(NONE.into(), |a| a["address"].clone())
-                },
-            },
-            Column {
-                name: "External-IP",
-                data_type: "string",
-                description: "always <none>",
-                wide: true,
-                cell: |_, _| NONE.into(),
-            },
-            Column {
-                name: "OS-Image",
-                data_type: "string",
-                description: "operating system",
-                wide: true,
-                cell: |o, _| at(o, &["status", "nodeInfo", "osImage"]).clone(),
-            },
-            Column {
-                name: "Kernel-Version",
-                data_type: "string",
-                description: "kernel",
-                wide: true,
-                cell: |o, _| at(o, &["status", "nodeInfo", "kernelVersion"]).clone(),
-            },
-            Column {
-                name: "Container-Runtime",
-                data_type: "string",
-                description: "what runs the processes",
-                wide: true,
-                cell: |o, _| at(o, &["status", "nodeInfo", "containerRuntimeVersion"]).clone(),
-            },
-        ],
-        fields: &[],
-        views: &[super::metrics::OF_NODES],
-        schema: schema_of::<Node>,
-        normalize: as_written,
-        defaults: as_written,
-        check: no_check,
-        waits_for: for_nobody,
-        decode: decode_as::<Node>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "Node",
+    plural: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    categories: &[],
+    scope: Scope::Cluster,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Status",
+            data_type: "string",
+            description: "Ready, NotReady or Unknown",
+            wide: false,
+            cell: |o, _| {
+                let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
+                match conditions.iter().find(|c| c["type"] == "Ready").map(|c| c["status"].as_str()) {
+                    Some(Some("True")) => "Ready".into(),
+                    Some(Some("False")) => "NotReady".into(),
+                    _ => "Unknown".into(),
+                }
+            },
+        },
+        Column {
+            name: "Roles",
+            data_type: "string",
+            description: "by the labels node-role.kubernetes.io/ROLE",
+            wide: false,
+            cell: |o, _| {
+                let labels = at(o, &["metadata", "labels"]).as_object().into_iter().flatten();
+                let role = |(name, _): (&String, _)| name.strip_prefix("node-role.kubernetes.io/").map(str::to_owned);
+                let roles: Vec<String> = labels.filter_map(role).collect();
+                if roles.is_empty() { NONE.into() } else { roles.join(",").into() }
+            },
+        },
+        Column {
+            name: "Version",
+            data_type: "string",
+            description: "version of the agent",
+            wide: false,
+            cell: |o, _| at(o, &["status", "nodeInfo", "kubeletVersion"]).clone(),
+        },
+        Column {
+            name: "Internal-IP",
+            data_type: "string",
+            description: "where it is reached",
+            wide: true,
+            cell: |o, _| {
+                let mut addresses = at(o, &["status", "addresses"]).as_array().into_iter().flatten();
+                addresses.find(|a| a["type"] == "InternalIP").map_or(NONE.into(), |a| a["address"].clone())
+            },
+        },
+        Column {
+            name: "External-IP",
+            data_type: "string",
+            description: "always <none>",
+            wide: true,
+            cell: |_, _| NONE.into(),
+        },
+        Column {
+            name: "OS-Image",
+            data_type: "string",
+            description: "operating system",
+            wide: true,
+            cell: |o, _| at(o, &["status", "nodeInfo", "osImage"]).clone(),
+        },
+        Column {
+            name: "Kernel-Version",
+            data_type: "string",
+            description: "kernel",
+            wide: true,
+            cell: |o, _| at(o, &["status", "nodeInfo", "kernelVersion"]).clone(),
+        },
+        Column {
+            name: "Container-Runtime",
+            data_type: "string",
+            description: "what runs the processes",
+            wide: true,
+            cell: |o, _| at(o, &["status", "nodeInfo", "containerRuntimeVersion"]).clone(),
+        },
+    ],
+    fields: &[],
+    views: &[super::metrics::OF_NODES],
+    schema: schema_of::<Node>,
+    normalize: as_written,
+    defaults: as_written,
+    check: no_check,
+    waits_for: for_nobody,
+    decode: decode_as::<Node>,
+};

@@ -13,7 +13,8 @@ use super::{FieldPath, Key, ObjectMeta, StoredObject, Uid, Violation};
 pub trait Kind:
     Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
 {
-    /// Everything the machinery needs to know.
+    /// Everything the machinery needs to know. A `static` of the kind's file, so that there is one in the program: a constant
+    /// would be built, with the code it names, by each crate that asks for it.
     const INFO: &'static KindInfo;
 }
 

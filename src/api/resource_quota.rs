@@ -286,45 +286,47 @@ fn shares(object: &Value, limits: bool) -> Value {
 }
 
 impl Kind for ResourceQuota {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
-        version: "v1",
-        kind: "ResourceQuota",
-        plural: "resourcequotas",
-        singular: "resourcequota",
-        short_names: &["quota"],
-        categories: &[],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Request",
-                data_type: "string",
-                description: "what is used and what there is of counts and requests",
-                wide: false,
-                cell: |o, _| shares(o, false),
-            },
-            Column {
-                name: "Limit",
-                data_type: "string",
-                description: "what is used and what there is of limits",
-                wide: false,
-                cell: |o, _| shares(o, true),
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<ResourceQuota>,
-        normalize,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<ResourceQuota>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "ResourceQuota",
+    plural: "resourcequotas",
+    singular: "resourcequota",
+    short_names: &["quota"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Request",
+            data_type: "string",
+            description: "what is used and what there is of counts and requests",
+            wide: false,
+            cell: |o, _| shares(o, false),
+        },
+        Column {
+            name: "Limit",
+            data_type: "string",
+            description: "what is used and what there is of limits",
+            wide: false,
+            cell: |o, _| shares(o, true),
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<ResourceQuota>,
+    normalize,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<ResourceQuota>,
+};
 
 #[cfg(test)]
 mod tests {

@@ -41,42 +41,44 @@ fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for Revision {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "Revision",
-        plural: "revisions",
-        singular: "revision",
-        short_names: &["rev"],
-        categories: &[],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "App",
-                data_type: "string",
-                description: "the App it belongs to",
-                wide: false,
-                cell: |o, _| at(o, &["metadata", "ownerReferences"])[0]["name"].clone(),
-            },
-            Column {
-                name: "Revision",
-                data_type: "integer",
-                description: "its number",
-                wide: false,
-                cell: |o, _| o["revision"].clone(),
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<Revision>,
-        normalize: as_written,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Revision>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "Revision",
+    plural: "revisions",
+    singular: "revision",
+    short_names: &["rev"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "App",
+            data_type: "string",
+            description: "the App it belongs to",
+            wide: false,
+            cell: |o, _| at(o, &["metadata", "ownerReferences"])[0]["name"].clone(),
+        },
+        Column {
+            name: "Revision",
+            data_type: "integer",
+            description: "its number",
+            wide: false,
+            cell: |o, _| o["revision"].clone(),
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<Revision>,
+    normalize: as_written,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Revision>,
+};

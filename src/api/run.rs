@@ -389,77 +389,79 @@ fn exit_word(run: &Value) -> String {
 }
 
 impl Kind for Run {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "Run",
-        plural: "runs",
-        singular: "run",
-        short_names: &[],
-        categories: &["all"],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Log, Subresource::Status, Subresource::Stdin],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Status",
-                data_type: "string",
-                description: "how it ended, or what it is doing",
-                wide: false,
-                cell: |o, _| run_word(o).into(),
-            },
-            Column {
-                name: "Exit",
-                data_type: "string",
-                description: "how the last attempt ended: code or signal",
-                wide: false,
-                cell: |o, _| exit_word(o).into(),
-            },
-            Column {
-                name: "Attempts",
-                data_type: "integer",
-                description: "attempts that were made",
-                wide: false,
-                cell: |o, _| at(o, &["status", "attempts"]).as_i64().unwrap_or(0).into(),
-            },
-            Column {
-                name: "Duration",
-                data_type: "string",
-                description: "from its beginning to its end, or until now",
-                wide: false,
-                cell: |o, now| {
-                    let time = |name: &str| at(o, &["status", name]).as_str()?.parse::<jiff::Timestamp>().ok();
-                    let end = time("completionTime").unwrap_or(now);
-                    time("startTime").map_or(Value::Null, |start| age(end, start).into())
-                },
-            },
-            Column {
-                name: "App",
-                data_type: "string",
-                description: "the App whose process or container it runs",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "app"]).clone(),
-            },
-            Column {
-                name: "Command",
-                data_type: "string",
-                description: "what is run",
-                wide: true,
-                cell: |o, _| match at(o, &["spec", "template"]) {
-                    Value::Null => command_line(at(o, &["spec"])).into(),
-                    template => command_line(template).into(),
-                },
-            },
-        ],
-        fields: &[SelectableField { label: "spec.app", value: |o| o.typed::<Run>()?.spec.app.clone() }],
-        views: &[],
-        schema: schema_of::<Run>,
-        normalize: as_written,
-        defaults: as_written,
-        check: check::check,
-        waits_for: for_nobody,
-        decode: decode_as::<Run>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "Run",
+    plural: "runs",
+    singular: "run",
+    short_names: &[],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Log, Subresource::Status, Subresource::Stdin],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Status",
+            data_type: "string",
+            description: "how it ended, or what it is doing",
+            wide: false,
+            cell: |o, _| run_word(o).into(),
+        },
+        Column {
+            name: "Exit",
+            data_type: "string",
+            description: "how the last attempt ended: code or signal",
+            wide: false,
+            cell: |o, _| exit_word(o).into(),
+        },
+        Column {
+            name: "Attempts",
+            data_type: "integer",
+            description: "attempts that were made",
+            wide: false,
+            cell: |o, _| at(o, &["status", "attempts"]).as_i64().unwrap_or(0).into(),
+        },
+        Column {
+            name: "Duration",
+            data_type: "string",
+            description: "from its beginning to its end, or until now",
+            wide: false,
+            cell: |o, now| {
+                let time = |name: &str| at(o, &["status", name]).as_str()?.parse::<jiff::Timestamp>().ok();
+                let end = time("completionTime").unwrap_or(now);
+                time("startTime").map_or(Value::Null, |start| age(end, start).into())
+            },
+        },
+        Column {
+            name: "App",
+            data_type: "string",
+            description: "the App whose process or container it runs",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "app"]).clone(),
+        },
+        Column {
+            name: "Command",
+            data_type: "string",
+            description: "what is run",
+            wide: true,
+            cell: |o, _| match at(o, &["spec", "template"]) {
+                Value::Null => command_line(at(o, &["spec"])).into(),
+                template => command_line(template).into(),
+            },
+        },
+    ],
+    fields: &[SelectableField { label: "spec.app", value: |o| o.typed::<Run>()?.spec.app.clone() }],
+    views: &[],
+    schema: schema_of::<Run>,
+    normalize: as_written,
+    defaults: as_written,
+    check: check::check,
+    waits_for: for_nobody,
+    decode: decode_as::<Run>,
+};

@@ -187,53 +187,55 @@ fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for Secret {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
-        version: "v1",
-        kind: "Secret",
-        plural: "secrets",
-        singular: "secret",
-        short_names: &[],
-        categories: &[],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: true,
-        columns: &[
-            Column {
-                name: "Type",
-                data_type: "string",
-                description: "what it is for",
-                wide: false,
-                cell: |o, _| o["type"].clone(),
-            },
-            Column {
-                name: "Data",
-                data_type: "integer",
-                description: "how many entries",
-                wide: false,
-                cell: |o, _| entries(o, "data").count().into(),
-            },
-        ],
-        fields: &[SelectableField {
-            label: "type",
-            value: |o| {
-                Some(match o.typed::<Secret>()?.body.kind.as_str() {
-                    "" => "Opaque".to_owned(),
-                    kind => kind.to_owned(),
-                })
-            },
-        }],
-        views: &[],
-        schema: schema_of::<Secret>,
-        normalize,
-        defaults,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Secret>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "Secret",
+    plural: "secrets",
+    singular: "secret",
+    short_names: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: true,
+    columns: &[
+        Column {
+            name: "Type",
+            data_type: "string",
+            description: "what it is for",
+            wide: false,
+            cell: |o, _| o["type"].clone(),
+        },
+        Column {
+            name: "Data",
+            data_type: "integer",
+            description: "how many entries",
+            wide: false,
+            cell: |o, _| entries(o, "data").count().into(),
+        },
+    ],
+    fields: &[SelectableField {
+        label: "type",
+        value: |o| {
+            Some(match o.typed::<Secret>()?.body.kind.as_str() {
+                "" => "Opaque".to_owned(),
+                kind => kind.to_owned(),
+            })
+        },
+    }],
+    views: &[],
+    schema: schema_of::<Secret>,
+    normalize,
+    defaults,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Secret>,
+};
 
 #[cfg(test)]
 mod tests {

@@ -66,60 +66,62 @@ pub struct ServiceStatus {
 }
 
 impl Kind for Service {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: "",
-        version: "v1",
-        kind: "Service",
-        plural: "services",
-        singular: "service",
-        short_names: &["svc"],
-        categories: &[],
-        scope: Scope::Namespaced,
-        verbs: Verbs::ReadOnly,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Type",
-                data_type: "string",
-                description: "ClusterIP",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "type"]).clone(),
-            },
-            Column {
-                name: "Cluster-IP",
-                data_type: "string",
-                description: "the address",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "clusterIP"]).clone(),
-            },
-            Column {
-                name: "External-IP",
-                data_type: "string",
-                description: "always <none>",
-                wide: false,
-                cell: |_, _| "<none>".into(),
-            },
-            Column {
-                name: "Port(s)",
-                data_type: "string",
-                description: "the ports",
-                wide: false,
-                cell: |o, _| {
-                    let ports = at(o, &["spec", "ports"]).as_array().into_iter().flatten();
-                    let shown = |p: &Value| format!("{}/{}", p["port"], p["protocol"].as_str().unwrap_or("TCP"));
-                    ports.map(shown).collect::<Vec<_>>().join(",").into()
-                },
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<Service>,
-        normalize: as_written,
-        defaults: as_written,
-        check: no_check,
-        waits_for: for_nobody,
-        decode: decode_as::<Service>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verbs::ReadOnly,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Type",
+            data_type: "string",
+            description: "ClusterIP",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "type"]).clone(),
+        },
+        Column {
+            name: "Cluster-IP",
+            data_type: "string",
+            description: "the address",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "clusterIP"]).clone(),
+        },
+        Column {
+            name: "External-IP",
+            data_type: "string",
+            description: "always <none>",
+            wide: false,
+            cell: |_, _| "<none>".into(),
+        },
+        Column {
+            name: "Port(s)",
+            data_type: "string",
+            description: "the ports",
+            wide: false,
+            cell: |o, _| {
+                let ports = at(o, &["spec", "ports"]).as_array().into_iter().flatten();
+                let shown = |p: &Value| format!("{}/{}", p["port"], p["protocol"].as_str().unwrap_or("TCP"));
+                ports.map(shown).collect::<Vec<_>>().join(",").into()
+            },
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<Service>,
+    normalize: as_written,
+    defaults: as_written,
+    check: no_check,
+    waits_for: for_nobody,
+    decode: decode_as::<Service>,
+};

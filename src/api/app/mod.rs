@@ -296,74 +296,76 @@ impl App {
 }
 
 impl Kind for App {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "App",
-        plural: "apps",
-        singular: "app",
-        short_names: &[],
-        categories: &["all"],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status, Subresource::Scale, Subresource::Task],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Ready",
-                data_type: "string",
-                description: "ready instances of those wanted",
-                wide: false,
-                cell: |o, _| {
-                    let wanted = at(o, &["spec", "replicas"]).as_i64().unwrap_or(1);
-                    let ready = at(o, &["status", "readyReplicas"]).as_i64().unwrap_or(0);
-                    format!("{ready}/{wanted}").into()
-                },
-            },
-            Column {
-                name: "Status",
-                data_type: "string",
-                description: "the reason of the Ready condition",
-                wide: false,
-                cell: |o, _| {
-                    let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
-                    let ready = conditions.iter().find(|c| c["type"] == "Ready");
-                    ready.map_or_else(|| "Pending".into(), |c| c["reason"].clone())
-                },
-            },
-            Column {
-                name: "Restarts",
-                data_type: "integer",
-                description: "restarts of the present instances",
-                wide: false,
-                cell: |o, _| at(o, &["status", "restarts"]).as_i64().unwrap_or(0).into(),
-            },
-            Column {
-                name: "Revision",
-                data_type: "string",
-                description: "the Revision of the current template",
-                wide: true,
-                cell: |o, _| at(o, &["status", "updateRevision"]).clone(),
-            },
-            Column {
-                name: "Command",
-                data_type: "string",
-                description: "what is run",
-                wide: true,
-                cell: |o, _| command_line(at(o, &["spec"])).into(),
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<App>,
-        normalize: as_written,
-        defaults: as_written,
-        check: check::check,
-        waits_for: App::waits_for,
-        decode: decode_as::<App>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "App",
+    plural: "apps",
+    singular: "app",
+    short_names: &[],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status, Subresource::Scale, Subresource::Task],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Ready",
+            data_type: "string",
+            description: "ready instances of those wanted",
+            wide: false,
+            cell: |o, _| {
+                let wanted = at(o, &["spec", "replicas"]).as_i64().unwrap_or(1);
+                let ready = at(o, &["status", "readyReplicas"]).as_i64().unwrap_or(0);
+                format!("{ready}/{wanted}").into()
+            },
+        },
+        Column {
+            name: "Status",
+            data_type: "string",
+            description: "the reason of the Ready condition",
+            wide: false,
+            cell: |o, _| {
+                let conditions = at(o, &["status", "conditions"]).as_array().map_or(&[][..], Vec::as_slice);
+                let ready = conditions.iter().find(|c| c["type"] == "Ready");
+                ready.map_or_else(|| "Pending".into(), |c| c["reason"].clone())
+            },
+        },
+        Column {
+            name: "Restarts",
+            data_type: "integer",
+            description: "restarts of the present instances",
+            wide: false,
+            cell: |o, _| at(o, &["status", "restarts"]).as_i64().unwrap_or(0).into(),
+        },
+        Column {
+            name: "Revision",
+            data_type: "string",
+            description: "the Revision of the current template",
+            wide: true,
+            cell: |o, _| at(o, &["status", "updateRevision"]).clone(),
+        },
+        Column {
+            name: "Command",
+            data_type: "string",
+            description: "what is run",
+            wide: true,
+            cell: |o, _| command_line(at(o, &["spec"])).into(),
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<App>,
+    normalize: as_written,
+    defaults: as_written,
+    check: check::check,
+    waits_for: App::waits_for,
+    decode: decode_as::<App>,
+};
 
 /// What a spec runs, for people: the words of command and args, the first line of the script, or the image.
 pub fn command_line(spec: &Value) -> String {

@@ -134,28 +134,31 @@ pub struct Throttle {
 macro_rules! internal {
     ($kind:ident, $plural:literal, $singular:literal, $log:expr) => {
         impl Kind for $kind {
-            const INFO: &'static KindInfo = &KindInfo {
-                group: INTERNAL,
-                version: "v1",
-                kind: stringify!($kind),
-                plural: $plural,
-                singular: $singular,
-                short_names: &[],
-                categories: &[],
-                scope: Scope::Cluster,
-                verbs: Verbs::None,
-                subresources: &[],
-                log: $log,
-                sealed: true,
-                columns: &[],
-                fields: &[],
-                views: &[],
-                schema: schema_of::<$kind>,
-                normalize: as_written,
-                defaults: as_written,
-                check: no_check,
-                waits_for: for_nobody,
-                decode: decode_as::<$kind>,
+            const INFO: &'static KindInfo = {
+                static INFO: KindInfo = KindInfo {
+                    group: INTERNAL,
+                    version: "v1",
+                    kind: stringify!($kind),
+                    plural: $plural,
+                    singular: $singular,
+                    short_names: &[],
+                    categories: &[],
+                    scope: Scope::Cluster,
+                    verbs: Verbs::None,
+                    subresources: &[],
+                    log: $log,
+                    sealed: true,
+                    columns: &[],
+                    fields: &[],
+                    views: &[],
+                    schema: schema_of::<$kind>,
+                    normalize: as_written,
+                    defaults: as_written,
+                    check: no_check,
+                    waits_for: for_nobody,
+                    decode: decode_as::<$kind>,
+                };
+                &INFO
             };
         }
     };

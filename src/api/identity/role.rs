@@ -128,45 +128,47 @@ pub(super) fn check_rule(rule: &Value, at: &FieldPath, found: &mut Vec<Violation
 }
 
 impl Kind for Role {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: GROUP,
-        version: VERSION,
-        kind: "Role",
-        plural: "roles",
-        singular: "role",
-        short_names: &[],
-        categories: &["identity"],
-        scope: Scope::Cluster,
-        verbs: Verbs::All,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Rules",
-                data_type: "integer",
-                description: "how many rules it has",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "rules"]).as_array().map_or(0, Vec::len).into(),
-            },
-            Column {
-                name: "Subjects",
-                data_type: "string",
-                description: "who has it, beside the users that name it",
-                wide: false,
-                cell: |o, _| subjects(o).into(),
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<Role>,
-        normalize: as_written,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Role>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: GROUP,
+    version: VERSION,
+    kind: "Role",
+    plural: "roles",
+    singular: "role",
+    short_names: &[],
+    categories: &["identity"],
+    scope: Scope::Cluster,
+    verbs: Verbs::All,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Rules",
+            data_type: "integer",
+            description: "how many rules it has",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "rules"]).as_array().map_or(0, Vec::len).into(),
+        },
+        Column {
+            name: "Subjects",
+            data_type: "string",
+            description: "who has it, beside the users that name it",
+            wide: false,
+            cell: |o, _| subjects(o).into(),
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<Role>,
+    normalize: as_written,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Role>,
+};
 
 fn subjects(role: &Value) -> String {
     let subjects = at(role, &["spec", "subjects"]).as_array().into_iter().flatten();

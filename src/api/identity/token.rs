@@ -68,59 +68,61 @@ fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for Token {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: GROUP,
-        version: VERSION,
-        kind: "Token",
-        plural: "tokens",
-        singular: "token",
-        short_names: &["tok"],
-        categories: &["identity"],
-        scope: Scope::Cluster,
-        verbs: Verbs::ReadDelete,
-        subresources: &[],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "User",
-                data_type: "string",
-                description: "whose it is",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "user"]).clone(),
-            },
-            Column {
-                name: "Expires",
-                data_type: "date",
-                description: "when it ends",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "expirationTime"]).clone(),
-            },
-            Column {
-                name: "Last Used",
-                data_type: "date",
-                description: "when it was last used",
-                wide: false,
-                cell: |o, _| at(o, &["status", "lastUsedTime"]).clone(),
-            },
-            Column {
-                name: "Description",
-                data_type: "string",
-                description: "what it is for",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "description"]).clone(),
-            },
-        ],
-        fields: &[SelectableField {
-            label: "spec.user",
-            value: |o| at(&o.value(), &["spec", "user"]).as_str().map(str::to_owned),
-        }],
-        views: &[],
-        schema: schema_of::<Token>,
-        normalize: as_written,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Token>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: GROUP,
+    version: VERSION,
+    kind: "Token",
+    plural: "tokens",
+    singular: "token",
+    short_names: &["tok"],
+    categories: &["identity"],
+    scope: Scope::Cluster,
+    verbs: Verbs::ReadDelete,
+    subresources: &[],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "User",
+            data_type: "string",
+            description: "whose it is",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "user"]).clone(),
+        },
+        Column {
+            name: "Expires",
+            data_type: "date",
+            description: "when it ends",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "expirationTime"]).clone(),
+        },
+        Column {
+            name: "Last Used",
+            data_type: "date",
+            description: "when it was last used",
+            wide: false,
+            cell: |o, _| at(o, &["status", "lastUsedTime"]).clone(),
+        },
+        Column {
+            name: "Description",
+            data_type: "string",
+            description: "what it is for",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "description"]).clone(),
+        },
+    ],
+    fields: &[SelectableField {
+        label: "spec.user",
+        value: |o| at(&o.value(), &["spec", "user"]).as_str().map(str::to_owned),
+    }],
+    views: &[],
+    schema: schema_of::<Token>,
+    normalize: as_written,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Token>,
+};

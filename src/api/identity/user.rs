@@ -205,76 +205,78 @@ fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for User {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: GROUP,
-        version: VERSION,
-        kind: "User",
-        plural: "users",
-        singular: "user",
-        short_names: &[],
-        categories: &["identity"],
-        scope: Scope::Cluster,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Roles",
-                data_type: "string",
-                description: "the roles that the user names",
-                wide: false,
-                cell: |o, _| names(at(o, &["spec", "roles"])).into(),
-            },
-            Column {
-                name: "Groups",
-                data_type: "string",
-                description: "the user's groups",
-                wide: false,
-                cell: |o, _| words(at(o, &["spec", "groups"])).into(),
-            },
-            Column {
-                name: "Locked",
-                data_type: "boolean",
-                description: "true if nobody is let in as this user",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "locked"]).as_bool().unwrap_or(false).into(),
-            },
-            Column {
-                name: "MFA",
-                data_type: "boolean",
-                description: "true if a second factor is enrolled",
-                wide: false,
-                cell: |o, _| at(o, &["status", "mfaEnabled"]).as_bool().unwrap_or(false).into(),
-            },
-            Column {
-                name: "Last Login",
-                data_type: "date",
-                description: "the last login",
-                wide: false,
-                cell: |o, _| at(o, &["status", "lastLoginTime"]).clone(),
-            },
-            Column {
-                name: "Exec User",
-                data_type: "string",
-                description: "the user of the operating system",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "execUser"]).clone(),
-            },
-        ],
-        fields: &[SelectableField {
-            label: "spec.locked",
-            value: |o| Some(at(&o.value(), &["spec", "locked"]).as_bool().unwrap_or(false).to_string()),
-        }],
-        views: &[],
-        schema: schema_of::<User>,
-        normalize: as_written,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<User>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: GROUP,
+    version: VERSION,
+    kind: "User",
+    plural: "users",
+    singular: "user",
+    short_names: &[],
+    categories: &["identity"],
+    scope: Scope::Cluster,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Roles",
+            data_type: "string",
+            description: "the roles that the user names",
+            wide: false,
+            cell: |o, _| names(at(o, &["spec", "roles"])).into(),
+        },
+        Column {
+            name: "Groups",
+            data_type: "string",
+            description: "the user's groups",
+            wide: false,
+            cell: |o, _| words(at(o, &["spec", "groups"])).into(),
+        },
+        Column {
+            name: "Locked",
+            data_type: "boolean",
+            description: "true if nobody is let in as this user",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "locked"]).as_bool().unwrap_or(false).into(),
+        },
+        Column {
+            name: "MFA",
+            data_type: "boolean",
+            description: "true if a second factor is enrolled",
+            wide: false,
+            cell: |o, _| at(o, &["status", "mfaEnabled"]).as_bool().unwrap_or(false).into(),
+        },
+        Column {
+            name: "Last Login",
+            data_type: "date",
+            description: "the last login",
+            wide: false,
+            cell: |o, _| at(o, &["status", "lastLoginTime"]).clone(),
+        },
+        Column {
+            name: "Exec User",
+            data_type: "string",
+            description: "the user of the operating system",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "execUser"]).clone(),
+        },
+    ],
+    fields: &[SelectableField {
+        label: "spec.locked",
+        value: |o| Some(at(&o.value(), &["spec", "locked"]).as_bool().unwrap_or(false).to_string()),
+    }],
+    views: &[],
+    schema: schema_of::<User>,
+    normalize: as_written,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<User>,
+};
 
 fn names(list: &Value) -> String {
     let names = list.as_array().into_iter().flatten().filter_map(|r| r["name"].as_str());

@@ -194,81 +194,77 @@ fn time(value: &Value) -> Option<jiff::Timestamp> {
 }
 
 impl Kind for Schedule {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "Schedule",
-        plural: "schedules",
-        singular: "schedule",
-        short_names: &["sched"],
-        categories: &["all"],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Schedule",
-                data_type: "string",
-                description: "when",
-                wide: false,
-                cell: |o, _| when(o).into(),
-            },
-            Column {
-                name: "Timezone",
-                data_type: "string",
-                description: "by whose clocks",
-                wide: false,
-                cell: |o, _| at(o, &["status", "timeZone"]).clone(),
-            },
-            Column {
-                name: "Suspend",
-                data_type: "boolean",
-                description: "whether nothing is started",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "suspend"]).as_bool().unwrap_or(false).into(),
-            },
-            Column {
-                name: "Active",
-                data_type: "integer",
-                description: "what was begun and has not ended",
-                wide: false,
-                cell: |o, _| active(o).into(),
-            },
-            Column {
-                name: "Last Schedule",
-                data_type: "string",
-                description: "how long ago the last time was",
-                wide: false,
-                cell: |o, now| {
-                    time(at(o, &["status", "lastScheduleTime"])).map_or(Value::Null, |last| age(now, last).into())
-                },
-            },
-            Column {
-                name: "Next",
-                data_type: "string",
-                description: "how far away the next time is",
-                wide: false,
-                cell: |o, now| {
-                    time(&at(o, &["status", "nextScheduleTimes"])[0]).map_or(Value::Null, |next| age(next, now).into())
-                },
-            },
-            Column {
-                name: "Target",
-                data_type: "string",
-                description: "what is done then",
-                wide: false,
-                cell: |o, _| target(o).into(),
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<Schedule>,
-        normalize: as_written,
-        defaults: as_written,
-        check: check::check,
-        waits_for: for_nobody,
-        decode: decode_as::<Schedule>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "Schedule",
+    plural: "schedules",
+    singular: "schedule",
+    short_names: &["sched"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column { name: "Schedule", data_type: "string", description: "when", wide: false, cell: |o, _| when(o).into() },
+        Column {
+            name: "Timezone",
+            data_type: "string",
+            description: "by whose clocks",
+            wide: false,
+            cell: |o, _| at(o, &["status", "timeZone"]).clone(),
+        },
+        Column {
+            name: "Suspend",
+            data_type: "boolean",
+            description: "whether nothing is started",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "suspend"]).as_bool().unwrap_or(false).into(),
+        },
+        Column {
+            name: "Active",
+            data_type: "integer",
+            description: "what was begun and has not ended",
+            wide: false,
+            cell: |o, _| active(o).into(),
+        },
+        Column {
+            name: "Last Schedule",
+            data_type: "string",
+            description: "how long ago the last time was",
+            wide: false,
+            cell: |o, now| {
+                time(at(o, &["status", "lastScheduleTime"])).map_or(Value::Null, |last| age(now, last).into())
+            },
+        },
+        Column {
+            name: "Next",
+            data_type: "string",
+            description: "how far away the next time is",
+            wide: false,
+            cell: |o, now| {
+                time(&at(o, &["status", "nextScheduleTimes"])[0]).map_or(Value::Null, |next| age(next, now).into())
+            },
+        },
+        Column {
+            name: "Target",
+            data_type: "string",
+            description: "what is done then",
+            wide: false,
+            cell: |o, _| target(o).into(),
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<Schedule>,
+    normalize: as_written,
+    defaults: as_written,
+    check: check::check,
+    waits_for: for_nobody,
+    decode: decode_as::<Schedule>,
+};

@@ -227,73 +227,75 @@ fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
 }
 
 impl Kind for Workflow {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "Workflow",
-        plural: "workflows",
-        singular: "workflow",
-        short_names: &["wf"],
-        categories: &["all"],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Jobs",
-                data_type: "integer",
-                description: "how many jobs it has",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "jobs"]).as_object().map_or(0, serde_json::Map::len).into(),
-            },
-            Column {
-                name: "Triggers",
-                data_type: "string",
-                description: "what it is started by",
-                wide: false,
-                cell: |o, _| triggers(o).into(),
-            },
-            Column {
-                name: "Last Run",
-                data_type: "string",
-                description: "its newest run",
-                wide: false,
-                cell: |o, _| at(o, &["status", "lastRun", "name"]).clone(),
-            },
-            Column {
-                name: "Status",
-                data_type: "string",
-                description: "how that ended, or what it is doing",
-                wide: false,
-                cell: |o, _| at(o, &["status", "lastRun", "state"]).clone(),
-            },
-            Column {
-                name: "Started",
-                data_type: "string",
-                description: "how long ago that began",
-                wide: false,
-                cell: |o, now| {
-                    let start = at(o, &["status", "lastRun", "startTime"]).as_str().and_then(|text| text.parse().ok());
-                    start.map_or(Value::Null, |start| age(now, start).into())
-                },
-            },
-            Column {
-                name: "Identity",
-                data_type: "string",
-                description: "the User as whom its steps run",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "execution_identity"]).clone(),
-            },
-        ],
-        fields: &[],
-        views: &[],
-        schema: schema_of::<Workflow>,
-        normalize: as_written,
-        defaults: as_written,
-        check,
-        waits_for: for_nobody,
-        decode: decode_as::<Workflow>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "Workflow",
+    plural: "workflows",
+    singular: "workflow",
+    short_names: &["wf"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Jobs",
+            data_type: "integer",
+            description: "how many jobs it has",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "jobs"]).as_object().map_or(0, serde_json::Map::len).into(),
+        },
+        Column {
+            name: "Triggers",
+            data_type: "string",
+            description: "what it is started by",
+            wide: false,
+            cell: |o, _| triggers(o).into(),
+        },
+        Column {
+            name: "Last Run",
+            data_type: "string",
+            description: "its newest run",
+            wide: false,
+            cell: |o, _| at(o, &["status", "lastRun", "name"]).clone(),
+        },
+        Column {
+            name: "Status",
+            data_type: "string",
+            description: "how that ended, or what it is doing",
+            wide: false,
+            cell: |o, _| at(o, &["status", "lastRun", "state"]).clone(),
+        },
+        Column {
+            name: "Started",
+            data_type: "string",
+            description: "how long ago that began",
+            wide: false,
+            cell: |o, now| {
+                let start = at(o, &["status", "lastRun", "startTime"]).as_str().and_then(|text| text.parse().ok());
+                start.map_or(Value::Null, |start| age(now, start).into())
+            },
+        },
+        Column {
+            name: "Identity",
+            data_type: "string",
+            description: "the User as whom its steps run",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "execution_identity"]).clone(),
+        },
+    ],
+    fields: &[],
+    views: &[],
+    schema: schema_of::<Workflow>,
+    normalize: as_written,
+    defaults: as_written,
+    check,
+    waits_for: for_nobody,
+    decode: decode_as::<Workflow>,
+};

@@ -348,70 +348,72 @@ fn jobs_word(run: &Value) -> String {
 }
 
 impl Kind for WorkflowRun {
-    const INFO: &'static KindInfo = &KindInfo {
-        group: super::GROUP,
-        version: super::VERSION,
-        kind: "WorkflowRun",
-        plural: "workflowruns",
-        singular: "workflowrun",
-        short_names: &["wfr"],
-        categories: &["all"],
-        scope: Scope::Namespaced,
-        verbs: Verbs::All,
-        subresources: &[Subresource::Status],
-        log: ChangeLog::Main,
-        sealed: false,
-        columns: &[
-            Column {
-                name: "Workflow",
-                data_type: "string",
-                description: "what is run",
-                wide: false,
-                cell: |o, _| at(o, &["spec", "workflow"]).clone(),
-            },
-            Column {
-                name: "Status",
-                data_type: "string",
-                description: "how it ended, or what it is doing",
-                wide: false,
-                cell: |o, _| workflow_run_word(o).into(),
-            },
-            Column {
-                name: "Jobs",
-                data_type: "string",
-                description: "jobs that ended, of all",
-                wide: false,
-                cell: |o, _| jobs_word(o).into(),
-            },
-            Column {
-                name: "Duration",
-                data_type: "string",
-                description: "from its beginning to its end, or until now",
-                wide: false,
-                cell: |o, now| {
-                    let time = |name: &str| at(o, &["status", name]).as_str()?.parse::<jiff::Timestamp>().ok();
-                    let end = time("completionTime").unwrap_or(now);
-                    time("startTime").map_or(Value::Null, |start| age(end, start).into())
-                },
-            },
-            Column {
-                name: "Event",
-                data_type: "string",
-                description: "what started it",
-                wide: true,
-                cell: |o, _| at(o, &["spec", "event", "name"]).as_str().unwrap_or("manual").into(),
-            },
-        ],
-        fields: &[SelectableField {
-            label: "spec.workflow",
-            value: |o| Some(o.typed::<WorkflowRun>()?.spec.workflow.clone()),
-        }],
-        views: &[],
-        schema: schema_of::<WorkflowRun>,
-        normalize: as_written,
-        defaults: as_written,
-        check: check::check,
-        waits_for: for_nobody,
-        decode: decode_as::<WorkflowRun>,
-    };
+    const INFO: &'static KindInfo = &INFO;
 }
+
+static INFO: KindInfo = KindInfo {
+    group: super::GROUP,
+    version: super::VERSION,
+    kind: "WorkflowRun",
+    plural: "workflowruns",
+    singular: "workflowrun",
+    short_names: &["wfr"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verbs::All,
+    subresources: &[Subresource::Status],
+    log: ChangeLog::Main,
+    sealed: false,
+    columns: &[
+        Column {
+            name: "Workflow",
+            data_type: "string",
+            description: "what is run",
+            wide: false,
+            cell: |o, _| at(o, &["spec", "workflow"]).clone(),
+        },
+        Column {
+            name: "Status",
+            data_type: "string",
+            description: "how it ended, or what it is doing",
+            wide: false,
+            cell: |o, _| workflow_run_word(o).into(),
+        },
+        Column {
+            name: "Jobs",
+            data_type: "string",
+            description: "jobs that ended, of all",
+            wide: false,
+            cell: |o, _| jobs_word(o).into(),
+        },
+        Column {
+            name: "Duration",
+            data_type: "string",
+            description: "from its beginning to its end, or until now",
+            wide: false,
+            cell: |o, now| {
+                let time = |name: &str| at(o, &["status", name]).as_str()?.parse::<jiff::Timestamp>().ok();
+                let end = time("completionTime").unwrap_or(now);
+                time("startTime").map_or(Value::Null, |start| age(end, start).into())
+            },
+        },
+        Column {
+            name: "Event",
+            data_type: "string",
+            description: "what started it",
+            wide: true,
+            cell: |o, _| at(o, &["spec", "event", "name"]).as_str().unwrap_or("manual").into(),
+        },
+    ],
+    fields: &[SelectableField {
+        label: "spec.workflow",
+        value: |o| Some(o.typed::<WorkflowRun>()?.spec.workflow.clone()),
+    }],
+    views: &[],
+    schema: schema_of::<WorkflowRun>,
+    normalize: as_written,
+    defaults: as_written,
+    check: check::check,
+    waits_for: for_nobody,
+    decode: decode_as::<WorkflowRun>,
+};
