@@ -4,9 +4,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
-use super::Caller;
+use super::{Caller, plan::Plan};
 use crate::{
-    api::{FieldPath, Key, Kind, OWNER, Problem, StoredObject, Violation, WorkflowRun, check_subdomain},
+    api::{
+        FieldPath, Key, Kind, OWNER, Problem, StoredObject, Violation, WorkflowRun, check_subdomain, kinds::find_served,
+    },
+    auth::Proof,
     clock::{Clock, new_uid},
     policy::label_names::{check_key, check_value},
     store::Store,
@@ -120,6 +123,21 @@ pub(super) fn made_for(object: &Value, caller: &Caller, store: &Store) -> Option
     let controller = references.into_iter().flatten().find(|r| r["controller"] == true);
     let uid = controller.and_then(|r| r["uid"].as_str()).filter(|_| caller.who.name.starts_with("system:appm:"))?;
     store.get(&store.find_uid(&uid.into())?)
+}
+
+/// Completes the reference to its controller of an object that a part of appm makes in one transaction with that controller, whose uid
+/// nobody knew before. Whose the controller is, if it was so.
+pub(super) fn adopt_within(object: &mut Value, key: &Key, caller: &Caller, plan: &mut Plan<'_>) -> Option<String> {
+    if caller.who.proof != Proof::Part {
+        return None;
+    }
+    let references = of(object).get_mut("ownerReferences")?.as_array_mut()?;
+    let reference = references.iter_mut().find(|r| r["controller"] == true && r["uid"] == "")?;
+    let text = |name: &str| reference[name].as_str().unwrap_or_default();
+    let kind = find_served(text("apiVersion"), text("kind"))?.kind;
+    let live = plan.live(&Key::new(kind, &key.namespace, text("name")))?;
+    reference["uid"] = live["metadata"]["uid"].clone();
+    live["metadata"]["annotations"][OWNER].as_str().map(str::to_owned)
 }
 
 /// Whose an object is: its maker's, or, where a part of appm makes it for another object, that object's owner's.

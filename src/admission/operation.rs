@@ -277,6 +277,7 @@ impl Context<'_> {
         let form = form::stored(kind);
         let Decoded { mut object, unknown, warnings } = decoded;
         metadata::strip(&mut object);
+        let adopted = metadata::adopt_within(&mut object, key, self.caller, plan);
         if kind.has(Subresource::Status) {
             remove_field(&mut object, "status");
         }
@@ -295,7 +296,7 @@ impl Context<'_> {
         if kind == Namespace::INFO {
             namespace::prepare(&mut object);
         }
-        let owner = metadata::owner_of(&object, self.caller, self.store);
+        let owner = adopted.unwrap_or_else(|| metadata::owner_of(&object, self.caller, self.store));
         self.complete(key, &mut object);
         self.settle_run(key, None, &mut object, plan)?;
         self.settle_workflow_run(key, None, &mut object, plan)?;

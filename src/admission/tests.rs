@@ -623,6 +623,30 @@ async fn an_object_that_its_maker_does_not_own_belongs_to_its_owners_owner() {
 }
 
 #[tokio::test]
+async fn a_part_makes_an_object_and_what_that_controls_in_one_transaction() {
+    let world = World::new().await;
+    let owner = world.create("app", app("web", sleeper())).await.expect("made");
+    let of = |name: &str, uid: &Value| json!([{"apiVersion": "appm.dev/v1", "kind": "App", "name": name, "uid": uid, "controller": true}]);
+    let owned = |name: &str, references: Value| {
+        let mut object = app(name, sleeper());
+        object["metadata"]["ownerReferences"] = references;
+        Operation::new(OperationVerb::Create, object)
+    };
+    let operations = || vec![owned("a", of("web", &owner["metadata"]["uid"])), owned("b", of("a", &json!("")))];
+    let client = LocalClient::new(world.admission.clone(), Identity::system("app"), "appm-app");
+    let done = client.transact(Transaction::new("", operations())).await.expect("made");
+    let (a, b) = (done[0].object.value(), done[1].object.value());
+    assert_eq!(b["metadata"]["ownerReferences"][0]["uid"], a["metadata"]["uid"]);
+    assert_eq!(b["metadata"]["annotations"]["appm.dev/owner"], "admin");
+    // Nobody else leaves it to the server, and nobody refers to what is not there.
+    let absent = Transaction::new("", vec![owned("c", of("nobody", &json!("")))]);
+    assert_eq!(client.transact(absent).await.expect_err("refused").reason, Reason::Invalid);
+    world.delete("app", "b").await.expect("gone");
+    let refused = world.transact(vec![owned("b", of("a", &json!("")))]).await.expect_err("refused");
+    assert_eq!(refused.reason, Reason::Invalid);
+}
+
+#[tokio::test]
 async fn a_watch_with_a_selector_sees_objects_come_and_go() {
     let world = World::new().await;
     let query = Query { label_selector: "tier=front".to_owned(), ..Query::default() };

@@ -4,6 +4,7 @@
 //! as one more thing that happened; so no Instance waits for another. The branch order of the loop is the order of
 //! urgency: exits first.
 
+mod adopt;
 mod brief;
 mod given;
 mod health;
@@ -334,33 +335,6 @@ impl Pump {
             (None, None) => return,
         }
         self.settle(&uid);
-    }
-
-    /// A new Instance. Before the driver was first heard, and for one with a history, only the driver can tell what runs.
-    fn adopt_later(&mut self, uid: Uid, key: Key, instance: Arc<Object<Instance>>) {
-        let mut memory = Memory::new(&instance.status, self.now());
-        let form = Form::of(&instance);
-        if !self.sights.at(form).known {
-            memory.phase = Phase::Unknown;
-        } else if memory.phase == Phase::Unknown {
-            self.observe(form);
-        }
-        let shown = instance.status.clone();
-        let slot = Slot {
-            key,
-            form,
-            instance: Some(instance),
-            memory,
-            shown,
-            touched: 0,
-            limits: None,
-            calling: None,
-            early_end: None,
-            attended: Attended::default(),
-            given: Preparation::None,
-            left: result::Left::default(),
-        };
-        self.slots.insert(uid, slot);
     }
 
     fn driver_event(&mut self, form: Form, event: DriverEvent) {

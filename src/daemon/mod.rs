@@ -318,11 +318,13 @@ impl Parts {
         let ports = controllers::app::Ports::system();
         let turns = controllers::Turns::default();
         let of_all = turns.clone();
+        let steps = controllers::run::Steps::default();
+        let shared = (turns, steps.clone());
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_all, of_apps, ready, shutdown))
         });
         self.run("run", |client, clock, ready, shutdown| {
-            Box::pin(controllers::run::run(client, clock, turns, of_runs, ready, shutdown))
+            Box::pin(controllers::run::run(client, clock, shared, of_runs, ready, shutdown))
         });
         self.run("gc", |client, clock, ready, shutdown| Box::pin(controllers::gc::run(client, clock, ready, shutdown)));
         self.run("namespace", |client, clock, ready, shutdown| {
@@ -337,7 +339,7 @@ impl Parts {
         });
 
         self.run("workflow", |client, clock, ready, shutdown| {
-            let controller = Arc::new(WorkflowRunController::new(client.clone(), of_workflows));
+            let controller = Arc::new(WorkflowRunController::new(client.clone(), of_workflows, steps));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

@@ -85,7 +85,9 @@ impl World {
         let recorder = EventRecorder::new(local("events"), clock.clone());
         let reporter = |component| recorder.reporter(component, NODE);
         let ready = || watch::channel(false).0;
-        let workflows = Arc::new(WorkflowRunController::new(local("workflow"), reporter("appm.dev/workflow")));
+        let steps = run::Steps::default();
+        let reporter_of_workflows = reporter("appm.dev/workflow");
+        let workflows = Arc::new(WorkflowRunController::new(local("workflow"), reporter_of_workflows, steps.clone()));
         let info = NodeInfo { boot_id: "boot".to_owned(), ..NodeInfo::default() };
         let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
         let config =
@@ -97,7 +99,7 @@ impl World {
         let runs = run::run(
             local("run"),
             clock.clone(),
-            Turns::default(),
+            (Turns::default(), steps),
             reporter("appm.dev/run"),
             ready(),
             shutdown.clone(),

@@ -9,11 +9,15 @@ use crate::{agent::memory::Phase, api::Uid};
 const BRIEF: SignedDuration = SignedDuration::from_millis(25);
 
 impl Pump {
-    /// True of a step that began just now. Most end at once, and then nobody has to be told that they ran: two writes less,
+    /// True of a step that is being started, or began just now. Most end at once, and then nobody has to be told that they ran: two writes less,
     /// of an Instance and of its Run. That it was to be started is on disk already.
     pub(super) fn may_be_brief(&mut self, uid: &Uid, now: Timestamp) -> bool {
         let Some(slot) = self.slots.get(uid) else { return false };
         let is_step = slot.instance.as_ref().is_some_and(|instance| instance.spec.step.is_some());
+        if is_step && slot.memory.phase == Phase::Starting {
+            // That it was intended is known.
+            return slot.shown.attempt == slot.memory.attempt;
+        }
         let Phase::Running(started) = &slot.memory.phase else { return false };
         let shown = slot.shown.state.running.is_some();
         let left = started.start_time.saturating_add(BRIEF).unwrap_or(now).duration_since(now);

@@ -58,6 +58,8 @@ fn after_a_reboot_what_was_written_down_is_lost_and_what_was_not_is_started() {
     let running = json!({"running": {"pid": 7, "startTime": "2026-11-21T08:00:00Z"}});
     let completed = json!({"exited": {"reason": "Completed"}});
     assert_eq!(told(json!({})), (0, None, None));
+    // Written down by whoever made it.
+    assert_eq!(told(json!({"attempt": 1})), (1, Some((1, true, None)), Some("Lost".to_owned())));
     assert_eq!(told(json!({"attempt": 1, "state": waiting})), (1, Some((1, true, None)), Some("Lost".to_owned())));
     assert_eq!(told(json!({"attempt": 1, "state": running})), (1, Some((1, true, None)), Some("Lost".to_owned())));
     let done = json!({"attempt": 1, "state": completed, "lastExit": {"attempt": 1, "code": 0}});

@@ -12,12 +12,13 @@ mod execute;
 mod observe;
 mod plan;
 mod report;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 pub use decide::decide;
 pub use observe::Observed;
 pub use plan::{Action, Plan};
+pub(in crate::controllers) use report::report;
+pub use steps::Steps;
+pub(in crate::controllers) use steps::{conclusion, first_attempt};
 
 use crate::{
     api::{Instance, Key, Kind, RUN_LABEL, Run, Status},
@@ -44,19 +48,21 @@ pub struct RunController {
     homeless: Homeless,
     nodes: Nodes,
     turns: Turns,
+    steps: Steps,
 }
 
-/// Runs the Run controller until `shutdown`. It takes `turns` with whoever else places Instances. `ready` turns true when every Run has had a pass.
+/// Runs the Run controller until `shutdown`. It takes `turns` with whoever else places Instances, and shares `steps` with the controller of
+/// WorkflowRuns. `ready` turns true when every Run has had a pass.
 pub async fn run(
     client: SharedClient,
     clock: SharedClock,
-    turns: Turns,
+    (turns, steps): (Turns, Steps),
     events: Reporter,
     ready: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
-    let controller =
-        RunController { client: client.clone(), events, homeless: Homeless::default(), nodes: Nodes::default(), turns };
+    let (homeless, nodes) = (Homeless::default(), Nodes::default());
+    let controller = RunController { client: client.clone(), events, homeless, nodes, turns, steps };
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
 }
 
@@ -73,6 +79,10 @@ impl Controller for RunController {
             self.homeless.waiting_for_nodes(),
             self.homeless.waiting_for_quota(),
         ]
+    }
+
+    fn calls(&self) -> BoxStream<'static, Key> {
+        self.steps.calls()
     }
 
     fn reconcile<'a>(
@@ -94,6 +104,10 @@ impl Controller for RunController {
             };
             let mut observed = observe::observe(&self.client, &run, caches, &self.nodes).await?;
             let mut plan = decide(&run, &observed, now);
+            if plan.concludes(&run) && observed.has_ended(&run) && self.steps.is_awaited(key) {
+                // It is said together with what follows from it.
+                return Ok(Requeue::Rest);
+            }
             if plan.makes() {
                 // Before it is tried: what gives room from now on brings another turn.
                 self.homeless.note(key, true);
@@ -105,7 +119,7 @@ impl Controller for RunController {
                 done = execute::execute(&self.client, caches, &run, &plan).await;
             }
             match done {
-                Ok(()) => report::report(&self.events, &run, &plan, now),
+                Ok(()) => report(&self.events, &run, &plan, now),
                 // The Run goes soon, too.
                 Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
                 Err(status) => return Err(status),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    api::{Instance, Kind, Object, Run, Status, attempt_name},
+    api::{Instance, Key, Kind, Object, Run, Status, StoredObject, attempt_name},
     client::SharedClient,
     controllers::place::{self, Nodes},
     policy::place::Place,
@@ -23,6 +23,32 @@ pub struct Observed {
     pub full: Option<String>,
 }
 
+impl Observed {
+    /// True if the attempt that was made last is over.
+    pub(super) fn has_ended(&self, run: &Object<Run>) -> bool {
+        self.attempts.get(&run.status.attempts).is_some_and(|instance| instance.status.state.exited.is_some())
+    }
+}
+
+/// The Run's own attempts among the Instances that bear its name as their controller, and how many are left of a former Run.
+pub(super) fn attempts(
+    run: &Object<Run>,
+    instances: &[Arc<StoredObject>],
+) -> (BTreeMap<u32, Arc<Object<Instance>>>, usize) {
+    let (mut attempts, mut leftovers) = (BTreeMap::new(), 0);
+    for object in instances {
+        let own = object.meta().controller().is_some_and(|owner| owner.uid == *run.uid());
+        let instance = object.typed::<Instance>().filter(|_| own);
+        // Whatever else bears the Run's name as its controller was not made here.
+        let known = instance.filter(|i| attempt_name(&run.metadata.name, i.spec.ordinal) == i.metadata.name);
+        match known {
+            Some(instance) => drop(attempts.insert(instance.spec.ordinal, instance)),
+            None => leftovers += usize::from(!own),
+        }
+    }
+    (attempts, leftovers)
+}
+
 pub(super) async fn observe(
     client: &SharedClient,
     run: &Object<Run>,
@@ -30,18 +56,13 @@ pub(super) async fn observe(
     nodes: &Nodes,
 ) -> Result<Observed, Status> {
     let (namespace, name) = (&run.metadata.namespace, &run.metadata.name);
-    let instances = caches.kind::<Instance>().controlled_by(namespace, Run::INFO.kind, name);
-    let (mut attempts, mut leftovers) = (BTreeMap::new(), 0);
-    for object in instances {
-        let own = object.meta().controller().is_some_and(|owner| owner.uid == *run.uid());
-        let instance = object.typed::<Instance>().filter(|_| own);
-        // Whatever else bears the Run's name as its controller was not made here.
-        let known = instance.filter(|i| attempt_name(name, i.spec.ordinal) == i.metadata.name);
-        match known {
-            Some(instance) => drop(attempts.insert(instance.spec.ordinal, instance)),
-            None => leftovers += usize::from(!own),
-        }
+    let mut instances = caches.kind::<Instance>().controlled_by(namespace, Run::INFO.kind, name);
+    if run.status.attempts > 0 && instances.is_empty() {
+        // The first attempt of a step is made by another controller: it may not have been heard of yet.
+        let key = Key::of::<Instance>(namespace, &run.status.instance);
+        instances.extend(client.get(&key).await?);
     }
+    let (attempts, leftovers) = attempts(run, &instances);
     let place = match run.status.is_over() {
         true => Err(String::new()),
         false => place::choose(client, caches, nodes, &run.spec.node_selector, run.spec.requests()).await?,

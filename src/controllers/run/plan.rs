@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    api::{Instance, Object, RunStatus},
+    api::{Instance, Object, Run, RunStatus},
     runtime::Requeue,
 };
 
@@ -59,6 +59,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// True if all that it does is to say how `run` has ended.
+    pub(super) fn concludes(&self, run: &Run) -> bool {
+        self.actions.is_empty() && self.status.is_over() && !run.status.is_over()
+    }
+
     /// True if it makes an attempt.
     pub(super) fn makes(&self) -> bool {
         self.actions.iter().any(|action| matches!(action, Action::CreateInstance { .. }))

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Records the Events of a pass that was done.
-pub(super) fn report(events: &Reporter, run: &Object<Run>, plan: &Plan, now: Timestamp) {
+pub(in crate::controllers) fn report(events: &Reporter, run: &Object<Run>, plan: &Plan, now: Timestamp) {
     for (kind, reason, message) in told(run, plan) {
         events.record(ObjectReference::to(run), kind, reason, message, now);
     }

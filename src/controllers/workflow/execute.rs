@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, MANAGER, Plan, history};
+use super::{Action, MANAGER, Observed, Plan, history};
 use crate::{
     api::{
         Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Rev, Run, Status, StoredObject,
@@ -16,17 +16,24 @@ use crate::{
 /// What a history entry says at most.
 const LONGEST_REASON: usize = 512;
 
-/// Does all of the plan or none of it. What a step runs as, and the status that says so, cannot be lost one without the other; and before
-/// its process starts the agent makes both durable with its own write. So only the end waits for the disk here, and a message that is
-/// to be sent once at most. What was written has the revision that is returned; nothing, if there was nothing to do.
+/// Does all of the plan or none of it, with `begun`, the first attempts of the steps that it begins, and the ends of Runs that were seen.
+/// What a step runs as, and the status that says so, cannot be lost one without the other; and before its process starts both are durable:
+/// an attempt that is begun here may start as soon as it is heard of, so this waits for the disk, and of all others the agent writes down the
+/// intent. Beside them the end of a run waits, and a message that is to be sent once at most. What was written has the revision that is
+/// returned; nothing, if there was nothing to do.
 pub(super) async fn execute(
     client: &SharedClient,
     caches: &Caches,
     run: &Object<WorkflowRun>,
+    observed: &Observed,
     plan: &Plan,
+    begun: Vec<Operation>,
 ) -> Result<Option<Rev>, Status> {
+    let begins = !begun.is_empty();
     let sends_once = plan.actions.iter().any(|action| matches!(action, Action::Send(sending) if !sending.again));
     let mut operations: Vec<Operation> = plan.actions.iter().filter_map(|action| operation(action, caches)).collect();
+    operations.extend(begun);
+    operations.extend(observed.ended.iter().map(|ended| operations::status(&ended.run, &ended.plan.status)));
     if plan.status != run.status {
         let mut object = named(run);
         object["status"] = json!(plan.status);
@@ -40,7 +47,8 @@ pub(super) async fn execute(
     if operations.is_empty() {
         return Ok(None);
     }
-    let durability = if plan.status.is_over() || sends_once { Durability::Durable } else { Durability::Relaxed };
+    let durability =
+        if plan.status.is_over() || sends_once || begins { Durability::Durable } else { Durability::Relaxed };
     let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let reason: String = reason.chars().take(LONGEST_REASON).collect();
     let batch = Batch { manager: MANAGER, reason: &reason, durability };

@@ -19,12 +19,21 @@ pub(super) struct Memory(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     runs: BTreeMap<Key, Remembered>,
-    /// Runs whose pass is under way, and the newest version that was heard of meanwhile.
-    passes: BTreeMap<Key, Rev>,
+    /// Runs whose pass is under way, and what was heard of meanwhile.
+    passes: BTreeMap<Key, Heard>,
     /// What each run's last pass wrote.
     written: BTreeMap<Key, Rev>,
     /// Everybody who asks for the typed form while it is held here finds it made.
     decoded: VecDeque<Arc<Object<WorkflowRun>>>,
+}
+
+/// What was heard of while a pass was under way.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The newest version of the run.
+    newest: Rev,
+    /// Of its steps: in which revisions they ended, without repetition.
+    steps: Vec<Rev>,
 }
 
 /// Of one run.
@@ -43,17 +52,32 @@ impl Memory {
 
     /// A pass begins.
     pub(super) fn begin(&self, key: &Key) {
-        self.inner().passes.insert(key.clone(), Rev(0));
+        self.inner().passes.insert(key.clone(), Heard::default());
     }
 
     /// A pass is over, and wrote this. True if something else was heard of meanwhile.
     pub(super) fn end(&self, key: &Key, written: Option<Rev>) -> bool {
         let mut inner = self.inner();
-        let heard = inner.passes.remove(key).unwrap_or(Rev(0));
+        let heard = inner.passes.remove(key).unwrap_or_default();
         if let Some(written) = written.filter(|_| inner.runs.contains_key(key)) {
             inner.written.insert(key.clone(), written);
         }
-        heard > written.unwrap_or(Rev(0))
+        heard.newest > written.unwrap_or(Rev(0)) || heard.steps.iter().any(|revision| Some(*revision) != written)
+    }
+
+    /// Whether a step of the run ended in that revision by somebody else's doing than its own last pass's. While one is under way that is
+    /// told at its end.
+    pub(super) fn is_other(&self, key: &Key, revision: Rev) -> bool {
+        let mut inner = self.inner();
+        match inner.passes.get_mut(key) {
+            Some(heard) => {
+                if heard.steps.last() != Some(&revision) {
+                    heard.steps.push(revision);
+                }
+                false
+            }
+            None => inner.written.get(key) != Some(&revision),
+        }
     }
 
     /// Whether that version of a run is a reason for a pass. What its own pass wrote is none: each goes as far as it comes. While one
@@ -62,7 +86,7 @@ impl Memory {
         let mut inner = self.inner();
         match inner.passes.get_mut(key) {
             Some(heard) => {
-                *heard = revision.max(*heard);
+                heard.newest = revision.max(heard.newest);
                 false
             }
             None => inner.written.get(key) != Some(&revision),
@@ -117,5 +141,20 @@ mod tests {
         assert!(memory.end(&key, Some(Rev(7))), "somebody has written after it");
         memory.forget(&key);
         assert!(memory.is_news(&key, Rev(7)));
+    }
+
+    #[test]
+    fn a_step_whose_end_the_pass_itself_wrote_is_no_reason_for_another() {
+        let (memory, key) = (Memory::default(), Key::of::<WorkflowRun>("default", "a"));
+        memory.begin(&key);
+        assert!(!memory.is_other(&key, Rev(4)));
+        memory.keep(&key, Remembered::default(), None);
+        assert!(!memory.end(&key, Some(Rev(4))));
+        assert!(!memory.is_other(&key, Rev(4)));
+        assert!(memory.is_other(&key, Rev(3)), "it may be heard of late");
+        memory.begin(&key);
+        memory.is_other(&key, Rev(5));
+        memory.is_other(&key, Rev(6));
+        assert!(memory.end(&key, Some(Rev(6))), "another step ended before what it wrote, and it may not have looked");
     }
 }

@@ -1,9 +1,10 @@
 //! The WorkflowRun controller: a Run for each attempt of each step, until all jobs have ended.
 //!
-//! Each pass: look (own Runs and sub-runs, from caches) → [`decide`] (pure) → one transaction, in which the Runs of steps and the status
+//! Each pass: look (own Runs, their attempts, and sub-runs, from caches) → [`decide`] (pure) → one transaction, in which the Runs of steps and the status
 //! that tells of them stand together. What a step does is the business of its Run; this controller says what is done next, stops what
 //! is cancelled or late, and folds what became of it into jobs, outputs and an end. `docs/design/023-workflows.md` says how.
 
+mod begin;
 mod cells;
 mod execute;
 mod flights;
@@ -34,14 +35,15 @@ use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::{flights::Flights, memory::Memory};
+use self::{flights::Flights, memory::Memory, observe::Ended};
 pub use self::{message::Sending, observe::Observed, pass::decide};
 use crate::{
     api::{
-        App, CancelMode, Condition, Key, Kind, Object, ObjectReference, RUN_FAILED, Reason, Rev, Run, Status,
-        StoredObject, Workflow, WorkflowRun, WorkflowRunStatus,
+        App, CancelMode, Condition, Instance, Key, Kind, Node, Object, ObjectReference, RUN_FAILED, Reason, Rev, Run,
+        Status, StoredObject, WORKFLOW_RUN_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
     },
     client::{Query, SharedClient},
+    controllers::{self, place::Nodes, run::Steps},
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
 };
 
@@ -111,11 +113,13 @@ pub struct WorkflowRunController {
     beginning: tokio::sync::Mutex<()>,
     flights: Flights,
     memory: Arc<Memory>,
+    nodes: Nodes,
+    steps: Steps,
 }
 
 impl WorkflowRunController {
-    /// A controller that acts through `client`.
-    pub fn new(client: SharedClient, events: Reporter) -> Self {
+    /// A controller that acts through `client`, and shares `steps` with that of Runs.
+    pub fn new(client: SharedClient, events: Reporter, steps: Steps) -> Self {
         Self {
             client,
             events,
@@ -123,6 +127,8 @@ impl WorkflowRunController {
             beginning: tokio::sync::Mutex::default(),
             flights: Flights::new(),
             memory: Arc::default(),
+            nodes: Nodes::default(),
+            steps,
         }
     }
 
@@ -140,6 +146,7 @@ impl WorkflowRunController {
             self.note(key, false);
             self.flights.keep(key, &BTreeSet::new());
             self.memory.forget(key);
+            self.steps.awaits(key, BTreeSet::new());
             return Ok((Requeue::Rest, None));
         };
         let grouped = run.spec.template.as_ref().is_some_and(|template| template.concurrency.is_some());
@@ -148,11 +155,13 @@ impl WorkflowRunController {
             false => None,
         };
         let mut known = self.memory.take(key);
-        let mut observed = observe::observe(caches, &run, &mut known);
+        let mut observed = observe::observe(caches, &run, &mut known, now);
         observed.messages = self.flights.of(key);
         let (plan, written) = loop {
             let plan = decide(&run, &observed, now);
-            match execute::execute(&self.client, caches, &run, &plan).await {
+            // Before it is written: what is begun may have ended before that is answered.
+            self.steps.awaits(key, awaited(&run, &plan));
+            match self.execute(caches, &run, &observed, &plan, now).await {
                 Ok(written) => break (plan, written),
                 // The run goes soon, too.
                 Err(status) if super::is_terminating(&status) => return Ok((Requeue::Rest, None)),
@@ -179,8 +188,33 @@ impl WorkflowRunController {
             self.memory.keep(key, known, decoded);
         }
         self.report(&run, &plan, now);
+        for Ended { run, plan } in &observed.ended {
+            controllers::run::report(&self.events, run, plan, now);
+        }
         // Of an end there is more to do when it is heard of.
         Ok((plan.requeue, written.filter(|_| !plan.status.is_over())))
+    }
+
+    /// Does the plan, and makes the first attempts of the steps that it begins. If that cannot be done, their Runs alone are made: whose
+    /// controller finds out what they lack.
+    async fn execute(
+        &self,
+        caches: &Caches,
+        run: &Object<WorkflowRun>,
+        observed: &Observed,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<Option<Rev>, Status> {
+        let begun = begin::begin(&self.client, caches, &self.nodes, &plan.actions, now).await?;
+        if !begun.is_empty() {
+            match execute::execute(&self.client, caches, run, observed, plan, begun).await {
+                Err(status) if !super::is_terminating(&status) => {
+                    tracing::debug!(run = run.metadata.name, %status, "steps are begun without their attempts");
+                }
+                done => return done,
+            }
+        }
+        execute::execute(&self.client, caches, run, observed, plan, Vec::new()).await
     }
 
     /// Which of the things that were to be begun will never be taken, and why. `None`: none of them.
@@ -242,13 +276,29 @@ impl Controller for WorkflowRunController {
         };
         let of_workflows =
             Watched { kind: Workflow::INFO, query: Query::default(), map: Box::new(|_, _| Vec::new()), kept: true };
-        let label_selector = crate::api::WORKFLOW_RUN_LABEL.to_owned();
+        let label_selector = WORKFLOW_RUN_LABEL.to_owned();
         let services = Watched {
             query: Query { label_selector, ..Query::default() },
             ..Watched::controlled(App::INFO, WorkflowRun::INFO)
         };
-        let of_steps = Watched { map: Box::new(of_step), ..Watched::controlled(Run::INFO, WorkflowRun::INFO) };
-        vec![own, of_steps, of_workflows, services]
+        let memory = self.memory.clone();
+        let of_steps = Watched {
+            map: Box::new(move |object, caches| {
+                // That it has ended is mostly what the run's own pass has written.
+                of_step(object, caches).filter(|key| memory.is_other(key, object.revision)).into_iter().collect()
+            }),
+            ..Watched::controlled(Run::INFO, WorkflowRun::INFO)
+        };
+        let label_selector = WORKFLOW_RUN_LABEL.to_owned();
+        let attempts = Watched {
+            kind: Instance::INFO,
+            query: Query { label_selector, ..Query::default() },
+            map: Box::new(|object, caches| of_attempt(object, caches).into_iter().collect()),
+            kept: true,
+        };
+        let of_nodes =
+            Watched { kind: Node::INFO, query: Query::default(), map: Box::new(|_, _| Vec::new()), kept: true };
+        vec![own, of_steps, attempts, of_workflows, services, of_nodes]
     }
 
     fn calls(&self) -> BoxStream<'static, Key> {
@@ -264,6 +314,10 @@ impl Controller for WorkflowRunController {
         async move {
             self.memory.begin(key);
             let done = self.pass(key, caches, now).await;
+            if done.is_err() {
+                // Who knows when it succeeds: until then their own controller sees to them.
+                self.steps.awaits(key, BTreeSet::new());
+            }
             let news = self.memory.end(key, done.as_ref().map_or(None, |(_, written)| *written));
             done.map(|(requeue, _)| if news { Requeue::At(now) } else { requeue })
         }
@@ -272,13 +326,32 @@ impl Controller for WorkflowRunController {
 }
 
 /// The WorkflowRun of a step's Run that has ended, or is gone. How it goes meanwhile changes nothing.
-fn of_step(object: &StoredObject, caches: &Caches) -> Vec<Key> {
-    let Some(owner) = object.meta().controller().filter(|owner| owner.kind == WorkflowRun::INFO.kind) else {
-        return Vec::new();
-    };
+fn of_step(object: &StoredObject, caches: &Caches) -> Option<Key> {
+    let owner = object.meta().controller().filter(|owner| owner.kind == WorkflowRun::INFO.kind)?;
     let present = caches.kind::<Run>().typed::<Run>(&object.key);
     let goes_on = present.is_some_and(|run| !run.status.is_over() && !run.metadata.is_deleting());
-    if goes_on { Vec::new() } else { vec![Key::of::<WorkflowRun>(&object.key.namespace, &owner.name)] }
+    (!goes_on).then(|| Key::of::<WorkflowRun>(&object.key.namespace, &owner.name))
+}
+
+/// The WorkflowRun of a step's attempt that has ended, and whose Run has not, as far as is known.
+fn of_attempt(object: &StoredObject, caches: &Caches) -> Option<Key> {
+    let owner = object.meta().controller().filter(|owner| owner.kind == Run::INFO.kind)?;
+    let above = object.meta().labels.get(WORKFLOW_RUN_LABEL)?;
+    let instance = caches.kind::<Instance>().typed::<Instance>(&object.key)?;
+    instance.status.state.exited.as_ref()?;
+    let namespace = &object.key.namespace;
+    let run = caches.kind::<Run>().typed::<Run>(&Key::of::<Run>(namespace, &owner.name));
+    run.is_none_or(|run| !run.status.is_over()).then(|| Key::of::<WorkflowRun>(namespace, above))
+}
+
+/// The Runs whose end the next passes will look for.
+fn awaited(run: &Object<WorkflowRun>, plan: &Plan) -> BTreeSet<Key> {
+    if plan.status.is_over() || run.metadata.is_deleting() {
+        return BTreeSet::new();
+    }
+    let going = plan.status.jobs.values().filter(|job| !job.state.is_over()).flat_map(|job| &job.steps);
+    let running = going.filter(|step| step.state == WorkState::Running && !step.run.is_empty());
+    running.map(|step| Key::of::<Run>(&run.metadata.namespace, &step.run)).collect()
 }
 
 /// True if the same will be refused again.

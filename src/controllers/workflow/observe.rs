@@ -5,11 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{memory::Remembered, message::Answer};
 use crate::{
     api::{App, Key, Kind, Object, Run, WorkState, WorkflowRun},
+    controllers::run,
     runtime::Caches,
 };
 
@@ -34,10 +36,31 @@ pub struct Observed {
     pub messages: BTreeMap<String, Option<Arc<Answer>>>,
     /// How many runs are above this one.
     pub depth: usize,
+    /// The Runs among `runs` whose end is yet to be written down, in the transaction that says what follows from it.
+    pub ended: Vec<Ended>,
+}
+
+/// A step's Run whose attempt is over.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// As it stands in the store.
+    pub run: Arc<Object<Run>>,
+    /// How it has ended.
+    pub plan: run::Plan,
+}
+
+impl Observed {
+    /// The Run as it will be when this pass has written down its end.
+    fn end(&mut self, run: Arc<Object<Run>>, plan: run::Plan) -> Arc<Object<Run>> {
+        let mut ended = (*run).clone();
+        ended.body.status.clone_from(&plan.status);
+        self.ended.push(Ended { run, plan });
+        Arc::new(ended)
+    }
 }
 
 /// From caches alone; so what it does not find is not there.
-pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Remembered) -> Observed {
+pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Remembered, now: Timestamp) -> Observed {
     let namespace = &run.metadata.namespace;
     let mut observed = Observed { depth: depth(caches, run), ..Observed::default() };
     let apps = caches.kind::<App>().controlled_by(namespace, WorkflowRun::INFO.kind, &run.metadata.name);
@@ -58,6 +81,10 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Re
             if step.state.is_over() {
                 known.ended.insert(step.run.clone(), Some(found.clone()).filter(|run| leaves_something(run)));
             }
+            let found = match run::conclusion(&found, caches, now).filter(|_| step.state == WorkState::Running) {
+                Some(plan) => observed.end(found, plan),
+                None => found,
+            };
             observed.runs.insert(step.run.clone(), found);
         } else if step.state == WorkState::Running
             && let Some(found) = find(&step.run)

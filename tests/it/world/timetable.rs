@@ -20,8 +20,8 @@ pub(super) fn parts(
 ) -> Vec<JoinHandle<()>> {
     let reporter = |component| recorder.reporter(component, NODE);
     let ready = || watch::channel(false).0;
-    let runs =
-        run::run(local("run"), clock.clone(), turns.clone(), reporter("appm.dev/run"), ready(), shutdown.clone());
+    let shared = (turns.clone(), run::Steps::default());
+    let runs = run::run(local("run"), clock.clone(), shared, reporter("appm.dev/run"), ready(), shutdown.clone());
     let schedules =
         ScheduleController::new(local("schedule"), clock.clone(), reporter("appm.dev/schedule"), TimeZone::UTC);
     let schedules = runtime::run(Arc::new(schedules), local("schedule"), clock.clone(), ready(), shutdown.clone());

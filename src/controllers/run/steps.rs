@@ -1,0 +1,123 @@
+//! Runs that are steps of workflows: the controller of WorkflowRuns makes their first attempt and writes down their end, each in the
+//! transaction in which it says so of the step.
+//!
+//! It judges as the controller of Runs does, by the same [`decide`]. All else (what waits for room, what is stopped or tried again) is
+//! left to that controller, and so is the end of a step that nobody waits for any more. That both may come to the same judgement harms
+//! nobody: each writes to the version that it saw.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{Observed, Plan, decide, observe};
+use crate::{
+    api::{Instance, Key, Kind, Object, Run},
+    policy::place::Place,
+    runtime::Caches,
+};
+
+/// The Runs whose end somebody else writes down. Shared by both controllers.
+#[derive(Clone, Debug)]
+pub struct Steps(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    calls: mpsc::UnboundedSender<Key>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// By the WorkflowRun that waits for them.
+    awaited: BTreeMap<Key, BTreeSet<Key>>,
+    all: BTreeSet<Key>,
+    called: Option<mpsc::UnboundedReceiver<Key>>,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        let (calls, called) = mpsc::unbounded_channel();
+        let inner = Inner { awaited: BTreeMap::new(), all: BTreeSet::new(), called: Some(called) };
+        Self(Arc::new(Shared { inner: Mutex::new(inner), calls }))
+    }
+}
+
+impl Steps {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.inner.lock().expect("no holder of the steps panics")
+    }
+
+    /// The WorkflowRun of that key waits for these Runs, and for no others. Those that it waits for no more have their turn.
+    pub(in crate::controllers) fn awaits(&self, of: &Key, runs: BTreeSet<Key>) {
+        let mut inner = self.inner();
+        let before = match runs.is_empty() {
+            true => inner.awaited.remove(of),
+            false => inner.awaited.insert(of.clone(), runs.clone()),
+        };
+        let before = before.unwrap_or_default();
+        for gone in before.difference(&runs) {
+            inner.all.remove(gone);
+            // Nobody hears it only where nobody runs.
+            let _ = self.0.calls.send(gone.clone());
+        }
+        inner.all.extend(runs.difference(&before).cloned());
+    }
+
+    /// Whether somebody else writes down the end of that Run.
+    pub(super) fn is_awaited(&self, run: &Key) -> bool {
+        self.inner().all.contains(run)
+    }
+
+    /// Runs that are the Run controller's own again. The first who asks gets them.
+    pub(super) fn calls(&self) -> BoxStream<'static, Key> {
+        match self.inner().called.take() {
+            Some(mut called) => futures::stream::poll_fn(move |cx| called.poll_recv(cx)).boxed(),
+            None => futures::stream::pending().boxed(),
+        }
+    }
+}
+
+/// What to do of a Run that is about to be made: its first attempt, on that node.
+pub(in crate::controllers) fn first_attempt(run: &Object<Run>, place: Place, now: Timestamp) -> Plan {
+    let observed = Observed { attempts: BTreeMap::new(), leftovers: 0, place: Ok(place), full: None };
+    decide(run, &observed, now)
+}
+
+/// How a Run has ended whose last attempt is over; nothing if it has not, or if there is more to do than to say so.
+pub(in crate::controllers) fn conclusion(run: &Object<Run>, caches: &Caches, now: Timestamp) -> Option<Plan> {
+    let (namespace, name) = (&run.metadata.namespace, &run.metadata.name);
+    let instances = caches.kind::<Instance>().controlled_by(namespace, Run::INFO.kind, name);
+    let (attempts, leftovers) = observe::attempts(run, &instances);
+    let observed = Observed { attempts, leftovers, place: Err(String::new()), full: None };
+    observed.has_ended(run).then(|| decide(run, &observed, now)).filter(|plan| plan.concludes(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::api::WorkflowRun;
+
+    #[test]
+    fn a_run_that_nobody_waits_for_any_more_has_its_turn() {
+        let steps = Steps::default();
+        let mut calls = steps.calls();
+        let run = |name: &str| Key::of::<Run>("default", name);
+        let (above, other) = (Key::of::<WorkflowRun>("default", "one"), Key::of::<WorkflowRun>("default", "two"));
+        steps.awaits(&above, BTreeSet::from([run("a"), run("b")]));
+        steps.awaits(&other, BTreeSet::from([run("c")]));
+        assert!(steps.is_awaited(&run("a")) && steps.is_awaited(&run("c")) && !steps.is_awaited(&run("d")));
+        assert!(calls.next().now_or_never().is_none());
+        steps.awaits(&above, BTreeSet::from([run("b"), run("d")]));
+        assert_eq!(calls.next().now_or_never().flatten(), Some(run("a")));
+        steps.awaits(&above, BTreeSet::new());
+        assert!(!steps.is_awaited(&run("b")) && !steps.is_awaited(&run("d")) && steps.is_awaited(&run("c")));
+        assert_eq!(calls.next().now_or_never().flatten(), Some(run("b")));
+    }
+}
