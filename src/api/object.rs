@@ -155,6 +155,8 @@ pub enum Subresource {
     Task,
     /// `/stdin`: what its process reads, sent while it runs.
     Stdin,
+    /// `/artifacts`: files that it kept.
+    Artifacts,
 }
 
 impl Subresource {
@@ -168,6 +170,7 @@ impl Subresource {
             Subresource::Processes => "processes",
             Subresource::Task => "task",
             Subresource::Stdin => "stdin",
+            Subresource::Artifacts => "artifacts",
         }
     }
 }

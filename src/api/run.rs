@@ -13,7 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::step::{AnnotationLevel, RunStep, StepAnnotation, StepResult};
+pub use self::step::{
+    AnnotationLevel, FetchedArtifact, IfNoFiles, KeptArtifact, KeptFiles, RunStep, StepAnnotation, StepResult,
+};
 
 use super::{
     AppSpec, ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs,

@@ -94,8 +94,14 @@ fn is_about_people(served: Served) -> bool {
 fn by_group(wanted: fn(Served) -> bool, verbs: &[&str]) -> Vec<PolicyRule> {
     let mut rules: Vec<PolicyRule> = Vec::new();
     for served in kinds::served().filter(|served| wanted(*served)) {
-        let shown =
-            [Subresource::Status, Subresource::Scale, Subresource::Log, Subresource::Processes, Subresource::Task];
+        let shown = [
+            Subresource::Status,
+            Subresource::Scale,
+            Subresource::Log,
+            Subresource::Processes,
+            Subresource::Task,
+            Subresource::Artifacts,
+        ];
         let written = [Subresource::Scale, Subresource::Task, Subresource::Stdin];
         let parts = if verbs == READS { &shown[..] } else { &written };
         let parts = parts.iter().filter(|part| served.has(**part));

@@ -173,8 +173,15 @@ pub(super) fn pattern(word: &str) -> Result<(String, String), CliError> {
     /// What has no kind: verbs of their own are about it.
     const OTHERS: [(&str, &str); 2] = [("hostpowers", "appm.dev"), ("groups", "")];
     let (name, part) = word.split_once('/').map_or((word, ""), |(name, part)| (name, part));
-    let known = [Subresource::Status, Subresource::Scale, Subresource::Log, Subresource::Finalize, Subresource::Stdin]
-        .map(Subresource::word);
+    let known = [
+        Subresource::Status,
+        Subresource::Scale,
+        Subresource::Log,
+        Subresource::Finalize,
+        Subresource::Stdin,
+        Subresource::Artifacts,
+    ]
+    .map(Subresource::word);
     if !(part.is_empty() || part == "*" || known.contains(&part) || part == "exec") {
         return Err(CliError::usage(format!("there is no part `{part}` of a resource")));
     }

@@ -6,6 +6,7 @@
 //! - an exit is reported until it is acknowledged;
 //! - what cannot be known is said to be lost, never made up.
 
+mod artifacts;
 pub mod container;
 mod feed;
 mod last_words;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use self::artifacts::open_artifact;
 pub use self::feed::{FeedError, Pieces};
 pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};

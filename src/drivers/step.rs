@@ -9,7 +9,7 @@ use std::{
 
 use nix::libc;
 
-use super::StartKey;
+use super::{StartKey, artifacts};
 use crate::{
     api::{RunStep, StepResult},
     logger::{
@@ -55,6 +55,9 @@ pub(super) async fn files(data_dir: &Path, key: &StartKey, step: &RunStep, guard
             // It was never started, or is a container.
             Err(Fault::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
             Err(fault) => result.fault = fault.to_string(),
+        }
+        if (step.keep.is_some() || !step.fetch.is_empty()) && result.fault.is_empty() {
+            artifacts::carry(&data_dir, &key, &step, &mut result);
         }
         if let Known::Values(redactor) = known {
             steps::cover(&mut result, |text| covered(&redactor, text));
@@ -152,6 +155,7 @@ fn listen(logs: &Path, attempt: u32, listener: &mut Listener) -> io::Result<()> 
 /// Removes a workspace, wherever it is. One that is not there is no error.
 pub(super) fn remove_workspace(data_dir: &Path, name: &str) -> io::Result<()> {
     let inside = data_dir.join(WORKSPACES).join(name);
+    artifacts::remove(data_dir, name)?;
     let gone = |result: io::Result<()>| match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

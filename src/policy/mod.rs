@@ -3,6 +3,7 @@
 pub mod access;
 #[cfg(test)]
 mod app_mesh_tests;
+pub mod artifacts;
 pub mod backoff;
 pub mod certificate;
 pub mod dag;

@@ -93,9 +93,10 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
         answers: Some(("autoscaling", "v1")),
         ..whole("scale")
     });
+    let artifacts = served.has(Subresource::Artifacts).then(|| Entry { verbs: &["get"], ..whole("artifacts") });
     let finalize = served.has(Subresource::Finalize).then(|| Entry { verbs: &["update"], ..whole("finalize") });
     let status = served.has(Subresource::Status).then(|| whole("status"));
-    [finalize, log, processes, scale, status, stdin, task].into_iter().flatten()
+    [artifacts, finalize, log, processes, scale, status, stdin, task].into_iter().flatten()
 }
 
 /// Every group but the core one, each with its versions; ours first.

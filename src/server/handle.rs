@@ -12,7 +12,7 @@ use futures::FutureExt;
 use hyper::{Method, Request, header};
 
 use super::{
-    appmesh,
+    appmesh, artifacts,
     audit::{self, Observed},
     body::Lent,
     bounds::Source,
@@ -407,6 +407,7 @@ async fn objects(
         Subresource::Log,
         Subresource::Processes,
         Subresource::Stdin,
+        Subresource::Artifacts,
     ];
     match parts.into_iter().find(|part| part.word() == resource.subresource) {
         None if resource.subresource.is_empty() && !served.verbs().allow(verb) => Err(not_allowed()),
@@ -416,6 +417,9 @@ async fn objects(
         }
         Some(Subresource::Processes) if served.has(Subresource::Processes) => {
             processes::read(state, &call, served, resource, verb).await
+        }
+        Some(Subresource::Artifacts) if served.has(Subresource::Artifacts) => {
+            artifacts::read(state, &call, served, resource, verb).await
         }
         Some(Subresource::Stdin) if served.has(Subresource::Stdin) => {
             stdin::feed(state, call, served, resource, verb).await

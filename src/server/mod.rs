@@ -13,6 +13,7 @@
 
 mod accept;
 mod appmesh;
+mod artifacts;
 mod audit;
 mod body;
 mod bounds;
@@ -231,6 +232,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         look: on.look,
         processes: on.processes,
         feed: on.feed,
+        data_dir: config.data_dir.clone(),
         audit: on.audit,
         token,
         tls,

@@ -1,6 +1,6 @@
 //! What every request needs, shared by all connections.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub look: LookSink,
     pub processes: ProcessSource,
     pub feed: FeedSink,
+    /// Where artifacts are.
+    pub data_dir: PathBuf,
     pub audit: Option<Arc<Audit>>,
     pub token: TokenHash,
     pub tls: Tls,

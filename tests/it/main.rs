@@ -29,6 +29,7 @@ mod schedule;
 mod secrets;
 mod tasks;
 mod triggers;
+mod workflow_files;
 mod workflow_parts;
 mod workflow_steps;
 mod workflow_world;

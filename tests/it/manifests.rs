@@ -3,7 +3,7 @@
 use crate::harness::{APPS, World, wait_for};
 
 /// Runs `appm ARGS` against the world's server; panics with what it said if it fails.
-fn appm(world: &World, args: &[&str]) -> String {
+pub(crate) fn appm(world: &World, args: &[&str]) -> String {
     let output = world.command(args);
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "appm {args:?}: {}{}", said(&output.stdout), said(&output.stderr));

@@ -31,6 +31,63 @@ pub struct RunStep {
     /// Commands in what it prints (`::error file=a.rs,line=3::no`, `::add-mask::`) are read, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub commands: bool,
+    /// Files of the workspace that are kept when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<KeptFiles>,
+    /// Artifacts that are put into the workspace when it has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub fetch: Vec<FetchedArtifact>,
+}
+
+/// Files that are kept together, as an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptFiles {
+    /// Under this name.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// Which, a line each: a file, a directory, either with `*`, `**`, `?` and `[…]`; what comes behind `!` is taken out again.
+    #[schemars(length(min = 1, max = 65536))]
+    pub path: String,
+    /// What becomes of the step if there are none.
+    #[serde(default)]
+    pub if_no_files_found: IfNoFiles,
+    /// Files and directories that begin with a dot, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub include_hidden_files: bool,
+    /// In the place of an artifact that has the name already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite: bool,
+    /// Nobody reads it after so many days; default: as long as the run is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub retention_days: Option<i32>,
+}
+
+/// What becomes of a step that finds nothing to keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IfNoFiles {
+    /// It points that out, and succeeds.
+    #[default]
+    Warn,
+    /// It fails.
+    Error,
+    /// Nothing.
+    Ignore,
+}
+
+/// An artifact that is put into the workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FetchedArtifact {
+    /// Where it is kept.
+    #[schemars(regex(pattern = r"^[a-z0-9][-a-z0-9]{0,63}/[a-z0-9][-a-z0-9]{0,63}$"))]
+    pub file: String,
+    /// The directory of the workspace; empty: the workspace itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub directory: String,
 }
 
 impl RunStep {
@@ -62,9 +119,26 @@ pub struct StepResult {
     /// What it pointed out: ten of each level at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<StepAnnotation>,
-    /// Why what it wrote to one of the files cannot be read; the step has failed then.
+    /// What was kept of its files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<KeptArtifact>,
+    /// Why what it wrote to one of the files cannot be read, or files cannot be kept or fetched; the step has failed then.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fault: String,
+}
+
+/// Files that are kept: a tar archive of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptArtifact {
+    /// How many files.
+    pub files: i32,
+    /// Bytes of the archive.
+    pub size: i64,
+    /// Of the archive: `sha256:` and 64 digits.
+    pub digest: String,
+    /// Where it is, below `artifacts` of the data directory.
+    pub file: String,
 }
 
 /// Something that a step pointed out (`::error file=src/a.rs,line=3::it does not compile`).

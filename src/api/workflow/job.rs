@@ -109,7 +109,7 @@ pub struct JobService {
     pub readiness_probe: Option<Probe>,
 }
 
-/// One step. Exactly one of `command` (or `run`), `app`, `message` and `workflow` says what is done.
+/// One step. Exactly one of `command` (or `run`), `app`, `message`, `workflow` and `uses` says what is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowStep {
     /// By which others speak of it: `steps.ID.outputs.X`; default: `name`.
@@ -142,8 +142,12 @@ pub struct WorkflowStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub workflow: Option<String>,
-    /// What the called Workflow is told, by the name of its inputs. Expressions are put in; a value that is one lone expression
-    /// keeps its type.
+    /// Keeps files with the run, or fetches what was kept: `actions/upload-artifact`, `actions/download-artifact`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub uses: Option<String>,
+    /// What the called Workflow is told, by the name of its inputs, or what `uses` is. Expressions are put in; a value that is one lone
+    /// expression keeps its type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 100))]
     pub with: BTreeMap<String, Value>,

@@ -178,10 +178,37 @@ pub struct WorkflowRunStatus {
     /// What the calling step learns.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
+    /// Files that its steps kept, by name. They are read at `artifacts`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub artifacts: BTreeMap<String, ArtifactStatus>,
     /// `Running`; at the end `Complete` or `Failed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Files that a step kept, in one tar archive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactStatus {
+    /// The job that kept it, as `jobs` names it.
+    pub job: String,
+    /// The step.
+    pub step: String,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// When nobody may read it any more; default: when the run is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_time: Option<Time>,
+    /// How many files are in it.
+    pub files: i32,
+    /// Bytes of the archive.
+    pub size: i64,
+    /// Of the archive: `sha256:` and 64 digits.
+    pub digest: String,
+    /// Where it is kept, below `artifacts` of the data directory.
+    pub file: String,
 }
 
 /// How far a run, a job or a step is.
@@ -361,7 +388,7 @@ static INFO: KindInfo = KindInfo {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: Verbs::All,
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::Artifacts, Subresource::Status],
     log: ChangeLog::Main,
     sealed: false,
     columns: &[

@@ -14,6 +14,7 @@ use super::super::{
 use crate::policy::{
     expr::{Condition, Expression, Fault, Template},
     manifest::{self, Aim, Document, Place},
+    workflow::uses::Action,
 };
 
 /// Print a Workflow for what another program runs; needs no server
@@ -35,7 +36,8 @@ Examples:
   appm workflow import github .github/workflows/ci.yml --repository https://git.example.com/me/it > ci.yaml
   appm workflow import github release.yml --secret release | appm apply -f -
 
-Steps with `run` and with actions/checkout are carried over; another action is an error that names its line.
+Steps with `run`, and with the actions checkout, upload-artifact and download-artifact are carried over; another action is an error that
+names its line.
 Read what it prints before you apply it: a line that begins with `#!` says what is different, or was left out.")]
 struct GithubArgs {
     /// The file; `-` is stdin
@@ -324,6 +326,13 @@ impl Importer<'_> {
     }
 
     fn action(&mut self, path: &str, uses: &str, with: &Value, made: &mut Map<String, Value>) {
+        if Action::parse(uses).is_ok() {
+            made.insert("uses".into(), json!(uses));
+            if with.is_object() {
+                self.copy(&format!("{path}.with"), "with", with, made);
+            }
+            return;
+        }
         if uses.split('@').next() != Some("actions/checkout") {
             let message = format!("`uses: {uses}`: actions are not run here; write what it does as `run`");
             return self.fault(&format!("{path}.uses"), message);

@@ -1,5 +1,6 @@
 //! `appm workflow`: pipelines. Each verb is a file beside this one.
 
+mod artifacts;
 mod declare;
 mod eval;
 mod graph;
@@ -27,6 +28,7 @@ enum Verb {
     Detail(runs::DetailArgs),
     Logs(runs::LogsArgs),
     Output(runs::OutputOfArgs),
+    Artifacts(artifacts::ArtifactsArgs),
     Cancel(runs::CancelArgs),
     Rerun(runs::RerunArgs),
     Lint(declare::LintArgs),
@@ -74,6 +76,7 @@ pub(super) async fn run(args: WorkflowArgs, context: &Context, screen: &Screen) 
         Verb::Detail(args) => runs::detail(&args, context, screen).await,
         Verb::Logs(args) => runs::logs(&args, context).await,
         Verb::Output(args) => runs::output_of(&args, context).await,
+        Verb::Artifacts(args) => artifacts::run(&args, context).await,
         Verb::Cancel(args) => runs::cancel(&args, context).await,
         Verb::Rerun(args) => runs::rerun(&args, context, screen).await,
         Verb::Graph(args) => graph::run(args, context).await,

@@ -208,7 +208,7 @@ pub(super) async fn runs(args: &RunsArgs, context: &Context) -> Result<(), CliEr
     }
 }
 
-fn print_rows(rows: Vec<Vec<String>>) -> Result<(), CliError> {
+pub(super) fn print_rows(rows: Vec<Vec<String>>) -> Result<(), CliError> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -220,7 +220,7 @@ fn print_rows(rows: Vec<Vec<String>>) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn get(context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
+pub(super) async fn get(context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
     let object = context.get(served::<WorkflowRun>(), context.namespace(), name).await?;
     serde_json::from_value(object).map_err(|e| CliError::failed(format!("the run `{name}` cannot be read: {e}")))
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    names,
+    artifacts, names,
     pass::{Cell, Pass},
     scope::{Here, In, NOTHING_YET, Told},
     services,
@@ -169,20 +169,26 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
         let spec = json!({"workflow": workflow, "inputs": inputs, "event": event});
         return Ok(Child { object: object::<WorkflowRun>(pass.run, of.key, Some(&status.id), &name, spec), name });
     }
-    let mut spec = match &step.app {
-        Some(app) => json!({"app": here.text(app).map_err(|why| field("app", why))?}),
-        None => {
+    let mut workspace = json!({"workspace": pass.run.uid()});
+    if of.place.1 > 1 || !cell.matrix.is_empty() {
+        workspace["place"] = json!(names::place(of.name));
+    }
+    let mut spec = match (&step.uses, &step.app) {
+        (Some(uses), _) => {
+            // It is done at the end, and by no program.
+            env = Environment::default();
+            artifacts::of_step(pass, &here, step, uses, &mut workspace)?;
+            json!({"process": {"script": ":"}})
+        }
+        (None, Some(app)) => json!({"app": here.text(app).map_err(|why| field("app", why))?}),
+        (None, None) => {
             let script = step.script().ok_or_else(|| "it says nothing that is to be done".to_owned())?;
             json!({"process": {"script": here.text(script).map_err(|why| field("run", why))?}})
         }
     };
     let defaults = [&of.job.defaults, &pass.template.defaults].map(|d| d.as_ref().map(|defaults| &defaults.run));
     let said = |of: fn(&crate::api::RunDefaults) -> Option<&String>| defaults.into_iter().flatten().find_map(of);
-    let mut workspace = json!({"workspace": pass.run.uid()});
-    if of.place.1 > 1 || !cell.matrix.is_empty() {
-        workspace["place"] = json!(names::place(of.name));
-    }
-    if step.app.is_none() {
+    if step.script().is_some() {
         let shell = step.shell.as_ref().or(said(|run| run.shell.as_ref())).map(String::as_str);
         let shell = shell.map(|shell| here.text(shell)).transpose().map_err(|why| field("shell", why))?;
         workspace["interpreter"] = json!(interpreter(shell.as_deref()));
@@ -196,8 +202,7 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
         }
     }
     // Whoever says commands says them in the script: what a program says by itself is not looked through for them.
-    if step.app.is_none() && step.script().is_some_and(|script| ["::", "##["].iter().any(|mark| script.contains(mark)))
-    {
+    if step.script().is_some_and(|script| ["::", "##["].iter().any(|mark| script.contains(mark))) {
         workspace["commands"] = json!(true);
     }
     if pass.observed.printed.contains(&status.id) {

@@ -4,6 +4,7 @@
 //! that tells of them stand together. What a step does is the business of its Run; this controller says what is done next, stops what
 //! is cancelled or late, and folds what became of it into jobs, outputs and an end. `docs/design/023-workflows.md` says how.
 
+mod artifacts;
 mod begin;
 mod cells;
 mod execute;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Action, Observed, Plan, queue, rerun,
+    Action, Observed, Plan, artifacts, queue, rerun,
     scope::{Here, In, NOTHING_YET, Told},
 };
 use crate::{
@@ -138,7 +138,10 @@ impl<'a> Pass<'a> {
         self.status.start_time = Some(Time(self.now));
         if let Some(again) = &self.run.spec.rerun {
             match rerun::carried(again, self.template, self.observed.earlier.as_deref()) {
-                Ok(jobs) => self.status.jobs = jobs,
+                Ok(jobs) => {
+                    self.status.artifacts = artifacts::carried(&jobs, self.observed.earlier.as_deref());
+                    self.status.jobs = jobs;
+                }
                 Err(message) => return Some(self.end(WorkState::Failure, "NoEarlierRun", message)),
             }
         }

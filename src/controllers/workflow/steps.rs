@@ -293,6 +293,7 @@ impl Pass<'_> {
                 let room = MOST_ANNOTATIONS.saturating_sub(before);
                 status.annotations = result.annotations.iter().take(room).cloned().collect();
             }
+            let outcome = self.note_artifact(of, &run, &status.id, outcome);
             return self.over(of, cell, step, status, outcome);
         }
         if stop.is_some() && !run.spec.cancel {

@@ -174,6 +174,7 @@ mod tests {
             stdout: text("hunter2\n"),
             annotations: vec![StepAnnotation { message: text("bad hunter2"), ..StepAnnotation::default() }],
             fault: text("no hunter2"),
+            ..StepResult::default()
         };
         cover(&mut result, |text| text.replace("hunter2", "***"));
         assert_eq!(result.outputs.keys().collect::<Vec<_>>(), ["digest"]);

@@ -8,6 +8,7 @@ use super::{
     inputs,
     judge::Judge,
     matrix::{self, MOST_CELLS, Outline},
+    uses,
 };
 use crate::{
     api::{
@@ -402,6 +403,7 @@ fn what(judge: &mut Judge, setting: Setting<'_>, step: &WorkflowStep, at: &Field
         ("app", step.app.is_some()),
         ("message", step.message.is_some()),
         ("workflow", step.workflow.is_some()),
+        ("uses", step.uses.is_some()),
     ];
     let said: Vec<&str> = kinds.into_iter().filter(|(_, said)| *said).map(|(word, _)| word).collect();
     match said.as_slice() {
@@ -433,6 +435,14 @@ fn what(judge: &mut Judge, setting: Setting<'_>, step: &WorkflowStep, at: &Field
     for (name, value) in &step.with {
         judge.within(setting, &at.field("with").field(name), value);
     }
+    match step.uses.as_deref().map(uses::Action::parse) {
+        Some(Ok(action)) => action.check(&step.with).into_iter().for_each(|(field, why)| {
+            let at = field.map_or_else(|| at.field("with"), |field| at.field("with").field(&field));
+            judge.say(&at, Problem::Invalid, why);
+        }),
+        Some(Err(why)) => judge.say(&at.field("uses"), Problem::NotSupported, why),
+        None => {}
+    }
     if said.len() != 1 {
         return;
     }
@@ -442,7 +452,11 @@ fn what(judge: &mut Judge, setting: Setting<'_>, step: &WorkflowStep, at: &Field
         ("shell", step.shell.is_some() && step.script().is_none(), of_commands),
         ("working-directory", step.working_directory.is_some() && step.script().is_none(), of_commands),
         ("workdir", step.workdir.is_some() && step.script().is_none(), of_commands),
-        ("with", !step.with.is_empty() && step.workflow.is_none(), "is what a called workflow is told"),
+        (
+            "with",
+            !step.with.is_empty() && step.workflow.is_none() && step.uses.is_none(),
+            "is what a called workflow is told",
+        ),
         ("env", !step.env.is_empty() && !runs, "is for commands and Apps"),
         ("sec_env", !step.sec_env.is_empty() && !runs, "is for commands and Apps"),
     ];

@@ -18,6 +18,7 @@ pub mod matrix;
 mod spelling;
 #[cfg(test)]
 mod tests;
+pub mod uses;
 
 pub use check::{Finding, MOST_JOBS, check};
 pub use spelling::canonical;

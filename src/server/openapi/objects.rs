@@ -119,6 +119,9 @@ impl Words {
         if served.has(Subresource::Stdin) {
             all.push((format!("{one}/stdin"), item([(HttpMethod::Post, self.stdin())])));
         }
+        if served.has(Subresource::Artifacts) {
+            all.push((format!("{one}/artifacts"), item([(HttpMethod::Get, self.artifacts())])));
+        }
         if served.has(Subresource::Processes) {
             all.push((format!("{one}/processes"), item([(HttpMethod::Get, self.processes())])));
         }
@@ -325,6 +328,18 @@ impl Words {
             .takes(parameters::LOG)
             .answers(200, "The output.", &[form("text/plain", Shape::Text)])
             .refuses(answers::LOG)
+    }
+
+    fn artifacts(&self) -> Described {
+        self.operation("read", "Artifacts", "get", &format!("Read an artifact of {}", self.one))
+            .description(
+                "The files that a step kept, as a tar archive; which there are is in `status.artifacts`. The header `ETag` is the archive's \
+                 SHA-256. After an artifact's `expirationTime` the answer is 410.",
+            )
+            .takes(self.place(true))
+            .takes(&["artifact"])
+            .answers(200, "The archive.", &[form("application/x-tar", Shape::Text)])
+            .refuses(answers::READ)
     }
 
     fn stdin(&self) -> Described {

@@ -109,6 +109,7 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("idempotent", flag(), "The task may be done again when an instance ends in the middle of it."),
         ("async", flag(), "Answer at once; the result is asked for later."),
+        ("artifact", text(), "Which artifact; absent: the only one that there is."),
         ("result", flag(), "Answer with the result, as soon as it is there."),
         ("dryRun", one_of(&["All"]), "`All`: do everything except store the result."),
         ("force", flag(), "Server-side apply only: take over the fields that other managers own."),

@@ -1,0 +1,7 @@
+//! Artifacts: which files of a workspace one is made of, and the form in which it is kept. Pure; `drivers/artifacts.rs` reads and writes.
+
+mod search;
+mod tar;
+
+pub use search::{Search, matches_name};
+pub use tar::{Entry, TarError, beginning, end, padding, unpack};
