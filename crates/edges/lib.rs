@@ -6,7 +6,7 @@ pub mod appmesh;
 pub mod server;
 
 use appm_api::api;
-use appm_host::drivers;
+use appm_host::{drivers, logger};
 use appm_machinery::{admission, audit, auth, broker};
 use appm_policy::policy;
 use appm_ports::{client, clock, store};

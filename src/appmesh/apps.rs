@@ -51,13 +51,32 @@ impl Sdk {
         let said = said.unwrap_or(name);
         let caller = caller(who, call);
         let secrets = definition::secrets(&json).map_err(Status::bad_request)?;
+        // Before there is a process: its start is told as well.
+        let subscription = self.subscribe_to_put(said, &caller, call)?;
+        let put = self.put(&caller, said, &json, secrets.as_ref()).await;
+        match subscription {
+            None => put,
+            Some(subscription) => put.inspect_err(|_| call.unsubscribe(&subscription)).map(|mut shown| {
+                shown["subscription_id"] = json!(subscription);
+                shown
+            }),
+        }
+        .map(|shown| Reply::json(200, shown))
+    }
+
+    async fn put(
+        &self,
+        caller: &Caller,
+        said: &str,
+        json: &Map<String, Value>,
+        secrets: Option<&Map<String, Value>>,
+    ) -> Result<Value, Status> {
         let mut refused = None;
         for _ in 0..ATTEMPTS {
-            match self.put_once(&caller, said, &json, secrets.as_ref()).await {
+            match self.put_once(caller, said, json, secrets).await {
                 Ok(()) => {
                     self.settled(&names::stored(said)?).await;
-                    let found = self.find(&caller, said)?;
-                    return Ok(Reply::json(200, self.shown(&found)));
+                    return Ok(self.shown(&self.find(caller, said)?));
                 }
                 Err(status) if is_race(&status) => refused = Some(status),
                 Err(status) => return Err(status),

@@ -122,7 +122,7 @@ impl Sdk {
     }
 }
 
-fn is_shown(of: Of, object: &StoredObject) -> bool {
+pub(super) fn is_shown(of: Of, object: &StoredObject) -> bool {
     match of {
         Of::App => true,
         Of::Schedule => Definition::of(of, object.value()).can_be_said(),

@@ -12,6 +12,7 @@
 
 mod apps;
 mod definition;
+mod events;
 mod files;
 mod find;
 mod host;
@@ -35,9 +36,10 @@ use hyper::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 pub use self::{
+    events::{EVENT_PATH, Event, Listener, Push, Seat},
     files::Upload,
     host::Here,
-    output::{OutputSource, Wanted, Written},
+    output::{NoticeSource, OutputSource, Start, Wanted, Written},
     reply::{Content, Reply},
     route::{Door, Route, route, routes},
 };
@@ -60,7 +62,9 @@ pub struct Sdk {
     authenticator: Arc<Authenticator>,
     clock: SharedClock,
     output: OutputSource,
+    notices: NoticeSource,
     here: Here,
+    sequence: events::Sequence,
 }
 
 /// A request, whatever transport brought it.
@@ -75,6 +79,8 @@ pub struct Call {
     pub from: From,
     /// The connection that it came on, if it can be told from others.
     pub connection: Option<SocketAddr>,
+    /// Who is told of events on it, where they can be pushed.
+    pub listener: Option<Arc<Listener>>,
     /// Its name in the log.
     pub request_id: String,
 }
@@ -93,6 +99,13 @@ impl Call {
     /// A parameter that is on.
     fn flag(&self, name: &str) -> bool {
         matches!(self.query(name), "1" | "true")
+    }
+
+    /// Ends a subscription that was made for it.
+    fn unsubscribe(&self, subscription: &str) {
+        if let Some(listener) = &self.listener {
+            listener.forget(subscription);
+        }
     }
 
     /// The body, an object.
@@ -114,9 +127,10 @@ impl Sdk {
         authenticator: Arc<Authenticator>,
         clock: SharedClock,
         output: OutputSource,
+        notices: NoticeSource,
         here: Here,
     ) -> Self {
-        Self { admission, authenticator, clock, output, here }
+        Self { admission, authenticator, clock, output, notices, here, sequence: events::Sequence::default() }
     }
 
     /// Answers what needs nobody's name: whoever logs in, and processes, which have a key.
@@ -178,6 +192,9 @@ impl Sdk {
             Route::RunAsync => self.run_async(who, &call).await,
             Route::RunTask(app) => self.run_task(app, who, call).await,
             Route::CancelTask(app) => self.cancel_task(app, who, &call),
+            Route::Subscribe(app) => self.subscribe(Some(app), who, &call),
+            Route::SubscribeAll => self.subscribe(None, who, &call),
+            Route::Unsubscribe => self.unsubscribe(&call),
             _ => Err(Status::no_route()),
         }
     }

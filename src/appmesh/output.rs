@@ -10,6 +10,7 @@ use crate::{
     admission::Caller,
     api::{Instance, Key, Kind, Object, Run, Status, StoredObject, Subresource},
     auth::Identity,
+    logger::notices::Notices,
 };
 
 /// How much is given at once if nothing is said, and at most.
@@ -21,14 +22,23 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Which part of an Instance's output is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// How many starts ago; 0 is the last.
-    pub ago: usize,
-    /// From which place on.
-    pub from: u64,
+    /// Of which start.
+    pub start: Start,
+    /// From which place on; `None`: nothing of what there is, but where it ends.
+    pub from: Option<u64>,
     /// At most so many bytes.
     pub most: usize,
     /// It has ended: what it wrote last is waited for.
     pub ended: bool,
+}
+
+/// A start of an Instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// So many starts ago; 0 is the last.
+    Ago(usize),
+    /// The one with this number.
+    Attempt(u32),
 }
 
 /// A part of an Instance's output.
@@ -39,6 +49,9 @@ pub struct Written {
     /// The place after them.
     pub next: u64,
 }
+
+/// Whose output somebody waits for. Given by the daemon.
+pub type NoticeSource = Arc<dyn Fn() -> std::io::Result<Notices> + Send + Sync>;
 
 /// Reads the output of an Instance; `None`: of that start nothing is kept. Given by the daemon.
 pub type OutputSource =
@@ -75,7 +88,9 @@ impl Sdk {
         let Some(instance) = found.instance else {
             return Ok(if ago == 0 { Reply::text(200, "") } else { Reply::empty(417) });
         };
-        let Some(written) = (self.output)(instance, Wanted { ago, from, most, ended }).await? else {
+        let Some(written) =
+            (self.output)(instance, Wanted { start: Start::Ago(ago), from: Some(from), most, ended }).await?
+        else {
             return Ok(Reply::empty(417));
         };
         // What is more than was asked for comes first; the end is told with the last of it.
@@ -88,7 +103,7 @@ impl Sdk {
         })
     }
 
-    fn may_read(&self, caller: &Caller, found: &Found) -> Result<(), Status> {
+    pub(super) fn may_read(&self, caller: &Caller, found: &Found) -> Result<(), Status> {
         let log = Subresource::Log.word();
         let part = |kind: &'static crate::api::KindInfo, key: &Key| -> Result<Arc<StoredObject>, Status> {
             self.admission.get_part(caller, kind.stored_form(), log, key)

@@ -18,7 +18,7 @@ const TABLE: [(&str, &[Allowed]); 33] = [
     ("app-run-async-output", &[("get", "runs/log")]),
     ("app-run-sync", &[("create", "runs")]),
     ("app-run-task", &[("create", "apps/task"), ("delete", "apps/task")]),
-    ("app-subscribe", &[("watch", "apps")]),
+    ("app-subscribe", &[("watch", "apps"), ("watch", "schedules"), ("watch", "runs")]),
     ("app-view", &[("get", "apps"), ("get", "schedules"), ("get", "runs")]),
     ("app-view-all", &[("list", "apps"), ("list", "schedules"), ("list", "runs")]),
     ("config-set", &[("post", "/appmesh/config")]),

@@ -52,6 +52,12 @@ pub enum Route {
     RunTask(String),
     /// What an App's process is at work on is cancelled.
     CancelTask(String),
+    /// What happens to one is told from now on.
+    Subscribe(String),
+    /// What happens to all of them is.
+    SubscribeAll,
+    /// It is not told any more.
+    Unsubscribe,
     /// A process asks for work.
     FetchTask(String),
     /// A process gives its result.
@@ -161,6 +167,10 @@ const ROUTES: &[(&str, &str, Make)] = &[
     ("DELETE", "app/*/task", Route::CancelTask),
     ("GET", "app/*/task", Route::FetchTask),
     ("PUT", "app/*/task", Route::GiveTask),
+    ("POST", "app/*/subscribe", Route::Subscribe),
+    ("DELETE", "app/*/subscribe", |_| Route::Unsubscribe),
+    ("POST", "subscribe", |_| Route::SubscribeAll),
+    ("DELETE", "subscribe", |_| Route::Unsubscribe),
     ("GET", "file/download", |_| Route::Download),
     ("POST", "file/upload", |_| Route::Upload),
     ("GET", "labels", |_| Route::Labels),

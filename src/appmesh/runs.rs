@@ -11,7 +11,7 @@ use super::{
     definition::{self, Definition, Of},
     find::{Found, MADE_HERE},
     names,
-    output::Wanted,
+    output::{Start, Wanted},
 };
 use crate::{
     admission::Caller,
@@ -44,7 +44,7 @@ impl Sdk {
         let Some(Some(ended)) = self.until(Run::INFO, patience, look).await else {
             return Err(Status::new(Reason::Timeout, "its end was not seen"));
         };
-        let wanted = Wanted { ago: 0, from: 0, most: MOST, ended: true };
+        let wanted = Wanted { start: Start::Ago(0), from: Some(0), most: MOST, ended: true };
         let written = match ended.instance.clone() {
             Some(instance) => (self.output)(instance, wanted).await?.unwrap_or_default(),
             None => Default::default(),

@@ -18,7 +18,7 @@ const TIMES: [&str; 6] =
     ["register_time", "start_time", "end_time", "last_start_time", "last_exit_time", "next_start_time"];
 
 /// The code of an exit: of one by a signal the signal's number, as App Mesh tells it.
-fn code(code: Option<i32>, signal: Option<&str>) -> i32 {
+pub(super) fn code(code: Option<i32>, signal: Option<&str>) -> i32 {
     code.or_else(|| signal_number(signal?)).unwrap_or(UNKNOWN)
 }
 
@@ -81,7 +81,7 @@ impl Found {
     }
 }
 
-fn of_exit(exit: &Exit) -> String {
+pub(super) fn of_exit(exit: &Exit) -> String {
     match (&exit.signal, exit.code, exit.message.as_str()) {
         (None, None, "") => "nobody saw how it ended".to_owned(),
         (None, None, message) => message.to_owned(),

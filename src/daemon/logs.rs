@@ -8,10 +8,11 @@ use std::{
 
 use crate::{
     api::{Instance, Object, Status},
-    appmesh::{OutputSource, Written},
+    appmesh::{NoticeSource, OutputSource, Start, Written},
     logger::{
         Stream,
-        part::{Part, part},
+        notices::Notices,
+        part::{Part, end, part},
         read::{Attempts, Query, attempts, logs_dir},
         stream::{Form, pieces},
     },
@@ -34,15 +35,26 @@ pub(super) fn output(data_dir: PathBuf) -> OutputSource {
             let logs = logs_dir(&data_dir, instance.uid());
             if wanted.ended && instance.spec.process.is_some() {
                 let ended: LogEnd = Box::pin(std::future::ready(()));
-                drained(ended, &data_dir, &instance, instance.status.attempt).await;
+                let attempt = match wanted.start {
+                    Start::Ago(_) => instance.status.attempt,
+                    Start::Attempt(attempt) => attempt,
+                };
+                drained(ended, &data_dir, &instance, attempt).await;
             }
             let read = move || -> std::io::Result<Option<Written>> {
-                let kept = attempts(&logs)?;
-                let Some(attempt) = kept.len().checked_sub(wanted.ago + 1).and_then(|at| kept.get(at)) else {
-                    let nothing = Written { bytes: Vec::new(), next: wanted.from };
-                    return Ok((wanted.ago == 0).then_some(nothing));
+                let attempt = match wanted.start {
+                    Start::Attempt(attempt) => Some(attempt),
+                    Start::Ago(ago) => {
+                        let kept = attempts(&logs)?;
+                        kept.len().checked_sub(ago + 1).and_then(|at| kept.get(at).copied())
+                    }
                 };
-                let Part { bytes, next } = part(&logs, *attempt, wanted.from, wanted.most)?;
+                let (Some(attempt), Some(from)) = (attempt, wanted.from) else {
+                    let next = attempt.map_or(Ok(wanted.from.unwrap_or(0)), |attempt| end(&logs, attempt))?;
+                    let is_last = attempt.is_some() || wanted.start == Start::Ago(0);
+                    return Ok(is_last.then_some(Written { bytes: Vec::new(), next }));
+                };
+                let Part { bytes, next } = part(&logs, attempt, from, wanted.most)?;
                 Ok(Some(Written { bytes, next }))
             };
             let read = tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
@@ -52,6 +64,11 @@ pub(super) fn output(data_dir: PathBuf) -> OutputSource {
             })
         })
     })
+}
+
+/// Tells whose output in `data_dir` has grown.
+pub(super) fn notices(data_dir: PathBuf) -> NoticeSource {
+    Arc::new(move || Notices::new(data_dir.clone()))
 }
 
 /// How often the pipes of an attempt that has ended are looked at, and how often at most: a full disk may hold them up for ever.

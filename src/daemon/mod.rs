@@ -173,6 +173,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         clock: clock.clone(),
         logs: logs::source(data_dir.clone()),
         output: logs::output(data_dir.clone()),
+        notices: logs::notices(data_dir.clone()),
         processes: processes::source(seen_by.clone()),
         feed: processes::feed(seen_by.clone()),
         readiness: readiness.clone(),

@@ -9,6 +9,7 @@
 
 pub mod control;
 mod files;
+pub mod notices;
 pub mod part;
 pub mod read;
 pub mod record;

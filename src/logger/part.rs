@@ -43,6 +43,15 @@ pub fn part(logs: &Path, attempt: u32, from: u64, most: usize) -> io::Result<Par
     Ok(found)
 }
 
+/// The place after all that an attempt has written so far.
+pub fn end(logs: &Path, attempt: u32) -> io::Result<u64> {
+    let Some(last) = segments(logs)?.into_iter().rfind(|segment| segment.attempt == attempt) else {
+        return Ok(0);
+    };
+    let read = Reading { logs, segment: last, streams: [None, None] }.take(u64::MAX, 0, &mut Vec::new())?;
+    Ok(u64::from(last.seq.saturating_sub(1)) << FILE | read)
+}
+
 /// One file of an attempt, which is two.
 struct Reading<'a> {
     logs: &'a Path,
@@ -154,5 +163,6 @@ mod tests {
         }
         assert_eq!(read(dir.path(), third + 2, 100), ("ird".to_owned(), third + 5));
         assert_eq!(read(dir.path(), 2, 100), ("third".to_owned(), third + 5));
+        assert_eq!((end(dir.path(), 1).expect("read"), end(dir.path(), 2).expect("read")), (third + 5, 0));
     }
 }

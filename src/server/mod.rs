@@ -85,7 +85,7 @@ pub use tls::TlsSettings;
 use crate::{
     admission::Admission,
     api::{Instance, InstanceProcesses, Object},
-    appmesh::{Here, OutputSource, Sdk},
+    appmesh::{Here, NoticeSource, OutputSource, Sdk},
     audit::Audit,
     auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
@@ -124,6 +124,8 @@ pub struct Foundation {
     pub logs: LogSource,
     /// The same, from a place on.
     pub output: OutputSource,
+    /// Whose output has grown.
+    pub notices: NoticeSource,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
     /// Who is told that a client wants the daemon to end.
@@ -218,7 +220,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     let authenticator =
         Arc::new(Authenticator::new(authority, passwords, store, on.clock.clone()).believing(config.oidc));
     tokio::spawn(stopping.clone().run_until_cancelled_owned(authenticator.clone().run()));
-    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone(), on.output, here);
+    let sdk = Sdk::new(on.admission.clone(), authenticator.clone(), on.clock.clone(), on.output, on.notices, here);
     let state = Arc::new(state::State {
         authenticator,
         sdk,

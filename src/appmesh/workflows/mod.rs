@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Call, NAMESPACE, Reply, Sdk, Wanted};
+use super::{Call, NAMESPACE, Reply, Sdk, Start, Wanted};
 use crate::{
     admission::{Caller, Patch, Target, WriteOptions},
     api::{
@@ -234,7 +234,7 @@ impl Sdk {
         let run = object.typed::<Run>().ok_or_else(|| Status::internal("the run cannot be read"))?;
         let instance = self.admission.store().get(&Key::of::<Instance>(NAMESPACE, &run.status.instance));
         let Some(instance) = instance.and_then(|object| object.typed::<Instance>()) else { return Ok(String::new()) };
-        let wanted = Wanted { ago: 0, from: 0, most: MOST, ended: run.status.is_over() };
+        let wanted = Wanted { start: Start::Ago(0), from: Some(0), most: MOST, ended: run.status.is_over() };
         let written = (self.output)(instance, wanted).await?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&written.bytes).into_owned())
     }

@@ -84,6 +84,7 @@ async fn over_http(
         body: payload,
         from,
         connection: connection(peer),
+        listener: None,
         request_id: request_id.to_owned(),
     };
     match &who {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  reader ─► frame ─► task for each request ─┐
-//!    │                                       ├─► writer: answers in the order in which they are ready, by uuid
+//!    │          events that were subscribed to ┼─► writer: answers in the order in which they are ready, by uuid
 //!    └─ a file: its frames, here and now ────┘
 //! ```
 //! Requests of one connection are answered as they are done, as clients expect who wait for several at once. A connection that ends takes what it
@@ -25,7 +25,7 @@ use tokio::{
 use super::{connection, known, msgpack, said, stops};
 use crate::{
     api::{Status, TASK_LIMIT},
-    appmesh::{self, Call, Content, Reply, Route, Upload},
+    appmesh::{self, Call, Content, Event, Listener, Reply, Route, Upload},
     auth::From,
     broker::Payload,
     server::{audit::Observed, bounds::Taken, handle::Peer, metrics::RequestLabels, state::State},
@@ -53,6 +53,14 @@ struct Out {
     pieces: Box<dyn Iterator<Item = Bytes> + Send>,
 }
 
+/// A connection.
+struct Line {
+    peer: Peer,
+    state: Arc<State>,
+    /// Who is told of events on it.
+    listener: Arc<Listener>,
+}
+
 /// Serves one connection, until it or the server ends.
 pub(in crate::server) async fn serve<S>(stream: S, peer: Peer, state: Arc<State>)
 where
@@ -62,9 +70,12 @@ where
     let (send, outs) = mpsc::channel(WAITING);
     let mut work = JoinSet::new();
     work.spawn(write(writer, outs));
-    let read = read(reader, &peer, &state, &send, &mut work);
+    let line = Arc::new(Line { peer, state: state.clone(), listener: listener(&state, &send) });
+    let read = read(reader, &line, &send, &mut work);
+    let peer = &line.peer;
     tokio::select! {
         () = state.stopping.cancelled() => {}
+        () = line.listener.broken() => tracing::debug!(%peer, "a connection of App Mesh's frames ends with a subscription"),
         ended = read => if let Err(why) = ended {
             tracing::debug!(%peer, why, "a connection of App Mesh's frames ends");
         }
@@ -76,8 +87,7 @@ where
 
 async fn read<S>(
     mut reader: ReadHalf<S>,
-    peer: &Peer,
-    state: &Arc<State>,
+    line: &Arc<Line>,
     send: &mpsc::Sender<Out>,
     work: &mut JoinSet<()>,
 ) -> Result<(), &'static str>
@@ -87,7 +97,8 @@ where
     let seats = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let mut taken = Taken::default();
-        let Some(frame) = next(&mut reader, state, &mut taken).await? else { return Ok(()) };
+        let is_idle = || seats.available_permits() == AT_ONCE && !line.listener.is_listening();
+        let Some(frame) = next(&mut reader, &line.state, &mut taken, is_idle).await? else { return Ok(()) };
         while work.try_join_next().is_some() {}
         if send.is_closed() {
             return Err("the client takes nothing in");
@@ -95,18 +106,18 @@ where
         let request = msgpack::Request::read(&frame).ok_or("what came is no request")?;
         let headers = headers(&request);
         if headers.contains_key(UP) {
-            upload(&mut reader, peer, state, send, &request, headers).await?;
+            upload(&mut reader, line, send, &request, headers).await?;
             continue;
         }
         if headers.contains_key(DOWN) {
-            download(peer, state, send, &request, headers).await?;
+            download(line, send, &request, headers).await?;
             continue;
         }
         let seat = seats.clone().acquire_owned().await.map_err(|_| "nobody closes it")?;
-        let (peer, state, send) = (peer.clone(), state.clone(), send.clone());
+        let (line, send) = (line.clone(), send.clone());
         work.spawn(async move {
             let body = Payload::from(request.body.clone()).holding(taken);
-            let reply = exchange(&state, &peer, &request, headers, body).await;
+            let reply = exchange(&line, &request, headers, body).await;
             let _ = send.send(framed(&request, reply)).await;
             drop(seat);
         });
@@ -118,12 +129,18 @@ async fn next<S: AsyncRead>(
     reader: &mut ReadHalf<S>,
     state: &State,
     taken: &mut Taken,
+    is_idle: impl Fn() -> bool,
 ) -> Result<Option<Bytes>, &'static str> {
     let mut head = [0; 8];
-    match tokio::time::timeout(IDLE, reader.read_exact(&mut head)).await {
-        Err(_) => return Err("nothing came for long"),
-        Ok(Err(_)) => return Ok(None),
-        Ok(Ok(_)) => {}
+    let mut first = std::pin::pin!(reader.read_exact(&mut head));
+    loop {
+        match tokio::time::timeout(IDLE, &mut first).await {
+            // Whoever waits for something says nothing meanwhile.
+            Err(_) if !is_idle() => {}
+            Err(_) => return Err("nothing came for long"),
+            Ok(Err(_)) => return Ok(None),
+            Ok(Ok(_)) => break,
+        }
     }
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     if word(0) != MAGIC {
@@ -159,14 +176,9 @@ fn headers(request: &msgpack::Request) -> HeaderMap {
 }
 
 /// One request to its reply, with what is recorded and counted of every request.
-async fn exchange(
-    state: &Arc<State>,
-    peer: &Peer,
-    request: &msgpack::Request,
-    headers: HeaderMap,
-    body: Payload,
-) -> Reply {
-    recorded(state, peer, request, headers, body, |route, who, call| {
+async fn exchange(line: &Line, request: &msgpack::Request, headers: HeaderMap, body: Payload) -> Reply {
+    let state = &line.state;
+    recorded(line, request, headers, body, |route, who, call| {
         async move {
             if matches!(route, Route::Upload | Route::Download) {
                 let message =
@@ -183,13 +195,13 @@ async fn exchange(
 type Answering<'a> = futures::future::BoxFuture<'a, Result<Reply, Status>>;
 
 async fn recorded<'a>(
-    state: &'a Arc<State>,
-    peer: &Peer,
+    line: &'a Line,
     request: &msgpack::Request,
     headers: HeaderMap,
     body: Payload,
     answer: impl FnOnce(Route, Option<crate::auth::Identity>, Call) -> Answering<'a> + Send,
 ) -> Reply {
+    let Line { peer, state, listener } = line;
     let started = state.clock.now();
     let request_id = crate::clock::new_uid(&*state.clock).to_string();
     let method = Method::try_from(request.method.as_str()).unwrap_or(Method::OPTIONS);
@@ -208,7 +220,8 @@ async fn recorded<'a>(
         }
         let who = known(state, peer, &route, &headers, &from, &mut observed).await?;
         let (query, connection) = (request.query.clone(), connection(peer));
-        let call = Call { query, headers, body, from: from.clone(), connection, request_id: request_id.clone() };
+        let (listener, request_id) = (Some(listener.clone()), request_id.clone());
+        let call = Call { query, headers, body, from: from.clone(), connection, listener, request_id };
         tokio::select! {
             reply = answer(route, who, call) => reply,
             () = state.stopping.cancelled() => Err(stops()),
@@ -223,6 +236,30 @@ async fn recorded<'a>(
     let took = state.clock.now().duration_since(started).try_into().unwrap_or_default();
     state.metrics.answered(RequestLabels { code: reply, ..labels }, took);
     outcome.unwrap_or_else(|status| Reply::refusal(&status))
+}
+
+/// Events go as answers do that nobody asked for; whoever listens has a seat among those who watch.
+fn listener(state: &Arc<State>, send: &mpsc::Sender<Out>) -> Arc<Listener> {
+    let send = send.clone();
+    let push: appmesh::Push = Arc::new(move |event| {
+        let send = send.clone();
+        async move { send.send(pushed(event)).await.is_ok() }.boxed()
+    });
+    let state = Arc::downgrade(state);
+    let seat = move |who: &crate::auth::Identity| -> Result<appmesh::Seat, Status> {
+        let state = state.upgrade().ok_or_else(stops)?;
+        let most = state.admission.limit_of(who, |limits| limits.watches);
+        Ok(Box::new(state.turnstile.watch(&who.name, most)?))
+    };
+    Arc::new(Listener::new(push, seat))
+}
+
+/// An event as a frame.
+fn pushed(event: Event) -> Out {
+    let Event { uuid, headers, body } = event;
+    let headers: Vec<(String, String)> = headers.into_iter().map(|(name, value)| (titled(name), value)).collect();
+    let head = msgpack::head(&uuid, appmesh::EVENT_PATH, 200, "application/json", &headers, body.len());
+    Out { head: frame(&head, body.len()), pieces: Box::new(std::iter::once(body.into())) }
 }
 
 /// A reply as a frame. What comes in pieces goes so.
@@ -265,8 +302,7 @@ fn frame(content: &[u8], more: usize) -> Bytes {
 /// A file that goes up: the answer says that it may come, then it comes. That it could not be kept is told by the end of the connection.
 async fn upload<S>(
     reader: &mut ReadHalf<S>,
-    peer: &Peer,
-    state: &Arc<State>,
+    line: &Line,
     send: &mpsc::Sender<Out>,
     request: &msgpack::Request,
     headers: HeaderMap,
@@ -274,13 +310,14 @@ async fn upload<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let state = &line.state;
     let (pieces, coming) = mpsc::channel::<Result<Bytes, Status>>(1);
     let coming: Upload =
         stream::unfold(coming, |mut coming| async move { Some((coming.recv().await?, coming)) }).boxed();
     let (begin, begun) = tokio::sync::oneshot::channel();
     let path = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-file-path"));
     let path = path.map(|(_, path)| path.clone()).unwrap_or_default();
-    let done = recorded(state, peer, request, headers, Payload::default(), |route, who, call| {
+    let done = recorded(line, request, headers, Payload::default(), |route, who, call| {
         async move {
             let Some(who) = who.filter(|_| route == Route::Upload) else { return Err(Status::no_route()) };
             state.sdk.upload(&who, &call, coming, || begin.send(()).unwrap_or_default()).await
@@ -316,7 +353,7 @@ async fn blocks<S: AsyncRead>(
 ) -> Result<(), &'static str> {
     loop {
         let mut taken = Taken::default();
-        let block = next(reader, state, &mut taken).await?.ok_or("a file broke off")?;
+        let block = next(reader, state, &mut taken, || true).await?.ok_or("a file broke off")?;
         if block.is_empty() {
             return Ok(());
         }
@@ -326,14 +363,14 @@ async fn blocks<S: AsyncRead>(
 
 /// A file that goes down: the answer, its frames, and one that is empty.
 async fn download(
-    peer: &Peer,
-    state: &Arc<State>,
+    line: &Line,
     send: &mpsc::Sender<Out>,
     request: &msgpack::Request,
     headers: HeaderMap,
 ) -> Result<(), &'static str> {
+    let state = &line.state;
     let path = headers.get("x-file-path").and_then(|path| path.to_str().ok()).unwrap_or_default().to_owned();
-    let reply = recorded(state, peer, request, headers, Payload::default(), |route, who, call| {
+    let reply = recorded(line, request, headers, Payload::default(), |route, who, call| {
         async move {
             let Some(who) = who.filter(|_| route == Route::Download) else { return Err(Status::no_route()) };
             state.sdk.known(&route, &who, call).await

@@ -1,36 +1,12 @@
 """Applications, their output and the run API by App Mesh's own SDK; kubectl's view of the same objects beside it."""
 
 import json
-import os
-import subprocess
 import time
 import unittest
 
 import appmesh
 import requests
-
-APPM = [os.environ["APPM_BIN"], "--data-dir", os.environ["APPM_DATA_DIR"]]
-URL, CA, SDK = os.environ["APPM_URL"] + "/appmesh", os.environ["APPM_CA"], os.environ["SDK"]
-NEW = SDK == "new"
-
-
-def appm(*words, **options):
-    done = subprocess.run([*APPM, *words], capture_output=True, text=True, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def stored(kind, name):
-    return json.loads(appm("get", kind, name, "-o", "json"))
-
-
-def until(what, look):
-    for _ in range(3000):
-        found = look()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"gave up waiting for {what}")
+from world import CA, NEW, SDK, URL, appm, stored, until
 
 
 def place(output):

@@ -14,16 +14,7 @@ import unittest
 
 import appmesh
 import requests
-
-APPM = [os.environ["APPM_BIN"], "--data-dir", os.environ["APPM_DATA_DIR"]]
-URL, CA, SDK = os.environ["APPM_URL"] + "/appmesh", os.environ["APPM_CA"], os.environ["SDK"]
-NEW = SDK == "new"
-
-
-def appm(*words, **options):
-    done = subprocess.run([*APPM, *words], capture_output=True, text=True, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from world import APPM, CA, NEW, SDK, URL, appm
 
 
 def code_of(secret, ahead=0):

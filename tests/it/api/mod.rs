@@ -137,6 +137,7 @@ impl Api {
             clock,
             logs: fake_logs(),
             output: Arc::new(|_, _| Box::pin(async { Ok(None) })),
+            notices: Arc::new(|| Err(std::io::Error::other("there is no output"))),
             readiness: readiness.clone(),
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),

@@ -267,6 +267,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             clock,
             logs: fake_logs(),
             output: Arc::new(|_, _| Box::pin(async { Ok(None) })),
+            notices: Arc::new(|| Err(std::io::Error::other("there is no output"))),
             readiness: Arc::new(Readiness::new()),
             stop: Arc::new(|_| {}),
             look: Arc::new(|| Box::pin(async {})),
