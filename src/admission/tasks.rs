@@ -143,6 +143,7 @@ impl Admission {
             timeout,
             idempotent: order.idempotent || spec.task.idempotent,
             bounds: Bounds { most_waiting: spec.task.max_queue as usize, each: spec.task.concurrency },
+            held: Some(found.clone()),
         })
     }
 

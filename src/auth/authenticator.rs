@@ -24,6 +24,7 @@ use super::{
     Authority, Identity, Proof,
     guard::{self, Attempt, Guard},
     keys::Keys,
+    lately::Lately,
     oidc::{Issuers, OidcIssuer},
     password::Passwords,
     records::{self, Found},
@@ -80,6 +81,8 @@ pub struct Authenticator {
     pub(super) seal: hmac::Key,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     known: Mutex<(u64, HashSet<String>)>,
+    /// Whose tokens have been shown lately.
+    sessions: Lately<String, Found<Session>>,
 }
 
 /// A password that was right.
@@ -118,6 +121,7 @@ impl Authenticator {
             seal: hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>()),
             remembered: Mutex::default(),
             known: Mutex::default(),
+            sessions: Lately::of(Session::INFO),
             store,
             clock,
             authority,
@@ -206,7 +210,8 @@ impl Authenticator {
 
     fn access_token(&self, token: &str) -> Option<Identity> {
         let claims = self.keys.read(token)?;
-        let session = records::find::<Session>(&self.store, &claims.sid)?;
+        let found = || records::find::<Session>(&self.store, &claims.sid);
+        let session = self.sessions.get(&self.store, claims.sid.clone(), found)?;
         if session.user != claims.sub || session.uid != claims.uid {
             return None;
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, MASTERS, Proof, authenticator, oidc::Subjects, records};
+use super::{Identity, MASTERS, Proof, authenticator, lately::Lately, oidc::Subjects, records};
 use crate::{
     api::{
         App, Credential, Event, Key, Kind, KindInfo, OWNER, Object, PolicyRule, Reason, Role, Session, Sharing, Status,
@@ -36,6 +36,8 @@ pub struct Authority {
     clock: SharedClock,
     host: Host,
     book: Mutex<Known>,
+    /// Users who have shown up lately.
+    pub(super) users: Lately<String, Arc<Object<User>>>,
     /// Whom issuers vouch for.
     pub(super) subjects: Subjects,
     /// Told whenever anything changes that decisions stand on.
@@ -64,7 +66,7 @@ impl Authority {
     /// The authority over a store.
     pub fn new(store: Arc<Store>, clock: SharedClock, host: Host) -> Self {
         let (book, subjects) = (Mutex::default(), Subjects::default());
-        Self { store, clock, host, book, subjects, changed: watch::Sender::new(()) }
+        Self { store, clock, host, book, users: Lately::of(User::INFO), subjects, changed: watch::Sender::new(()) }
     }
 
     /// Who runs the server.

@@ -72,7 +72,8 @@ impl Claims {
         }
     }
 
-    fn are_good(&self, now: i64) -> bool {
+    /// Whether they are those of a token that is good at this second.
+    pub(super) fn are_good(&self, now: i64) -> bool {
         self.iss == ISSUER
             && self.aud == AUDIENCE
             && self.iat <= now + SKEW

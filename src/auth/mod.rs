@@ -13,6 +13,7 @@ mod guard;
 mod issue;
 pub mod jwt;
 mod keys;
+mod lately;
 mod oidc;
 pub mod password;
 mod peer;

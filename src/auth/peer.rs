@@ -194,7 +194,8 @@ fn ancestors(pid: i32) -> Option<Vec<i32>> {
 impl Authority {
     /// The identity of a User who proved to be one; `None` if there is none, or it is locked.
     pub fn user(&self, name: &str, proof: Proof) -> Option<Identity> {
-        let user = self.store().get(&crate::api::Key::of::<User>("", name))?.typed::<User>()?;
+        let stored = || self.store().get(&crate::api::Key::of::<User>("", name))?.typed::<User>();
+        let user = self.users.get(self.store(), name.to_owned(), stored)?;
         if user.spec.locked || user.metadata.is_deleting() {
             return None;
         }

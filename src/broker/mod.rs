@@ -39,7 +39,7 @@ pub use self::{
     work::{Delivery, FetchError, GiveError, Superseded, Worker},
 };
 use crate::{
-    api::{Task, TaskState, Uid},
+    api::{App, Instance, Object, Task, TaskState, Uid},
     clock::{self, SharedClock},
     drivers::StartKey,
     policy::tasks::{Board, Match},
@@ -78,12 +78,21 @@ struct Inner {
     questions: HashMap<u64, oneshot::Sender<Delivery>>,
     /// What was handed to whom and not answered, in the order in which it was handed out.
     owed: HashMap<StartKey, Vec<Owed>>,
-    /// Whoever asked, with their App and the name of their instance.
-    staff: HashMap<StartKey, (Uid, String)>,
+    /// Whoever asked.
+    staff: HashMap<StartKey, Member>,
     /// The last attempt of an instance that has ended, of those that ever asked.
     ended: HashMap<Uid, u32>,
     kept: VecDeque<(u64, Kept)>,
     kept_bytes: usize,
+}
+
+/// A process that asked.
+struct Member {
+    app: Uid,
+    /// The name of its instance.
+    instance: String,
+    /// The instance, read for all that it asks soon.
+    _held: Option<Arc<Object<Instance>>>,
 }
 
 /// The line before the instances of an App.
@@ -91,6 +100,8 @@ struct Desk {
     board: Board<Arc<str>, StartKey>,
     /// True if an instance has asked.
     asked: bool,
+    /// As it was when a task was sent to it, read for all that come soon.
+    _held: Option<Arc<Object<App>>>,
 }
 
 /// A task that is not over.
@@ -169,7 +180,8 @@ impl Broker {
                 // Neither is forgotten without the board.
                 continue;
             };
-            let instance = inner.staff.get(&worker).map(|(_, instance)| instance.as_str()).unwrap_or_default();
+            let instance = inner.staff.get(&worker).map(|member| member.instance.as_str());
+            let instance = instance.unwrap_or_default();
             let delivery = Delivery::new(self.clone(), task, worker.clone(), instance, entry);
             match question.send(delivery) {
                 Ok(()) => inner.owed.entry(worker).or_default().push(Owed { task, on: None }),

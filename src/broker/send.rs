@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Broker, Desk, Entry, Failure, Inner, KEPT, KEPT_BYTES, KEPT_FOR, Outcome, Payload, lock};
 use crate::{
-    api::{MicroTime, Task, TaskState, Time, Uid},
+    api::{App, MicroTime, Object, Task, TaskState, Time, Uid},
     policy::tasks::{Board, Bounds},
 };
 
@@ -30,6 +30,8 @@ pub struct Order {
     pub idempotent: bool,
     /// What the App's line holds.
     pub bounds: Bounds,
+    /// The App itself, which the broker holds for those that come soon.
+    pub held: Option<Arc<Object<App>>>,
 }
 
 /// A result.
@@ -89,8 +91,9 @@ impl Broker {
         let caller: Arc<str> = order.caller.as_str().into();
         let mut inner = self.inner();
         let task = inner.next();
-        let nobody = || Desk { board: Board::new(order.bounds), asked: false };
+        let nobody = || Desk { board: Board::new(order.bounds), asked: false, _held: None };
         let desk = inner.desks.entry(order.uid.clone()).or_insert_with(nobody);
+        desk._held = order.held;
         desk.board.bound(order.bounds);
         if desk.board.enter(&caller, task).is_err() {
             return Err(Failure::Full { waiting: desk.board.waiting() });

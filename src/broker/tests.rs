@@ -40,6 +40,7 @@ impl World {
             timeout: PATIENCE,
             idempotent: false,
             bounds: Bounds { most_waiting: 3, each: 1 },
+            held: None,
         }
     }
 
@@ -90,7 +91,7 @@ fn app() -> Uid {
 
 fn worker(name: &str) -> Worker {
     let attempt = StartKey { uid: name.into(), attempt: 1 };
-    Worker { attempt, app: app(), instance: format!("web-1-{name}"), leaves: false }
+    Worker { attempt, app: app(), instance: format!("web-1-{name}"), held: None, leaves: false }
 }
 
 fn taken(delivery: Delivery) -> (String, String) {

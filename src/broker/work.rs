@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Broker, DELIVERIES, Desk, Done, Entry, Failure, Handed, Inner, Owed, Payload, Pieces};
+use super::{Broker, DELIVERIES, Desk, Done, Entry, Failure, Handed, Inner, Member, Owed, Payload, Pieces};
 use crate::{
     api::{APP_LABEL, Instance, MicroTime, Object, TaskState, Uid},
     drivers::{Ended, StartKey},
@@ -25,6 +25,8 @@ pub struct Worker {
     pub(super) attempt: StartKey,
     pub(super) app: Uid,
     pub(super) instance: String,
+    /// The instance itself, which the broker holds for what it asks soon.
+    pub(super) held: Option<Arc<Object<Instance>>>,
     /// True: it is being stopped, and is given nothing more.
     pub(super) leaves: bool,
 }
@@ -70,7 +72,13 @@ impl Broker {
         }
         let owner = instance.metadata.controller().ok_or(Superseded)?;
         let leaves = instance.metadata.is_deleting();
-        Ok(Worker { attempt, app: owner.uid.clone(), instance: instance.metadata.name.clone(), leaves })
+        Ok(Worker {
+            attempt,
+            app: owner.uid.clone(),
+            instance: instance.metadata.name.clone(),
+            held: Some(instance),
+            leaves,
+        })
     }
 
     fn has_ended(&self, attempt: &StartKey) -> bool {
@@ -95,7 +103,8 @@ impl Broker {
             let question = inner.next();
             inner.questions.insert(question, tell);
             let Inner { owed, tasks, staff, .. } = &mut *inner;
-            staff.entry(worker.attempt.clone()).or_insert_with(|| (worker.app.clone(), worker.instance.clone()));
+            let Worker { attempt, app, instance, held, .. } = worker.clone();
+            staff.insert(attempt, Member { app, instance, _held: held });
             if let Some(owed) = owed.get_mut(&worker.attempt) {
                 // What it got on this connection and nobody waits for any more it has given up.
                 let is_live = |owed: &Owed| tasks.contains_key(&owed.task);
@@ -108,7 +117,7 @@ impl Broker {
                 });
             }
             // An App to which nothing was sent yet: its bounds come with the first task.
-            let nothing = || Desk { board: Board::new(Bounds { most_waiting: 0, each: 1 }), asked: false };
+            let nothing = || Desk { board: Board::new(Bounds { most_waiting: 0, each: 1 }), asked: false, _held: None };
             let desk = inner.desks.entry(worker.app.clone()).or_insert_with(nothing);
             desk.asked = true;
             desk.board.ask(&worker.attempt, question);
@@ -172,7 +181,7 @@ impl Broker {
     /// An attempt has ended: whoever waits for it learns how. Of one that never asked nothing is known here.
     pub fn ended(self: &Arc<Self>, attempt: &StartKey, ended: &Ended) {
         let mut inner = self.inner();
-        let Some((app, _)) = inner.staff.remove(attempt) else { return };
+        let Some(Member { app, .. }) = inner.staff.remove(attempt) else { return };
         let owed = inner.owed.remove(attempt).unwrap_or_default();
         let questions = inner.desks.get_mut(&app).map(|desk| desk.board.lost(attempt)).unwrap_or_default();
         // Whoever waits for an answer is told by that there will be none.
