@@ -169,7 +169,16 @@ impl Part {
             );
         named.map_err(|errno| refused(errno, &self.name.to_string_lossy()))?;
         self.is_whole = true;
-        Ok(())
+        // Its name is on the disk before anybody is told that it has it.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.dir, ".", flags, Mode::empty()).and_then(rustix::fs::fsync) {
+            // A directory that may be written and not read is synced by nobody.
+            Ok(()) | Err(Errno::ACCESS) => Ok(()),
+            Err(errno) => {
+                tracing::warn!(error = %io::Error::from(errno), "the directory of a file cannot be synced");
+                Err(Status::internal("the file cannot be used"))
+            }
+        }
     }
 }
 

@@ -118,16 +118,23 @@ where
 /// The body of a request while the request is worked on. What nobody has read by then goes back to the connection.
 pub(super) struct Lent {
     body: Option<Incoming>,
-    back: Option<oneshot::Sender<Incoming>>,
+    back: Option<oneshot::Sender<(Incoming, usize)>>,
+    /// How much of it is taken in if it is refused.
+    unread: usize,
 }
 
-/// What comes back of a body.
-pub(super) struct Rest(oneshot::Receiver<Incoming>);
+/// What comes back of a body, and how much of it is taken in.
+pub(super) struct Rest(oneshot::Receiver<(Incoming, usize)>);
 
 impl Lent {
     pub(super) fn new(body: Incoming) -> (Lent, Rest) {
         let (back, rest) = oneshot::channel();
-        (Lent { body: Some(body), back: Some(back) }, Rest(rest))
+        (Lent { body: Some(body), back: Some(back), unread: UNREAD_LIMIT }, Rest(rest))
+    }
+
+    /// Who sends it is known: more of it is taken in, should it be refused, so that they read why.
+    pub(super) fn is_of_somebody(&mut self) {
+        self.unread = TRANSACTION_LIMIT;
     }
 }
 
@@ -135,7 +142,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(body), Some(back)) = (self.body.take().filter(|body| !body.is_end_stream()), self.back.take()) {
             // The connection may be gone.
-            let _ = back.send(body);
+            let _ = back.send((body, self.unread));
         }
     }
 }
@@ -161,9 +168,9 @@ impl Rest {
     /// Takes in the rest of a body that was refused unread, so that the connection can be used again. False if there is
     /// more than is worth it.
     pub(super) async fn swallowed(mut self) -> bool {
-        let Ok(mut body) = self.0.try_recv() else { return true };
-        if body.size_hint().lower() <= UNREAD_LIMIT as u64 {
-            swallow(&mut body, UNREAD_LIMIT).await;
+        let Ok((mut body, limit)) = self.0.try_recv() else { return true };
+        if body.size_hint().lower() <= limit as u64 {
+            swallow(&mut body, limit).await;
         }
         body.is_end_stream()
     }

@@ -53,7 +53,7 @@ pub(super) enum Peer {
 
 impl Peer {
     /// The address that it came to.
-    fn at(&self) -> Option<IpAddr> {
+    pub(super) fn at(&self) -> Option<IpAddr> {
         match self {
             Peer::Remote { at, .. } => Some(*at),
             Peer::Local(_) => None,

@@ -44,6 +44,13 @@ impl Hosts {
         self.0.iter().any(|name| host_matches(name, host)) || host.parse().is_ok_and(same)
     }
 
+    /// True if `target`, a host with or without a port, is this server: one of its names, and one of its `ports`.
+    pub(super) fn are_meant(&self, target: &str, at: Option<IpAddr>, ports: &[u16]) -> bool {
+        target.parse::<Authority>().is_ok_and(|target| {
+            self.allows(target.host(), at) && target.port().is_none_or(|port| ports.contains(&port.as_u16()))
+        })
+    }
+
     /// Lets a request pass that is addressed to us.
     ///
     /// # Errors
@@ -122,6 +129,23 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn another_port_of_a_host_of_ours_is_another_server() {
+        let hosts = Hosts::new(std::iter::empty());
+        for (target, are_meant) in [
+            ("localhost", true),
+            ("127.0.0.1:6060", true),
+            ("[::1]:6059", true),
+            ("127.0.0.1:22", false),
+            ("node-b", false),
+            ("169.254.169.254:6060", false),
+            ("localhost@node-b:6060", false),
+            ("", false),
+        ] {
+            assert_eq!(hosts.are_meant(target, None, &[6060, 6059]), are_meant, "{target}");
+        }
     }
 
     #[test]

@@ -240,6 +240,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         tls,
         address: address.to_string(),
         port: address.port(),
+        frames: frames.as_ref().map(|(_, address)| address.port()),
         metrics: metrics::Metrics::default(),
         pages: pages::Pages::default(),
         lines: lines::Lines::default(),

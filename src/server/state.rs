@@ -48,6 +48,8 @@ pub(super) struct State {
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,
     pub port: u16,
+    /// That of App Mesh's TCP, if it is served.
+    pub frames: Option<u16>,
     pub metrics: Metrics,
     pub pages: Pages,
     pub lines: Lines,

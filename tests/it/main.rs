@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod appmesh;
 mod canary;
 mod cli;
 mod containers;

@@ -73,7 +73,14 @@ async fn over_http(
     let Some(route) = appmesh::route(head.method.as_str(), path) else {
         return Ok(Reply::message(404, &format!("Path not found {}:/{path}", head.method)));
     };
+    if let Some(elsewhere) = elsewhere(state, peer, &head.headers) {
+        return Ok(elsewhere);
+    }
     let who = known(state, peer, &route, &head.headers, &from, observed).await?;
+    if who.is_some() {
+        // They are told, however much they have sent by then.
+        body.is_of_somebody();
+    }
     let payload = match route {
         Route::Upload => Payload::default(),
         _ => body::payload(&mut body, route.longest(), &state.turnstile).await?,
@@ -93,6 +100,16 @@ async fn over_http(
         }
         who => said(state, &route, who.as_ref(), call).await,
     }
+}
+
+/// The refusal of a request that is to be forwarded (`X-Target-Host`): done here, it would be done on another machine than was meant, and to pass it on
+/// to whatever its sender names would make this server everybody's proxy.
+fn elsewhere(state: &State, peer: &Peer, headers: &HeaderMap) -> Option<Reply> {
+    let ports: Vec<u16> = state.frames.into_iter().chain([state.port]).collect();
+    let is_here = |target: &str| state.tls.shown().hosts.are_meant(target, peer.at(), &ports);
+    let other = headers.get_all("x-target-host").iter().find(|target| !target.to_str().is_ok_and(is_here))?;
+    let target = String::from_utf8_lossy(other.as_bytes());
+    Some(Reply::message(502, &format!("requests are not forwarded: ask `{target}` itself")))
 }
 
 /// Who asks, where somebody must have proved it.

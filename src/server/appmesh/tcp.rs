@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{connection, known, msgpack, said, stops};
+use super::{connection, elsewhere, known, msgpack, said, stops};
 use crate::{
     api::{Status, TASK_LIMIT},
     appmesh::{self, Call, Content, Event, Listener, Reply, Route, Upload},
@@ -215,6 +215,9 @@ async fn recorded<'a>(
             let message = format!("Path not found {}:{}", request.method, request.uri);
             return Ok(Reply::message(404, &message));
         };
+        if let Some(elsewhere) = elsewhere(state, peer, &headers) {
+            return Ok(elsewhere);
+        }
         if body.len() > route.longest() {
             return Err(Status::too_large(format!("Request entity too large: limit is {}", route.longest())));
         }

@@ -1,6 +1,7 @@
 //! The API over its own wire: a real server on a random port and a socket, over a store in memory.
 
 mod access;
+mod appmesh;
 mod conformance;
 mod documents;
 mod doors;

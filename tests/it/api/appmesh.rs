@@ -1,0 +1,108 @@
+//! App Mesh's calls over HTTPS: who may make which, for whom tokens are, and what is not passed on.
+
+use std::fmt::Write;
+
+use super::*;
+use crate::api::doors::{people, user};
+
+const COLUMNS: [&str; 6] = ["admin", "edit", "operator", "view", "member", "nobody"];
+
+/// Not in the table: they wait for a process to end, and there is none here; they stand behind the same door as the call that does not wait.
+const WAITS: [(&str, &str); 1] = [("POST", "app/syncrun")];
+
+/// A body that is judged by who sends it, not by what it says.
+fn body(method: &str, path: &str, who: &str) -> String {
+    match (method, path) {
+        // Turned off, so that nobody waits for its process. Each has their own.
+        ("PUT", "app/*") => json!({"name": format!("of-{who}"), "command": "true", "status": 0}),
+        ("POST", "app/run") => json!({"command": "true"}),
+        ("POST", "role/*") => json!(["app-view"]),
+        ("PUT", "user/*") => json!({"email": "a@example.org", "roles": []}),
+        ("POST", "user/*/passwd") => json!({"old_password": "QQ==", "new_password": "TG9uZy1lbm91Z2gtMQ=="}),
+        ("POST", "config") => json!({"Labels": {"a": "b"}}),
+        ("POST", "totp/validate") => json!({}),
+        _ => return String::new(),
+    }
+    .to_string()
+}
+
+async fn by(api: &Api, who: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    let headers: Vec<(&str, &str)> =
+        [("impersonate-user", user(who))].into_iter().chain(headers.iter().copied()).collect();
+    api.send(method.parse().unwrap(), path, &headers, body.to_owned()).await
+}
+
+/// Every call is a line, and somebody has to look at it: `yes` is everything but a refusal for want of a right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_of_app_mesh_is_open_to_whom_the_table_says() {
+    let api = Api::start().await;
+    people(&api).await;
+    for who in COLUMNS {
+        let (path, body) = (format!("/appmesh/app/there-{who}"), json!({"command": "true", "status": 0}));
+        by(&api, "admin", "PUT", &path, &[], &body.to_string()).await.expect(200);
+    }
+    let mut table = format!("{:36}{}\n", "", COLUMNS.map(|name| format!("{name:10}")).concat().trim_end());
+    for (method, pattern) in appm::appmesh::routes().filter(|route| !WAITS.contains(route)) {
+        let mut cells = String::new();
+        for who in COLUMNS {
+            // Labels are the Node's; what the others are about is the admin's.
+            let name = if pattern.starts_with("label/") { "absent?value=x".to_owned() } else { format!("there-{who}") };
+            let path = format!("/appmesh/{}", pattern.replace('*', &name));
+            let reply = by(&api, who, method, &path, &[], &body(method, pattern, who)).await;
+            let cell = match reply.code {
+                403 => "-".to_owned(),
+                404 if who == "member" => "own".to_owned(),
+                200 | 400 | 404 | 409 => "yes".to_owned(),
+                // Who has no session, no key or no connection to be told on.
+                code => code.to_string(),
+            };
+            write!(cells, "{cell:10}").unwrap();
+        }
+        writeln!(table, "{:36}{}", format!("{} {pattern}", method.to_lowercase()), cells.trim_end()).unwrap();
+    }
+    insta::assert_snapshot!("app_mesh_calls", table);
+    api.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_for_nobody_else_and_a_request_is_passed_on_to_nobody() {
+    let api = Api::start().await;
+    people(&api).await;
+    let basic = [("authorization", "Basic YWRtaW46eA=="), ("x-audience", "your-service-api")];
+    for (path, headers) in [("/appmesh/login", &basic[..]), ("/appmesh/auth", &basic[1..])] {
+        let reply = by(&api, "admin", "POST", path, headers, "").await;
+        assert_eq!(reply.code, 400, "{}", reply.text());
+        assert!(reply.text().contains("tokens are for the audience `appmesh-service`"), "{}", reply.text());
+    }
+    // Neither to another host nor to another port of this one; a metadata service of a cloud least of all.
+    let port = api.server.address.port();
+    for target in
+        ["node-b", "node-b:6060", "127.0.0.1:22", "localhost:1", "169.254.169.254", "[fe80::1]:6060", "a b", ""]
+    {
+        for (method, path) in
+            [("GET", "/appmesh/applications"), ("POST", "/appmesh/login"), ("DELETE", "/appmesh/app/x")]
+        {
+            let reply = by(&api, "admin", method, path, &[("x-target-host", target)], "").await;
+            assert_eq!(reply.code, 502, "{method} {path} to {target}: {}", reply.text());
+        }
+    }
+    for target in ["127.0.0.1".to_owned(), format!("localhost:{port}")] {
+        let reply = by(&api, "admin", "GET", "/appmesh/applications", &[("x-target-host", &target)], "").await;
+        assert_eq!((reply.code, reply.json()), (200, json!([])), "{target} is this server");
+    }
+    api.server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_may_not_send_a_file_is_told_so_however_long_it_is() {
+    let api = Api::start().await;
+    people(&api).await;
+    let file = vec![b'x'; 8 << 20];
+    for (who, code) in [("nobody", 403), ("admin", 403)] {
+        // The one may send none; of the other's path nothing is made.
+        let headers = [("impersonate-user", user(who)), ("x-file-path", "../outside")];
+        let reply = api.send(Method::POST, "/appmesh/file/upload", &headers, file.clone()).await;
+        assert_eq!(reply.code, code, "{who}: {}", reply.text());
+    }
+    api.server.stop().await;
+}
