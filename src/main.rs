@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     match words.next().as_deref().and_then(OsStr::to_str) {
         Some("keeper") => appm::keeper::main(words),
         Some("logger") => appm::logger::main(words),
+        Some("feeder") => appm::drivers::container::feeder::main(words),
         Some("relay") => appm::keeper::pty::main(words),
         // For developers only: writes the files that are generated from the code.
         Some("generate") => appm::server::openapi::main(words),

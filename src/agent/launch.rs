@@ -149,6 +149,7 @@ fn container_program(
         labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: spec.termination_grace_period_seconds,
+        fed: spec.stdin_once,
     }
 }
 

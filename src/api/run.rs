@@ -88,12 +88,12 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"]))]
     pub files: Vec<FileSource>,
-    /// Text for standard input, which is then closed; default: the App's, or nothing to read.
+    /// Text for standard input of a process, which is then closed; default: the App's, or nothing to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 262144))]
     pub stdin: Option<String>,
     /// True: standard input is what one client sends to `runs/NAME/stdin` while it runs; its end is the end of what is sent, and what breaks off before
-    /// hangs the process up (SIGHUP). Kubernetes' field. For a process without a terminal, and with `backoffLimit: 0`: what was read is gone.
+    /// hangs the process up (SIGHUP). Kubernetes' field. Not at a terminal, and with `backoffLimit: 0`: what was read is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stdin_once: bool,
     /// How much of the machine it may use, and is meant to use; of an App: each amount in place of the App's.
@@ -301,6 +301,12 @@ impl RunSpec {
     }
 }
 
+/// Why a process with a terminal is given nothing to read.
+pub(super) const NOT_AT_A_TERMINAL: &str = "only a process without a terminal is given something to read";
+/// Why a container is given no text to read.
+pub(super) const NOT_TO_A_CONTAINER: &str =
+    "only a process is given text to read; send it to a container while it runs (`stdinOnce`)";
+
 impl RunTemplate {
     /// What an App runs.
     pub fn of_app(app: &AppSpec, revision: &str) -> Self {
@@ -325,11 +331,11 @@ impl RunTemplate {
         if process.is_some_and(|process| process.adopt.is_some()) {
             return Some(("app", "the app takes over a process that runs already, and starts none"));
         }
-        let reads = process.is_some_and(|process| !process.tty);
         let given = run.stdin.as_ref().is_some_and(|text| !text.is_empty());
-        let field = if run.stdin_once { "stdinOnce" } else { "stdin" };
-        ((given || run.stdin_once) && !reads)
-            .then_some((field, "only a process without a terminal is given something to read"))
+        if (given || run.stdin_once) && process.is_some_and(|process| process.tty) {
+            return Some((if given { "stdin" } else { "stdinOnce" }, NOT_AT_A_TERMINAL));
+        }
+        (given && process.is_none()).then_some(("stdin", NOT_TO_A_CONTAINER))
     }
 
     /// With what a Run says instead.

@@ -31,7 +31,8 @@ pub(super) fn feed(drivers: Arc<OnceLock<Drivers>>) -> FeedSink {
         Box::pin(async move {
             let drivers = drivers.get().ok_or_else(|| FeedError::Unknown("the server has just begun".to_owned()))?;
             let key = StartKey { uid: instance.uid().clone(), attempt: instance.status.attempt };
-            drivers.process.feed(&key, pieces).await
+            let driver = if instance.spec.container.is_some() { &drivers.container } else { &drivers.process };
+            driver.feed(&key, pieces).await
         })
     })
 }

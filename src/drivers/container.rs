@@ -12,12 +12,14 @@ mod body;
 mod engine;
 mod events;
 mod exec;
+pub mod feeder;
 mod image;
 mod names;
 mod once;
 mod output;
 mod run;
 mod state;
+mod stdin;
 mod veil;
 
 use std::{
@@ -43,8 +45,8 @@ use self::{
     output::Output,
 };
 use super::{
-    Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, Fetched, ImageCheck, LimitError, Limits,
-    LogLimits, Need, Notified, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
+    Attempt, CheckState, Driver, DriverEvent, Exec, ExecError, Executed, FeedError, Fetched, ImageCheck, LimitError,
+    Limits, LogLimits, Need, Notified, Pieces, PrepareError, Reach, Start, StartError, StartKey, Started, Unreachable,
     processes::{Root, Scanner},
     usage::Meter,
 };
@@ -335,6 +337,10 @@ impl Shared {
 }
 
 impl Driver for ContainerDriver {
+    fn feed<'a>(&'a self, key: &'a StartKey, pieces: Pieces) -> BoxFuture<'a, Result<u64, FeedError>> {
+        Box::pin(stdin::feed(&self.shared, key, pieces))
+    }
+
     fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>> {
         Box::pin(self.shared.observe())
     }

@@ -261,8 +261,8 @@ pub struct Unreachable(pub String);
 
 /// Makes attempts real.
 pub trait Driver: Send + Sync + 'static {
-    /// Gives an attempt what it reads from its standard input, as fast as it reads, and then its end; each attempt once, if its
-    /// [`ProcessProgram::fed`] says so. Answers with how many bytes were taken, when all are, or as soon as nobody reads any more. When the input
+    /// Gives an attempt what it reads from its standard input, as fast as it reads, and then its end; each attempt once, if
+    /// `fed` of its program says so. Answers with how many bytes were taken, when all are, or as soon as nobody reads any more. When the input
     /// breaks off, this call is dropped, or its whole process dies, the attempt is hung up: a part is never taken for the whole.
     fn feed<'a>(&'a self, _key: &'a StartKey, _pieces: Pieces) -> BoxFuture<'a, Result<u64, FeedError>> {
         Box::pin(async { Err(FeedError::NotWanted("it reads nothing that is sent".to_owned())) })

@@ -133,6 +133,9 @@ pub struct ContainerProgram {
     pub stop_signal: String,
     /// Seconds between that and SIGKILL.
     pub stop_timeout: i64,
+    /// Standard input is fed while it runs ([`super::Driver::feed`]).
+    #[serde(default)]
+    pub fed: bool,
 }
 
 /// What an attempt may use of the machine; `None`: as much as there is.

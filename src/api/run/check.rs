@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::{NOT_AT_A_TERMINAL, NOT_TO_A_CONTAINER};
 use crate::api::{FieldPath, Problem, Violation};
 
 /// Fields that may change while the Run is there.
@@ -25,14 +26,14 @@ pub(super) fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
         let message = "set either `args` or `process.args`, not both";
         found.push(Violation::new(root.field("args"), Problem::Forbidden, message));
     }
-    let reads = spec["stdin"].as_str().is_some_and(|text| !text.is_empty());
-    let cannot_read = !spec["container"].is_null() || process["tty"] == true;
-    let message = "only a process without a terminal is given something to read";
-    if reads && cannot_read {
-        found.push(Violation::new(root.field("stdin"), Problem::Forbidden, message));
+    let forbidden = |field: &str, message: &str| Violation::new(root.field(field), Problem::Forbidden, message);
+    let at_a_terminal = process["tty"] == true;
+    if spec["stdin"].as_str().is_some_and(|text| !text.is_empty()) {
+        found.extend(at_a_terminal.then(|| forbidden("stdin", NOT_AT_A_TERMINAL)));
+        found.extend((!spec["container"].is_null()).then(|| forbidden("stdin", NOT_TO_A_CONTAINER)));
     }
     if spec["stdinOnce"] == true {
-        found.extend(cannot_read.then(|| Violation::new(root.field("stdinOnce"), Problem::Forbidden, message)));
+        found.extend(at_a_terminal.then(|| forbidden("stdinOnce", NOT_AT_A_TERMINAL)));
         found.extend(check_once(spec, &root));
     }
     if let Some(old) = old {
@@ -128,6 +129,7 @@ mod tests {
             (json!({"process": {"adopt": {"pid": 7}}}), &["spec.process.adopt"]),
             (json!({"container": {"image": "a"}, "stdin": "x"}), &["spec.stdin"]),
             (json!({"process": {"command": ["a"]}, "stdinOnce": true}), &[]),
+            (json!({"container": {"image": "a"}, "stdinOnce": true}), &[]),
             (json!({"process": {"command": ["a"], "tty": true}, "stdinOnce": true}), &["spec.stdinOnce"]),
             (
                 json!({"app": "a", "stdinOnce": true, "stdin": "", "backoffLimit": 1, "suspend": true}),

@@ -19,9 +19,9 @@ pub(super) fn of(args: &RunArgs) -> Result<Value, CliError> {
         let why = "a run has no terminal in which you could type";
         return Err(CliError::usage(why).help("leave -t out; -i gives it what comes in on stdin, line by line"));
     }
-    if args.stdin && args.what.is_contained() {
-        let why = "what runs in a container is given nothing on stdin";
-        return Err(CliError::usage(why).help("leave -i out, or run it as a process: appm run -i -c COMMAND"));
+    if args.stdin && args.what.is_contained() && !args.feeds() {
+        let why = "what runs in a container is given its input while you wait";
+        return Err(CliError::usage(why).help("leave --detach and --retries out, or -i"));
     }
     let mut spec = args.what.spec(args.app.as_deref())?;
     if args.stdin {
@@ -98,6 +98,10 @@ mod tests {
                 r#"{"metadata":{"generateName":"run-"},"spec":{"process":{"command":["wc"]},"stdinOnce":true}}"#,
             ),
             (
+                &["-i", "--image", "alpine", "-c", "wc"],
+                r#"{"metadata":{"generateName":"run-"},"spec":{"container":{"image":"alpine","command":["wc"]},"stdinOnce":true}}"#,
+            ),
+            (
                 &["--image", "alpine", "-c", "echo $1 | cat", "--", "hi"],
                 r#"{"metadata":{"generateName":"run-"},"spec":{"container":{"image":"alpine","command":["/bin/sh","-c","echo $1 | cat"],"args":["sh","hi"]}}}"#,
             ),
@@ -108,7 +112,9 @@ mod tests {
         let refused = |words: &[&str]| of(&Line::try_parse_from(words).expect("parsed").args).is_err();
         assert!(refused(&["run"]));
         // Before anything starts.
-        assert!(refused(&["run", "-i", "--image", "alpine", "-c", "cat"]) && refused(&["run", "-it", "-c", "bash"]));
+        assert!(
+            refused(&["run", "-d", "-i", "--image", "alpine", "-c", "cat"]) && refused(&["run", "-it", "-c", "bash"])
+        );
         assert!(Line::try_parse_from(["run", "backup", "-c", "x"]).is_err());
     }
 }

@@ -43,6 +43,7 @@ Examples:
   appm run backup -e TARGET=s3 -- --full  with other arguments and variables
   appm run --image alpine -- uname -a     in a container; -c 'COMMAND' in place of the image's
   tar c . | appm run -i -c 'tar x -C /srv'
+  appm run -i --image postgres -- psql -h db < dump.sql
   appm run -d -c ./long-job --name job    do not wait; appm logs -f run/job, appm cancel job
 
 The exit code is the command's; 128 and the signal's number if a signal ended it; 124 if --timeout did. Ctrl-C cancels.")]
@@ -52,7 +53,7 @@ pub(super) struct RunArgs {
     app: Option<String>,
     #[command(flatten)]
     what: OnceArgs,
-    /// Give it what comes in on stdin, as it comes; with --detach or --retries beforehand, up to 256 KiB of text. Not in a container
+    /// Give it what comes in on stdin, as it comes; with --detach or --retries beforehand, up to 256 KiB of text (not in a container)
     #[arg(short = 'i', long)]
     stdin: bool,
     /// Not possible; understood so that it can be said

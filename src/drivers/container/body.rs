@@ -42,6 +42,10 @@ pub(super) fn create(start: &Start, program: &ContainerProgram, brand: Brand, no
         stop_signal: Some(program.stop_signal.clone()),
         stop_timeout: Some(program.stop_timeout),
         host_config: Some(host(start, program, brand)),
+        // It waits for its input; the end of what is attached is the end of that.
+        attach_stdin: program.fed.then_some(true),
+        open_stdin: program.fed.then_some(true),
+        stdin_once: program.fed.then_some(true),
         ..ContainerCreateBody::default()
     }
 }
@@ -160,6 +164,7 @@ mod tests {
             labels: BTreeMap::from([("appm.dev/app".to_owned(), "cache".to_owned())]),
             stop_signal: "SIGINT".to_owned(),
             stop_timeout: 5,
+            fed: false,
         };
         let start = Start {
             key: StartKey { uid: "0b5c".into(), attempt: 2 },

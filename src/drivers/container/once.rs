@@ -1,4 +1,4 @@
-//! Which programs were begun beside attempts and must not be begun again (hooks).
+//! What was begun of attempts and must not be begun again: programs beside them (hooks), and their input.
 //!
 //! An engine names each such program by an id, starts it once at most, and knows how it went for as long as it lives itself
 //! (Docker: five minutes after the end). So the id is written down before the start, and whoever comes later, another server
@@ -41,6 +41,13 @@ impl Begun {
         fs::rename(next, dir.join(name))
     }
 
+    /// The file by which whoever makes it begins something for which the engine has no id.
+    pub(super) fn claim(&self, key: &StartKey, name: &str) -> io::Result<PathBuf> {
+        let dir = self.of(key);
+        fs::create_dir_all(&dir)?;
+        Ok(dir.join(name))
+    }
+
     /// The attempt is over.
     pub(super) fn forget(&self, key: &StartKey) {
         // There is none as a rule. What cannot be removed now goes with the Instance, or does no harm.
@@ -71,6 +78,8 @@ mod tests {
         begun.note(&key(1), "postStart", "aa").unwrap();
         begun.note(&key(1), "postStart", "ab").unwrap();
         begun.note(&key(2), "preStop", "cd").unwrap();
+        fs::File::create_new(begun.claim(&key(2), "stdin").unwrap()).unwrap();
+        fs::File::create_new(Begun::new(dir.path()).claim(&key(2), "stdin").unwrap()).unwrap_err();
         let next = Begun::new(dir.path());
         assert_eq!(next.find(&key(1), "postStart").as_deref(), Some("ab"));
         assert_eq!(next.find(&key(1), "preStop"), None);

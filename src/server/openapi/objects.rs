@@ -345,8 +345,9 @@ impl Words {
     fn stdin(&self) -> Described {
         self.operation("feed", "Stdin", "post", &format!("Send {} what it reads", self.one))
             .description(
-                "The standard input of a process with `spec.stdinOnce`, byte for byte, taken as fast as it reads. May be sent as soon as the \
-                 object is made. One client sends it, once. A body that breaks off is no end: the process is hung up (SIGHUP).",
+                "The standard input of what has `spec.stdinOnce`, byte for byte, taken as fast as it reads. May be sent as soon as the \
+                 object is made. One client sends it, once. A body that breaks off is no end: the process is hung up (SIGHUP; a \
+                 container that does not end by it is killed).",
             )
             .takes(self.place(true))
             .body("What it reads.", &[form("application/octet-stream", Shape::Text)], false)

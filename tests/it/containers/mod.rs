@@ -8,6 +8,7 @@ mod beside;
 mod engine;
 mod images;
 mod registry;
+mod stdin;
 
 use serde_json::{Value, json};
 
