@@ -65,7 +65,7 @@ fn scaled(number: &str, scale: u64) -> Option<u128> {
 }
 
 impl fmt::Display for GoDuration {
-    /// As Go prints one: `1h30m0s`, `250ms`, `0s`.
+    /// In Go's spelling, as a person writes it: `1h30m`, `250ms`, `0s`. (Go itself adds the zeros: `1h30m0s`.)
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (secs, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
         if secs == 0 && nanos > 0 {
@@ -78,14 +78,14 @@ impl fmt::Display for GoDuration {
         if secs >= 3600 {
             write!(f, "{}h", secs / 3600)?;
         }
-        if secs >= 60 {
+        if secs % 3600 >= 60 {
             write!(f, "{}m", secs % 3600 / 60)?;
         }
-        write!(f, "{}", secs % 60)?;
-        if nanos > 0 {
-            write!(f, ".{}", format!("{nanos:09}").trim_end_matches('0'))?;
+        match (secs % 60, nanos) {
+            (0, 0) if secs > 0 => Ok(()),
+            (secs, 0) => write!(f, "{secs}s"),
+            (secs, nanos) => write!(f, "{secs}.{}s", format!("{nanos:09}").trim_end_matches('0')),
         }
-        f.write_str("s")
     }
 }
 
@@ -118,14 +118,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_as_go_does() {
+    fn reads_as_go_does_and_writes_as_people_do() {
         for (text, nanos, back) in [
             ("30s", 30_000_000_000, "30s"),
-            ("1h30m", 5_400_000_000_000, "1h30m0s"),
+            ("1h30m", 5_400_000_000_000, "1h30m"),
             ("1.5s", 1_500_000_000, "1.5s"),
             ("250ms", 250_000_000, "250ms"),
             ("0", 0, "0s"),
-            ("2h", 7_200_000_000_000, "2h0m0s"),
+            ("2h", 7_200_000_000_000, "2h"),
+            ("3605s", 3_605_000_000_000, "1h5s"),
+            ("60.5s", 60_500_000_000, "1m0.5s"),
+            ("24h0m0s", 86_400_000_000_000, "24h"),
         ] {
             let read: GoDuration = text.parse().expect(text);
             assert_eq!(read.0.as_nanos(), nanos, "{text}");

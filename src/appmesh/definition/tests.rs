@@ -76,8 +76,8 @@ fn what_it_runs_by_time_is_a_schedule() {
         schedule["spec"],
         json!({
             "run": {"process": {"command": ["date"]}},
-            "every": {"interval": "25h30m0s", "anchor": "2026-01-01T00:00:00Z"},
-            "concurrencyPolicy": "Replace", "replaceGrace": "5m0s",
+            "every": {"interval": "25h30m", "anchor": "2026-01-01T00:00:00Z"},
+            "concurrencyPolicy": "Replace", "replaceGrace": "5m",
         })
     );
     let cron =

@@ -192,7 +192,7 @@ mod tests {
             ),
             (
                 &["--every", "15m", "--deadline", "90s", "--app", "poller", "--timeout", "1m", "--", "--once"],
-                r#"{"every":{"interval":"15m0s"},"startingDeadlineSeconds":90,"run":{"app":"poller","args":["--once"],"activeDeadlineSeconds":60}}"#,
+                r#"{"every":{"interval":"15m"},"startingDeadlineSeconds":90,"run":{"app":"poller","args":["--once"],"activeDeadlineSeconds":60}}"#,
             ),
             (
                 &["--at", "2026-12-24T18:00:00", "--at", "2026-12-31", "--image", "alpine", "-e", "A=b", "--", "true"],
