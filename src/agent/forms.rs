@@ -114,15 +114,8 @@ pub(super) fn doubted(
         told.push(before.clone());
     }
     if let Some(last) = told.last_mut() {
-        let condition = Condition {
-            kind: "Ready".to_owned(),
-            status: ConditionStatus::Unknown,
-            reason: ENGINE_UNAVAILABLE.to_owned(),
-            message: why.to_owned(),
-            last_transition_time: Time(now),
-            observed_generation: Some(generation),
-        };
-        Condition::set(&mut last.conditions, condition);
+        let condition = Condition::new("Ready", ConditionStatus::Unknown, ENGINE_UNAVAILABLE, why, Time(now));
+        Condition::set(&mut last.conditions, condition.of(generation));
     }
     told
 }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     api::{
-        Condition, ConditionStatus, Exit, Exited, Instance, InstanceSpec, InstanceState, InstanceStatus, MicroTime,
-        Object, Running, StepResult, Stopping, Time, Usage, Waiting, signal_name,
+        Condition, Exit, Exited, Instance, InstanceSpec, InstanceState, InstanceStatus, MicroTime, Object, Running,
+        StepResult, Stopping, Time, Usage, Waiting, signal_name,
     },
     drivers::{Attempt, End, Ended, Started},
     policy::{
@@ -648,15 +648,8 @@ impl Memory {
             _ => ("Stopping".to_owned(), String::new()),
         };
         let generation = instance.metadata.generation;
-        let condition = Condition {
-            kind: "Ready".to_owned(),
-            status: ConditionStatus::from(ready),
-            reason,
-            message,
-            last_transition_time: Time(now),
-            observed_generation: Some(generation),
-        };
-        Condition::set(&mut conditions, condition);
+        let condition = Condition::new("Ready", ready, reason, message, Time(now));
+        Condition::set(&mut conditions, condition.of(generation));
         self.resizing.tell(&mut conditions, runs, generation, now);
         let next_start_time = match &self.phase {
             Phase::Waiting { at, reason, .. } if !["Starting", NOT_READY, PULLING, CONFIG_ERROR].contains(reason) => {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Note;
 use crate::{
-    api::{Condition, ConditionStatus, InstanceStatus, Resources, Time},
+    api::{Condition, InstanceStatus, Resources, Time},
     drivers::LimitError,
 };
 
@@ -106,17 +106,10 @@ impl Resizing {
     pub fn tell(&self, conditions: &mut Vec<Condition>, runs: bool, generation: i64, now: Timestamp) {
         match self.refused.as_ref().filter(|_| runs) {
             None => conditions.retain(|condition| condition.kind != RESIZED),
-            Some(refused) => Condition::set(
-                conditions,
-                Condition {
-                    kind: RESIZED.to_owned(),
-                    status: ConditionStatus::False,
-                    reason: refused.reason.to_owned(),
-                    message: refused.message.clone(),
-                    last_transition_time: Time(now),
-                    observed_generation: Some(generation),
-                },
-            ),
+            Some(Refused { reason, message, .. }) => {
+                let condition = Condition::new(RESIZED, false, *reason, message, Time(now));
+                Condition::set(conditions, condition.of(generation));
+            }
         }
     }
 }

@@ -45,6 +45,31 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// One as it is judged at this moment. [`Condition::set`] gives it the time at which it flipped.
+    pub fn new(
+        kind: &str,
+        status: impl Into<ConditionStatus>,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+        at: Time,
+    ) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+            last_transition_time: at,
+            observed_generation: None,
+        }
+    }
+
+    /// The same, judged of this generation.
+    #[must_use]
+    pub fn of(mut self, generation: i64) -> Self {
+        self.observed_generation = Some(generation);
+        self
+    }
+
     /// Puts `next` in place of the condition of its type, keeping the old transition time unless the status flips.
     /// The list stays sorted by type, so that equal conditions make equal bytes.
     pub fn set(conditions: &mut Vec<Condition>, mut next: Condition) {

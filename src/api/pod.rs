@@ -496,14 +496,7 @@ fn container_id(metadata: &ObjectMeta, attempt: u32) -> String {
 /// In Kubernetes' order.
 fn conditions(metadata: &ObjectMeta, container: &str, phase: PodPhase, status: &InstanceStatus) -> Vec<Condition> {
     let made = metadata.creation_timestamp.unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH));
-    let from_the_start = |kind: &str| Condition {
-        kind: kind.to_owned(),
-        status: ConditionStatus::True,
-        reason: String::new(),
-        message: String::new(),
-        last_transition_time: made,
-        observed_generation: None,
-    };
+    let from_the_start = |kind: &str| Condition::new(kind, true, "", "", made);
     let judged = Condition::find(&status.conditions, "Ready");
     let ready = |kind: &str| match judged {
         Some(ready) if ready.status == ConditionStatus::True => {

@@ -133,14 +133,8 @@ fn judge(left: &[Arc<StoredObject>], now: Time) -> Vec<Condition> {
             counts.iter().map(|(what, n)| format!("{what} {word} {n} resource instances")).collect();
         each.join(", ")
     };
-    let condition = |kind: &str, status: bool, reason: &str, message: String| Condition {
-        kind: kind.to_owned(),
-        status: status.into(),
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: now,
-        observed_generation: None,
-    };
+    let condition =
+        |kind: &str, status: bool, reason: &str, message: String| Condition::new(kind, status, reason, message, now);
     let fine = |kind, reason, message: &str| condition(kind, false, reason, message.to_owned());
     let remaining = format!("Some resources are remaining: {}", listed(&kinds, "has"));
     let held = format!("Some content in the namespace has finalizers remaining: {}", listed(&finalizers, "in"));

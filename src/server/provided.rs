@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use super::openapi;
 use crate::{
     api::{
-        Body, Condition, ConditionStatus, CrdColumn, CrdConversion, CrdNames, CrdScale, CrdSchema, CrdSpec, CrdStatus,
-        CrdSubresources, CrdVersion, CustomResourceDefinition, GROUP, KINDS, Key, Kind, KindInfo, Object, ObjectMeta,
-        Protocol, Scope, Service, ServicePort, ServiceSpec, ServiceStatus, Subresource, Time,
+        Body, Condition, CrdColumn, CrdConversion, CrdNames, CrdScale, CrdSchema, CrdSpec, CrdStatus, CrdSubresources,
+        CrdVersion, CustomResourceDefinition, GROUP, KINDS, Key, Kind, KindInfo, Object, ObjectMeta, Protocol, Scope,
+        Service, ServicePort, ServiceSpec, ServiceStatus, Subresource, Time,
     },
     store::Store,
 };
@@ -58,14 +58,7 @@ fn definition(kind: &'static KindInfo, schema: Value, now: Timestamp) -> Object<
         short_names: words(kind.short_names),
         categories: words(kind.categories),
     };
-    let holds = |kind: &str, reason: &str, message: &str| Condition {
-        kind: kind.to_owned(),
-        status: ConditionStatus::True,
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        last_transition_time: Time(now),
-        observed_generation: None,
-    };
+    let holds = |kind: &str, reason: &str, message: &str| Condition::new(kind, true, reason, message, Time(now));
     let version = CrdVersion {
         name: kind.version.to_owned(),
         served: true,

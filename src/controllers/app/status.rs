@@ -140,14 +140,7 @@ pub(super) fn condition(
     message: String,
     now: Timestamp,
 ) -> Condition {
-    Condition {
-        kind: kind.to_owned(),
-        status,
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(now),
-        observed_generation: Some(app.metadata.generation),
-    }
+    Condition::new(kind, status, reason, message, Time(now)).of(app.metadata.generation)
 }
 
 fn exited(instance: &Instance) -> Option<&str> {

@@ -20,10 +20,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Action, Observed, Plan};
 use crate::{
     api::{
-        AGENT_FINALIZER, BACKOFF_LIMIT, CANCELED, COMPLETE, Condition, ConditionStatus, EXIT_ZERO, Instance,
-        InstanceSpec, InstanceStatus, MicroTime, OVER_QUOTA, Object, ObjectMeta, OwnerReference, RUN_DEADLINE,
-        RUN_FAILED, RUN_LABEL, RUN_LOST, RUN_SUSPENDED, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus,
-        StepResult, Time, attempt_name,
+        AGENT_FINALIZER, BACKOFF_LIMIT, CANCELED, COMPLETE, Condition, EXIT_ZERO, Instance, InstanceSpec,
+        InstanceStatus, MicroTime, OVER_QUOTA, Object, ObjectMeta, OwnerReference, RUN_DEADLINE, RUN_FAILED, RUN_LABEL,
+        RUN_LOST, RUN_SUSPENDED, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, Time,
+        attempt_name,
     },
     policy::{backoff, restart::SUSPENDED},
     runtime::Requeue,
@@ -287,14 +287,7 @@ impl Pass<'_> {
     }
 
     fn say(&self, status: &mut RunStatus, kind: &str, holds: bool, reason: &str, message: String) {
-        let condition = Condition {
-            kind: kind.to_owned(),
-            status: ConditionStatus::from(holds),
-            reason: reason.to_owned(),
-            message,
-            last_transition_time: Time(self.now),
-            observed_generation: Some(self.run.metadata.generation),
-        };
+        let condition = Condition::new(kind, holds, reason, message, Time(self.now)).of(self.run.metadata.generation);
         Condition::set(&mut status.conditions, condition);
     }
 }

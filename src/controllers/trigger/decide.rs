@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use super::happened::{self, Happened, Present};
 use crate::{
     api::{
-        AppEvent, AppEventTrigger, Condition, ConditionStatus, EventName, Kind, Object, OwnerReference, Schedule, Time,
-        Workflow, WorkflowRun, WorkflowStatus,
+        AppEvent, AppEventTrigger, Condition, EventName, Kind, Object, OwnerReference, Schedule, Time, Workflow,
+        WorkflowRun, WorkflowStatus,
     },
     policy::{
         backoff::spread,
@@ -292,14 +292,7 @@ fn set(
     workflow: &Object<Workflow>,
     now: Timestamp,
 ) {
-    let condition = Condition {
-        kind: READY.to_owned(),
-        status: ConditionStatus::from(holds),
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(now),
-        observed_generation: Some(workflow.metadata.generation),
-    };
+    let condition = Condition::new(READY, holds, reason, message, Time(now)).of(workflow.metadata.generation);
     Condition::set(&mut status.conditions, condition);
     status.observed_generation = workflow.metadata.generation;
 }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     api::{
-        COMPLETE, CancelMode, Condition, ConditionStatus, JobStatus, Object, RUN_FAILED, RUNNING, Time, WorkState,
-        WorkflowJob, WorkflowRun, WorkflowRunStatus, WorkflowSpec,
+        COMPLETE, CancelMode, Condition, JobStatus, Object, RUN_FAILED, RUNNING, Time, WorkState, WorkflowJob,
+        WorkflowRun, WorkflowRunStatus, WorkflowSpec,
     },
     policy::{
         dag::{Before, Dag, End},
@@ -413,14 +413,7 @@ impl<'a> Pass<'a> {
     }
 
     fn say(&mut self, kind: &str, holds: bool, reason: &str, message: String) {
-        let condition = Condition {
-            kind: kind.to_owned(),
-            status: ConditionStatus::from(holds),
-            reason: reason.to_owned(),
-            message,
-            last_transition_time: Time(self.now),
-            observed_generation: Some(self.run.metadata.generation),
-        };
+        let condition = Condition::new(kind, holds, reason, message, Time(self.now)).of(self.run.metadata.generation);
         Condition::set(&mut self.status.conditions, condition);
     }
 }
