@@ -15,8 +15,8 @@ const LONGEST_REASON: usize = 512;
 
 /// True if the same will be refused again, until somebody changes something; `AlreadyExists`: an object that is no such one has the name.
 pub(super) fn is_refusal(status: &Status) -> bool {
-    use Reason::{AlreadyExists, BadRequest, Forbidden, Invalid, NotFound};
-    matches!(status.reason, Forbidden | Invalid | NotFound | BadRequest | AlreadyExists)
+    use Reason::{AlreadyExists, BadRequest, Forbidden, Invalid, NotFound, RequestEntityTooLarge};
+    matches!(status.reason, Forbidden | Invalid | NotFound | BadRequest | AlreadyExists | RequestEntityTooLarge)
 }
 
 /// The object's name alone.

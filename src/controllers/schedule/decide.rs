@@ -19,10 +19,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{made::Made, tasks::MOST_UNDER_WAY};
 use crate::{
-    api::{
-        ConcurrencyPolicy, Condition, ConditionStatus, Object, Schedule, ScheduleStatus, ScheduledTask,
-        ScheduledTaskState, Time,
-    },
+    api::{ConcurrencyPolicy, Condition, Object, Schedule, ScheduleStatus, ScheduledTask, ScheduledTaskState, Time},
     policy::schedule::{COUNTED, Coming, Due, Times, surplus},
     runtime::{EventType, Requeue},
 };
@@ -33,6 +30,8 @@ const READY: &str = "Ready";
 const REFUSED: &str = "RunRefused";
 /// Nothing is started.
 const SUSPENDED: &str = "Suspended";
+/// How long a time that was refused waits before it is tried again.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 /// Times that the status tells beforehand.
 const TOLD: usize = 3;
 
@@ -79,6 +78,8 @@ pub(super) struct Plan {
     pub(super) actions: Vec<Action>,
     pub(super) status: ScheduleStatus,
     pub(super) requeue: Requeue,
+    /// When the time after those that are due is.
+    next: Option<Timestamp>,
     /// A time that is missed, and how many before it.
     missed: Option<(Timestamp, usize)>,
     /// The times whose tasks are lost.
@@ -105,6 +106,12 @@ impl Plan {
         }
         set(&mut self.status, READY, false, REFUSED, message, schedule, now);
         !known
+    }
+
+    /// When it is tried again after a refusal: soon, and not later than the next time, which may be taken.
+    pub(super) fn again(&self, now: Timestamp) -> Timestamp {
+        let soon = now.saturating_add(TRY_AGAIN).unwrap_or(Timestamp::MAX);
+        self.next.map_or(soon, |next| next.min(soon))
     }
 
     /// What people are told of it.
@@ -158,7 +165,8 @@ pub(super) fn decide(schedule: &Object<Schedule>, observed: &Observed, now: Time
     let mut all: Vec<Made> = observed.made.iter().cloned().chain(tasks).collect();
     all.sort_by_cached_key(Made::began);
     add_up(schedule, &all, &mut status);
-    let mut plan = Plan { actions: Vec::new(), status: status.clone(), requeue: Requeue::Rest, missed: None, lost };
+    let mut plan =
+        Plan { actions: Vec::new(), status: status.clone(), requeue: Requeue::Rest, next: None, missed: None, lost };
     if schedule.metadata.is_deleting() {
         return plan;
     }
@@ -202,10 +210,11 @@ pub(super) fn decide(schedule: &Object<Schedule>, observed: &Observed, now: Time
     let reached = now.saturating_sub(times.jitter()).unwrap_or(Timestamp::MIN);
     let from = floor.max(reached);
     let coming = if suspended { Coming::Never } else { times.next(from) };
-    wakes.extend(match coming {
+    plan.next = match coming {
         Coming::At(at) | Coming::AskAgain(at) => at.checked_add(times.jitter()).ok(),
         Coming::Never => None,
-    });
+    };
+    wakes.extend(plan.next);
     status.next_schedule_times = match coming {
         Coming::At(_) => times.upcoming(from, TOLD).into_iter().map(Time).collect(),
         Coming::AskAgain(_) | Coming::Never => Vec::new(),
@@ -325,13 +334,6 @@ fn set(
     schedule: &Object<Schedule>,
     now: Timestamp,
 ) {
-    let condition = Condition {
-        kind: kind.to_owned(),
-        status: ConditionStatus::from(holds),
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(now),
-        observed_generation: Some(schedule.metadata.generation),
-    };
+    let condition = Condition::new(kind, holds, reason, message, Time(now)).of(schedule.metadata.generation);
     Condition::set(&mut status.conditions, condition);
 }

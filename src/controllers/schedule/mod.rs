@@ -12,7 +12,7 @@ mod tasks;
 mod tests;
 
 use futures::{FutureExt, future::BoxFuture};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 
 use self::{
     decide::{Observed, decide},
@@ -29,8 +29,6 @@ use crate::{
 
 /// The field manager of everything that this controller writes.
 const MANAGER: &str = "appm-schedule";
-/// How long a time that could not be started waits before it is tried again.
-const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// The controller. Run it with [`crate::runtime::run`].
 pub struct ScheduleController {
@@ -97,7 +95,7 @@ impl Controller for ScheduleController {
                         self.events.record(about(), EventType::Warning, "FailedCreate", message, now);
                     }
                     acting.execute(&stored, &schedule, &plan).await?;
-                    return Ok(Requeue::At(now.saturating_add(TRY_AGAIN).unwrap_or(Timestamp::MAX)));
+                    return Ok(Requeue::At(plan.again(now)));
                 }
                 Err(status) => return Err(status),
             }

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{SCHEDULED_AT, ScheduledTaskState, Time},
+    api::{Condition, ConditionStatus, SCHEDULED_AT, ScheduledTaskState, Time},
     clock::{Clock as _, Virtual},
     controllers::schedule::decide::{Action, Plan},
 };
@@ -23,6 +24,24 @@ fn schedule(spec: &Value) -> Object<Schedule> {
     let mut spec = spec.clone();
     spec["run"] = json!({"app": "a"});
     serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a schedule")
+}
+
+#[test]
+fn a_time_that_is_refused_is_tried_again_and_the_next_one_comes_at_its_time() {
+    for (interval, again) in [("10s", "2026-01-01T00:00:20Z"), ("1h", "2026-01-01T01:00:30Z")] {
+        let mut schedule = schedule(&json!({"every": {"interval": interval}}));
+        let now = at(again).saturating_sub(SignedDuration::from_secs(if interval == "1h" { 30 } else { 10 }));
+        let now = now.expect("in range");
+        let mut plan =
+            decide(&schedule, &Observed { made: vec![], under_way: BTreeSet::new(), zone: TimeZone::UTC }, now);
+        assert!(plan.starts() && plan.refuse(&schedule, "its name is taken".to_owned(), now));
+        assert_eq!((plan.starts(), plan.again(now)), (false, at(again)));
+        schedule.status = plan.status;
+        let ready = Condition::find(&schedule.status.conditions, "Ready").expect("a condition");
+        assert_eq!((ready.status, &*ready.message), (ConditionStatus::False, "its name is taken"));
+        // The next time has a name of its own.
+        assert!(pass(&schedule, &[], again).starts());
+    }
 }
 
 /// A Run of the time, made then; how it ended, if it has, and when.

@@ -44,7 +44,7 @@ use crate::{
         Status, StoredObject, WORKFLOW_RUN_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
     },
     client::{Query, SharedClient},
-    controllers::{self, place::Nodes, run::Steps},
+    controllers::{self, operations, place::Nodes, run::Steps},
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
 };
 
@@ -166,7 +166,7 @@ impl WorkflowRunController {
                 Ok(written) => break (plan, written),
                 // The run goes soon, too.
                 Err(status) if super::is_terminating(&status) => return Ok((Requeue::Rest, None)),
-                Err(status) if is_refusal(&status) => {
+                Err(status) if operations::is_refusal(&status) => {
                     let Some(refused) = self.refused(&plan, &observed.refused).await? else { return Err(status) };
                     observed.refused.extend(refused);
                 }
@@ -233,7 +233,9 @@ impl WorkflowRunController {
             }
             match execute::try_out(&self.client, object).await {
                 Ok(()) => {}
-                Err(status) if is_refusal(&status) => drop(refused.insert(name, status.message)),
+                // One of its own, of which only the cache does not know yet, comes with the next look.
+                Err(status) if status.is(Reason::AlreadyExists) => return Err(status),
+                Err(status) if operations::is_refusal(&status) => drop(refused.insert(name, status.message)),
                 Err(status) => return Err(status),
             }
         }
@@ -353,12 +355,4 @@ fn awaited(run: &Object<WorkflowRun>, plan: &Plan) -> BTreeSet<Key> {
     let going = plan.status.jobs.values().filter(|job| !job.state.is_over()).flat_map(|job| &job.steps);
     let running = going.filter(|step| step.state == WorkState::Running && !step.run.is_empty());
     running.map(|step| Key::of::<Run>(&run.metadata.namespace, &step.run)).collect()
-}
-
-/// True if the same will be refused again.
-fn is_refusal(status: &Status) -> bool {
-    matches!(
-        status.reason,
-        Reason::Forbidden | Reason::Invalid | Reason::NotFound | Reason::BadRequest | Reason::RequestEntityTooLarge
-    )
 }
