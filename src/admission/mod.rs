@@ -28,6 +28,7 @@ mod read;
 mod reveal;
 mod runs;
 pub mod scale;
+mod targets;
 mod tasks;
 mod transaction;
 mod verbs;

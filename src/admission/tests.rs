@@ -374,6 +374,48 @@ async fn unknown_fields_of_a_status_are_dropped_with_a_warning() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_not_there_is_warned_of_unless_it_comes_along() {
+    let world = World::new().await;
+    let person = Caller { request_id: "r1".to_owned(), ..world.caller.clone() };
+    let create = async |caller: &Caller, name: &str, spec: Value| {
+        let body = json!({"metadata": {"name": name}, "spec": spec});
+        let written = world.admission.create(caller, served("sched"), "default", body, &WriteOptions::default()).await;
+        written.expect("made").warnings
+    };
+    world.create("app", app("web", sleeper())).await.expect("made");
+    let daily = |target: Value| {
+        let mut spec = json!({"cron": "@daily"});
+        spec.as_object_mut().expect("a spec").extend(target.as_object().expect("fields").clone());
+        spec
+    };
+    for (name, target, warning) in [
+        ("a", json!({"run": {"app": "web"}}), None),
+        ("b", json!({"run": {"process": {"command": ["true"]}}}), None),
+        ("c", json!({"run": {"app": "wbe"}}), Some("spec.run.app: there is no app \"wbe\" in namespace \"default\"")),
+        ("d", json!({"task": {"app": "wbe"}}), Some("spec.task.app: there is no app \"wbe\" in namespace \"default\"")),
+        (
+            "e",
+            json!({"workflow": {"name": "deplyo"}}),
+            Some("spec.workflow.name: there is no workflow \"deplyo\" in namespace \"default\""),
+        ),
+    ] {
+        let warned = create(&person, name, daily(target)).await;
+        assert_eq!(warned.first().map(String::as_str), warning, "{name}");
+    }
+    // Nobody reads what appm says to itself.
+    assert_eq!(create(&world.caller, "f", daily(json!({"run": {"app": "wbe"}}))).await, Vec::<String>::new());
+    let both = [("Schedule", daily(json!({"run": {"app": "new"}}))), ("App", json!({"process": {"command": ["a"]}}))];
+    let operations = both.map(|(kind, spec)| {
+        let name = "new";
+        let object = json!({"apiVersion": "appm.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        Operation::new(OperationVerb::Create, object)
+    });
+    let transaction = Transaction::new("tester", operations.into());
+    let done = world.admission.transact(&person, transaction).await.expect("made");
+    assert!(done.iter().all(|done| done.warnings.is_empty()), "{done:?}");
+}
+
+#[tokio::test]
 async fn a_dry_run_answers_and_stores_nothing() {
     let world = World::new().await;
     let before = world.revision();

@@ -10,7 +10,7 @@ use super::{
     Admission, Caller, DeleteOptions, Patch, WriteOptions, circles, namespace,
     operation::{Action, Context, Planned, Refusal, Step},
     plan::Plan,
-    quota,
+    quota, targets,
 };
 use crate::{
     api::{
@@ -218,6 +218,7 @@ impl Admission {
         unsettled.append(&mut context.unsettled.into_inner());
         if refused.is_empty() {
             refused = circles::check(plan, &planned);
+            targets::warn(plan, &mut planned, &self.inner.authority, caller);
         }
         if refused.is_empty() { Ok(planned) } else { Err(refused) }
     }
