@@ -86,7 +86,7 @@ impl Form {
                 return found;
             }
             found.extend(explain(&error, kind));
-            take_out(repaired.get_or_insert_with(|| new.clone()), error.instance_path().as_str());
+            repair(repaired.get_or_insert_with(|| new.clone()), &error);
         }
         // The kind's rules expect what the schema admits. Where optional fields are at fault, the rest can be judged.
         let judged = match &repaired {
@@ -110,6 +110,18 @@ fn unreadable(kind: &KindInfo, object: &Value) -> Option<Violation> {
         false => text.split(" at line ").next().unwrap_or_default().to_owned(),
     };
     Some(Violation::new(FieldPath::root(), Problem::Invalid, text))
+}
+
+/// A text that is too long is there all the same, and shorter; what else is wrong is taken out.
+fn repair(object: &mut Value, error: &ValidationError<'_>) {
+    let pointer = error.instance_path().as_str();
+    match (error.kind(), object.pointer_mut(pointer)) {
+        (ValidationErrorKind::MaxLength { limit }, Some(Value::String(text))) => {
+            let most = usize::try_from(*limit).unwrap_or(usize::MAX);
+            text.truncate(text.char_indices().nth(most).map_or(text.len(), |(at, _)| at));
+        }
+        _ => take_out(object, pointer),
+    }
 }
 
 /// Takes the value at a pointer out, if it is a field of an object.
@@ -298,6 +310,12 @@ mod tests {
                 "spec.process.command: Required value: set `command` or `script`",
             ]
         );
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_not_missed_as_well() {
+        let found = app(json!({"process": {"script": "x".repeat(300_000)}}));
+        assert_eq!(found, ["spec.process.script: Invalid value: must have at most 262144 characters"]);
     }
 
     #[test]
