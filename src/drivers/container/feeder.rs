@@ -96,6 +96,8 @@ fn say(word: &str) {
 enum Fed {
     /// This was all.
     Whole,
+    /// The container has ended: nobody reads any more.
+    Over,
     /// There was to be more.
     Broken,
     /// What is attached takes no more.
@@ -126,14 +128,18 @@ async fn feed(host: &str, container: &str, claim: &Path) -> Result<(), String> {
     };
     let mut count = 0;
     let fed = tokio::select! {
-        // Nobody reads any more.
-        () = &mut over => Fed::Whole,
+        () = &mut over => Fed::Over,
         fed = carry(&mut pieces, &mut attached.input, &mut count) => fed,
     };
+    let said = || say(&format!("{TAKEN}{count}"));
     let why = match fed {
+        Fed::Over => {
+            said();
+            return Ok(());
+        }
         Fed::Whole => {
             let _ = attached.input.shutdown().await;
-            say(&format!("{TAKEN}{count}"));
+            said();
             // What is on its way is lost with whoever lets go too early.
             let drained = async { while attached.output.next().await.is_some_and(|piece| piece.is_ok()) {} };
             tokio::select! {
@@ -143,7 +149,7 @@ async fn feed(host: &str, container: &str, claim: &Path) -> Result<(), String> {
             return Ok(());
         }
         Fed::Refused(_) if timeout(GRACE, &mut over).await.is_ok() => {
-            say(&format!("{TAKEN}{count}"));
+            said();
             return Ok(());
         }
         Fed::Refused(error) => error.to_string(),
@@ -231,7 +237,7 @@ mod tests {
             let how = match carry(&mut pieces, &mut to, &mut count).await {
                 Fed::Whole => "whole",
                 Fed::Broken => "broken",
-                Fed::Refused(_) => "refused",
+                Fed::Over | Fed::Refused(_) => "something else",
             };
             drop(to);
             let mut read = Vec::new();
