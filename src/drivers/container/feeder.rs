@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    engine::{Engine, sentence},
+    engine::{Brand, Engine, sentence},
     verdict,
 };
 use crate::drivers::FeedError;
@@ -108,7 +108,7 @@ async fn feed(host: &str, container: &str, claim: &Path) -> Result<(), String> {
     let refused = |why: &dyn std::fmt::Display| format!("{REFUSED}{why}");
     let pieces = io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let mut pieces = pieces.map_err(|e| refused(&e))?;
-    let docker = Engine::connect(host).await.map_err(|e| refused(&e.0))?.docker;
+    let Engine { docker, brand, .. } = Engine::connect(host).await.map_err(|e| refused(&e.0))?;
     if let Err(error) = File::create_new(claim) {
         return Err(match error.kind() {
             io::ErrorKind::AlreadyExists => refused(&"somebody has begun to send its input already"),
@@ -146,6 +146,11 @@ async fn feed(host: &str, container: &str, claim: &Path) -> Result<(), String> {
                 () = &mut over => {}
                 () = drained => {}
             }
+            return Ok(());
+        }
+        // Podman lets go when the container has closed its input, too, which may go on without it.
+        Fed::Refused(_) if brand == Brand::Podman && docker.ping().await.is_ok() => {
+            said();
             return Ok(());
         }
         Fed::Refused(_) if timeout(GRACE, &mut over).await.is_ok() => {
