@@ -84,6 +84,14 @@ fn reads(engine: &Engine) {
     assert_eq!(child.wait().unwrap().code(), Some(3));
     drop(input);
 
+    // Who closes its input and goes on is left alone, whatever is sent.
+    let mut child = fed(&world, "closed", "exec <&-; busybox sleep 3; exit 5");
+    let mut input = child.stdin.take().unwrap();
+    // It may well be that nobody takes it.
+    let writer = thread::spawn(move || input.write_all(&long).is_ok());
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    writer.join().unwrap();
+
     for (name, kills_server) in [("orphan", false), ("cut", true)] {
         // What it prints is complete when its container has ended: `whole` would be seen.
         let mut child = fed(&world, name, "busybox cat; echo whole");
