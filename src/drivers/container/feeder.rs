@@ -247,7 +247,10 @@ mod tests {
             drop(to);
             let mut read = Vec::new();
             container.read_to_end(&mut read).await.expect("all");
-            assert_eq!((how, count, &read[..3], &read[3..] == long), (expected, read.len() as u64, &b"one"[..], true));
+            assert_eq!(
+                (how, count, &read[..3], read[3..] == long[..]),
+                (expected, read.len() as u64, &b"one"[..], true)
+            );
         }
         assert_eq!(taken("taken 12").expect("taken"), 12);
         assert!(matches!(taken("broke the pipe"), Err(FeedError::CutOff(why)) if why.to_string() == "the pipe"));
