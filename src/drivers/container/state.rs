@@ -1,6 +1,6 @@
 //! From what an engine says of a container to what a driver says of an attempt. Pure.
 
-use bollard::models::{ContainerInspectResponse, ContainerState, HealthStatusEnum};
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum};
 use jiff::Timestamp;
 
 use crate::drivers::{Attempt, CheckState, End, Ended, ImageCheck, Started};
@@ -17,9 +17,16 @@ const TOLD: usize = 512;
 /// What a container's state means; `None`: it has not been started, and may be.
 pub(super) fn attempt(state: &ContainerState, now: Timestamp) -> Option<Attempt> {
     let started = time(state.started_at.as_deref());
+    let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
     if state.running == Some(true) || state.paused == Some(true) {
-        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         return Some(Attempt::Running(Started { pid, start_time: started.unwrap_or(now), adopted: false }));
+    }
+    if let (Some(ContainerStateStatusEnum::CREATED), Some(start_time)) = (state.status, started) {
+        // Podman, which looks at this very moment at a container that ends, and does not know its code yet; or, without a process,
+        // after its machine died.
+        let lost = Ended { end: End::Lost, oom_killed: false, start_time, finish_time: now };
+        let ends = Started { pid, start_time, adopted: false };
+        return Some(if pid > 0 { Attempt::Running(ends) } else { Attempt::Ended(lost) });
     }
     let code = state.exit_code.unwrap_or(0);
     let Some(start_time) = started else {
@@ -110,6 +117,14 @@ mod tests {
             ("created", json!({"Status": "created", "StartedAt": never, "FinishedAt": never, "ExitCode": 0})),
             ("no program", json!({"Status": "created", "StartedAt": never, "ExitCode": 127, "Error": "no such file"})),
             ("running", json!({"Status": "running", "Running": true, "Pid": 42, "StartedAt": at, "FinishedAt": never})),
+            (
+                "Podman, ending",
+                json!({"Status": "created", "Pid": 42, "StartedAt": at, "FinishedAt": later, "ExitCode": 0}),
+            ),
+            (
+                "Podman, rebooted",
+                json!({"Status": "created", "Pid": 0, "StartedAt": at, "FinishedAt": never, "ExitCode": 0}),
+            ),
             ("paused", json!({"Status": "paused", "Paused": true, "Pid": 42, "StartedAt": at})),
             ("exited", json!({"Status": "exited", "StartedAt": at, "FinishedAt": later, "ExitCode": 3})),
             ("terminated", json!({"Status": "exited", "StartedAt": at, "FinishedAt": later, "ExitCode": 143})),
@@ -132,6 +147,8 @@ mod tests {
         created: not started
         no program: Code(127) oom=false at 2027-01-15T08:00:00Z
         running: 42 since 2026-11-21T19:03:20.5Z
+        Podman, ending: 42 since 2026-11-21T19:03:20.5Z
+        Podman, rebooted: Lost oom=false at 2027-01-15T08:00:00Z
         paused: 42 since 2026-11-21T19:03:20.5Z
         exited: Code(3) oom=false at 2026-11-21T19:03:21Z
         terminated: Signal(15) oom=false at 2026-11-21T19:03:21Z
