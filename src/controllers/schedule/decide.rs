@@ -121,9 +121,10 @@ impl Plan {
             (_, Some(_)) => "Sent the task",
             _ => "Made the run",
         };
-        let many = |count: usize| match count {
-            COUNTED.. => format!("{COUNTED} or more"),
-            count => count.to_string(),
+        let before = |count: usize, word: &str| match count {
+            1 => format!("the {word}time before it"),
+            COUNTED.. => format!("{COUNTED} or more {word}times before it"),
+            count => format!("{count} {word}times before it"),
         };
         let mut told = Vec::new();
         for action in &self.actions {
@@ -132,7 +133,7 @@ impl Plan {
                     told.push((EventType::Normal, "Started", format!("{made} of {}", Time(*at))));
                 }
                 Action::Start { at, missed } => {
-                    let message = format!("{made} of {}, for {} missed times before it, too", Time(*at), many(*missed));
+                    let message = format!("{made} of {}, for {}, too", Time(*at), before(*missed, "missed "));
                     told.push((EventType::Warning, "Started", message));
                 }
                 Action::Cancel(made) => {
@@ -145,9 +146,7 @@ impl Plan {
         if let Some((at, more)) = self.missed {
             let message = match more {
                 0 => format!("It is too late to start the run of {}", Time(at)),
-                more => {
-                    format!("It is too late to start the run of {}, and of {} times before it", Time(at), many(more))
-                }
+                more => format!("It is too late to start the run of {}, and of {}", Time(at), before(more, "")),
             };
             told.push((EventType::Warning, "Missed", message));
         }

@@ -155,6 +155,12 @@ fn what_is_due_is_started_once_and_by_the_policies() {
             "delete run job-1767225600 because newer ones ended; delete run job-1767232800 because newer ones ended; \
              2026-01-01T03:00:00Z",
         ),
+        (
+            hourly(json!({"startingDeadlineSeconds": 100})),
+            vec![],
+            "2026-01-01T04:01:41Z",
+            "It is too late to start the run of 2026-01-01T04:00:00Z, and of the time before it; 2026-01-01T05:00:00Z",
+        ),
         (schedule(&json!({"at": ["2025-01-01"]})), vec![], "2026-01-01T03:00:00Z", "rest"),
     ] {
         assert_eq!(shown(&pass(&schedule, &runs, now)), expected, "{now} {:?}", schedule.spec);
