@@ -407,10 +407,12 @@ fn expired() -> Status {
     Status::new(Reason::Unauthorized, "what proved who you are has ended")
 }
 
+/// 403 in Kubernetes' words.
 fn forbidden(who: &Identity, what: &Attributes<'_>) -> Status {
     let Attributes { verb, group, resource, subresource, namespace, name, path } = *what;
+    let narrowed = if who.scope.is_some() { "; the token may do less than its user" } else { "" };
     if !path.is_empty() {
-        let message = format!("forbidden: User \"{}\" cannot {verb} path \"{path}\"", who.name);
+        let message = format!("forbidden: User \"{}\" cannot {verb} path \"{path}\"{narrowed}", who.name);
         return Status::new(Reason::Forbidden, message);
     }
     let slash = if subresource.is_empty() { "" } else { "/" };
@@ -419,9 +421,13 @@ fn forbidden(who: &Identity, what: &Attributes<'_>) -> Status {
         namespace => format!("in the namespace \"{namespace}\""),
     };
     let full = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+    let which = if name.is_empty() { full } else { format!("{full} \"{name}\"") };
     let message = format!(
-        "{full} \"{name}\" is forbidden: User \"{}\" cannot {verb} resource \"{resource}{slash}{subresource}\" in API group \"{group}\" {scope}",
+        "{which} is forbidden: User \"{}\" cannot {verb} resource \"{resource}{slash}{subresource}\" in API group \"{group}\" {scope}{narrowed}",
         who.name
     );
-    Status::new(Reason::Forbidden, message)
+    let mut status = Status::new(Reason::Forbidden, message);
+    let details = &mut status.details;
+    (details.name, details.group, details.kind) = (name.to_owned(), group.to_owned(), resource.to_owned());
+    status
 }

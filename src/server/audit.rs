@@ -148,6 +148,14 @@ impl<'s> Observed<'s> {
         if denied {
             self.draft.decision = Decision::Deny;
             refusal.map(|status| status.message.as_str()).unwrap_or_default().clone_into(&mut self.draft.note);
+            // Of a transaction the operation that was refused.
+            if let Some(status) =
+                refusal.filter(|status| self.draft.resource == "transactions" && !status.details.kind.is_empty())
+            {
+                self.draft.group.clone_from(&status.details.group);
+                self.draft.resource.clone_from(&status.details.kind);
+                self.draft.name.clone_from(&status.details.name);
+            }
         }
         drop(self.begun);
         audit.note(self.draft).await;

@@ -129,6 +129,11 @@ fn a_secret_is_found_only_where_it_is_declared_and_whoever_read_it_is_in_the_aud
     let made = ok(&world, &["audit", "--resource", "secrets", "--verb", "create", "-o", "json"]);
     assert!(made.contains("\"user\":\"admin\"") && made.contains("\"revision\":"), "{made}");
     assert!(ok(&world, &["audit", "--resource", "secrets", "--verb", "get"]).contains("secrets/door in default"));
+    // Of a transaction that is refused, the operation that may not be done is named.
+    let file = world.data().join("refused.yaml");
+    fs::write(&file, "{apiVersion: v1, kind: ConfigMap, metadata: {name: hers}}").unwrap();
+    assert!(!world.command(&["apply", "-f", file.to_str().unwrap(), "--as", "stranger"]).status.success());
+    assert!(ok(&world, &["audit", "--denied"]).contains("configmaps/hers"));
     let before: usize = ok(&world, &["audit", "-o", "json", "--tail", "0"]).lines().count();
     world.kill_server();
     world.start();
