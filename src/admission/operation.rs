@@ -579,12 +579,14 @@ fn put_part(live: &Value, mut body: Value, kind: &KindInfo, subresource: Option<
     let (mut new, status) = match subresource {
         None => (body, live.get("status").cloned()),
         Some(_) => {
-            let mut new = live.clone();
+            // A status may be most of an object, and the old one goes.
+            let fields = live.as_object().into_iter().flatten().filter(|(name, _)| *name != "status");
+            let mut new = Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect());
             match body["metadata"]["managedFields"].take() {
                 Value::Null => {}
                 written => new["metadata"]["managedFields"] = written,
             }
-            (new, body.get("status").cloned())
+            (new, body.get_mut("status").map(Value::take))
         }
     };
     match status {
