@@ -32,15 +32,27 @@ pub(crate) fn ask(api: &Api, name: &str, spec: &Value) {
     assert!(answer.is_ok(), "{}", String::from_utf8_lossy(&answer.body));
 }
 
-/// Waits until it is over; the reason of its end, and its status.
+/// Waits until it is over, as long as it goes on; the reason of its end, and its status.
 pub(crate) fn over(api: &Api, name: &str) -> (String, Value) {
-    wait_for(&format!("{name} to be over"), || {
-        let run = find(api, name);
-        let conditions = run["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let end = conditions.iter().find(|c| c["type"] != "Running" && c["status"] == "True");
-        let end = end.map(|c| c["reason"].as_str().unwrap_or_default().to_owned());
-        end.map(|reason| (reason, run["status"].clone())).ok_or_else(|| run["status"].to_string())
-    })
+    let mut seen = Value::Null;
+    loop {
+        let ended = wait_for(&format!("{name} to be over, or to go on"), || {
+            let run = find(api, name);
+            let conditions = run["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let end = conditions.iter().find(|c| c["type"] != "Running" && c["status"] == "True");
+            match end {
+                Some(end) => Ok(Some((end["reason"].as_str().unwrap_or_default().to_owned(), run["status"].clone()))),
+                None if run["status"] == seen => Err(seen.to_string()),
+                None => {
+                    seen = run["status"].clone();
+                    Ok(None)
+                }
+            }
+        });
+        if let Some(ended) = ended {
+            return ended;
+        }
+    }
 }
 
 pub(crate) fn states(status: &Value) -> BTreeMap<String, String> {
