@@ -52,8 +52,16 @@ impl Steps {
         self.0.inner.lock().expect("no holder of the steps panics")
     }
 
-    /// The WorkflowRun of that key waits for these Runs, and for no others. Those that it waits for no more have their turn.
-    pub(in crate::controllers) fn awaits(&self, of: &Key, runs: BTreeSet<Key>) {
+    /// The WorkflowRun of that key is about to wait for these Runs, too.
+    pub(in crate::controllers) fn will_await(&self, of: &Key, runs: &BTreeSet<Key>) {
+        let mut inner = self.inner();
+        inner.all.extend(runs.iter().cloned());
+        inner.awaited.entry(of.clone()).or_default().extend(runs.iter().cloned());
+    }
+
+    /// The WorkflowRun of that key waits for these Runs, and for no others. Those that it waits for no more have their turn, but for those
+    /// whose end it has written down.
+    pub(in crate::controllers) fn awaits(&self, of: &Key, runs: BTreeSet<Key>, ended: &BTreeSet<Key>) {
         let mut inner = self.inner();
         let before = match runs.is_empty() {
             true => inner.awaited.remove(of),
@@ -62,10 +70,17 @@ impl Steps {
         let before = before.unwrap_or_default();
         for gone in before.difference(&runs) {
             inner.all.remove(gone);
-            // Nobody hears it only where nobody runs.
-            let _ = self.0.calls.send(gone.clone());
+            if !ended.contains(gone) {
+                // Nobody hears it only where nobody runs.
+                let _ = self.0.calls.send(gone.clone());
+            }
         }
         inner.all.extend(runs.difference(&before).cloned());
+    }
+
+    /// The WorkflowRun of that key waits for none.
+    pub(in crate::controllers) fn leave(&self, of: &Key) {
+        self.awaits(of, BTreeSet::new(), &BTreeSet::new());
     }
 
     /// Whether somebody else writes down the end of that Run.
@@ -110,13 +125,15 @@ mod tests {
         let mut calls = steps.calls();
         let run = |name: &str| Key::of::<Run>("default", name);
         let (above, other) = (Key::of::<WorkflowRun>("default", "one"), Key::of::<WorkflowRun>("default", "two"));
-        steps.awaits(&above, BTreeSet::from([run("a"), run("b")]));
-        steps.awaits(&other, BTreeSet::from([run("c")]));
+        let nothing = BTreeSet::new();
+        steps.awaits(&above, BTreeSet::from([run("a"), run("b"), run("e")]), &nothing);
+        steps.will_await(&other, &BTreeSet::from([run("c")]));
         assert!(steps.is_awaited(&run("a")) && steps.is_awaited(&run("c")) && !steps.is_awaited(&run("d")));
         assert!(calls.next().now_or_never().is_none());
-        steps.awaits(&above, BTreeSet::from([run("b"), run("d")]));
+        steps.awaits(&above, BTreeSet::from([run("b"), run("d")]), &BTreeSet::from([run("e")]));
+        assert!(!steps.is_awaited(&run("e")), "its end is written down, and it needs no turn");
         assert_eq!(calls.next().now_or_never().flatten(), Some(run("a")));
-        steps.awaits(&above, BTreeSet::new());
+        steps.leave(&above);
         assert!(!steps.is_awaited(&run("b")) && !steps.is_awaited(&run("d")) && steps.is_awaited(&run("c")));
         assert_eq!(calls.next().now_or_never().flatten(), Some(run("b")));
     }

@@ -147,7 +147,7 @@ impl WorkflowRunController {
             self.note(key, false);
             self.flights.keep(key, &BTreeSet::new());
             self.memory.forget(key);
-            self.steps.awaits(key, BTreeSet::new());
+            self.steps.leave(key);
             return Ok((Requeue::Rest, None));
         };
         let grouped = run.spec.template.as_ref().is_some_and(|template| template.concurrency.is_some());
@@ -161,7 +161,7 @@ impl WorkflowRunController {
         let (plan, written) = loop {
             let plan = decide(&run, &observed, now);
             // Before it is written: what is begun may have ended before that is answered.
-            self.steps.awaits(key, awaited(&run, &plan));
+            self.steps.will_await(key, &awaited(&run, &plan));
             match self.execute(caches, &run, &observed, &plan, now).await {
                 Ok(written) => break (plan, written),
                 // The run goes soon, too.
@@ -173,6 +173,8 @@ impl WorkflowRunController {
                 Err(status) => return Err(status),
             }
         };
+        let ended = observed.ended.iter().map(|ended| ended.run.key()).collect();
+        self.steps.awaits(key, awaited(&run, &plan), &ended);
         self.note(key, plan.waits);
         self.flights.keep(key, &plan.under_way);
         for action in &plan.actions {
@@ -319,7 +321,7 @@ impl Controller for WorkflowRunController {
             let done = self.pass(key, caches, now).await;
             if done.is_err() {
                 // Who knows when it succeeds: until then their own controller sees to them.
-                self.steps.awaits(key, BTreeSet::new());
+                self.steps.leave(key);
             }
             let news = self.memory.end(key, done.as_ref().map_or(None, |(_, written)| *written));
             done.map(|(requeue, _)| if news { Requeue::At(now) } else { requeue })
