@@ -13,6 +13,7 @@ use hyper::{HeaderMap, StatusCode, http::request::Parts};
 use super::{
     audit::Observed,
     body::{self, Lent},
+    bounds::Work,
     handle::{self, Peer},
     metrics,
     query::Params,
@@ -127,8 +128,24 @@ async fn known(
     })
 }
 
+/// What a call is work for from here to its reply; `None` for those that mostly wait for a process, or send a file.
+fn work(route: &Route) -> Option<Work> {
+    match route {
+        Route::PutApp(_) | Route::EnableApp(_) | Route::DisableApp(_) | Route::AppOutput(_) => None,
+        Route::RunSync | Route::RunTask(_) | Route::Upload | Route::Download => None,
+        Route::ListApps | Route::GetApp(_) | Route::AppHealth(_) | Route::Labels | Route::Config => Some(Work::Reading),
+        Route::Resources | Route::Metrics | Route::OwnUser | Route::OwnPermissions => Some(Work::Reading),
+        Route::Users | Route::Groups | Route::Permissions | Route::Roles | Route::Auth => Some(Work::Reading),
+        _ => Some(Work::Writing),
+    }
+}
+
 /// The reply to anything but a file that comes up.
 async fn said(state: &State, route: &Route, who: Option<&Identity>, call: Call) -> Result<Reply, Status> {
+    let _seat = match who.zip(work(route)) {
+        Some((who, work)) => Some(state.turnstile.seat(&who.name, work, call.body.len()).await?),
+        None => None,
+    };
     match who {
         None => state.sdk.open(route, call).await,
         Some(who) if *route == Route::Metrics => {

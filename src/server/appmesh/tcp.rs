@@ -210,7 +210,9 @@ async fn recorded<'a>(
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let address = connection(peer).map(|source| source.ip());
     let from = From { address, owner: false, agent };
+    let share = peer.source().map(|source| state.turnstile.request(source)).transpose();
     let attempt = async {
+        let _share = share?;
         let Some(route) = appmesh::route(&request.method, &request.uri) else {
             let message = format!("Path not found {}:{}", request.method, request.uri);
             return Ok(Reply::message(404, &message));
