@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error};
 use hyper::http::HeaderValue;
 
 use crate::{
@@ -105,17 +105,28 @@ impl Engine {
     /// Speaks to an engine for the first time.
     pub(super) async fn connect(host: &str) -> Result<Self, Unreachable> {
         let failed = |error: Error| Unreachable(format!("the engine at `{host}`: {}", sentence(&error)));
-        let docker = match host.starts_with("unix://") {
-            true => Docker::connect_with_unix(host, TIMEOUT, API_DEFAULT_VERSION),
-            false => Docker::connect_with_http(host, TIMEOUT, API_DEFAULT_VERSION),
-        };
-        let docker = docker.map_err(failed)?.with_request_modifier(url_safe_credentials);
+        let docker = client(host, API_DEFAULT_VERSION).map_err(failed)?.with_request_modifier(url_safe_credentials);
         let docker = docker.negotiate_version().await.map_err(failed)?;
         let said = docker.version().await.map_err(failed)?;
         let podman = said.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
         let brand = if podman { Brand::Podman } else { Brand::Docker };
         let version = said.version.unwrap_or_default();
         Ok(Self { host: host.into(), brand, version: version.into(), docker })
+    }
+
+    /// Speaks to one that another process has come to know: its brand's word, and the version of its interface. Asks it nothing, because a
+    /// Podman that is asked for its version looks through the packages of its machine, for a second or more.
+    pub(super) fn again(host: &str, brand: &str, api: &str) -> Option<(Docker, Brand)> {
+        let (major, minor) = api.split_once('.')?;
+        let api = ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? };
+        let brand = [Brand::Docker, Brand::Podman].into_iter().find(|known| known.word() == brand)?;
+        Some((client(host, &api).ok()?, brand))
+    }
+
+    /// What [`Engine::again`] needs.
+    pub(super) fn words(&self) -> [String; 3] {
+        let api = self.docker.client_version();
+        [self.host.to_string(), self.brand.word().to_owned(), format!("{}.{}", api.major_version, api.minor_version)]
     }
 
     /// Whether its containers are processes of this machine.
@@ -131,6 +142,13 @@ impl Engine {
     /// `docker://20.10.24`, as a Node says it.
     pub(super) fn title(&self) -> String {
         format!("{}://{}", self.brand.word(), self.version)
+    }
+}
+
+fn client(host: &str, api: &ClientVersion) -> Result<Docker, Error> {
+    match host.starts_with("unix://") {
+        true => Docker::connect_with_unix(host, TIMEOUT, api),
+        false => Docker::connect_with_http(host, TIMEOUT, api),
     }
 }
 

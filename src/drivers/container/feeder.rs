@@ -1,4 +1,4 @@
-//! `appm feeder HOST CONTAINER CLAIM`: the small process that is attached to the standard input of a container ([`super::stdin`]).
+//! `appm feeder HOST BRAND API CONTAINER CLAIM`: the small process that is attached to the standard input of a container ([`super::stdin`]).
 //!
 //! It reads pieces from its own standard input, each with its length before it; one without any bytes says that this was all, and then the
 //! container sees its end. If they end without that word, whoever sent them is gone: the container is *hung up* before it can take a part for
@@ -63,10 +63,11 @@ pub(super) async fn put(to: &mut (impl AsyncWrite + Unpin), piece: &[u8]) -> io:
     to.write_all(piece).await
 }
 
-/// `appm feeder HOST CONTAINER CLAIM`, started by the driver.
+/// `appm feeder HOST BRAND API CONTAINER CLAIM`, started by the driver.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut word = || args.next()?.into_string().ok();
-    let (Some(host), Some(container), Some(claim)) = (word(), word(), word().map(PathBuf::from)) else {
+    let engine = word().zip(word()).zip(word()).and_then(|((host, brand), api)| Engine::again(&host, &brand, &api));
+    let (Some(engine), Some(container), Some(claim)) = (engine, word(), word().map(PathBuf::from)) else {
         return ExitCode::FAILURE;
     };
     // It ends by itself when its server is gone, and has something to do before.
@@ -78,7 +79,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     if mask.thread_block().is_err() {
         return ExitCode::FAILURE;
     }
-    match runtime.block_on(feed(&host, &container, &claim)) {
+    match runtime.block_on(feed(engine, &container, &claim)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             say(&why);
@@ -104,11 +105,10 @@ enum Fed {
     Refused(io::Error),
 }
 
-async fn feed(host: &str, container: &str, claim: &Path) -> Result<(), String> {
+async fn feed((docker, brand): (Docker, Brand), container: &str, claim: &Path) -> Result<(), String> {
     let refused = |why: &dyn std::fmt::Display| format!("{REFUSED}{why}");
     let pieces = io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
     let mut pieces = pieces.map_err(|e| refused(&e))?;
-    let Engine { docker, brand, .. } = Engine::connect(host).await.map_err(|e| refused(&e.0))?;
     if let Err(error) = File::create_new(claim) {
         return Err(match error.kind() {
             io::ErrorKind::AlreadyExists => refused(&"somebody has begun to send its input already"),

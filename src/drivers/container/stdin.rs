@@ -18,7 +18,7 @@ use tokio::{
     process::Command,
 };
 
-use super::{Bearer, Shared, feeder, names};
+use super::{Bearer, Shared, engine::Engine, feeder, names};
 use crate::drivers::{FeedError, Pieces, StartKey};
 
 /// The name under which it is noted that somebody sends.
@@ -26,13 +26,15 @@ const NOTED: &str = "stdin";
 
 /// See [`crate::drivers::Driver::feed`].
 pub(super) async fn feed(shared: &Arc<Shared>, key: &StartKey, pieces: Pieces) -> Result<u64, FeedError> {
-    let host = place(shared, key).await?;
+    let engine = place(shared, key).await?;
     let unknown = |error: io::Error| FeedError::Unknown(error.to_string());
     let claim = shared.begun.claim(key, NOTED).map_err(unknown)?;
     // Not by its path, which may be another build's by now. Not in our group: what ends us by a signal is not to end it.
     let feeder = Command::new("/proc/self/exe")
         .arg0("appm")
-        .args(["feeder", &host, &names::container_name(key)])
+        .arg("feeder")
+        .args(engine.words())
+        .arg(names::container_name(key))
         .arg(claim)
         .env_clear()
         .process_group(0)
@@ -63,12 +65,12 @@ pub(super) async fn feed(shared: &Arc<Shared>, key: &StartKey, pieces: Pieces) -
     feeder::taken(&word)
 }
 
-/// Where its engine listens, if it is a container that reads what is sent.
-async fn place(shared: &Arc<Shared>, key: &StartKey) -> Result<String, FeedError> {
+/// Its engine, if it is a container that reads what is sent.
+async fn place(shared: &Arc<Shared>, key: &StartKey) -> Result<Engine, FeedError> {
     for engine in shared.places(key).await.map_err(|e| FeedError::Unknown(e.0))? {
         if let Bearer::Ours(found) = shared.find(&engine, key).await.map_err(|e| FeedError::Unknown(e.0))? {
             return match found.config.is_some_and(|config| config.open_stdin == Some(true)) {
-                true => Ok(engine.host.to_string()),
+                true => Ok(engine),
                 false => Err(FeedError::NotWanted("it reads nothing that is sent".to_owned())),
             };
         }
