@@ -11,7 +11,7 @@ use nix::libc;
 
 use super::{StartKey, artifacts};
 use crate::{
-    api::{RunStep, StepResult},
+    api::{AnnotationLevel, RunStep, StepAnnotation, StepResult},
     logger::{
         Stream,
         read::{Attempts, Query, Reader, logs_dir},
@@ -73,8 +73,15 @@ pub(super) async fn output(data_dir: &Path, key: &StartKey, step: &RunStep, resu
     let read = tokio::task::spawn_blocking(move || {
         let (logs, mut result) = (logs_dir(&data_dir, &key.uid), result);
         if step.stdout {
-            let printed = printed(&logs, key.attempt);
-            result.stdout = String::from_utf8_lossy(&printed.unwrap_or_default()).into_owned();
+            let mut printed = printed(&logs, key.attempt).unwrap_or_default();
+            if printed.len() > LONGEST_OUTPUT {
+                printed.truncate(LONGEST_OUTPUT);
+                let message =
+                    format!("`stdout` has the first {LONGEST_OUTPUT} bytes of what it printed; its log has all");
+                let level = AnnotationLevel::Warning;
+                result.annotations.push(StepAnnotation { level, message, ..StepAnnotation::default() });
+            }
+            result.stdout = String::from_utf8_lossy(&printed).into_owned();
         }
         if step.commands {
             let mut listener = Listener::default();
@@ -126,16 +133,15 @@ fn bytes(path: PathBuf) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The beginning of what an attempt wrote on standard output.
+/// The beginning of what an attempt wrote on standard output, and one byte more than is wanted.
 fn printed(logs: &Path, attempt: u32) -> io::Result<Vec<u8>> {
     let query = Query { stream: Some(Stream::Out), ..Query::of(Attempts::Only(attempt)) };
-    let mut reader = Reader::open(logs, Query { limit_bytes: Some(LONGEST_OUTPUT as u64), ..query })?;
+    let mut reader = Reader::open(logs, Query { limit_bytes: Some(LONGEST_OUTPUT as u64 + 1), ..query })?;
     let mut all = Vec::new();
     while let Some(line) = reader.next_line()? {
         all.extend(line.bytes);
     }
     all.extend(reader.rest().into_iter().flat_map(|line| line.bytes));
-    all.truncate(LONGEST_OUTPUT);
     Ok(all)
 }
 

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    COMPLETE, ChangeLog, Column, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, Scope, SelectableField,
-    StepAnnotation, Subresource, Time, Verbs, WorkflowSpec, age, as_written, at, decode_as, for_nobody, schema_of,
+    COMPLETE, ChangeLog, Column, ConcurrencyQueue, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, Scope,
+    SelectableField, StepAnnotation, Subresource, Time, Verbs, WorkflowSpec, age, as_written, at, decode_as,
+    for_nobody, schema_of,
 };
 
 /// The label of a WorkflowRun, and of everything that it makes: the Workflow's name.
@@ -187,6 +188,22 @@ pub struct WorkflowRunStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// The claim of a job to its concurrency group: from when nothing else keeps it from beginning, until it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobTurn {
+    /// The group.
+    pub group: String,
+    /// Since when: whoever came first has its turn first.
+    pub since: Time,
+    /// The job that goes on is to end for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel_in_progress: bool,
+    /// How many may wait.
+    #[serde(default)]
+    pub queue: ConcurrencyQueue,
+}
+
 /// Files that a step kept, in one tar archive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -254,6 +271,9 @@ impl WorkState {
 pub struct JobStatus {
     /// How far it is. `continue-on-error` does not change it.
     pub state: WorkState,
+    /// Its claim to a concurrency group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<JobTurn>,
     /// What the state counts as, where that differs from it: `continue-on-error` makes a failure count as a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<WorkState>,

@@ -25,6 +25,7 @@ mod services;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,7 +42,7 @@ pub use self::{message::Sending, observe::Observed, pass::decide};
 use crate::{
     api::{
         App, CancelMode, Condition, Instance, Key, Kind, Node, Object, ObjectReference, RUN_FAILED, Reason, Rev, Run,
-        Status, StoredObject, WORKFLOW_RUN_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
+        Status, StoredObject, WORKFLOW_RUN_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus, WorkflowSpec,
     },
     client::{Query, SharedClient},
     controllers::{self, operations, place::Nodes, run::Steps},
@@ -150,9 +151,12 @@ impl WorkflowRunController {
             self.steps.leave(key);
             return Ok((Requeue::Rest, None));
         };
-        let grouped = run.spec.template.as_ref().is_some_and(|template| template.concurrency.is_some());
-        let _turn = match run.status.start_time.is_none() && grouped {
-            true => Some(self.beginning.lock().await),
+        let _turn = match run.spec.template.as_ref().is_some_and(|template| takes_turns(&run, template)) {
+            true => {
+                // So that it hears of who ends while it looks.
+                self.note(key, true);
+                Some(self.beginning.lock().await)
+            }
             false => None,
         };
         let mut known = self.memory.take(key);
@@ -175,7 +179,8 @@ impl WorkflowRunController {
         };
         let ended = observed.ended.iter().map(|ended| ended.run.key()).collect();
         self.steps.awaits(key, awaited(&run, &plan), &ended);
-        self.note(key, plan.waits);
+        // Who holds a group may have to end for one that comes.
+        self.note(key, plan.waits || !plan.status.is_over() && turns::takes_turns(&plan.status));
         self.flights.keep(key, &plan.under_way);
         for action in &plan.actions {
             if let Action::Send(sending) = action {
@@ -271,9 +276,14 @@ impl Controller for WorkflowRunController {
                 let itself = Some(object.key.clone()).filter(|key| memory.is_news(key, object.revision));
                 let mut keys: Vec<Key> = above.into_iter().chain(itself).collect();
                 let is_there = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&object.key);
-                if is_there.is_none_or(|run| run.status.is_over()) {
+                let concerns = |run: &Object<WorkflowRun>| {
+                    let waits = run.status.start_time.is_none() && queue::wanted(run).is_some();
+                    run.status.is_over() || waits || run.status.jobs.values().any(|cell| cell.turn.is_some())
+                };
+                if is_there.is_none_or(|run| concerns(&run)) {
                     let waiting = waiting.lock().expect("no holder of the waiting panics");
-                    keys.extend(waiting.iter().filter(|key| key.namespace == object.key.namespace).cloned());
+                    let same = |key: &&Key| key.namespace == object.key.namespace && **key != object.key;
+                    keys.extend(waiting.iter().filter(same).cloned());
                 }
                 keys
             }),
@@ -357,4 +367,10 @@ fn awaited(run: &Object<WorkflowRun>, plan: &Plan) -> BTreeSet<Key> {
     let going = plan.status.jobs.values().filter(|job| !job.state.is_over()).flat_map(|job| &job.steps);
     let running = going.filter(|step| step.state == WorkState::Running && !step.run.is_empty());
     running.map(|step| Key::of::<Run>(&run.metadata.namespace, &step.run)).collect()
+}
+
+/// Whether it has to look who else is of a concurrency group.
+fn takes_turns(run: &WorkflowRun, template: &WorkflowSpec) -> bool {
+    let begins = run.status.start_time.is_none() && template.concurrency.is_some();
+    begins || template.jobs.values().any(|job| job.concurrency.is_some())
 }

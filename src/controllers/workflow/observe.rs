@@ -96,12 +96,12 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Re
         observed.printed = known.printed.get_or_insert_with(|| Arc::new(printed(&json!(template)))).clone();
         if run.status.start_time.is_none() {
             observed.earlier = run.spec.rerun.as_ref().and_then(|rerun| find(&rerun.of));
-            if template.concurrency.is_some() {
-                let all = caches.kind::<WorkflowRun>().list();
-                let all = all.iter().filter(|other| *other.key.namespace == **namespace);
-                let all = all.filter_map(|other| other.typed::<WorkflowRun>());
-                observed.others = all.filter(|other| !other.status.is_over()).collect();
-            }
+        }
+        if super::takes_turns(run, template) {
+            let all = caches.kind::<WorkflowRun>().list();
+            let all = all.iter().filter(|other| *other.key.namespace == **namespace);
+            let all = all.filter_map(|other| other.typed::<WorkflowRun>());
+            observed.others = all.filter(|other| !other.status.is_over()).collect();
         }
     }
     observed

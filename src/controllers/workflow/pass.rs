@@ -67,6 +67,8 @@ pub(super) struct Pass<'a> {
     pub cut: Option<Cut>,
     /// Messages that go on.
     pub under_way: BTreeSet<String>,
+    /// A job waits for its turn.
+    pub waits: bool,
     wakes: Vec<Timestamp>,
 }
 
@@ -97,6 +99,7 @@ pub fn decide(run: &Object<WorkflowRun>, observed: &Observed, now: Timestamp) ->
         ended: BTreeMap::new(),
         cut: None,
         under_way: BTreeSet::new(),
+        waits: false,
         wakes: Vec::new(),
     };
     if run.metadata.is_deleting() || run.status.is_over() {
@@ -399,7 +402,7 @@ impl<'a> Pass<'a> {
         self.clear_services();
         let requeue = self.wakes.iter().min().map_or(Requeue::Rest, |at| Requeue::At(*at));
         let (actions, status) = (std::mem::take(&mut self.actions), self.status.clone());
-        Plan { actions, status, requeue, waits: false, under_way: std::mem::take(&mut self.under_way) }
+        Plan { actions, status, requeue, waits: self.waits, under_way: std::mem::take(&mut self.under_way) }
     }
 
     fn end(&mut self, state: WorkState, reason: &str, message: String) -> Plan {

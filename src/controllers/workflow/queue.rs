@@ -7,11 +7,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::scope::{Here, NOTHING_YET};
-use crate::api::{ConcurrencyQueue, Object, WorkflowRun, WorkflowSpec};
+use super::{
+    scope::{Here, NOTHING_YET},
+    turns,
+};
+use crate::api::{Concurrency, ConcurrencyQueue, Object, WorkflowRun, WorkflowSpec};
 
 /// Runs that may wait for one group.
-const LONGEST_QUEUE: usize = 100;
+pub(super) const LONGEST_QUEUE: usize = 100;
 
 /// Whether a run may begin.
 pub(super) enum Turn {
@@ -49,6 +52,22 @@ fn group(run: &Object<WorkflowRun>, template: &WorkflowSpec) -> Result<Option<St
     here.text(&concurrency.group).map(Some).map_err(|why| format!("concurrency.group: {why}"))
 }
 
+/// What a run as a whole says of a group, and which it is.
+pub(super) fn wanted(run: &Object<WorkflowRun>) -> Option<(&Concurrency, String)> {
+    let template = run.spec.template.as_deref()?;
+    Some((template.concurrency.as_ref()?, group(run, template).ok()??))
+}
+
+/// Whether what goes on is to end for a run.
+///
+/// # Errors
+/// If that cannot be evaluated.
+pub(super) fn cancels(run: &Object<WorkflowRun>, said: &Concurrency) -> Result<bool, String> {
+    let (ended, runs) = (BTreeMap::new(), BTreeMap::new());
+    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET };
+    here.flag(said.cancel_in_progress.as_ref()).map_err(|why| format!("cancel-in-progress: {why}"))
+}
+
 fn came(run: &Object<WorkflowRun>) -> (Timestamp, &str) {
     (run.metadata.creation_timestamp.map_or(Timestamp::MIN, |at| at.0), &run.metadata.name)
 }
@@ -74,14 +93,17 @@ pub(super) fn turn(
     let mut instead_of = Vec::new();
     let (ended, runs) = (BTreeMap::new(), BTreeMap::new());
     let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET };
-    if here.flag(concurrency.cancel_in_progress.as_ref()).map_err(|why| format!("cancel-in-progress: {why}"))? {
+    if cancels(run, concurrency)? {
         instead_of.extend(holders.iter().filter(going).map(|other| (**other).clone()));
     }
     if concurrency.queue == ConcurrencyQueue::Single {
         instead_of.extend(before.iter().filter(going).map(|other| (**other).clone()));
         before.clear();
     }
-    let Some(ahead) = holders.first().or(before.first()) else { return Ok(Turn::Now { instead_of }) };
+    let ahead = holders.first().or(before.first()).map(|run| run.metadata.name.to_string());
+    // A job that is to end for it sees that by itself.
+    let job = |other: &Arc<Object<WorkflowRun>>| turns::job_before(other, own.as_deref()?, came(run).0);
+    let Some(ahead) = ahead.or_else(|| others.iter().find_map(job)) else { return Ok(Turn::Now { instead_of }) };
     if before.len() >= LONGEST_QUEUE {
         let message = format!("{LONGEST_QUEUE} others wait for the group already");
         return Ok(Turn::Never { reason: "QueueFull", message });
@@ -97,6 +119,6 @@ pub(super) fn turn(
         let message = "it waited for its turn as long as it may".to_owned();
         return Ok(Turn::Never { reason: "QueueTimeout", message });
     }
-    let message = format!("waits for {}, which is of the same group", ahead.metadata.name);
+    let message = format!("waits for {ahead}, which is of the same group");
     Ok(Turn::Waits { message, until, instead_of })
 }

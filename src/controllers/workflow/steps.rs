@@ -15,6 +15,7 @@ use super::{
     make::{self, Making},
     pass::{Cell, Cut, INVALID, Pass, TIMED_OUT},
     scope::{Here, In, Told},
+    turns::Standing,
 };
 use crate::{
     api::{
@@ -58,8 +59,18 @@ impl Pass<'_> {
             if !free || !self.has_room() {
                 return;
             }
+            match self.turn(of, cell) {
+                Ok(Standing::Begins) => {}
+                Ok(Standing::Waits) => return,
+                Ok(Standing::Never) => {
+                    (cell.state, cell.completion_time) = (WorkState::Cancelled, Some(Time(self.now)));
+                    return;
+                }
+                Err(why) => return self.conclude(of, cell, Some(why)),
+            }
             (cell.state, cell.start_time) = (WorkState::Running, Some(Time(self.now)));
         }
+        let of = Cell { cut: of.cut.or_else(|| self.superseded(of, cell)), ..of };
         let of = match self.job_limit(of, cell) {
             Ok(limit) if limit <= self.now => {
                 let late = Cut { mode: CancelMode::Stop, reason: TIMED_OUT };
