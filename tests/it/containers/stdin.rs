@@ -18,12 +18,21 @@ const RUNS: &str = "/apis/appm.dev/v1/namespaces/default/runs";
 
 #[test]
 fn a_container_reads_what_is_sent_and_never_takes_a_part_for_all_of_it() {
-    Engine::start(&[]).iter().for_each(reads);
+    for engine in Engine::start(&[]) {
+        let mut world = world(&engine);
+        reads(&world);
+        let cut = half(&world, "cut");
+        world.kill_server();
+        world.start();
+        is_cut(&world, "cut", cut);
+    }
 }
 
 #[test]
 fn a_container_reads_what_is_sent_and_never_takes_a_part_for_all_of_it_on_podman() {
-    Engine::start_podman().iter().for_each(reads);
+    for engine in Engine::start_podman() {
+        reads(&world(&engine));
+    }
 }
 
 /// `appm run -i` of a script in a container without a network.
@@ -55,11 +64,28 @@ fn log(world: &World, name: &str) -> String {
     answer.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).unwrap_or_default()
 }
 
-fn reads(engine: &Engine) {
-    let mut world = world(engine);
+/// A Run that has read a part of what it is to be sent. What it prints is complete when its container has ended: `whole` would be seen.
+fn half(world: &World, name: &str) -> Child {
+    let mut child = fed(world, name, "busybox cat; echo whole");
+    child.stdin.as_mut().unwrap().write_all(b"a part\n").unwrap();
+    let mut part = [0; 7];
+    child.stdout.as_mut().unwrap().read_exact(&mut part).unwrap();
+    assert_eq!(&part, b"a part\n");
+    child
+}
+
+/// Its container was killed before it could take the part for all.
+fn is_cut(world: &World, name: &str, mut child: Child) {
+    let status = over(world, name);
+    assert_eq!(status["exit"], json!({"signal": "SIGKILL"}), "{name}");
+    assert_eq!((&status["attempts"], log(world, name)), (&json!(1), "a part\n".to_owned()), "{name}");
+    child.wait().unwrap();
+}
+
+fn reads(world: &World) {
     // More than any pipe holds.
     let long: Vec<u8> = (0..400_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
-    let mut child = fed(&world, "all", "exec busybox md5sum");
+    let mut child = fed(world, "all", "exec busybox md5sum");
     let mut input = child.stdin.take().unwrap();
     let sent = long.clone();
     let writer = thread::spawn(move || input.write_all(&sent).unwrap());
@@ -72,7 +98,7 @@ fn reads(engine: &Engine) {
     assert_eq!(String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&expected));
 
     // An answer to each line before the next one is written; by one client, once; and it ends when nobody reads any more.
-    let mut child = fed(&world, "talk", r#"for i in 1 2; do read -r line; echo "<$line>"; done; exit 3"#);
+    let mut child = fed(world, "talk", r#"for i in 1 2; do read -r line; echo "<$line>"; done; exit 3"#);
     let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut lines = BufReader::new(output).lines();
     input.write_all(b"one\n").unwrap();
@@ -85,31 +111,14 @@ fn reads(engine: &Engine) {
     drop(input);
 
     // Who closes its input and goes on is left alone, whatever is sent.
-    let mut child = fed(&world, "closed", "exec <&-; busybox sleep 3; exit 5");
+    let mut child = fed(world, "closed", "exec <&-; busybox sleep 3; exit 5");
     let mut input = child.stdin.take().unwrap();
     // It may well be that nobody takes it.
     let writer = thread::spawn(move || input.write_all(&long).is_ok());
     assert_eq!(child.wait().unwrap().code(), Some(5));
     writer.join().unwrap();
 
-    for (name, kills_server) in [("orphan", false), ("cut", true)] {
-        // What it prints is complete when its container has ended: `whole` would be seen.
-        let mut child = fed(&world, name, "busybox cat; echo whole");
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(b"a part\n").unwrap();
-        let mut part = [0; 7];
-        child.stdout.as_mut().unwrap().read_exact(&mut part).unwrap();
-        assert_eq!(&part, b"a part\n");
-        if kills_server {
-            world.kill_server();
-            world.start();
-        } else {
-            child.kill().unwrap();
-        }
-        let status = over(&world, name);
-        assert_eq!(status["exit"], json!({"signal": "SIGKILL"}), "{name}");
-        assert_eq!((&status["attempts"], log(&world, name)), (&json!(1), "a part\n".to_owned()), "{name}");
-        drop(input);
-        child.wait().unwrap();
-    }
+    let mut orphan = half(world, "orphan");
+    orphan.kill().unwrap();
+    is_cut(world, "orphan", orphan);
 }
