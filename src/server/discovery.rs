@@ -322,6 +322,7 @@ mod tests {
             "workflows",
             "workflows/status",
             "workflowruns",
+            "workflowruns/artifacts",
             "workflowruns/status",
             "users",
             "users/status",
