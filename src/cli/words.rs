@@ -9,6 +9,12 @@ pub(super) enum CommandLine {
     Script(String),
 }
 
+/// Commands that a shell does itself and for which there is no program.
+const OF_THE_SHELL: [&str; 17] = [
+    ".", ":", "cd", "eval", "exec", "exit", "export", "read", "return", "set", "shift", "source", "trap", "ulimit",
+    "umask", "unset", "wait",
+];
+
 /// Splits at blanks, minding quotes and backslashes. `$(NAME)` in capitals is appm's own expansion and stays.
 ///
 /// # Errors
@@ -59,6 +65,7 @@ pub(super) fn split(text: &str) -> Result<CommandLine, String> {
     }
     words.extend(word);
     match words.first() {
+        Some(program) if OF_THE_SHELL.contains(&program.as_str()) => Ok(CommandLine::Script(text.to_owned())),
         Some(program) if !program.is_empty() => Ok(CommandLine::Words(words)),
         _ => Err("there is no program to run".to_owned()),
     }
@@ -161,6 +168,8 @@ mod tests {
             "sleep 1; echo",
             "a > b",
             "while true; do date; done",
+            "exit 3",
+            "exec sleep 5",
         ] {
             assert_eq!(split(text), Ok(CommandLine::Script(text.to_owned())), "{text}");
         }
@@ -177,7 +186,7 @@ mod tests {
         #[test]
         fn what_is_joined_is_split_again(words in proptest::collection::vec("[ -~]{1,8}", 1..5)) {
             let joined = join(&words);
-            if !words.iter().any(|w| w.contains('$')) {
+            if !words.iter().any(|w| w.contains('$')) && !OF_THE_SHELL.contains(&words[0].as_str()) {
                 proptest::prop_assert_eq!(split(&joined), Ok(CommandLine::Words(words)));
             }
         }
