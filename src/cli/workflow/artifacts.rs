@@ -73,7 +73,8 @@ pub(super) async fn run(args: &ArtifactsArgs, context: &Context) -> Result<(), C
         archive.file.rewind().map_err(|error| failed("cannot read in", error))?;
         unpack(&mut BufReader::new(&archive.file), &mut |entry, bytes| put(&dir, entry, bytes))
             .map_err(|error| CliError::failed(format!("the artifact `{name}` cannot be taken apart: {error}")))?;
-        screen::line(screen::harmless(&format!("{name}: {} files in {}", artifact.files, dir.display())))?;
+        let files = if artifact.files == 1 { "file" } else { "files" };
+        screen::line(screen::harmless(&format!("{name}: {} {files} in {}", artifact.files, dir.display())))?;
     }
     Ok(())
 }

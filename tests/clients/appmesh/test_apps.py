@@ -92,7 +92,7 @@ class Apps(unittest.TestCase):
         app = self.add(name="timed", command="date", stdout_cache_num=2, **{interval: "PT1H" if NEW else 3600})
         self.assertEqual((str(getattr(app, interval)), app.behavior.exit), ("3600", "standby"))
         spec = stored("schedule", "timed")["spec"]
-        self.assertEqual((spec["every"]["interval"], spec["run"]["process"]["command"]), ("1h0m0s", ["date"]))
+        self.assertEqual((spec["every"]["interval"], spec["run"]["process"]["command"]), ("1h", ["date"]))
         # Its first time is now.
         output = until("its first run", lambda: (out := self.client.get_app_output("timed")).exit_code is not None and out)
         self.assertEqual((output.exit_code, place(output)), (0, len(output.output)))
