@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What the server writes, and what of a run that is done again comes from the earlier one.
-const SETTLED: &[&str] = &["template", "identity"];
+const SETTLED: &[&str] = &["template", "identity", "attempt"];
 /// What a Schedule does.
 const TARGETS: &[&str] = &["run", "workflow", "task"];
 
@@ -213,6 +213,8 @@ fn again(spec: &mut Map<String, Value>, earlier: &Value) -> Result<(), Violation
             _ => drop(spec.insert(name.to_owned(), before.clone())),
         }
     }
+    let attempt = earlier["spec"]["attempt"].as_u64().unwrap_or(1).saturating_add(1);
+    spec.insert("attempt".to_owned(), json!(attempt));
     Ok(())
 }
 

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::step::{
-    AnnotationLevel, FetchedArtifact, IfNoFiles, KeptArtifact, KeptFiles, RunStep, StepAnnotation, StepResult,
+    AnnotationLevel, FetchedArtifact, IfNoFiles, KeptArtifact, KeptFiles, MACHINE_MARK, RunStep, StepAnnotation,
+    StepResult, TEMP_MARK, WORKSPACE_MARK,
 };
 
 use super::{

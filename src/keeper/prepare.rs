@@ -5,6 +5,7 @@
 //! Only `work` belongs to the process's user, so nothing above it can be moved away under the keeper's feet.
 
 use std::{
+    borrow::Cow,
     ffi::CString,
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Write},
@@ -110,7 +111,11 @@ pub(super) fn prepare(
     let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
     let form = match &process.script {
-        Some(text) => script_form(&dir.join("script"), text, start, &process.argv, switch.as_ref())?,
+        Some(text) => {
+            let workspace = workspace(start)?;
+            let text = workspace.as_ref().map_or(Cow::Borrowed(text.as_str()), |workspace| workspace.settle(text));
+            script_form(&dir.join("script"), &text, start, &process.argv, switch.as_ref())?
+        }
         None => command_form(start, process)?,
     };
     let mut input = None;
@@ -355,8 +360,9 @@ fn environment(start: &Start, workspace: Option<&Workspace>) -> Result<Vec<CStri
     own.extend(notify_environment(start));
     own.extend(workspace.iter().flat_map(|workspace| workspace.environment()));
     let given = start.env.iter().filter(|(given, _)| !own.iter().any(|(name, _)| given == name));
-    let given = given.map(|(name, value)| (name.as_str(), value));
-    let all = given.chain(own.iter().map(|(name, value)| (*name, value)));
+    let settle = |value| workspace.map_or(Cow::Borrowed(value), |workspace| workspace.settle(value));
+    let given = given.map(|(name, value)| (name.as_str(), settle(value.as_str())));
+    let all = given.chain(own.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))));
     all.map(|(name, value)| text(format!("{name}={value}"), &format!("spec.env: the value of `{name}`"))).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Where the steps of a workflow's run work together, and the files by which one tells something to those after it.
 //!
-//! `workspaces/<name>` of the data directory holds `work` (shared by all steps of the run), `places/<place>` (a job's own) and
+//! `workspaces/<name>` of the data directory holds `work` and `temp` (shared by all steps of the run), `places/<place>` (a job's own) and
 //! `steps/<uid>/{output,env,path,summary}`. Only the working directories and the files belong to the process's user: nobody
 //! can put a link in the place of what is read later with the rights of root.
 //!
@@ -8,6 +8,7 @@
 //! directory outside of it.
 
 use std::{
+    borrow::Cow,
     fs::{DirBuilder, OpenOptions, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink},
@@ -18,7 +19,7 @@ use nix::libc;
 
 use super::spawn::Switch;
 use crate::{
-    api::{RunStep, Uid},
+    api::{MACHINE_MARK, RunStep, TEMP_MARK, Uid, WORKSPACE_MARK},
     drivers::{STEP_FILES, WORKSPACES},
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Workspace {
     /// Where the step begins.
     pub directory: PathBuf,
     files: PathBuf,
+    /// For what is needed for a while, of the run.
+    temp: PathBuf,
 }
 
 impl Workspace {
@@ -48,7 +51,7 @@ impl Workspace {
             place => base.join("places").join(plain(place)?),
         };
         let files = base.join("steps").join(uid.as_str());
-        Ok(Workspace { directory: root.join(&step.directory), root, files })
+        Ok(Workspace { directory: root.join(&step.directory), root, files, temp: base.join("temp") })
     }
 
     /// Makes what is not there yet, for this user.
@@ -66,8 +69,10 @@ impl Workspace {
         for dir in [above, steps, &workspace.files] {
             directory(dir, 0o711)?;
         }
-        directory(&workspace.root, 0o700)?;
-        give(&workspace.root, switch)?;
+        for dir in [&workspace.root, &workspace.temp] {
+            directory(dir, 0o700)?;
+            give(dir, switch)?;
+        }
         for name in STEP_FILES {
             let path = workspace.files.join(name);
             let mut options = OpenOptions::new();
@@ -76,6 +81,16 @@ impl Workspace {
             give(&path, switch)?;
         }
         Ok(())
+    }
+
+    /// A text of a step with what only this machine knows put in.
+    pub(super) fn settle<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if ![WORKSPACE_MARK, TEMP_MARK, MACHINE_MARK].iter().any(|mark| text.contains(mark)) {
+            return Cow::Borrowed(text);
+        }
+        let text = text.replace(WORKSPACE_MARK, &self.root.display().to_string());
+        let text = text.replace(TEMP_MARK, &self.temp.display().to_string());
+        Cow::Owned(text.replace(MACHINE_MARK, &machine()))
     }
 
     /// The variables by which a step finds all that.
@@ -89,8 +104,15 @@ impl Workspace {
             ("GITHUB_STEP_SUMMARY", "APPM_STEP_SUMMARY", "summary"),
         ];
         let files = files.into_iter().flat_map(|(theirs, ours, name)| [(theirs, file(name)), (ours, file(name))]);
-        files.chain([("GITHUB_WORKSPACE", root.clone()), ("APPM_WORKSPACE", root)]).collect()
+        let temp = self.temp.display().to_string();
+        let own = [("RUNNER_TEMP", temp), ("RUNNER_NAME", machine()), ("GITHUB_WORKSPACE", root.clone())];
+        files.chain(own).chain([("APPM_WORKSPACE", root)]).collect()
     }
+}
+
+/// The machine's name.
+fn machine() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
 }
 
 /// A name that leads nowhere else.

@@ -110,6 +110,34 @@ fn nothing_is_started_by_itself_in_the_name_of_nobody_and_the_workflow_says_so()
 }
 
 #[test]
+fn a_schedule_that_is_refused_holds_back_no_event() {
+    const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
+    let mut world = World::new();
+    world.start();
+    let web = app(&world, "web", 1, "exec sleep 1000");
+    assert!(world.api().apply(&web).unwrap().is_ok());
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"count/schedules.appm.dev": "0"}},
+    });
+    assert!(world.api().ask("POST", QUOTAS, "application/json", quota.to_string().as_bytes()).unwrap().is_ok());
+    let spec = json!({
+        "on": {"schedule": [{"cron": "@yearly"}], "app_event": {"app": "web", "events": ["STATUS"]}}, "execution_identity": "admin",
+        "jobs": {"j": {"steps": [{"run": "true"}]}},
+    });
+    make(&world.api(), WORKFLOWS, "Workflow", "both", &spec);
+    wait_for("the refusal", || {
+        let told = ready(&world, "both");
+        let message = told["message"].as_str().unwrap_or_default();
+        if message.starts_with("its schedules could not be made") { Ok(()) } else { Err(told.to_string()) }
+    });
+    assert!(world.command(&["stop", "web"]).status.success());
+    wait_for("the run of the event", || match runs(&world).as_slice() {
+        [run] if run["spec"]["event"]["name"] == "app_event" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
 fn times_start_runs_and_the_schedules_for_them_come_and_go_with_what_the_workflow_says() {
     const SCHEDULES: &str = "/apis/appm.dev/v1/namespaces/default/schedules";
     let mut world = World::new();

@@ -103,6 +103,41 @@ fn a_message_is_sent_once_when_the_server_dies_unless_its_step_says_that_it_may_
     assert_eq!(status["jobs"]["once"]["steps"][0]["reason"], "Lost", "{status}");
 }
 
+#[test]
+fn a_chain_of_messages_that_may_be_sent_twice_goes_on_before_it_is_written_down_and_ends_the_same_when_the_server_dies()
+{
+    const STEPS: usize = 60;
+    let mut world = world_with_web(1, &json!({}));
+    let worker = one(&world);
+    let steps: Vec<Value> = (0..STEPS)
+        .map(|n| {
+            let before = if n == 0 { "0".to_owned() } else { format!("${{{{ steps.s{}.response }}}}", n - 1) };
+            let mut step = message(&format!("s{n}"), &before, json!({}));
+            step["message"]["idempotent"] = json!(true);
+            step
+        })
+        .collect();
+    let last = format!("${{{{ steps.s{}.response }}}}", STEPS - 1);
+    begin(&world.api(), "counts", &json!({"jobs": {"a": {"outputs": {"last": last}, "steps": steps}}}));
+    let add = |task: Vec<u8>| (String::from_utf8(task).unwrap().parse::<usize>().unwrap() + 1).to_string().into_bytes();
+    (0..STEPS / 2).for_each(|_| worker.work(add));
+    world.kill_server();
+    world.start();
+    let mut answered = 0;
+    while answered < STEPS {
+        worker.work(|task| {
+            let answer = add(task);
+            answered = String::from_utf8(answer.clone()).unwrap().parse().unwrap();
+            answer
+        });
+    }
+    let (reason, status) = over(&world.api(), "counts-1");
+    let job = &status["jobs"]["a"];
+    assert_eq!((&*reason, &job["outputs"]["last"]), ("Success", &json!(STEPS.to_string())), "{status}");
+    let steps = job["steps"].as_array().unwrap();
+    assert!(steps.len() == STEPS && steps.iter().all(|step| step["attempts"] == 1), "{status}");
+}
+
 /// The Apps that a run has made.
 fn services(world: &World) -> Vec<String> {
     let all = world.api().list(APPS).unwrap();
@@ -110,9 +145,12 @@ fn services(world: &World) -> Vec<String> {
     own.map(|app| app["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn until_none(world: &World) {
-    wait_for("the services to go", || {
-        let left = services(world);
+fn until_none_runs(world: &World) {
+    wait_for("the services to end", || {
+        let all = world.api().list(APPS).unwrap();
+        let own = all.iter().filter(|app| !app["metadata"]["labels"]["appm.dev/workflow-run"].is_null());
+        let left: Vec<_> =
+            own.filter(|app| app["spec"]["suspend"] != true).map(|app| &app["metadata"]["name"]).collect();
         let running = world.processes().iter().any(|process| process.variable("SERVED").is_some());
         if left.is_empty() && !running { Ok(()) } else { Err(format!("{left:?} {running}")) }
     });
@@ -120,6 +158,7 @@ fn until_none(world: &World) {
 
 /// What listens on its port, and answers whoever asks.
 const SERVER: &str = "import os, socketserver\n\
+    print('serving', flush=True)\n\
     class Answer(socketserver.BaseRequestHandler):\n\
     \x20   def handle(self): self.request.sendall(os.environ['SERVED'].encode())\n\
     socketserver.TCPServer(('127.0.0.1', int(os.environ['PORT_TCP'])), Answer).serve_forever()";
@@ -155,7 +194,16 @@ fn what_a_job_needs_beside_it_is_ready_before_its_first_step_and_goes_with_it_wh
     assert_eq!(states(&status), expected.map(|(job, word)| (job.to_owned(), word.to_owned())).into(), "{status}");
     let said = |cell: &str| status["jobs"][cell]["steps"][0]["outputs"]["said"].clone();
     assert_eq!([said("talks (1)"), said("talks (2)")], [json!("word of 1"), json!("word of 2")]);
-    until_none(&world);
+    until_none_runs(&world);
+    // What they printed can be read as long as the run is there.
+    let echo = services(&world).swap_remove(0);
+    let log = world.command(&["logs", &echo]);
+    assert!(String::from_utf8_lossy(&log.stdout).contains("serving"), "{log:?}");
+    assert!(api.ask("DELETE", &format!("{WORKFLOW_RUNS}/served-1"), "", b"").unwrap().is_ok());
+    wait_for("the services to go with the run", || match services(&world) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
 
     // One that never is ready fails its job; what goes on while the server dies goes when the run is cancelled.
     let broken = json!({"jobs": {"j": {
@@ -187,5 +235,5 @@ fn what_a_job_needs_beside_it_is_ready_before_its_first_step_and_goes_with_it_wh
     assert_eq!(pid(&world), Some(before));
     ask(&world.api(), name, &json!({"cancel": "Kill"}));
     assert_eq!(over(&world.api(), name).0, "Canceled");
-    until_none(&world);
+    until_none_runs(&world);
 }

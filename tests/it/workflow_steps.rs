@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, World, wait_for};
+use crate::{
+    harness::{Api, World, wait_for},
+    workflows::over,
+};
 
 const BASE: &str = "/apis/appm.dev/v1/namespaces/default";
 
@@ -67,5 +70,37 @@ echo used $TOKEN >> $GITHUB_STEP_SUMMARY; echo ::error file=a.rs,line=3::it says
         let statuses: Vec<&Value> = all["items"].as_array().unwrap().iter().map(|object| &object["status"]).collect();
         let text = json!(statuses).to_string();
         assert!(!text.contains(TOKEN) && !text.contains(MASKED), "{kind}: {text}");
+    }
+}
+
+#[test]
+fn a_step_knows_where_it_works_on_what_machine_and_how_often_that_was_tried() {
+    let mut world = World::new();
+    world.start();
+    let api = world.api();
+    let asks = "[ \"${{ github.workspace }}\" = \"$GITHUB_WORKSPACE\" ] && [ \"$FILE\" = \"$GITHUB_WORKSPACE/a b\" ]
+[ \"${{ runner.temp }}\" = \"$RUNNER_TEMP\" ] && echo x > \"$RUNNER_TEMP/x\"
+[ \"${{ runner.name }}\" = \"$(cat /proc/sys/kernel/hostname)\" ] && [ \"$RUNNER_NAME\" = \"${{ runner.name }}\" ]
+[ \"${{ github.run_attempt }}\" = \"$GITHUB_RUN_ATTEMPT\" ]
+mkdir sub; echo \"attempt=$GITHUB_RUN_ATTEMPT\" >> $GITHUB_OUTPUT";
+    let spec = json!({"env": {"FILE": "${{ github.workspace }}/a b"}, "jobs": {"a": {
+        "outputs": {"attempt": "${{ steps.asks.outputs.attempt }}"},
+        "steps": [
+            {"id": "asks", "run": asks},
+            {"id": "within", "working-directory": "${{ github.workspace }}/sub", "run": "[ \"$PWD\" = \"$GITHUB_WORKSPACE/sub\" ]"},
+            {"id": "later", "run": "[ \"$(cat \"$RUNNER_TEMP/x\")\" = x ]"},
+        ],
+    }}});
+    let workflow = json!({"apiVersion": "appm.dev/v1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": spec});
+    make(&api, &format!("{BASE}/workflows"), &workflow);
+    for (name, spec, attempt) in [
+        ("w-1", json!({"workflow": "w"}), "1"),
+        ("w-2", json!({"rerun": {"of": "w-1"}}), "2"),
+        ("w-3", json!({"rerun": {"of": "w-2"}}), "3"),
+    ] {
+        let run = json!({"apiVersion": "appm.dev/v1", "kind": "WorkflowRun", "metadata": {"name": name}, "spec": spec});
+        make(&api, &format!("{BASE}/workflowruns"), &run);
+        let (reason, status) = over(&api, name);
+        assert_eq!((&*reason, &status["jobs"]["a"]["outputs"]["attempt"]), ("Success", &json!(attempt)), "{status}");
     }
 }

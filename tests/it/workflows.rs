@@ -112,6 +112,32 @@ fn steps_tell_each_other_what_they_found_and_jobs_begin_when_those_before_have_e
 }
 
 #[test]
+fn jobs_of_one_group_are_done_one_at_a_time_whatever_run_they_are_of_and_whoever_is_killed() {
+    let mut world = world();
+    let lock = world.root().join("held").display().to_string();
+    // Whoever comes while another is there fails.
+    let held = format!("mkdir {lock}; sleep 0.1; rmdir {lock}");
+    let job = json!({"concurrency": {"group": "deploy"}, "steps": [{"run": held}]});
+    let spec = json!({"jobs": {"a": job, "b": job, "free": {"steps": [{"run": "true"}]}}});
+    make(&world.api(), WORKFLOWS, "Workflow", "held", &spec);
+    let names = ["held-1", "held-2", "held-3"];
+    for name in names {
+        make(&world.api(), WORKFLOW_RUNS, "WorkflowRun", name, &json!({"workflow": "held"}));
+    }
+    wait_for("the first job to be done", || {
+        let done = names.iter().any(|name| find(&world.api(), name).to_string().contains("\"state\":\"Success\""));
+        if done { Ok(()) } else { Err("none".to_owned()) }
+    });
+    world.kill_server();
+    world.start();
+    for name in names {
+        let (reason, status) = over(&world.api(), name);
+        assert_eq!(reason, "Success", "{status}");
+        assert!(status["jobs"]["a"]["turn"]["group"] == "deploy", "{status}");
+    }
+}
+
+#[test]
 fn what_failed_is_tried_again_what_is_late_is_stopped_and_finally_is_done_in_any_case() {
     let world = world();
     let (api, root) = (world.api(), world.root().display().to_string());

@@ -5,6 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Stands for the workspace in the script and the variables of a step, until the keeper puts the path in its place: which one that is only the
+/// machine knows. Of characters that nobody writes.
+pub const WORKSPACE_MARK: &str = "\u{f0a70}workspace\u{f0a71}";
+/// Stands for the directory of what a run needs for a while.
+pub const TEMP_MARK: &str = "\u{f0a70}temp\u{f0a71}";
+/// Stands for the machine's name.
+pub const MACHINE_MARK: &str = "\u{f0a70}machine\u{f0a71}";
+
 /// What makes it a step of a workflow: where it works, and what is read when it has ended. Written by the server's own
 /// controller of workflows alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -60,6 +60,10 @@ pub struct WorkflowRunSpec {
     /// Written by the server when the run is made: the User as whom its steps run, the Workflow's `execution_identity` or who started it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub identity: String,
+    /// Written by the server when the run is made: how often that was tried, with this run, if it does an earlier one again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
+    pub attempt: Option<u32>,
     /// Written by the server when the run is made: the Workflow as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Box<WorkflowSpec>>,

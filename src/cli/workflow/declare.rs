@@ -37,7 +37,7 @@ pub(super) struct LintArgs {
 #[derive(Args, Debug)]
 pub(super) struct AddArgs {
     /// Manifest, or bare body; `-` is stdin; may be given several times
-    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(short, long = "filename", alias = "file", value_name = "FILE", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
 }
 

@@ -34,10 +34,12 @@ enum Verb {
     Lint(declare::LintArgs),
     Add(declare::AddArgs),
     /// List Workflows, with their newest runs
+    #[command(visible_alias = "list")]
     Ls(declare::ListArgs),
     /// Print one Workflow as a manifest
     Get(declare::NamedArgs),
     /// Delete Workflows, and their runs
+    #[command(visible_alias = "remove")]
     Rm(declare::NamesArgs),
     /// Say what a run of a Workflow is told
     Inputs(declare::NamedArgs),

@@ -16,6 +16,7 @@ use crate::{
 };
 
 use super::super::{
+    complete,
     context::{Context, Selection, Where, log_path, name_of, served},
     error::{CliError, Exit},
     output::{self, Format, OutputArgs, without_managed_fields},
@@ -47,6 +48,29 @@ pub(in crate::cli) struct RunArgs {
     output: OutputArgs,
 }
 
+/// Of what Workflow a run is: App Mesh's commands say it, here the name of a run is enough.
+#[derive(Args, Debug)]
+pub(super) struct OfWorkflow {
+    /// The Workflow that the run has to be of
+    #[arg(short, long, value_name = "WORKFLOW", add = complete::workflows())]
+    workflow: Option<String>,
+}
+
+impl OfWorkflow {
+    /// That run, if it is of the Workflow.
+    async fn get(&self, context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
+        let run = get(context, name).await?;
+        match self.workflow.as_ref().filter(|workflow| **workflow != run.spec.workflow) {
+            None => Ok(run),
+            Some(workflow) => {
+                let own = &run.spec.workflow;
+                let why = format!("the run `{name}` is of the workflow `{own}`, not of `{workflow}`");
+                Err(CliError::new(Exit::NotFound, why))
+            }
+        }
+    }
+}
+
 /// List the runs of a Workflow, or of all, newest first
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunsArgs {
@@ -62,6 +86,8 @@ pub(in crate::cli) struct DetailArgs {
     /// The run
     run: String,
     #[command(flatten)]
+    of: OfWorkflow,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -70,6 +96,8 @@ pub(in crate::cli) struct DetailArgs {
 pub(in crate::cli) struct LogsArgs {
     /// The run
     run: String,
+    #[command(flatten)]
+    of: OfWorkflow,
     /// Only this job, or this cell of one
     #[arg(short, long, value_name = "JOB")]
     job: Option<String>,
@@ -83,6 +111,8 @@ pub(in crate::cli) struct LogsArgs {
 pub(in crate::cli) struct OutputOfArgs {
     /// The run
     run: String,
+    #[command(flatten)]
+    of: OfWorkflow,
     /// The job, or the cell of one
     #[arg(short, long, value_name = "JOB")]
     job: String,
@@ -97,6 +127,8 @@ pub(in crate::cli) struct CancelArgs {
     /// The runs
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
+    #[command(flatten)]
+    of: OfWorkflow,
     /// What runs may end; nothing else begins but `finally`, and steps whose `if` wants it
     #[arg(long, conflicts_with = "kill")]
     drain: bool,
@@ -110,10 +142,12 @@ pub(in crate::cli) struct CancelArgs {
 pub(in crate::cli) struct RerunArgs {
     /// The run
     run: String,
+    #[command(flatten)]
+    of: OfWorkflow,
     /// Only the jobs that did not succeed, and those after them
     #[arg(long, conflicts_with = "from")]
     failed: bool,
-    /// From this step on: what came before it stays what it was
+    /// From this step on: what came before it stays what it was, but for files: the workspace begins empty
     #[arg(long, value_name = "JOB[/STEP]")]
     from: Option<String>,
     /// Follow it to its end
@@ -135,7 +169,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context, screen: &Screen) -> R
 }
 
 pub(super) async fn rerun(args: &RerunArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
-    let earlier = get(context, &args.run).await?;
+    let earlier = args.of.get(context, &args.run).await?;
     let mut rerun = json!({"of": args.run});
     if args.failed {
         rerun["jobs"] = json!("Failed");
@@ -226,11 +260,11 @@ pub(super) async fn get(context: &Context, name: &str) -> Result<Object<Workflow
 }
 
 pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    let run = args.of.get(context, &args.run).await?;
     if !args.output.output.is_table() {
         let object = context.get(served::<WorkflowRun>(), context.namespace(), &args.run).await?;
         return output::objects(&args.output.output, vec![without_managed_fields(object)], false);
     }
-    let run = get(context, &args.run).await?;
     let now = context.now();
     let ended = run.status.conditions.iter().find(|c| c.status == crate::api::ConditionStatus::True);
     let word = ended.map_or("Pending", |condition| condition.reason.as_str());
@@ -291,7 +325,7 @@ pub(super) fn step_line(screen: &Screen, job: &str, step: &StepStatus, now: Time
 }
 
 pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliError> {
-    let run = get(context, &args.run).await?;
+    let run = args.of.get(context, &args.run).await?;
     let wanted = |asked: &Option<String>, name: &str| asked.as_ref().is_none_or(|asked| asked == name);
     let mut found = false;
     for (job, cell) in
@@ -359,7 +393,7 @@ fn in_words(commands: &mut Commands, line: &str) -> Option<String> {
 }
 
 pub(super) async fn output_of(args: &OutputOfArgs, context: &Context) -> Result<(), CliError> {
-    let run = get(context, &args.run).await?;
+    let run = args.of.get(context, &args.run).await?;
     let absent = |what: String| CliError::new(Exit::NotFound, what);
     let cell = run.status.jobs.get(&args.job).ok_or_else(|| absent(format!("the run has no job `{}`", args.job)))?;
     let step = cell.steps.iter().find(|step| step.id == args.step && !step.run.is_empty());
@@ -375,6 +409,9 @@ pub(super) async fn cancel(args: &CancelArgs, context: &Context) -> Result<(), C
         (_, true) => CancelMode::Kill,
         _ => CancelMode::Stop,
     };
+    for name in args.runs.iter().filter(|_| args.of.workflow.is_some()) {
+        args.of.get(context, name).await?;
+    }
     for name in &args.runs {
         let patch = json!({"spec": {"cancel": mode}});
         let run = context.patch(served::<WorkflowRun>(), context.namespace(), name, "", &patch).await?;

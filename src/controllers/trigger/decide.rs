@@ -87,14 +87,25 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Nothing is done after all: the server refused it. True if that is news.
-    pub(super) fn refuse(&mut self, workflow: &Object<Workflow>, message: String, now: Timestamp) -> bool {
+    /// Nothing is done after all: the server refused it.
+    pub(super) fn refuse(&mut self, workflow: &Object<Workflow>, message: String, now: Timestamp) {
         self.actions.clear();
         self.told.clear();
-        let known = Condition::find(&workflow.status.conditions, READY).is_some_and(|c| c.message == message);
         self.status = workflow.status.clone();
+        self.say_refused(workflow, message, now);
+    }
+
+    /// The server refused a part of it.
+    pub(super) fn say_refused(&mut self, workflow: &Object<Workflow>, message: String, now: Timestamp) {
         set(&mut self.status, false, REFUSED, message, workflow, now);
-        !known
+    }
+
+    /// Takes out what is done about times: by itself, it says nothing.
+    pub(super) fn take_times(&mut self, workflow: &Object<Workflow>) -> Plan {
+        let all = std::mem::take(&mut self.actions);
+        let (runs, actions) = all.into_iter().partition(|action| matches!(action, Action::Run { .. }));
+        self.actions = runs;
+        Plan { actions, status: workflow.status.clone(), untold: None, told: Vec::new() }
     }
 }
 

@@ -19,7 +19,7 @@ use futures::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
 use self::{
-    decide::{Observed, decide},
+    decide::{Observed, Plan, decide},
     happened::Present,
 };
 use crate::{
@@ -122,7 +122,7 @@ impl TriggerController {
         lock(&self.asked).note(key, asks.map(|trigger| trigger.app.as_str()));
         let Some(workflow) = workflow else { return Ok(Requeue::Rest) };
         let observed = self.observe(&workflow, caches);
-        let mut plan = decide(&workflow, &observed, now);
+        let plan = decide(&workflow, &observed, now);
         let about = || ObjectReference::to(&*workflow);
         match execute::execute(&self.client, caches, &workflow, &plan).await {
             Ok(()) => {}
@@ -130,11 +130,10 @@ impl TriggerController {
             Err(status) if super::is_terminating(&status) => return Ok(Requeue::Rest),
             // Somebody has to do something; what is not started stays due.
             Err(status) if !plan.actions.is_empty() && operations::is_refusal(&status) => {
-                let message = format!("nothing was started: {}", status.message);
-                if plan.refuse(&workflow, message.clone(), now) {
+                let message = self.in_parts(key, &workflow, caches, &observed, plan, &status, now).await?;
+                if !workflow.status.conditions.iter().any(|known| known.message == message) {
                     self.events.record(about(), EventType::Warning, "FailedCreate", message, now);
                 }
-                execute::execute(&self.client, caches, &workflow, &plan).await?;
                 return Ok(Requeue::At(now.saturating_add(TRY_AGAIN).unwrap_or(Timestamp::MAX)));
             }
             Err(status) => return Err(status),
@@ -144,6 +143,42 @@ impl TriggerController {
         }
         self.forget(key, &observed, plan.untold);
         Ok(Requeue::Rest)
+    }
+
+    /// A plan was refused: neither holds back the other, what is done about times and what about events. What the Workflow says of it.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one pass")]
+    async fn in_parts(
+        &self,
+        key: &Key,
+        workflow: &Object<Workflow>,
+        caches: &Caches,
+        observed: &Observed,
+        mut plan: Plan,
+        refusal: &Status,
+        now: Timestamp,
+    ) -> Result<String, Status> {
+        let execute = async |plan: &Plan| match execute::execute(&self.client, caches, workflow, plan).await {
+            Ok(()) => Ok(true),
+            Err(status) if operations::is_refusal(&status) && !super::is_terminating(&status) => Ok(false),
+            Err(status) => Err(status),
+        };
+        let times = plan.take_times(workflow);
+        if !times.actions.is_empty() {
+            let message = format!("its schedules could not be made: {}", refusal.message);
+            plan.say_refused(workflow, message.clone(), now);
+            if execute(&plan).await? {
+                for (kind, reason, message) in plan.told {
+                    self.events.record(ObjectReference::to(workflow), kind, reason, message, now);
+                }
+                self.forget(key, observed, plan.untold);
+                return Ok(message);
+            }
+            execute(&times).await?;
+        }
+        let message = format!("nothing was started: {}", refusal.message);
+        plan.refuse(workflow, message.clone(), now);
+        execute::execute(&self.client, caches, workflow, &plan).await?;
+        Ok(message)
     }
 
     /// What was told need not be known any more.

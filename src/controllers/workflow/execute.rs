@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Action, MANAGER, Observed, Plan, history};
 use crate::{
     api::{
-        Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Rev, Run, Status, StoredObject,
-        WorkflowRun,
+        App, Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Rev, Run, Status,
+        StoredObject, WorkflowRun,
     },
     client::SharedClient,
     controllers::operations,
@@ -62,7 +62,10 @@ fn operation(action: &Action, caches: &Caches) -> Option<Operation> {
     Some(match action {
         Action::Start { object } => Operation::new(OperationVerb::Create, (**object).clone()),
         Action::Send(_) => return None,
-        Action::RemoveService(app) => operations::delete(&app.key(), app.uid()),
+        Action::StopService(app) => {
+            let stored = caches.kind::<App>().get(&app.key())?;
+            changed(&stored, app, |spec| spec["suspend"] = json!(true))
+        }
         Action::CancelRun(run) => {
             let key = Key::of::<Run>(&run.metadata.namespace, &run.metadata.name);
             changed(&*caches.kind::<Run>().get(&key)?, run, |spec| spec["cancel"] = json!(true))

@@ -27,6 +27,8 @@ pub(super) struct Flights {
 /// A message that was sent. Dropped, it is withdrawn.
 struct Flight {
     task: AbortHandle,
+    /// To send it once more does no harm.
+    idempotent: bool,
     answer: Option<Arc<Answer>>,
 }
 
@@ -63,6 +65,12 @@ impl Flights {
         flights.map(|(name, flight)| (name.clone(), flight.answer.clone())).collect()
     }
 
+    /// Whether all of a run may be sent twice.
+    pub(super) fn may_go_again(&self, run: &Key) -> bool {
+        let inner = lock(&self.inner);
+        inner.get(run).into_iter().flatten().all(|(_, flight)| flight.idempotent)
+    }
+
     /// Sends one.
     pub(super) fn send(&self, client: &SharedClient, run: &Key, sending: &Sending) {
         let (client, message) = (client.clone(), sending.message.clone());
@@ -78,7 +86,7 @@ impl Flights {
             // Nobody listens any more when the server stops.
             let _ = call.send(key);
         });
-        let flight = Flight { task: sent.abort_handle(), answer: None };
+        let flight = Flight { task: sent.abort_handle(), idempotent: sending.message.idempotent, answer: None };
         flights.entry(run.clone()).or_default().insert(sending.name.clone(), flight);
     }
 

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{
     artifacts, names,
     pass::{Cell, Pass},
-    scope::{Here, In, NOTHING_YET, Told},
+    scope::{self, Here, In, NOTHING_YET, Told},
     services,
 };
 use crate::{
     api::{
         EventName, JOB_LABEL, JobStatus, Kind, Object, Run, STEP_ANNOTATION, Scalar, SecretEnv, StepStatus,
-        WORKFLOW_LABEL, WORKFLOW_RUN_LABEL, WorkflowRun, WorkflowStep,
+        WORKFLOW_LABEL, WORKFLOW_RUN_LABEL, WORKSPACE_MARK, WorkflowRun, WorkflowStep,
     },
     policy::label_names::check_value,
 };
@@ -130,8 +130,12 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// The variables of a job's next step but its own: of the workflow, of the job, and what the steps before it set.
 pub(super) fn environment(pass: &Pass<'_>, of: Cell<'_>, cell: &JobStatus) -> Result<Environment, String> {
+    environment_of(pass.here(), pass, of, cell)
+}
+
+fn environment_of(here: Here<'_>, pass: &Pass<'_>, of: Cell<'_>, cell: &JobStatus) -> Result<Environment, String> {
     let place = In { key: of.key, job: of.job, cell: Some(cell), env: None, place: of.place };
-    let here = Here { job: Some(place), told: NOTHING_YET, ..pass.here() };
+    let here = Here { job: Some(place), told: NOTHING_YET, ..here };
     let mut made = Environment::default();
     made.add(&pass.template.env, &pass.template.sec_env, &here)?;
     made.add(&of.job.env, &of.job.sec_env, &here)?;
@@ -152,9 +156,11 @@ pub(super) fn environment(pass: &Pass<'_>, of: Cell<'_>, cell: &JobStatus) -> Re
 pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, String> {
     let Making { of, cell, step, status, .. } = making;
     let name = names::child(pass.run, of.name, &status.id, status.attempts);
-    let mut env = environment(pass, *of, cell)?;
+    // Of commands all is read by the keeper; all else is looked at before.
+    let there = step.script().is_some();
+    let mut env = environment_of(Here { there, ..pass.here() }, pass, *of, cell)?;
     let place = In { key: of.key, job: of.job, cell: Some(cell), env: None, place: of.place };
-    let here = Here { job: Some(place), told: making.told, ..pass.here() };
+    let here = Here { job: Some(place), told: making.told, there, ..pass.here() };
     env.add(&step.env, &step.sec_env, &here)?;
     let texts = env.texts();
     let here = Here { job: Some(In { env: Some(&texts), ..place }), ..here };
@@ -190,14 +196,18 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
     let said = |of: fn(&crate::api::RunDefaults) -> Option<&String>| defaults.into_iter().flatten().find_map(of);
     if step.script().is_some() {
         let shell = step.shell.as_ref().or(said(|run| run.shell.as_ref())).map(String::as_str);
-        let shell = shell.map(|shell| here.text(shell)).transpose().map_err(|why| field("shell", why))?;
+        let shell = shell
+            .map(|shell| Here { there: false, ..here }.text(shell))
+            .transpose()
+            .map_err(|why| field("shell", why))?;
         workspace["interpreter"] = json!(interpreter(shell.as_deref()));
         let directory = step.directory().or(said(|run| run.working_directory.as_ref()).map(String::as_str));
         if let Some(directory) = directory {
             let directory = here.text(directory).map_err(|why| field("working-directory", why))?;
-            match directory.starts_with('/') {
-                true => spec["process"]["workingDir"] = json!(escaped(&directory)),
-                false => workspace["directory"] = json!(directory),
+            match directory.strip_prefix(WORKSPACE_MARK) {
+                None if directory.starts_with('/') => spec["process"]["workingDir"] = json!(escaped(&directory)),
+                None => workspace["directory"] = json!(directory),
+                Some(within) => workspace["directory"] = json!(within.trim_start_matches('/')),
             }
         }
     }
@@ -209,7 +219,7 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
         workspace["stdout"] = json!(true);
     }
     spec["step"] = workspace;
-    let selector = selector(&here, of).map_err(|why| field("runs-on", why))?;
+    let selector = selector(&Here { there: false, ..here }, of).map_err(|why| field("runs-on", why))?;
     if !selector.is_empty() {
         spec["nodeSelector"] = json!(selector);
     }
@@ -231,6 +241,9 @@ fn facts(pass: &Pass<'_>, making: &Making<'_>) -> Vec<(String, String)> {
         ("CI", "true".to_owned()),
         ("GITHUB_WORKFLOW", spec.workflow.clone()),
         ("GITHUB_RUN_ID", meta.name.clone()),
+        ("GITHUB_RUN_ATTEMPT", scope::attempt(pass.run)),
+        ("RUNNER_OS", scope::OS.to_owned()),
+        ("RUNNER_ARCH", scope::architecture().to_owned()),
         ("GITHUB_JOB", job.clone()),
         ("GITHUB_ACTOR", spec.identity.clone()),
         ("GITHUB_EVENT_NAME", spec.event.name.word().to_owned()),

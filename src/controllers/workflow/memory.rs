@@ -62,7 +62,9 @@ impl Memory {
         if let Some(written) = written.filter(|_| inner.runs.contains_key(key)) {
             inner.written.insert(key.clone(), written);
         }
-        heard.newest > written.unwrap_or(Rev(0)) || heard.steps.iter().any(|revision| Some(*revision) != written)
+        // It may hear only now of what an earlier one wrote.
+        let own = written.or(inner.written.get(key).copied());
+        heard.newest > own.unwrap_or(Rev(0)) || heard.steps.iter().any(|revision| Some(*revision) != own)
     }
 
     /// Whether a step of the run ended in that revision by somebody else's doing than its own last pass's. While one is under way that is

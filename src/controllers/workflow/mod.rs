@@ -4,6 +4,7 @@
 //! that tells of them stand together. What a step does is the business of its Run; this controller says what is done next, stops what
 //! is cancelled or late, and folds what became of it into jobs, outputs and an end. `docs/design/023-workflows.md` says how.
 
+mod ahead;
 mod artifacts;
 mod begin;
 mod cells;
@@ -37,7 +38,12 @@ use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::{flights::Flights, memory::Memory, observe::Ended};
+use self::{
+    ahead::{Ahead, Standing},
+    flights::Flights,
+    memory::{Memory, Remembered},
+    observe::Ended,
+};
 pub use self::{message::Sending, observe::Observed, pass::decide};
 use crate::{
     api::{
@@ -60,8 +66,8 @@ pub enum Action {
         /// All of it.
         object: Box<Value>,
     },
-    /// Take away what ran beside a job.
-    RemoveService(Arc<Object<App>>),
+    /// Stop what ran beside a job. What it printed is kept with it until the run goes.
+    StopService(Arc<Object<App>>),
     /// Send the message of a step.
     Send(Box<Sending>),
     /// Stop the Run of a step.
@@ -82,7 +88,7 @@ impl fmt::Display for Action {
                 Some(step) => write!(f, "begin step {step}"),
                 None => write!(f, "begin service {}", object["metadata"]["name"].as_str().unwrap_or_default()),
             },
-            Action::RemoveService(app) => write!(f, "end service {}", app.metadata.name),
+            Action::StopService(app) => write!(f, "end service {}", app.metadata.name),
             Action::Send(sending) => write!(f, "send the message of step {}", sending.step),
             Action::CancelRun(run) => write!(f, "stop run {}", run.metadata.name),
             Action::CancelChild { run, .. } => write!(f, "stop workflow run {}", run.metadata.name),
@@ -115,6 +121,7 @@ pub struct WorkflowRunController {
     beginning: tokio::sync::Mutex<()>,
     flights: Flights,
     memory: Arc<Memory>,
+    ahead: Ahead,
     nodes: Nodes,
     steps: Steps,
 }
@@ -129,6 +136,7 @@ impl WorkflowRunController {
             beginning: tokio::sync::Mutex::default(),
             flights: Flights::new(),
             memory: Arc::default(),
+            ahead: Ahead::default(),
             nodes: Nodes::default(),
             steps,
         }
@@ -144,14 +152,15 @@ impl WorkflowRunController {
 
     /// Does what there is to do; when to look again, and the version of the run that it wrote.
     async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<(Requeue, Option<Rev>), Status> {
-        let Some(run) = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key) else {
+        let Some(stored) = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key) else {
             self.note(key, false);
             self.flights.keep(key, &BTreeSet::new());
             self.memory.forget(key);
+            self.ahead.forget(key);
             self.steps.leave(key);
             return Ok((Requeue::Rest, None));
         };
-        let _turn = match run.spec.template.as_ref().is_some_and(|template| takes_turns(&run, template)) {
+        let _turn = match stored.spec.template.as_ref().is_some_and(|template| takes_turns(&stored, template)) {
             true => {
                 // So that it hears of who ends while it looks.
                 self.note(key, true);
@@ -159,48 +168,98 @@ impl WorkflowRunController {
             }
             false => None,
         };
+        let standing = self.ahead.take(key, stored);
         let mut known = self.memory.take(key);
-        let mut observed = observe::observe(caches, &run, &mut known, now);
+        let mut observed = observe::observe(caches, &standing.run, &mut known, now);
         observed.messages = self.flights.of(key);
-        let (plan, written) = loop {
-            let plan = decide(&run, &observed, now);
+        let plan = decide(&standing.run, &observed, now);
+        if let Some(until) = standing.may_wait(&observed, &plan, self.flights.may_go_again(key), now) {
+            return Ok((self.go_ahead(key, standing, plan, known, until, now), None));
+        }
+        let (plan, written) = match self.carry_out(key, caches, &standing, &mut observed, plan, now).await {
+            Ok(done) => done,
+            // The run goes soon, too.
+            Err(status) if super::is_terminating(&status) => return Ok((Requeue::Rest, None)),
+            Err(status) => {
+                self.ahead.put_back(key, standing);
+                return Err(status);
+            }
+        };
+        let run = &standing.run;
+        let ended = observed.ended.iter().map(|ended| ended.run.key()).collect();
+        self.steps.awaits(key, awaited(run, &plan), &ended);
+        // Who holds a group may have to end for one that comes.
+        self.note(key, plan.waits || !plan.status.is_over() && turns::takes_turns(&plan.status));
+        self.send(key, &plan);
+        if plan.status.is_over() {
+            self.memory.forget(key);
+            execute::forget(&self.client, caches, history::beyond(caches, run, now)).await?;
+        } else {
+            // Now, while its steps run, and not when somebody waits for the next.
+            let decoded = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key);
+            self.memory.keep(key, known, decoded);
+        }
+        self.report(run, &plan, now);
+        for Ended { run, plan } in &observed.ended {
+            controllers::run::report(&self.events, run, plan, now);
+        }
+        // Of an end there is more to do when it is heard of.
+        Ok((plan.requeue, written.filter(|_| !plan.status.is_over())))
+    }
+
+    /// Writes down what was planned and does it. What the server refuses is planned anew.
+    async fn carry_out(
+        &self,
+        key: &Key,
+        caches: &Caches,
+        standing: &Standing,
+        observed: &mut Observed,
+        mut plan: Plan,
+        now: Timestamp,
+    ) -> Result<(Plan, Option<Rev>), Status> {
+        loop {
             // Before it is written: what is begun may have ended before that is answered.
-            self.steps.will_await(key, &awaited(&run, &plan));
-            match self.execute(caches, &run, &observed, &plan, now).await {
-                Ok(written) => break (plan, written),
-                // The run goes soon, too.
-                Err(status) if super::is_terminating(&status) => return Ok((Requeue::Rest, None)),
-                Err(status) if operations::is_refusal(&status) => {
+            self.steps.will_await(key, &awaited(&standing.run, &plan));
+            match self.execute(caches, &standing.stored, observed, &plan, now).await {
+                Ok(written) => return Ok((plan, written)),
+                Err(status) if !super::is_terminating(&status) && operations::is_refusal(&status) => {
                     let Some(refused) = self.refused(&plan, &observed.refused).await? else { return Err(status) };
                     observed.refused.extend(refused);
                 }
                 Err(status) => return Err(status),
             }
+            plan = decide(&standing.run, observed, now);
+        }
+    }
+
+    /// Goes on as planned, and writes that down later; when to do so.
+    fn go_ahead(
+        &self,
+        key: &Key,
+        standing: Standing,
+        plan: Plan,
+        known: Remembered,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Requeue {
+        self.send(key, &plan);
+        self.memory.keep(key, known, None);
+        let at = match plan.requeue {
+            Requeue::Rest => until,
+            Requeue::At(at) => at.min(until),
         };
-        let ended = observed.ended.iter().map(|ended| ended.run.key()).collect();
-        self.steps.awaits(key, awaited(&run, &plan), &ended);
-        // Who holds a group may have to end for one that comes.
-        self.note(key, plan.waits || !plan.status.is_over() && turns::takes_turns(&plan.status));
+        self.ahead.hold(key, standing, plan, now);
+        Requeue::At(at)
+    }
+
+    /// Withdraws the messages that go on no more, and sends those that are to be sent.
+    fn send(&self, key: &Key, plan: &Plan) {
         self.flights.keep(key, &plan.under_way);
         for action in &plan.actions {
             if let Action::Send(sending) = action {
                 self.flights.send(&self.client, key, sending);
             }
         }
-        if plan.status.is_over() {
-            self.memory.forget(key);
-            execute::forget(&self.client, caches, history::beyond(caches, &run, now)).await?;
-        } else {
-            // Now, while its steps run, and not when somebody waits for the next.
-            let decoded = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key);
-            self.memory.keep(key, known, decoded);
-        }
-        self.report(&run, &plan, now);
-        for Ended { run, plan } in &observed.ended {
-            controllers::run::report(&self.events, run, plan, now);
-        }
-        // Of an end there is more to do when it is heard of.
-        Ok((plan.requeue, written.filter(|_| !plan.status.is_over())))
     }
 
     /// Does the plan, and makes the first attempts of the steps that it begins. If that cannot be done, their Runs alone are made: whose

@@ -152,7 +152,14 @@ impl<'a> Pass<'a> {
     }
 
     fn go_on(mut self) -> Plan {
-        let here = Here { run: self.run, ended: &self.ended, runs: &self.observed.runs, job: None, told: NOTHING_YET };
+        let here = Here {
+            run: self.run,
+            ended: &self.ended,
+            runs: &self.observed.runs,
+            job: None,
+            told: NOTHING_YET,
+            there: false,
+        };
         let minutes = here.number(self.template.timeout_minutes.as_ref());
         let limit = match minutes {
             Ok(minutes) => self.after(self.status.start_time, minutes.unwrap_or(LONGEST)),
@@ -357,7 +364,14 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn here(&self) -> Here<'_> {
-        Here { run: self.run, ended: &self.ended, runs: &self.observed.runs, job: None, told: NOTHING_YET }
+        Here {
+            run: self.run,
+            ended: &self.ended,
+            runs: &self.observed.runs,
+            job: None,
+            told: NOTHING_YET,
+            there: false,
+        }
     }
 
     fn place(&self, key: &'a str, job: &'a WorkflowJob) -> In<'a> {
@@ -401,7 +415,7 @@ impl<'a> Pass<'a> {
     fn plan(&mut self) -> Plan {
         self.clear_services();
         let requeue = self.wakes.iter().min().map_or(Requeue::Rest, |at| Requeue::At(*at));
-        let (actions, status) = (std::mem::take(&mut self.actions), self.status.clone());
+        let (actions, status) = (std::mem::take(&mut self.actions), std::mem::take(&mut self.status));
         Plan { actions, status, requeue, waits: self.waits, under_way: std::mem::take(&mut self.under_way) }
     }
 

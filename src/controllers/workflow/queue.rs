@@ -48,7 +48,7 @@ pub(super) enum Turn {
 fn group(run: &Object<WorkflowRun>, template: &WorkflowSpec) -> Result<Option<String>, String> {
     let Some(concurrency) = &template.concurrency else { return Ok(None) };
     let (ended, runs) = (BTreeMap::new(), BTreeMap::new());
-    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET };
+    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET, there: false };
     here.text(&concurrency.group).map(Some).map_err(|why| format!("concurrency.group: {why}"))
 }
 
@@ -64,7 +64,7 @@ pub(super) fn wanted(run: &Object<WorkflowRun>) -> Option<(&Concurrency, String)
 /// If that cannot be evaluated.
 pub(super) fn cancels(run: &Object<WorkflowRun>, said: &Concurrency) -> Result<bool, String> {
     let (ended, runs) = (BTreeMap::new(), BTreeMap::new());
-    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET };
+    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET, there: false };
     here.flag(said.cancel_in_progress.as_ref()).map_err(|why| format!("cancel-in-progress: {why}"))
 }
 
@@ -92,7 +92,7 @@ pub(super) fn turn(
     let going = |other: &&&&Arc<Object<WorkflowRun>>| other.spec.cancel.is_none();
     let mut instead_of = Vec::new();
     let (ended, runs) = (BTreeMap::new(), BTreeMap::new());
-    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET };
+    let here = Here { run, ended: &ended, runs: &runs, job: None, told: NOTHING_YET, there: false };
     if cancels(run, concurrency)? {
         instead_of.extend(holders.iter().filter(going).map(|other| (**other).clone()));
     }

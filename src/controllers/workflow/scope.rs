@@ -6,7 +6,10 @@ use serde_json::{Value as Json, json};
 
 use super::pass::Ended;
 use crate::{
-    api::{Flag, IntOrString, JobStatus, Object, Run, StepStatus, WorkState, WorkflowJob, WorkflowRun},
+    api::{
+        Flag, IntOrString, JobStatus, MACHINE_MARK, Object, Run, StepStatus, TEMP_MARK, WORKSPACE_MARK, WorkState,
+        WorkflowJob, WorkflowRun,
+    },
     policy::expr::{Condition, Limits, Object as Fields, Scope, Status, Template, Value},
 };
 
@@ -20,6 +23,8 @@ pub(super) struct Here<'a> {
     pub runs: &'a BTreeMap<String, Arc<Object<Run>>>,
     pub job: Option<In<'a>>,
     pub told: Told,
+    /// What is asked is read on the machine of the step alone; so it may speak of what only that knows.
+    pub there: bool,
 }
 
 /// The place within a job.
@@ -54,7 +59,7 @@ impl Scope for Here<'_> {
             "workflow" => Value::from_json(&json!({"name": spec.workflow, "run_id": self.run.metadata.name})),
             "inputs" => object(spec.inputs.iter().map(|(name, value)| (name.as_str(), Value::from_json(value)))),
             "vars" => object([]),
-            "runner" => Value::from_json(&json!({"os": "Linux", "arch": std::env::consts::ARCH})),
+            "runner" => self.runner(),
             "jobs" => object(self.ended.iter().map(|(key, ended)| (*key, self.of_job(ended)))),
             "env" => {
                 object(self.job?.env.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str().into())))
@@ -105,8 +110,23 @@ impl Here<'_> {
         let job = self.job.map(|place| place.key);
         json!({
             "workflow": spec.workflow, "run_id": meta.name, "actor": spec.identity, "job": job,
+            "run_attempt": attempt(self.run), "workspace": self.mark(WORKSPACE_MARK),
             "event_name": spec.event.name.word(), "event": spec.event.payload,
         })
+    }
+
+    fn runner(&self) -> Value {
+        object([
+            ("os", OS.into()),
+            ("arch", architecture().into()),
+            ("temp", self.mark(TEMP_MARK).into()),
+            ("name", self.mark(MACHINE_MARK).into()),
+        ])
+    }
+
+    /// Where only the machine knows what is meant, what it will put something else in the place of.
+    fn mark(&self, mark: &'static str) -> &'static str {
+        if self.there { mark } else { "" }
     }
 
     fn strategy(&self) -> Option<Value> {
@@ -208,6 +228,25 @@ impl Here<'_> {
     pub(super) fn why_not(&self, condition: &Condition) -> Result<Option<String>, String> {
         condition.explain_false(self, Limits::default()).map_err(|fault| fault.to_string())
     }
+}
+
+/// The system that steps run on, in GitHub's words.
+pub(super) const OS: &str = "Linux";
+
+/// What machine steps run on, in GitHub's words.
+pub(super) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "X64",
+        "aarch64" => "ARM64",
+        "x86" => "X86",
+        "arm" => "ARM",
+        other => other,
+    }
+}
+
+/// How often a run was tried, with this time.
+pub(super) fn attempt(run: &WorkflowRun) -> String {
+    run.spec.attempt.unwrap_or(1).to_string()
 }
 
 fn object<'n>(fields: impl IntoIterator<Item = (&'n str, Value)>) -> Value {

@@ -1,8 +1,8 @@
 //! What runs beside a job: Apps of the run's own, from before its first step until after its last.
 //!
 //! They are made in the transaction that begins the job, under names that are a function of run and job, and the first step waits until
-//! all are ready. Each pass takes away those that no job has any more that goes on; so whatever ended the job, and whoever was
-//! killed meanwhile, they go with it. Should the run itself go, they are its dependents.
+//! all are ready. Each pass suspends those that no job has any more that goes on; so whatever ended the job, and whoever was
+//! killed meanwhile, they end with it. What they printed can be read as long as the run is there, whose dependents they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,14 +98,15 @@ impl Pass<'_> {
         Ok(spec)
     }
 
-    /// Takes away what no job has any more.
+    /// Stops what no job has any more.
     pub(super) fn clear_services(&mut self) {
         let going = self.status.jobs.values().filter(|cell| cell.state == WorkState::Running);
         let wanted: BTreeSet<&str> =
             going.flat_map(|cell| cell.services.values()).map(|service| service.app.as_str()).collect();
         let left = self.observed.services.values();
-        let left = left.filter(|app| !app.metadata.is_deleting() && !wanted.contains(app.metadata.name.as_str()));
-        self.actions.extend(left.cloned().map(Action::RemoveService));
+        let goes = |app: &Object<App>| !app.metadata.is_deleting() && !app.spec.suspend;
+        let left = left.filter(|app| goes(app) && !wanted.contains(app.metadata.name.as_str()));
+        self.actions.extend(left.cloned().map(Action::StopService));
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{
         COMPLETE, CancelMode, Condition, ConditionStatus, JobStatus, RUN_DEADLINE, RUN_FAILED, RunExit, RunStatus,
-        StepRetry, StepStatus, Time, WorkState, WorkflowRunStatus, WorkflowStep, signal_number, step_by_number,
+        StepRetry, StepStatus, Time, WorkState, WorkflowRun, WorkflowStep, signal_number, step_by_number,
     },
     policy::{backoff::spread, expr},
 };
@@ -326,7 +326,7 @@ impl Pass<'_> {
             return self.over(of, cell, step, status, outcome);
         };
         if child.status.is_over() {
-            let outcome = of_child(&child.status, self.now);
+            let outcome = of_child(&child, self.now);
             status.outputs.clone_from(&child.status.outputs);
             return self.over(of, cell, step, status, outcome);
         }
@@ -436,7 +436,8 @@ fn outcome(run: &RunStatus, cut: Option<Cut>, now: Timestamp) -> Outcome {
     Outcome { state, reason: reason.to_owned(), message, exit_code, at }
 }
 
-fn of_child(run: &WorkflowRunStatus, now: Timestamp) -> Outcome {
+fn of_child(child: &WorkflowRun, now: Timestamp) -> Outcome {
+    let run = &child.status;
     let at = run.completion_time.map_or(now, |at| at.0);
     let failed =
         Condition::find(&run.conditions, RUN_FAILED).filter(|condition| condition.status == ConditionStatus::True);
@@ -448,7 +449,29 @@ fn of_child(run: &WorkflowRunStatus, now: Timestamp) -> Outcome {
         }
         Some(failed) => (WorkState::Failure, failed.reason.as_str(), failed.message.as_str()),
     };
-    Outcome { state, reason: reason.to_owned(), message: message.to_owned(), exit_code: None, at }
+    let message = match cause(child).filter(|_| state == WorkState::Failure) {
+        Some(cause) => cause,
+        None => message.to_owned(),
+    };
+    Outcome { state, reason: reason.to_owned(), message, exit_code: None, at }
+}
+
+/// Why a called Workflow failed: what the first step says that failed, be it of one that was called in turn.
+fn cause(child: &WorkflowRun) -> Option<String> {
+    let failed = |state: WorkState, conclusion: Option<WorkState>| conclusion.unwrap_or(state) == WorkState::Failure;
+    let (name, job) = child.status.jobs.iter().find(|(_, job)| failed(job.state, job.conclusion))?;
+    let (at, step) = job.steps.iter().enumerate().find(|(_, step)| failed(step.state, step.conclusion))?;
+    let key = if job.job.is_empty() { name } else { &job.job };
+    let said = child.spec.template.as_ref().and_then(|template| template.jobs.get(key));
+    let called =
+        said.and_then(|job| job.steps.iter().chain(&job.finally).nth(at)).is_some_and(|s| s.workflow.is_some());
+    // What it says has its place in it already, wherever it comes from.
+    let has_place = called && step.message.starts_with("job `");
+    match (step.message.is_empty(), has_place) {
+        (true, _) => None,
+        (false, true) => Some(step.message.clone()),
+        (false, false) => Some(format!("job `{name}`, step `{}`: {}", step.id, step.message)),
+    }
 }
 
 /// As a shell says it.

@@ -80,7 +80,7 @@ impl World {
                     begun.push(name);
                 }
                 Action::CancelRun(run) => self.end(&run.metadata.name.clone(), "Canceled"),
-                Action::CancelChild { .. } | Action::RemoveService(_) | Action::Send(_) => {}
+                Action::CancelChild { .. } | Action::StopService(_) | Action::Send(_) => {}
             }
         }
         self.run.status = plan.status;

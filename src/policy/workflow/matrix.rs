@@ -48,7 +48,11 @@ pub fn cells(job: &str, matrix: &Value) -> Result<Vec<Cell>, (String, String)> {
         }
     }
     if combinations > MOST_COMBINATIONS {
-        return Err(at("", format!("has {combinations} combinations; at most {MOST_COMBINATIONS} are looked at")));
+        let why = format!(
+            "has {combinations} combinations, and a job at most {MOST_CELLS} cells; `exclude` may take them out of \
+             {MOST_COMBINATIONS} combinations at most"
+        );
+        return Err(at("", why));
     }
     for entry in &exclude {
         if let Some(unknown) = entry.keys().find(|key| !vectors.iter().any(|(name, _)| name == key)) {
@@ -305,10 +309,13 @@ mod tests {
             (json!({"os": ["a"], "exclude": [{"os": "a"}]}), ": has no cell"),
             (json!({"os": ["a"], "exclude": [{"on": "a"}]}), "exclude: the matrix has no `on`"),
             (json!({"os": ["a"], "include": ["a"]}), "include: `\"a\"` must be a map of values by name"),
-            (json!({"n": many}), ": has 100000 combinations; at most 4096 are looked at"),
+            (
+                json!({"n": many}),
+                ": has 100000 combinations, and a job at most 256 cells; `exclude` may take them out of 4096 combinations at most",
+            ),
             (
                 json!({"a": ten, "b": ten, "c": ten, "d": ten, "e": ten}),
-                ": has 100000 combinations; at most 4096 are looked at",
+                ": has 100000 combinations, and a job at most 256 cells; `exclude` may take them out of 4096 combinations at most",
             ),
             (json!({"a": ten, "b": ten, "c": ten}), ": has 1000 cells; at most 256 are allowed"),
         ] {

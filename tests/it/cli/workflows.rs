@@ -41,6 +41,24 @@ async fn workflows_are_linted_added_listed_read_drawn_and_removed() {
 }
 
 #[tokio::test]
+async fn the_words_of_app_mesh_are_understood_and_a_run_of_another_workflow_is_not_found() {
+    let api = Api::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("release.yaml");
+    std::fs::write(&file, RELEASE).unwrap();
+    run(api.dir.path(), &["wf", "add", "--file", &file.display().to_string()], "").await.ok();
+    assert!(appm(&api, "wf list").await.ok().contains("release"));
+    appm(&api, "wf run release -e env=prod --name first").await.ok();
+    assert!(appm(&api, "wf detail -w release first").await.ok().starts_with("first of release"));
+    for verb in ["detail", "logs", "rerun", "cancel", "output -j build -s step-1"] {
+        let said = appm(&api, &format!("wf {verb} -w other first")).await.fails(3);
+        assert!(said.contains("is of the workflow `release`, not of `other`"), "{said}");
+    }
+    assert!(appm(&api, "wf cancel -w release first").await.ok().contains("cancelled"));
+    assert_eq!(appm(&api, "wf remove release").await.ok(), "workflow.appm.dev/release deleted\n");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_workflow_is_said_with_its_place_and_nothing_is_applied() {
     let api = Api::start().await;
     let bad = RELEASE.replace("needs: build", "needs: biuld").replace("run: make", "run: 'echo ${{ inputs.note }}'");
