@@ -387,6 +387,35 @@ async fn what_a_schedule_does_is_said_by_whom_it_is_done_as() {
 }
 
 #[tokio::test]
+async fn a_source_applies_as_whoever_made_it_and_reads_no_disk_for_those_who_may_not() {
+    let world = people().await;
+    let of = |spec: Value| json!({"metadata": {"name": "fleet"}, "spec": spec});
+    let git = || json!({"git": {"url": "https://example.org/a.git"}});
+    for spec in [json!({"directory": {"path": "/etc"}}), json!({"git": {"url": "file:///srv/a.git"}})] {
+        let told = world.create_as("ada", "sources", of(spec)).await.map(|_| ()).expect_err("it is the server's disk");
+        assert!(told.message.contains("host power `host-mounts`"), "{told}");
+    }
+    let mut as_ed = git();
+    as_ed["identity"] = json!("ed");
+    let told = world.create_as("ada", "sources", of(as_ed)).await.map(|_| ()).expect_err("ed is somebody else");
+    assert!(told.message.contains("needs the verb `impersonate`"), "{told}");
+    world.create_as("ada", "sources", of(git())).await.expect("made");
+    for patch in
+        [json!({"identity": "ed"}), json!({"git": {"url": "https://example.org/b.git"}}), json!({"prune": false})]
+    {
+        let told = world.merge("ed", "sources", "fleet", json!({"spec": patch})).await.map(|_| ());
+        // What it becomes is applied as ada; to make it one's own would be as good as to make another one.
+        match patch["identity"] == "ed" {
+            true => assert!(told.is_ok(), "{told:?}"),
+            false => assert_eq!(told.expect_err("it would be done as ada").reason, Reason::Forbidden),
+        }
+        let back = json!({"spec": {"identity": null}});
+        assert_eq!(reason(world.merge("ada", "sources", "fleet", back).await), None);
+    }
+    assert_eq!(reason(world.merge("ed", "sources", "fleet", json!({"spec": {"suspend": true}})).await), None);
+}
+
+#[tokio::test]
 async fn a_workflow_that_a_schedule_starts_acts_as_who_made_the_schedule_and_never_as_nobody() {
     let world = people().await;
     let workflow = json!({

@@ -14,7 +14,7 @@ use super::operation::{Context, Refusal};
 use crate::{
     api::{
         App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Schedule,
-        Status, User, UserSpec, Violation, Workflow, WorkflowRun, at,
+        Source, Status, User, UserSpec, Violation, Workflow, WorkflowRun, at,
     },
     auth::{Attributes, Identity, May, Proof},
     policy::{
@@ -70,6 +70,11 @@ impl Context<'_> {
             }
             kind if kind == Workflow::INFO => self.acts_as(live, new),
             kind if kind == Schedule::INFO => self.schedules_as(live, new),
+            kind if kind == Source::INFO => {
+                let mut found = self.powers(who, &key.namespace, live, new);
+                found.extend(self.syncs_as(live, new));
+                found
+            }
             _ => Vec::new(),
         };
         self.lacking(key, &found).map_or(Ok(()), |status| Err(status.into()))

@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 use super::{Admission, Caller, TaskOrder};
 use crate::{
     api::{App, Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction},
-    auth::Identity,
+    auth::{Identity, OWNER_NAME, Proof},
     client::{Client, Done, Listing, Message, Query, WatchStream},
 };
 
@@ -23,6 +23,16 @@ impl LocalClient {
     /// A client for `who`; `manager` owns the fields that are written without naming another.
     pub fn new(admission: Admission, who: Identity, manager: &str) -> Self {
         Self { admission, caller: Arc::new(Caller::new(who, manager)) }
+    }
+
+    /// This part of appm, as a User: judged by that one's roles, and with none of the part's own rights.
+    fn acting_as(&self, user: &str) -> Result<Caller, Status> {
+        let proof = Proof::Impersonated(self.caller.who.name.clone());
+        let known = self.admission.authority().user(user, proof.clone());
+        // The owner of the server needs no User.
+        let who = known.or_else(|| (user == OWNER_NAME).then(|| Identity::admin(proof)));
+        let unknown = || Status::new(Reason::Forbidden, format!("there is no user `{user}`, or it is locked"));
+        Ok(Caller { who: who.ok_or_else(unknown)?, ..(*self.caller).clone() })
     }
 }
 
@@ -51,7 +61,13 @@ impl Client for LocalClient {
     }
 
     fn transact(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Done>, Status>> {
-        self.admission.transact(&self.caller, transaction).boxed()
+        async move {
+            match &transaction.user {
+                None => self.admission.transact(&self.caller, transaction).await,
+                Some(user) => self.admission.transact(&self.acting_as(user)?, transaction).await,
+            }
+        }
+        .boxed()
     }
 
     fn send_task(&self, message: Message) -> BoxFuture<'_, Result<Bytes, Status>> {

@@ -161,6 +161,26 @@ impl Context<'_> {
         }
     }
 
+    /// Whether the caller may say what a Source applies: that is done as its `identity`, or as whoever made it.
+    pub(super) fn syncs_as(&self, live: Option<&Value>, new: &Value) -> Option<Violation> {
+        // To stop it, or to let it go on, is no matter of what it does.
+        let work = |object: &Value| {
+            let mut spec = object["spec"].clone();
+            spec.as_object_mut().map(|spec| spec.shift_remove("suspend"));
+            spec
+        };
+        if live.is_some_and(|live| work(live) == work(new)) {
+            return None;
+        }
+        let made_by = live.and_then(|live| live["metadata"]["annotations"][OWNER].as_str());
+        let owner = made_by.unwrap_or(&self.caller.who.name);
+        let identity = new["spec"]["identity"].as_str().unwrap_or(owner);
+        (identity != self.caller.who.name && !self.may_be(identity)).then(|| {
+            let message = format!("to have objects applied as `{identity}` needs the verb `impersonate` on that user");
+            Violation::new(FieldPath::of("spec.identity"), Problem::Forbidden, message)
+        })
+    }
+
     /// Whether the caller may act as a User.
     fn may_be(&self, user: &str) -> bool {
         let what = Attributes { verb: "impersonate", resource: "users", name: user, ..Attributes::default() };

@@ -2,8 +2,8 @@
 
 use super::{
     App, ConfigMap, Credential, CustomResourceDefinition, Event, Instance, Kind, KindInfo, Lease, Namespace, Node,
-    ResourceQuota, Revision, Role, Run, Schedule, Secret, Served, Service, Session, SigningKey, Throttle, Token, User,
-    Verbs, Workflow, WorkflowRun,
+    ResourceQuota, Revision, Role, Run, Schedule, Secret, Served, Service, Session, SigningKey, Source, Throttle,
+    Token, User, Verbs, Workflow, WorkflowRun,
 };
 
 macro_rules! kinds {
@@ -21,6 +21,7 @@ kinds![
     Schedule,
     Workflow,
     WorkflowRun,
+    Source,
     Node,
     Namespace,
     ConfigMap,

@@ -114,6 +114,10 @@ pub struct Transaction {
     #[serde(skip)]
     #[schemars(skip)]
     pub durability: Durability,
+    /// The User in whose name it is done, and by whose roles it is judged; only parts of appm may say so.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub user: Option<String>,
 }
 
 impl Transaction {
@@ -125,6 +129,7 @@ impl Transaction {
             reason: String::new(),
             dry_run: false,
             durability: Durability::Durable,
+            user: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Namespace, Role, Run, Schedule, Served, User, Workflow, kinds, schema},
+    api::{App, Instance, Namespace, Role, Run, Schedule, Served, Source, User, Workflow, kinds, schema},
     client::http::{Request, served_path},
 };
 
@@ -97,6 +97,11 @@ pub(super) fn namespaces() -> ArgValueCompleter {
 /// Names of Schedules.
 pub(super) fn schedules() -> ArgValueCompleter {
     completer(|line, _| line.names(served::<Schedule>()))
+}
+
+/// Names of Sources.
+pub(super) fn sources() -> ArgValueCompleter {
+    completer(|line, _| line.names(served::<Source>()))
 }
 
 /// Names of Workflows.

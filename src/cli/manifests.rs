@@ -7,17 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status, kinds},
-    policy::manifest::{self, Aim, Document},
+    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status},
+    policy::manifest::{self, Aim, Document, Fault, Home, Identity, NAMELESS},
 };
 
 use super::{
     context::Context,
     diagnostics::{self, Diagnostic, SourceFile},
-    error::{CliError, Exit, did_you_mean},
+    error::{CliError, Exit},
 };
 
 /// One object that a manifest declares.
@@ -41,9 +41,6 @@ pub(super) struct Manifests {
     pub(super) objects: Vec<Declared>,
     pub(super) faults: Vec<Diagnostic>,
 }
-
-/// Stands in for a name that is missing, so that the server can look for the other mistakes of that object.
-const NAMELESS: &str = "name-is-missing";
 
 /// Reads files, directories (`-`: stdin).
 ///
@@ -105,15 +102,13 @@ impl Manifests {
         let file = self.files.len();
         let read = manifest::read(&text);
         self.files.push(SourceFile { name, text });
-        self.faults.extend(read.faults.into_iter().map(|fault| Diagnostic {
-            file,
-            place: fault.place,
-            path: fault.path.to_string(),
-            message: fault.message,
-        }));
+        self.faults.extend(read.faults.into_iter().map(|fault| placed(file, fault)));
         for document in read.documents {
-            let mut identity = Identity { file, document: &document, faults: &mut self.faults };
-            if let Some((served, namespace, name, value)) = identity.read(namespace) {
+            let home = Home { only: namespace, said_by: "the command line", default: "default" };
+            let mut faults = Vec::new();
+            let identity = document.identity(home, &mut faults);
+            self.faults.extend(faults.into_iter().map(|fault| placed(file, fault)));
+            if let Some(Identity { served, namespace, name, value }) = identity {
                 self.objects.push(Declared { file, document, served, namespace, name, value });
             }
         }
@@ -189,93 +184,13 @@ impl Manifests {
     }
 }
 
+/// What is wrong with a file, and where.
+fn placed(file: usize, fault: Fault) -> Diagnostic {
+    Diagnostic { file, place: fault.place, path: fault.path.to_string(), message: fault.message }
+}
+
 /// Group and kind, which order.
 type Served2 = (&'static str, &'static str);
-
-/// Who a document says it is.
-struct Identity<'a> {
-    file: usize,
-    document: &'a Document,
-    faults: &'a mut Vec<Diagnostic>,
-}
-
-impl Identity<'_> {
-    fn fault(&mut self, path: &str, message: impl Into<String>) {
-        let place = self.document.place(path, Aim::Value);
-        self.faults.push(Diagnostic { file: self.file, place, path: path.to_owned(), message: message.into() });
-    }
-
-    fn read(&mut self, namespace: Option<&str>) -> Option<(Served, String, String, Value)> {
-        let mut value = self.document.value();
-        let served = self.served(&value);
-        let name = self.name(&value);
-        let given = value["metadata"]["namespace"].as_str().map(str::to_owned);
-        if let (Some(given), Some(wanted)) = (&given, namespace)
-            && given != wanted
-        {
-            let message = format!("`{given}` is not the namespace of the command line, which is `{wanted}`");
-            self.fault("metadata.namespace", message);
-        }
-        let served = served?;
-        value["apiVersion"] = json!(served.api_version());
-        if !value["metadata"].is_object() {
-            value["metadata"] = json!({});
-        }
-        if !name.is_empty() {
-            value["metadata"]["name"] = json!(name);
-        }
-        let mut place = String::new();
-        if served.kind.is_namespaced() {
-            place = given.unwrap_or_else(|| namespace.unwrap_or("default").to_owned());
-            value["metadata"]["namespace"] = json!(place);
-        }
-        Some((served, place, name, value))
-    }
-
-    fn name(&mut self, value: &Value) -> String {
-        match &value["metadata"]["name"] {
-            Value::String(name) if !name.is_empty() => return name.clone(),
-            Value::Null if value["metadata"]["generateName"].as_str().is_some_and(|prefix| !prefix.is_empty()) => {
-                return String::new();
-            }
-            Value::Null => self.fault("metadata.name", "Required value: every object has a name"),
-            Value::String(_) => self.fault("metadata.name", "Required value: the name is empty"),
-            other => self.fault("metadata.name", format!("Invalid value: {other} is no text; write \"{other}\"")),
-        }
-        NAMELESS.to_owned()
-    }
-
-    fn served(&mut self, value: &Value) -> Option<Served> {
-        let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
-        let (version, kind) = (text("apiVersion"), text("kind"));
-        if kind.is_empty() {
-            self.fault("kind", "Required value: which kind of object this is, `App` say");
-        }
-        if version.is_empty() {
-            self.fault("apiVersion", format!("Required value: `{}` say", crate::api::API_VERSION));
-        }
-        if let Some(served) = kinds::find_served(&version, &kind) {
-            return Some(served);
-        }
-        match kinds::served().find(|s| s.name() == kind) {
-            _ if kind.is_empty() => None,
-            Some(other) => {
-                if !version.is_empty() {
-                    let message = format!("`{kind}` is served as `{}`, not `{version}`", other.api_version());
-                    self.fault("apiVersion", message);
-                }
-                // The rest is read as what was surely meant, so that its mistakes are found, too.
-                Some(other)
-            }
-            None => {
-                let hint = did_you_mean(&kind, kinds::served().map(|s| s.name()));
-                let hint = hint.map(|h| format!("; {h}")).unwrap_or_default();
-                self.fault("kind", format!("there is no kind `{kind}`{hint}"));
-                None
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

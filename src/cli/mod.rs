@@ -60,6 +60,7 @@ mod screen;
 mod secrets;
 mod server;
 mod settings;
+mod source;
 mod steady;
 mod stop;
 mod table;
@@ -142,6 +143,8 @@ enum Command {
     Import(import::ImportArgs),
     #[command(visible_alias = "sched")]
     Schedule(schedule::ScheduleArgs),
+    #[command(visible_alias = "src")]
+    Source(source::SourceArgs),
     Task(task::TaskArgs),
     #[command(visible_alias = "wf")]
     Workflow(workflow::WorkflowArgs),
@@ -263,6 +266,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Annotate(args) => label::run(args, &context, label::ANNOTATIONS).await,
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Schedule(args) => schedule::run(args, &context, &Screen::of_stdout(global.color)).await,
+            Command::Source(args) => source::run(args, &context, &Screen::of_stdout(global.color)).await,
             Command::Task(args) => task::run(args, &context).await,
             Command::Workflow(args) => workflow::run(args, &context, &Screen::of_stdout(global.color)).await,
             Command::Auth(args) => auth::run(args, &context).await,

@@ -125,8 +125,8 @@ mod tests {
             read(&["App/web", "ns/x", "apps/db"]),
             Ok(vec![one("apps", &["web", "db"]), one("namespaces", &["x"])])
         );
-        let all =
-            ["apps", "instances", "runs", "schedules", "workflows", "workflowruns"].map(|plural| one(plural, &[]));
+        let all = ["apps", "instances", "runs", "schedules", "workflows", "workflowruns", "sources"]
+            .map(|plural| one(plural, &[]));
         assert_eq!(read(&["all"]), Ok(all.to_vec()));
         assert_eq!(read(&["instnaces"]), Err("there is no resource `instnaces` (did you mean `instances`?)".into()));
         assert!(read(&["app/web", "db"]).is_err());

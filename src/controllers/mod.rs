@@ -7,6 +7,7 @@ mod operations;
 mod place;
 pub mod run;
 pub mod schedule;
+pub mod source;
 pub mod trigger;
 pub mod workflow;
 

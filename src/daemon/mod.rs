@@ -13,6 +13,7 @@ mod logs;
 mod processes;
 pub mod rest;
 mod settings;
+mod sources;
 
 use std::{
     net::SocketAddr,
@@ -51,8 +52,8 @@ use crate::{
     client::SharedClient,
     clock::{self, SharedClock},
     controllers::{
-        self, namespace::NamespaceController, schedule::ScheduleController, trigger::TriggerController,
-        workflow::WorkflowRunController,
+        self, namespace::NamespaceController, schedule::ScheduleController, source::SourceController,
+        trigger::TriggerController, workflow::WorkflowRunController,
     },
     drivers::{
         container::ContainerDriver,
@@ -314,6 +315,7 @@ impl Parts {
         let of_workflows = recorder.reporter("appm.dev/workflow", &host);
         let of_triggers = recorder.reporter("appm.dev/trigger", &host);
         let of_schedules = recorder.reporter("appm.dev/schedule", &host);
+        let of_sources = recorder.reporter("appm.dev/source", &host);
         self.tasks.spawn(recorder.run(self.shutdown.clone()));
 
         let ports = controllers::app::Ports::system();
@@ -336,6 +338,12 @@ impl Parts {
         self.run("schedule", |client, clock, ready, shutdown| {
             let zone = jiff::tz::TimeZone::system();
             let controller = Arc::new(ScheduleController::new(client.clone(), clock.clone(), of_schedules, zone));
+            Box::pin(runtime::run(controller, client, clock, ready, shutdown))
+        });
+
+        let copies = sources::copies(&DataDir::new(data_dir));
+        self.run("source", |client, clock, ready, shutdown| {
+            let controller = Arc::new(SourceController::new(client.clone(), clock.clone(), of_sources, copies));
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 

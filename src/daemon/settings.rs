@@ -103,6 +103,11 @@ impl DataDir {
         self.0.join("files")
     }
 
+    /// Copies of the repositories of Sources.
+    pub fn sources(&self) -> PathBuf {
+        self.0.join("sources")
+    }
+
     /// The keeper's directory.
     pub fn keeper(&self) -> PathBuf {
         self.0.join("keeper")

@@ -14,6 +14,7 @@ mod prepare;
 pub mod process;
 mod processes;
 pub mod sim;
+pub mod sources;
 mod start;
 mod step;
 mod usage;

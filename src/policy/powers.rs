@@ -66,6 +66,13 @@ pub fn needed(spec: &Value, host: &Host) -> Vec<Power> {
             need("spec.container.network", "host-network");
         }
     }
+    // What a Source reads of the server's machine.
+    if spec["directory"].is_object() {
+        need("spec.directory", "host-mounts");
+    }
+    if spec["git"]["url"].as_str().is_some_and(|url| url.starts_with("file:")) {
+        need("spec.git.url", "host-mounts");
+    }
     for (i, port) in spec["ports"].as_array().into_iter().flatten().enumerate() {
         let low = |name: &str| port[name].as_i64().is_some_and(|port| (1..FIRST_FREE_PORT).contains(&port));
         if low("hostPort") {
@@ -117,6 +124,9 @@ mod tests {
                 "spec.ports[1].hostPort low-ports",
             ]
         );
+        assert_eq!(named(&json!({"directory": {"path": "/etc"}}), &ada), ["spec.directory host-mounts"]);
+        assert_eq!(named(&json!({"git": {"url": "file:///srv/a"}}), &ada), ["spec.git.url host-mounts"]);
+        assert_eq!(named(&json!({"git": {"url": "https://example.org/a"}}), &ada), none);
         let ports = json!({"process": {"user": "ada"}, "ports": [{"containerPort": 80}, {"containerPort": 0}]});
         assert_eq!(named(&ports, &ada), ["spec.ports[0].containerPort low-ports"]);
         assert_eq!(named(&json!({"container": {"network": "bridge"}}), &root), none);

@@ -324,6 +324,8 @@ mod tests {
             "workflowruns",
             "workflowruns/artifacts",
             "workflowruns/status",
+            "sources",
+            "sources/status",
             "users",
             "users/status",
             "roles",

@@ -28,6 +28,7 @@ mod rollout;
 mod runs;
 mod schedule;
 mod secrets;
+mod sources;
 mod tasks;
 mod triggers;
 mod workflow_files;

@@ -11,6 +11,7 @@
 //! ```
 
 mod compose;
+mod identity;
 mod path;
 mod scalar;
 
@@ -19,6 +20,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use compose::{Node, Shape};
+pub use identity::{Home, Identity, NAMELESS};
 
 use crate::api::FieldPath;
 

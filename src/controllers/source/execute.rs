@@ -1,0 +1,105 @@
+//! Does what a plan says, in one transaction, as the Source's identity.
+
+use std::collections::HashMap;
+
+use super::decide::{Applied, Plan, some, witness};
+use crate::{
+    api::{Key, OWNER, Object, Operation, OperationVerb, Source, Status, StoredObject, Transaction, manager_of},
+    client::{Done, SharedClient},
+    controllers::operations::{delete, is_refusal},
+    policy::{drift::differences, fleet::Fleet},
+    runtime::Caches,
+};
+
+/// What came of it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// All of it was done.
+    Done,
+    /// None of it: the same will be refused again until somebody changes something. Why, and at which places of which files.
+    Refused(String),
+}
+
+/// By whom and on what it is done.
+pub(super) struct Acting<'a> {
+    pub(super) client: &'a SharedClient,
+    pub(super) caches: &'a Caches,
+    pub(super) source: &'a Object<Source>,
+    pub(super) fleet: &'a Fleet,
+    pub(super) revision: &'a str,
+}
+
+impl Acting<'_> {
+    /// As whom: the User that the Source names, or whoever made it.
+    fn user(&self) -> String {
+        let owner = || self.source.metadata.annotations.get(OWNER).unwrap_or_default().to_owned();
+        self.source.spec.identity.clone().unwrap_or_else(owner)
+    }
+
+    fn transaction(&self, keys: &[Key], more: Vec<Operation>) -> Transaction {
+        let me = self.source.key();
+        let apply = |key: &Key| {
+            let object = self.fleet.object(key, &me).expect("what a fleet declares can be read from it");
+            Operation { force: true, ..Operation::new(OperationVerb::Apply, object) }
+        };
+        let operations = keys.iter().map(apply).chain(more).collect();
+        let mut transaction = Transaction::new(&manager_of(&me), operations);
+        transaction.user = Some(self.user());
+        transaction.reason = format!("source {}/{} at {}", me.namespace, me.name, self.revision);
+        transaction
+    }
+
+    /// Applies and deletes; remembers what became of each object.
+    pub(super) async fn apply(&self, plan: &Plan, applied: &mut HashMap<Key, Applied>) -> Result<Outcome, Status> {
+        if plan.apply.is_empty() && plan.prune.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let pruned = plan.prune.iter().map(|(key, uid)| delete(key, uid)).collect();
+        let done = match self.client.transact(self.transaction(&plan.apply, pruned)).await {
+            Ok(done) => done,
+            Err(status) if is_refusal(&status) => return Ok(Outcome::Refused(self.told(&plan.apply, &status))),
+            Err(status) => return Err(status),
+        };
+        self.caches.written(&done);
+        for (key, done) in plan.apply.iter().zip(&done) {
+            self.remember(key, &done.object, Vec::new(), applied);
+        }
+        plan.prune.iter().for_each(|(key, _)| drop(applied.remove(key)));
+        Ok(Outcome::Done)
+    }
+
+    /// Finds out in which fields objects differ from what is declared, and changes none.
+    pub(super) async fn compare(&self, plan: &Plan, applied: &mut HashMap<Key, Applied>) -> Result<Outcome, Status> {
+        if plan.compare.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let transaction = Transaction { dry_run: true, ..self.transaction(&plan.compare, Vec::new()) };
+        let done: Vec<Done> = match self.client.transact(transaction).await {
+            Ok(done) => done,
+            Err(status) if is_refusal(&status) => return Ok(Outcome::Refused(self.told(&plan.compare, &status))),
+            Err(status) => return Err(status),
+        };
+        for (key, done) in plan.compare.iter().zip(&done) {
+            let Some(live) = self.caches.of(key.kind).get(key) else { continue };
+            let drift = differences(&live.value(), &done.object.value());
+            self.remember(key, &live, drift, applied);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn remember(&self, key: &Key, object: &StoredObject, drift: Vec<String>, applied: &mut HashMap<Key, Applied>) {
+        let Some(origin) = self.fleet.declared().get(key) else { return };
+        let now = Applied { digest: origin.digest, witness: witness(object), drift, health: None };
+        applied.insert(key.clone(), now);
+    }
+
+    /// What the server said, at the places where it is written.
+    fn told(&self, sent: &[Key], status: &Status) -> String {
+        let told = |cause: &crate::api::Cause| match self.fleet.locate(sent, cause) {
+            Some(placed) => placed.to_string(),
+            None => cause.message.clone(),
+        };
+        let causes: Vec<String> = status.details.causes.iter().map(told).collect();
+        if causes.is_empty() { status.message.clone() } else { some(&causes) }
+    }
+}

@@ -1,0 +1,129 @@
+//! Where manifests come from: directories of this machine, and git repositories. Reads them; judges nothing.
+//!
+//! What is read is a [`Tree`]: all of it, from one moment, or an error. A tree that cannot be read whole is none, so that what is missing
+//! in one is really not there.
+
+mod directory;
+mod git;
+mod watch;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+pub use self::{
+    directory::read as read_directory,
+    git::{Credentials, Git, PASSED_ON, Wanted},
+    watch::DirectoryWatch,
+};
+use crate::policy::fleet::Texts;
+
+/// As many files as one source may have.
+const MOST_FILES: usize = 50_000;
+/// As large as a file may be: an object cannot be larger.
+const LARGEST_FILE: u64 = 4 << 20;
+/// As much text as one source may have.
+const MOST_TEXT: u64 = 256 << 20;
+
+/// Why a source cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReadError {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// One sentence, of nobody's secrets.
+    pub message: String,
+}
+
+impl ReadError {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// All manifests of a source, as they were at one moment.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// `main@sha1:…`, `sha256:…`.
+    pub revision: String,
+    /// The text of each file, by its path in the source.
+    pub texts: Texts,
+    /// Files with nothing in them: somebody may be about to write them.
+    pub empty: Vec<Arc<str>>,
+    /// What tells whether a file is still the one that was read.
+    stamps: BTreeMap<Arc<str>, Stamp>,
+}
+
+/// What tells whether a file is still the one that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stamp {
+    /// Its name in git, which is made of what is in it.
+    Blob(String),
+    /// What the kernel says of it.
+    File { device: u64, inode: u64, size: u64, modified: Timestamp, changed: Timestamp },
+    /// It was changed so shortly before it was read that it may have been changed again since, in the same tick of the kernel's clock.
+    Unsure,
+}
+
+impl Tree {
+    /// The text of a file that did not change since.
+    fn known(&self, path: &str, stamp: &Stamp) -> Option<Arc<str>> {
+        let same = *stamp != Stamp::Unsure && self.stamps.get(path)? == stamp;
+        same.then(|| self.texts.get(path).cloned()).flatten()
+    }
+
+    fn add(&mut self, path: &str, text: Arc<str>, stamp: Stamp) {
+        let path: Arc<str> = path.into();
+        if text.is_empty() {
+            self.empty.push(path.clone());
+        }
+        self.stamps.insert(path.clone(), stamp);
+        self.texts.insert(path, text);
+    }
+
+    /// The name of everything that was read.
+    fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (path, text) in &self.texts {
+            for part in [&**path, &**text] {
+                hasher.update((part.len() as u64).to_be_bytes());
+                hasher.update(part);
+            }
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// True for files that are manifests by their name.
+fn is_manifest(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    matches!(ending, Some("yaml" | "yml" | "json")) && !name.starts_with('.')
+}
+
+/// A file's text.
+fn text_of(path: &str, bytes: Vec<u8>) -> Result<Arc<str>, ReadError> {
+    let text = String::from_utf8(bytes);
+    text.map(Arc::from).map_err(|_| ReadError::new("NotText", format!("{path} is no UTF-8 text")))
+}
+
+/// Counts what is read, within bounds.
+#[derive(Default)]
+struct Room {
+    files: usize,
+    bytes: u64,
+}
+
+impl Room {
+    fn take(&mut self, path: &str, bytes: u64) -> Result<(), ReadError> {
+        let too_large = |message: String| Err(ReadError::new("TooLarge", message));
+        self.files += 1;
+        self.bytes += bytes;
+        match () {
+            () if bytes > LARGEST_FILE => too_large(format!("{path} has {bytes} bytes: limit is {LARGEST_FILE}")),
+            () if self.files > MOST_FILES => too_large(format!("there are more than {MOST_FILES} manifests")),
+            () if self.bytes > MOST_TEXT => too_large(format!("the manifests have more than {MOST_TEXT} bytes")),
+            () => Ok(()),
+        }
+    }
+}
