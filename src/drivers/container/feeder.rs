@@ -28,16 +28,21 @@ use tokio::{
 };
 
 use super::{
-    engine::{Brand, Engine, sentence},
-    verdict,
+    engine::{Brand, Engine, sentence, settled},
+    state, verdict,
 };
-use crate::drivers::FeedError;
+use crate::{
+    clock::{Clock, System},
+    drivers::{Attempt, FeedError},
+};
 
 /// How long a container that was hung up may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often an engine that does not do as it should is asked again, and how often at most.
 const REST: Duration = Duration::from_millis(500);
 const TRIES: u32 = 240;
+/// How long an engine may say nothing of a container's end before it is asked how the container is.
+const LOOK: Duration = Duration::from_secs(10);
 const PIECE: usize = 64 << 10;
 /// The word before how many bytes were taken; those before why none was, or not all.
 const TAKEN: &str = "taken ";
@@ -199,12 +204,28 @@ async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
 async fn ended(docker: &Docker, container: &str) {
     loop {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-        match docker.wait_container(container, Some(options)).next().await {
-            // Another code than 0 is an error of the client's.
-            Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) => return,
-            Some(Err(error)) if verdict(&error).is_some_and(|(status, _)| status == 404) => return,
-            _ => sleep(REST).await,
+        let mut told = docker.wait_container(container, Some(options));
+        // Another code than 0 is an error of the client's.
+        if let Ok(Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. }))) =
+            timeout(LOOK, told.next()).await
+        {
+            return;
         }
+        if is_over(docker, container).await {
+            return;
+        }
+        sleep(REST).await;
+    }
+}
+
+/// Whether the engine says so when it is asked, whatever came of waiting.
+async fn is_over(docker: &Docker, container: &str) -> bool {
+    match settled(|| docker.inspect_container(container, None)).await {
+        Ok(found) => {
+            let attempt = found.state.as_ref().and_then(|state| state::attempt(state, System.now()));
+            matches!(attempt, Some(Attempt::Ended(_)))
+        }
+        Err(error) => verdict(&error).is_some_and(|(status, _)| status == 404),
     }
 }
 

@@ -3,16 +3,18 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{
     engine::{Engine, IMAGE},
     world,
 };
-use crate::harness::{World, wait_for};
+use crate::harness::{PATIENCE, World, signal, wait_for};
 
 const RUNS: &str = "/apis/appm.dev/v1/namespaces/default/runs";
 
@@ -64,9 +66,23 @@ fn log(world: &World, name: &str) -> String {
     answer.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).unwrap_or_default()
 }
 
+/// Ends a client that takes too long, so that whoever waits for it or reads what it prints sees its end; until the answer is dropped.
+#[must_use]
+fn in_time(child: &Child) -> mpsc::Sender<()> {
+    let (done, told) = mpsc::channel();
+    let pid = child.id();
+    thread::spawn(move || {
+        if told.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            signal(pid, Signal::SIGKILL);
+        }
+    });
+    done
+}
+
 /// A Run that has read a part of what it is to be sent. What it prints is complete when its container has ended: `whole` would be seen.
 fn half(world: &World, name: &str) -> Child {
     let mut child = fed(world, name, "busybox cat; echo whole");
+    let _in_time = in_time(&child);
     child.stdin.as_mut().unwrap().write_all(b"a part\n").unwrap();
     let mut part = [0; 7];
     child.stdout.as_mut().unwrap().read_exact(&mut part).unwrap();
@@ -76,6 +92,7 @@ fn half(world: &World, name: &str) -> Child {
 
 /// Its container was killed before it could take the part for all.
 fn is_cut(world: &World, name: &str, mut child: Child) {
+    let _in_time = in_time(&child);
     let status = over(world, name);
     assert_eq!(status["exit"], json!({"signal": "SIGKILL"}), "{name}");
     assert_eq!((&status["attempts"], log(world, name)), (&json!(1), "a part\n".to_owned()), "{name}");
@@ -85,20 +102,33 @@ fn is_cut(world: &World, name: &str, mut child: Child) {
 fn reads(world: &World) {
     // More than any pipe holds.
     let long: Vec<u8> = (0..400_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    reads_all(world, &long);
+    talks(world);
+    closes_its_input(world, long);
+    let mut orphan = half(world, "orphan");
+    orphan.kill().unwrap();
+    is_cut(world, "orphan", orphan);
+}
+
+fn reads_all(world: &World, long: &[u8]) {
     let mut child = fed(world, "all", "exec busybox md5sum");
+    let _in_time = in_time(&child);
     let mut input = child.stdin.take().unwrap();
-    let sent = long.clone();
+    let sent = long.to_vec();
     let writer = thread::spawn(move || input.write_all(&sent).unwrap());
     let done = child.wait_with_output().unwrap();
     writer.join().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     let mut md5sum = Command::new("md5sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    md5sum.stdin.take().unwrap().write_all(&long).unwrap();
+    md5sum.stdin.take().unwrap().write_all(long).unwrap();
     let expected = md5sum.wait_with_output().unwrap().stdout;
     assert_eq!(String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&expected));
+}
 
-    // An answer to each line before the next one is written; by one client, once; and it ends when nobody reads any more.
+/// An answer to each line before the next one is written; by one client, once; and it ends when nobody reads any more.
+fn talks(world: &World) {
     let mut child = fed(world, "talk", r#"for i in 1 2; do read -r line; echo "<$line>"; done; exit 3"#);
+    let _in_time = in_time(&child);
     let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut lines = BufReader::new(output).lines();
     input.write_all(b"one\n").unwrap();
@@ -109,16 +139,15 @@ fn reads(world: &World) {
     assert_eq!(lines.next().unwrap().unwrap(), "<two>");
     assert_eq!(child.wait().unwrap().code(), Some(3));
     drop(input);
+}
 
-    // Who closes its input and goes on is left alone, whatever is sent.
+/// Who closes its input and goes on is left alone, whatever is sent.
+fn closes_its_input(world: &World, long: Vec<u8>) {
     let mut child = fed(world, "closed", "exec <&-; busybox sleep 3; exit 5");
+    let _in_time = in_time(&child);
     let mut input = child.stdin.take().unwrap();
     // It may well be that nobody takes it.
     let writer = thread::spawn(move || input.write_all(&long).is_ok());
     assert_eq!(child.wait().unwrap().code(), Some(5));
     writer.join().unwrap();
-
-    let mut orphan = half(world, "orphan");
-    orphan.kill().unwrap();
-    is_cut(world, "orphan", orphan);
 }
