@@ -268,31 +268,31 @@ impl ServerArgs {
 
 pub(super) fn run(args: ServerArgs, global: &Global) -> Result<(), CliError> {
     match args.command {
-        Some(ServerCommand::Stop(stop)) => runtime(1)?.block_on(stop_server(&stop, global)),
+        Some(ServerCommand::Stop(stop)) => runtime()?.block_on(stop_server(&stop, global)),
         None => {
             if args.detached {
                 // Fails only for the leader of a group, which what `up` starts is not.
                 let _ = nix::unistd::setsid();
             }
             log_to_stderr(args.log_format);
-            runtime(2)?.block_on(serve(&args.options, global))
+            server_runtime()?.block_on(serve(&args.options, global))
         }
     }
 }
 
-/// An async runtime with at least that many threads.
-pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, CliError> {
-    let cores = std::thread::available_parallelism().map_or(threads, usize::from);
-    let built = match threads {
-        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        _ => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            // Looked for what came in after so many steps: while one client floods, another's request is seen soon.
-            builder.event_interval(8).worker_threads(cores.max(threads)).enable_all();
-            builder.on_thread_park(crate::daemon::rest::parked).build()
-        }
-    };
+/// An async runtime of this thread alone, for a client.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|e| CliError::io("cannot start", &e))
+}
+
+/// An async runtime with a thread for each processor: two on one stand in each other's way for as long as a tick of the kernel.
+pub(super) fn server_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // Looked for what came in after so many steps: while one client floods, another's request is seen soon.
+    builder.event_interval(8).enable_all().on_thread_park(crate::daemon::rest::parked);
+    builder.worker_threads(std::thread::available_parallelism().map_or(1, usize::from));
+    builder.build().map_err(|e| CliError::io("cannot start", &e))
 }
 
 fn filter() -> EnvFilter {

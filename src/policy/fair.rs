@@ -35,6 +35,8 @@ pub struct Seats {
 pub struct Fair<K, T> {
     seats: Seats,
     taken: u32,
+    /// Requests in all lines.
+    waiting: usize,
     flows: HashMap<K, Flow<T>>,
     /// Counts grants and tickets.
     count: u64,
@@ -68,7 +70,7 @@ pub struct Full;
 impl<K: Hash + Eq + Clone, T> Fair<K, T> {
     /// With all seats free.
     pub fn new(seats: Seats) -> Self {
-        Self { seats, taken: 0, flows: HashMap::new(), count: 0, swept: Duration::ZERO }
+        Self { seats, taken: 0, waiting: 0, flows: HashMap::new(), count: 0, swept: Duration::ZERO }
     }
 
     /// Puts a request for so many seats at the end of its flow's line. Whoever has a seat now is in what [`Fair::grant`] returns, which is to
@@ -77,9 +79,35 @@ impl<K: Hash + Eq + Clone, T> Fair<K, T> {
     /// # Errors
     /// When too many of its flow wait.
     pub fn enter(&mut self, key: &K, seats: u32, told: T, now: Duration) -> Result<Ticket, Full> {
-        self.sweep(now);
         self.count += 1;
-        let ticket = self.count;
+        let (ticket, most, seats) = (self.count, self.seats.waiting, seats.clamp(1, self.seats.alone));
+        let flow = self.about(key, now);
+        if flow.line.len() >= most {
+            return Err(Full);
+        }
+        flow.line.push_back(Waiting { ticket, seats, told });
+        self.waiting += 1;
+        Ok(Ticket(ticket))
+    }
+
+    /// A seat at once; false if there is none for this flow, or others of it wait.
+    pub fn take(&mut self, key: &K, now: Duration) -> bool {
+        self.about(key, now);
+        let (bound, free, count) = (self.bound(), self.taken < self.seats.all, self.count + 1);
+        let flow = self.about(key, now);
+        if !free || !flow.line.is_empty() || flow.held > 0 && flow.held >= bound {
+            return false;
+        }
+        flow.held += 1;
+        flow.served = count;
+        self.count = count;
+        self.taken += 1;
+        true
+    }
+
+    /// A flow, which is about now.
+    fn about(&mut self, key: &K, now: Duration) -> &mut Flow<T> {
+        self.sweep(now);
         let flow = self.flows.entry(key.clone()).or_insert_with(|| Flow {
             held: 0,
             line: VecDeque::new(),
@@ -87,11 +115,17 @@ impl<K: Hash + Eq + Clone, T> Fair<K, T> {
             seen: now,
         });
         flow.seen = now;
-        if flow.line.len() >= self.seats.waiting {
-            return Err(Full);
-        }
-        flow.line.push_back(Waiting { ticket, seats: seats.clamp(1, self.seats.alone), told });
-        Ok(Ticket(ticket))
+        flow
+    }
+
+    /// Whether more than one flow is about.
+    pub fn is_shared(&self) -> bool {
+        self.flows.len() > 1
+    }
+
+    /// How many seats a flow may have now.
+    fn bound(&self) -> u32 {
+        if self.is_shared() { self.seats.among } else { self.seats.alone }
     }
 
     /// Takes a request out of its line. False if it is in none: it has its seats, and must give them back.
@@ -99,7 +133,9 @@ impl<K: Hash + Eq + Clone, T> Fair<K, T> {
         let Some(flow) = self.flows.get_mut(key) else { return false };
         let before = flow.line.len();
         flow.line.retain(|waiting| waiting.ticket != ticket.0);
-        flow.line.len() < before
+        let gone = before - flow.line.len();
+        self.waiting -= gone;
+        gone > 0
     }
 
     /// Gives seats back.
@@ -123,7 +159,10 @@ impl<K: Hash + Eq + Clone, T> Fair<K, T> {
 
     /// Of the flows that wait and may have more, the one that holds least; of those, the one that was served longest ago.
     fn next(&mut self) -> Option<T> {
-        let bound = if self.flows.len() > 1 { self.seats.among } else { self.seats.alone };
+        if self.waiting == 0 {
+            return None;
+        }
+        let bound = self.bound();
         let may = |flow: &Flow<T>| {
             let wanted = flow.line.front()?.seats;
             // A request that wants more than the bound has it when its flow holds nothing else.
@@ -140,6 +179,7 @@ impl<K: Hash + Eq + Clone, T> Fair<K, T> {
         self.taken += wanted;
         flow.held += wanted;
         flow.served = self.count;
+        self.waiting -= 1;
         Some(flow.line.pop_front()?.told)
     }
 
@@ -269,7 +309,12 @@ mod tests {
             let (mut holding, mut now) = (Vec::new(), NOW);
             for (step, flow, seats) in steps {
                 match step {
-                    0..=2 => {
+                    0 => {
+                        if fair.take(&flow, now) {
+                            holding.push((flow, 1));
+                        }
+                    }
+                    1..=2 => {
                         let _ = fair.enter(&flow, seats, (flow, seats), now);
                     }
                     3 if !holding.is_empty() => {
@@ -280,6 +325,7 @@ mod tests {
                 }
                 holding.extend(fair.grant());
                 let held = |of: usize| holding.iter().filter(|(f, _)| *f == of).map(|(_, s)| (*s).min(6)).sum::<u32>();
+                prop_assert_eq!(fair.waiting, fair.flows.values().map(|flow| flow.line.len()).sum::<usize>());
                 prop_assert_eq!(fair.taken, (0..4).map(held).sum::<u32>());
                 prop_assert!(fair.taken <= SEATS.all);
                 for of in 0..4 {

@@ -77,6 +77,11 @@ impl<'s> Observed<'s> {
         Self { audit, draft, reads, begun: None, who: None, authority }
     }
 
+    /// Who asks, as far as that is known.
+    pub(super) fn who(&self) -> Option<&Identity> {
+        self.who.as_ref()
+    }
+
     /// It is known who asks.
     pub(super) fn is(&mut self, who: &Identity) {
         self.who = Some(who.clone());

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  by source:  connections ─► handshakes ─► requests under way         too many: closed; wait; 429
-//!  by user:    a body's bytes ──► [ in bodies ] ──► a seat for as long as the request is worked on ──► answer
+//!  by user:    a connection's turn at the processors                   waits
+//!              a body's bytes ──► [ in bodies ] ──► a seat for as long as the request is worked on ──► answer
 //!                                  full: 429         waits its turn; too long, or too many before it: 429
 //!              open watches and followed logs                          too many: 429
 //!              requests in a second                                    too many: 429
 //! ```
 //! A request takes a seat only when its whole body is there, so whoever sends slowly keeps nobody from work. A large body takes
 //! more seats than a small one: as a tree of values it weighs many times its text. Watches and followed logs, which last, take
-//! none. Seats are shared out fairly ([`crate::policy::fair`]): while several users ask, each has only a few at a time, so that the
+//! none. Reading what has come, and sending answers, is work too: a connection on which something happens is gone on with when it is
+//! its user's turn, so that nobody stands behind the sixty connections of another. Seats are shared out fairly ([`crate::policy::fair`]): while several users ask, each has only a few at a time, so that the
 //! processors are never busy with one user's requests alone when another's comes.
 
 use std::{
@@ -40,6 +42,8 @@ pub struct Bounds {
     pub writing: Seats,
     /// TLS handshakes at a time; a flow is a source.
     pub handshakes: Seats,
+    /// Connections that are gone on with at a time: what has come is read, answered and sent, as far as nobody must be waited for.
+    pub turns: Seats,
     /// How long one waits for a seat before it gets 429.
     pub turn: Duration,
     /// Bytes of bodies that are held at a time; what does not fit gets 429.
@@ -68,6 +72,7 @@ impl Default for Bounds {
             reading: Seats { all: 512, alone: cores + 1, among: cores.div_ceil(2), waiting: 4096 },
             writing: Seats { all: 512, alone: 448, among: 4, waiting: 4096 },
             handshakes: Seats { all: 1024, alone: 128, among: 4 * cores, waiting: 4096 },
+            turns: Seats { all: 512, alone: cores + 1, among: cores.div_ceil(2), waiting: 8192 },
             turn: Duration::from_secs(15),
             in_bodies: 256 << 20,
             body: Duration::from_secs(60),
@@ -99,6 +104,7 @@ pub(super) struct Turnstile {
     reading: Line<String>,
     writing: Line<String>,
     handshakes: Line<Source>,
+    turns: Line<Arc<str>>,
     bodies: Arc<Semaphore>,
     connections: Shares<Source>,
     requests: Shares<Source>,
@@ -137,6 +143,7 @@ impl Turnstile {
             reading: Line::new(bounds.reading, clock.clone()),
             writing: Line::new(bounds.writing, clock.clone()),
             handshakes: Line::new(bounds.handshakes, clock.clone()),
+            turns: Line::new(bounds.turns, clock.clone()),
             bodies: Arc::new(Semaphore::new(bounds.in_bodies)),
             connections: Shares::new(bounds.connections_each),
             requests: Shares::new(bounds.requests_each),
@@ -167,6 +174,11 @@ impl Turnstile {
     /// A source's turn for a handshake; `None` if too many of it wait. Cancel-safe.
     pub(super) async fn handshake(&self, source: Source) -> Option<Seat<Source>> {
         self.handshakes.seat(source, 1).await
+    }
+
+    /// The line in which users' connections wait for their turn.
+    pub(super) fn turns(&self) -> Line<Arc<str>> {
+        self.turns.clone()
     }
 
     /// A source's connection; `None` if it has too many.
@@ -225,28 +237,48 @@ impl Turnstile {
 type Queue<K> = Mutex<Fair<K, oneshot::Sender<()>>>;
 
 /// A line before some seats.
-struct Line<K> {
+#[derive(Clone)]
+pub(super) struct Line<K> {
     queue: Arc<Queue<K>>,
     clock: SharedClock,
 }
 
 impl<K: Hash + Eq + Clone> Line<K> {
-    fn new(seats: Seats, clock: SharedClock) -> Self {
+    pub(super) fn new(seats: Seats, clock: SharedClock) -> Self {
         Self { queue: Arc::new(Mutex::new(Fair::new(seats))), clock }
     }
 
     /// So many seats; `None` if too many of its flow wait. Cancel-safe.
     async fn seat(&self, key: K, seats: u32) -> Option<Seat<K>> {
-        let (tell, told) = oneshot::channel();
-        let ticket = {
-            let mut queue = lock(&self.queue);
-            let ticket = queue.enter(&key, seats, tell, self.clock.uptime()).ok()?;
-            tell_all(&mut queue);
-            ticket
-        };
-        let seat = Seat { queue: self.queue.clone(), clock: self.clock.clone(), key, seats, ticket };
+        let (seat, told) = self.stand(key, seats)?;
         // Whoever stops waiting drops the seat, whether it has it or only waits for it.
         told.await.ok().map(|()| seat)
+    }
+
+    /// A place in line, which is a seat when that is told; `None` if too many of its flow stand there.
+    fn stand(&self, key: K, seats: u32) -> Option<(Seat<K>, oneshot::Receiver<()>)> {
+        let (tell, told) = oneshot::channel();
+        let mut queue = lock(&self.queue);
+        let ticket = queue.enter(&key, seats, tell, self.clock.uptime()).ok()?;
+        tell_all(&mut queue);
+        drop(queue);
+        Some((self.seated(key, seats, Some(ticket)), told))
+    }
+
+    /// One seat, now or when it is told.
+    pub(super) fn turn(&self, key: &K) -> Turn<K> {
+        let mut queue = lock(&self.queue);
+        if queue.take(key, self.clock.uptime()) {
+            return Turn::Now { seat: Some(self.seated(key.clone(), 1, None)), among_others: queue.is_shared() };
+        }
+        drop(queue);
+        // Beyond all bounds it is better to do something at once than to remember it.
+        let at_once = Turn::Now { seat: None, among_others: true };
+        self.stand(key.clone(), 1).map_or(at_once, |(seat, told)| Turn::Then(seat, told))
+    }
+
+    fn seated(&self, key: K, seats: u32, ticket: Option<Ticket>) -> Seat<K> {
+        Seat { queue: self.queue.clone(), clock: self.clock.clone(), key, seats, ticket }
     }
 }
 
@@ -267,13 +299,27 @@ pub(super) struct Seat<K: Hash + Eq + Clone> {
     clock: SharedClock,
     key: K,
     seats: u32,
-    ticket: Ticket,
+    /// `None`: it never stood in line.
+    ticket: Option<Ticket>,
+}
+
+/// A turn, which is over when it is dropped.
+pub(super) enum Turn<K: Hash + Eq + Clone> {
+    /// It is one's turn.
+    Now {
+        /// None in the greatest crowd.
+        seat: Option<Seat<K>>,
+        /// Whether other flows are about.
+        among_others: bool,
+    },
+    /// It will be, when that is told.
+    Then(Seat<K>, oneshot::Receiver<()>),
 }
 
 impl<K: Hash + Eq + Clone> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut queue = lock(&self.queue);
-        if !queue.give_up(&self.key, self.ticket) {
+        if !self.ticket.is_some_and(|ticket| queue.give_up(&self.key, ticket)) {
             queue.leave(&self.key, self.seats, self.clock.uptime());
         }
         tell_all(&mut queue);

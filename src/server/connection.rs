@@ -20,7 +20,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use tokio::{
@@ -34,6 +34,7 @@ use super::{
     handle::{self, Peer},
     respond::{self, BodyError},
     state::State,
+    turn::{InTurn, Streams, Turns},
 };
 
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -43,12 +44,28 @@ const STREAMS: u32 = 2000;
 /// A head of a request: selectors can be long.
 const HEAD: u32 = 64 * 1024;
 
+/// What a client speaks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+    /// Its first bytes will tell.
+    Either,
+}
+
 /// Serves a connection to its end.
-pub(super) async fn serve<S>(stream: S, mut builder: Builder<TokioExecutor>, peer: Peer, state: Arc<State>)
+pub(super) async fn serve<S>(stream: S, spoken: Spoken, peer: Peer, state: Arc<State>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let bounds = *state.turnstile.bounds();
+    let turns = Turns::new(state.turnstile.turns(), &peer);
+    let builder = Builder::new(Streams(turns.clone()));
+    let mut builder = match spoken {
+        Spoken::Http1 => builder.http1_only(),
+        Spoken::Http2 => builder.http2_only(),
+        Spoken::Either => builder,
+    };
     // Without `pipeline_flush`: with it hyper's buffer for a client that reads nothing has no bound.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(bounds.idle);
     builder
@@ -60,10 +77,12 @@ where
         .keep_alive_timeout(PING_PATIENCE);
     let stopping = state.stopping.clone();
     let usage = Arc::new(Usage::new());
-    let counted = usage.clone();
-    let service = service_fn(move |request| answer(state.clone(), peer.clone(), counted.clone(), request));
+    let (counted, asks) = (usage.clone(), turns.clone());
+    let service =
+        service_fn(move |request| answer(state.clone(), peer.clone(), counted.clone(), asks.clone(), request));
     let io = TokioIo::new(Impatient { inner: stream, patience: bounds.stalled, waiting: None });
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let connection = pin!(builder.serve_connection(io, service));
+    let mut connection = InTurn::new(connection, turns);
     let mut farewell = pin!(async {
         tokio::select! {
             () = stopping.cancelled() => {}
@@ -73,7 +92,7 @@ where
     let mut said = false;
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
+            ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection broke off");
                 }
@@ -81,7 +100,7 @@ where
             }
             () = farewell.as_mut(), if !said => {
                 said = true;
-                connection.as_mut().graceful_shutdown();
+                connection.inner().graceful_shutdown();
             }
         }
     }
@@ -92,6 +111,7 @@ async fn answer(
     state: Arc<State>,
     peer: Peer,
     usage: Arc<Usage>,
+    turns: Turns,
     request: Request<Incoming>,
 ) -> Result<Response<Counted>, Infallible> {
     let under_way = UnderWay::new(usage);
@@ -102,7 +122,7 @@ async fn answer(
     let expects = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();
     let (body, rest) = Lent::new(body);
-    let mut answer = handle::answer(state, peer, Request::from_parts(head, body), let_in).await?;
+    let mut answer = handle::answer(state, peer, Request::from_parts(head, body), let_in, &turns).await?;
     if !expects && !rest.swallowed().await && http1 {
         respond::header(&mut answer, "connection", "close");
     }

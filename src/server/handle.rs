@@ -28,7 +28,9 @@ use super::{
     respond::{self, Answer},
     reviews, sealing,
     state::State,
-    stdin, tasks, transactions, watch, write,
+    stdin, tasks, transactions,
+    turn::Turns,
+    watch, write,
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
@@ -89,6 +91,7 @@ pub(super) async fn answer(
     peer: Peer,
     request: Request<Lent>,
     let_in: Result<(), Status>,
+    turns: &Turns,
 ) -> Result<Answer, Infallible> {
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
@@ -106,6 +109,9 @@ pub(super) async fn answer(
         tracing::error!(request_id, "a request panicked");
         Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
     });
+    if let Some(who) = observed.who() {
+        turns.are(&who.name);
+    }
     let code = outcome.as_ref().map_or_else(|status| status.reason.code(), |answer| answer.status().as_u16());
     observed.end(&labels, code, outcome.as_ref().err()).await;
     let mut answer = outcome.unwrap_or_else(|status| {

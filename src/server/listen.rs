@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
@@ -11,7 +10,13 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
-use super::{appmesh, bounds::Source, connection, handle::Peer, state::State};
+use super::{
+    appmesh,
+    bounds::Source,
+    connection::{self, Spoken},
+    handle::Peer,
+    state::State,
+};
 use crate::{
     api::{Instance, Kind},
     auth::{Identity, Known, PeerCredentials, Peers, certificate::ClientCertificate},
@@ -129,12 +134,11 @@ async fn remote(stream: TcpStream, source: SocketAddr, wire: Wire, state: Arc<St
     let certificate = shown(&stream, source);
     let chain = stream.get_ref().1.peer_certificates().filter(|_| certificate.is_some()).map(<[_]>::to_vec);
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let builder = Builder::new(TokioExecutor::new());
     // The handshake has settled the protocol, so nobody waits for its first bytes without a limit.
-    let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
+    let spoken = if http2 { Spoken::Http2 } else { Spoken::Http1 };
     let peer = Peer::Remote { source, at, certificate };
     let served = match wire {
-        Wire::Http => connection::serve(stream, builder, peer, state.clone()).boxed(),
+        Wire::Http => connection::serve(stream, spoken, peer, state.clone()).boxed(),
         Wire::Frames => appmesh::tcp::serve(stream, peer, state.clone()).boxed(),
     };
     let Some(chain) = chain else { return served.await };
@@ -195,5 +199,5 @@ async fn local(stream: UnixStream, peers: Arc<Peers>, state: Arc<State>) {
     let Some(identity) = identified(peer, &peers, &state).await else {
         return tracing::warn!(uid = peer.uid, "a stranger at the socket was turned away");
     };
-    connection::serve(stream, Builder::new(TokioExecutor::new()), Peer::Local(identity), state).await;
+    connection::serve(stream, Spoken::Either, Peer::Local(identity), state).await;
 }

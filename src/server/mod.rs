@@ -56,6 +56,7 @@ mod table;
 mod tasks;
 mod tls;
 mod transactions;
+mod turn;
 mod wait;
 mod watch;
 mod write;

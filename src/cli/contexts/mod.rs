@@ -143,9 +143,9 @@ pub(super) fn run(args: ContextArgs, global: &Global) -> Result<(), CliError> {
         ContextCommand::List(args) => list(&args, &Config::load(&path)?, global),
         ContextCommand::Current => Ok(screen::line(current(&Config::load(&path)?))?),
         ContextCommand::Use { name } => choose(&path, &name),
-        ContextCommand::Add(args) => runtime(1)?.block_on(add(&path, &args)),
+        ContextCommand::Add(args) => runtime()?.block_on(add(&path, &args)),
         ContextCommand::Show { name, output } => show(&path, name.as_deref(), &output, global),
-        ContextCommand::Refresh { name } => runtime(1)?.block_on(refresh(&path, name.as_deref())),
+        ContextCommand::Refresh { name } => runtime()?.block_on(refresh(&path, name.as_deref())),
         ContextCommand::Rename { from, to } => rename(&path, &from, &to),
         ContextCommand::Remove { name } => remove(&path, &name),
     }

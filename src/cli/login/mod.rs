@@ -109,7 +109,7 @@ fn config_path(global: &Global) -> Result<PathBuf, CliError> {
 
 pub(super) fn login(args: &LoginArgs, global: &Global) -> Result<(), CliError> {
     let path = config_path(global)?;
-    runtime(1)?.block_on(async {
+    runtime()?.block_on(async {
         let config = Config::load(&path)?;
         let username = match &args.username {
             Some(name) => name.clone(),
@@ -265,7 +265,7 @@ pub(super) fn logout(args: &LogoutArgs, global: &Global) -> Result<(), CliError>
     let Some(id) = user.and_then(|user| login_of(&config, user)) else {
         return Err(CliError::new(Exit::NotFound, "you are not logged in").help("`--context NAME` says where you are"));
     };
-    let told = runtime(1)?.block_on(session::end(&id, args.all));
+    let told = runtime()?.block_on(session::end(&id, args.all));
     match told {
         Ok(Some(ended)) if ended > 1 => screen::line(format_args!("logged out; {ended} sessions have ended"))?,
         Ok(_) => screen::line("logged out")?,
@@ -284,7 +284,7 @@ pub(super) fn credential(args: &CredentialArgs) -> Result<(), CliError> {
             CliError::usage(format!("credentials are given as {}, not as {version}", VERSIONS.join(" and ")))
         })?,
     };
-    let saved = runtime(1)?.block_on(session::fresh(&args.session, None))?;
+    let saved = runtime()?.block_on(session::fresh(&args.session, None))?;
     let until = saved.expiration_time.0 - MARGIN;
     let seconds = jiff::Timestamp::from_second(until.as_second()).unwrap_or(until);
     let answer = json!({

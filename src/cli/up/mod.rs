@@ -79,7 +79,7 @@ pub(super) struct UpArgs {
 pub(super) fn run(args: UpArgs, global: &Global) -> Result<(), CliError> {
     let global = &global.here();
     let manifests = manifests::read(&args.paths, args.recursive, global.namespace.as_deref())?;
-    server::runtime(2)?.block_on(async {
+    server::server_runtime()?.block_on(async {
         let context = Context::new(global)?;
         let mut running = None;
         if answers(&context).await? {
