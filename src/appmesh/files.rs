@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The longest file.
-const LARGEST: u64 = 4 << 30;
+pub const LARGEST_FILE: u64 = 4 << 30;
 /// How much is read from a file at once.
 const PIECE: usize = 128 << 10;
 const PATH: &str = "x-file-path";
@@ -146,8 +146,8 @@ struct Part {
 impl Part {
     fn add(mut self, piece: &Bytes) -> Result<Self, Status> {
         self.length += piece.len() as u64;
-        if self.length > LARGEST {
-            return Err(Status::too_large(format!("a file has at most {LARGEST} bytes")));
+        if self.length > LARGEST_FILE {
+            return Err(Status::too_large(format!("a file has at most {LARGEST_FILE} bytes")));
         }
         self.file.write_all(piece).map_err(|error| {
             tracing::warn!(%error, "a file cannot be written");

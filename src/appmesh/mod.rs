@@ -37,7 +37,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     events::{EVENT_PATH, Event, Listener, Push, Seat},
-    files::Upload,
+    files::{LARGEST_FILE, Upload},
     host::Here,
     output::{NoticeSource, OutputSource, Start, Wanted, Written},
     reply::{Content, Reply},

@@ -28,6 +28,13 @@ pub enum Content {
     },
     /// Bytes as they came.
     Bytes(Payload),
+    /// What another server has answered, of this kind.
+    Passed {
+        /// Its media type.
+        kind: String,
+        /// The bytes.
+        bytes: Payload,
+    },
     /// A task; it counts as taken when all of it was.
     Task(Delivery),
 }

@@ -28,7 +28,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::GoDuration,
     client::http::{Endpoint, Request, RequestError},
-    daemon::{self, Apps, AuditSettings, DataDir, EngineHosts, OidcIssuer, Running, Settings, TlsSettings},
+    daemon::{self, Apps, AuditSettings, DataDir, EngineHosts, OidcIssuer, PeerServer, Running, Settings, TlsSettings},
 };
 
 use super::{
@@ -151,6 +151,9 @@ pub(super) struct ServerOptions {
     /// An issuer of OpenID Connect whose tokens are believed, as YAML: {issuer: https://…, audiences: [appm]}; a list of them in APPM_OIDC
     #[arg(long, value_name = "ISSUER", env = "APPM_OIDC", hide_env_values = true, value_parser = issuers)]
     pub(super) oidc: Vec<Issuers>,
+    /// Another server that App Mesh's calls with X-Target-Host are passed on to, as YAML: {name: HOST, address: HOST:PORT, caFile: FILE}; a list of them in APPM_PEER
+    #[arg(long, value_name = "PEER", env = "APPM_PEER", hide_env_values = true, value_parser = peers)]
+    pub(super) peer: Vec<Peers>,
     #[command(flatten)]
     pub(super) tls: TlsOptions,
 }
@@ -172,6 +175,14 @@ fn issuers(text: &str) -> Result<Issuers, String> {
         *file = std::path::absolute(&*file).unwrap_or_else(|_| file.clone());
     }
     Ok(Issuers(all))
+}
+
+/// One peer, or a list of them, as they are written in a flag or a variable.
+#[derive(Clone, Debug)]
+pub(super) struct Peers(Vec<PeerServer>);
+
+fn peers(text: &str) -> Result<Peers, String> {
+    PeerServer::read(text).map(Peers)
 }
 
 /// What a server can be told of TLS.
@@ -332,6 +343,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         files_dir: options.files_dir.clone(),
         tls: options.tls.settings(),
         oidc: options.oidc.iter().flat_map(|issuers| issuers.0.clone()).collect(),
+        peers: options.peer.iter().flat_map(|peers| peers.0.clone()).collect(),
         node_name: options.node_name.clone(),
         seal_key_file: options.seal_key_file.clone(),
         admin_password_file: options.admin_password_file.clone(),
@@ -515,6 +527,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         namespace_quota: Vec::new(),
         user_quota: Vec::new(),
         oidc: Vec::new(),
+        peer: Vec::new(),
         tls: TlsOptions::default(),
     };
     let mut running = start(&options, global).await?;
@@ -582,6 +595,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     }
     for issuer in options.oidc.iter().flat_map(|issuers| &issuers.0) {
         command.arg("--oidc").arg(serde_json::to_string(issuer).expect("plain data"));
+    }
+    for peer in options.peer.iter().flat_map(|peers| &peers.0) {
+        command.arg("--peer").arg(peer.written());
     }
     command.args(options.tls.flags());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);

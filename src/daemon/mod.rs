@@ -36,7 +36,7 @@ pub use crate::{
     audit::{Level as AuditLevel, Settings as AuditSettings},
     auth::OidcIssuer,
     drivers::container::EngineHosts,
-    server::TlsSettings,
+    server::{PeerServer, TlsSettings},
 };
 
 use crate::{
@@ -193,6 +193,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         hostname: facts.name.clone(),
         tls: settings.tls,
         oidc: settings.oidc,
+        peers: settings.peers,
         bounds: Bounds::default(),
     };
     let containers = ContainerDriver::open(&data_dir, settings.engines).map_err(StartError::Containers)?;

@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{admission::Quotas, audit, auth::OidcIssuer, drivers::container::EngineHosts, server::TlsSettings};
+use crate::{
+    admission::Quotas,
+    audit,
+    auth::OidcIssuer,
+    drivers::container::EngineHosts,
+    server::{PeerServer, TlsSettings},
+};
 
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
 #[derive(Clone, Debug)]
@@ -22,6 +28,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// Whose tokens are believed beside our own.
     pub oidc: Vec<OidcIssuer>,
+    /// To whom App Mesh's calls are passed on.
+    pub peers: Vec<PeerServer>,
     /// The name of this node; default: the host's.
     pub node_name: Option<String>,
     /// Where engines of containers are; what is not said is found.

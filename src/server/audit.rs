@@ -33,6 +33,8 @@ pub(super) struct Observed<'s> {
     audit: Option<&'s Arc<Audit>>,
     draft: Record,
     reads: bool,
+    /// Another server answers it.
+    passed_on: bool,
     begun: Option<Begun<'s>>,
     /// Who asks, as soon as that is proved.
     who: Option<Identity>,
@@ -74,7 +76,7 @@ impl<'s> Observed<'s> {
         }
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let (audit, authority) = (state.audit.as_ref(), &**state.admission.authority());
-        Self { audit, draft, reads, begun: None, who: None, authority }
+        Self { audit, draft, reads, passed_on: false, begun: None, who: None, authority }
     }
 
     /// Who asks, as far as that is known.
@@ -104,6 +106,12 @@ impl<'s> Observed<'s> {
     pub(super) fn claims(&mut self, name: &str, proof: &str) {
         let bounded = |text: &str| text.chars().take(LONGEST).collect();
         (self.draft.user, self.draft.proof) = (bounded(name), bounded(proof));
+    }
+
+    /// It is passed on to another server, which alone can tell who asks.
+    pub(super) fn passes_on(&mut self, to: &str) {
+        self.passed_on = true;
+        self.draft.note = format!("passed on to {to}");
     }
 
     /// What allows the request, or why nothing does.
@@ -140,7 +148,7 @@ impl<'s> Observed<'s> {
         let made = recorded && code < 400;
         // Whoever is turned away at the door for knocking too often does not fill the log with it.
         let knocks = self.who.is_none() && code == 429;
-        let changes = !(self.reads || asks || made || knocks || self.draft.user.is_empty());
+        let changes = !(self.reads || asks || made || knocks || self.draft.user.is_empty() && !self.passed_on);
         let all = audit.level() == Level::Reads && !self.draft.user.is_empty() && !recorded;
         if !(changes || denied || secret && !recorded || all) {
             return;
@@ -152,7 +160,9 @@ impl<'s> Observed<'s> {
         self.draft.rule = self.rule(code == 403);
         if denied {
             self.draft.decision = Decision::Deny;
-            refusal.map(|status| status.message.as_str()).unwrap_or_default().clone_into(&mut self.draft.note);
+            if !self.passed_on {
+                refusal.map(|status| status.message.as_str()).unwrap_or_default().clone_into(&mut self.draft.note);
+            }
             // Of a transaction the operation that was refused.
             if let Some(status) =
                 refusal.filter(|status| self.draft.resource == "transactions" && !status.details.kind.is_empty())

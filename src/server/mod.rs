@@ -39,6 +39,7 @@ mod metrics;
 pub mod openapi;
 mod pages;
 mod path;
+mod peers;
 mod pki;
 mod processes;
 mod protobuf;
@@ -80,6 +81,7 @@ use tokio_util::sync::CancellationToken;
 pub use bounds::Bounds;
 pub use health::Readiness;
 pub use logs::{LogEnd, LogPieces, LogQuery, LogSource, LogStream};
+pub use peers::PeerServer;
 pub use pki::PkiError;
 pub use tls::TlsSettings;
 
@@ -110,6 +112,8 @@ pub struct ServerConfig {
     pub tls: TlsSettings,
     /// Whose tokens are believed beside our own.
     pub oidc: Vec<OidcIssuer>,
+    /// To whom App Mesh's calls are passed on.
+    pub peers: Vec<PeerServer>,
     /// How much clients can take of memory and patience.
     pub bounds: Bounds,
 }
@@ -174,6 +178,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A peer that is declared cannot be known.
+    #[error("cannot use the peer `{name}`")]
+    Peer {
+        /// Which.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// There is no certificate.
     #[error("cannot make the server's certificate")]
     Pki(#[from] PkiError),
@@ -196,6 +208,7 @@ pub struct RunningServer {
 /// # Errors
 /// See [`StartError`]; nothing is left running then.
 pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer, StartError> {
+    let peer_servers = peers::Peers::open(&config.peers)?;
     let (tcp, address) = bind(config.listen).await?;
     let frames = match config.frames {
         Some(address) => Some(bind(address).await?),
@@ -242,6 +255,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         address: address.to_string(),
         port: address.port(),
         frames: frames.as_ref().map(|(_, address)| address.port()),
+        peers: peer_servers,
         metrics: metrics::Metrics::default(),
         pages: pages::Pages::default(),
         lines: lines::Lines::default(),

@@ -46,7 +46,12 @@ pub(super) fn pieces(
     length: u64,
     pieces: impl Iterator<Item = Bytes> + Send + 'static,
 ) -> Answer {
-    with_type(StatusCode::OK, content_type, Pieces { left: length, pieces: Box::new(pieces) }.boxed_unsync())
+    with_type(StatusCode::OK, content_type, sized(length, pieces))
+}
+
+/// A body of known length whose pieces are made when they are sent.
+pub(super) fn sized(length: u64, pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
+    Pieces { left: length, pieces: Box::new(pieces) }.boxed_unsync()
 }
 
 fn with_type(code: StatusCode, content_type: &'static str, body: Body) -> Answer {

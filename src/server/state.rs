@@ -12,6 +12,7 @@ use super::{
     metrics::{Census, Metrics},
     openapi::Documents,
     pages::Pages,
+    peers::Peers,
     table::state_word,
     tls::Tls,
 };
@@ -50,6 +51,8 @@ pub(super) struct State {
     pub port: u16,
     /// That of App Mesh's TCP, if it is served.
     pub frames: Option<u16>,
+    /// To whom App Mesh's calls are passed on.
+    pub peers: Peers,
     pub metrics: Metrics,
     pub pages: Pages,
     pub lines: Lines,

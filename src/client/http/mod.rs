@@ -4,6 +4,7 @@
 //! gives raw calls, for what only a command line wants: tables, logs, DELETE with options.
 
 mod connect;
+mod dial;
 mod fetch;
 mod introduce;
 mod unverified;
@@ -26,6 +27,7 @@ use crate::api::{
     App, GoDuration, Key, Kind, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult,
 };
 
+pub use dial::Dial;
 pub use fetch::{FetchError, Fetched, Wanted, fetch};
 pub use introduce::introduce;
 pub use unverified::unverified;

@@ -1,5 +1,6 @@
 //! App Mesh's wire behind this server's doors: [`crate::appmesh`] over HTTPS, and over TLS in its own frames ([`tcp`]).
 
+mod forward;
 mod msgpack;
 pub(super) mod tcp;
 
@@ -8,8 +9,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
-use hyper::{HeaderMap, StatusCode, http::request::Parts};
+use hyper::{HeaderMap, StatusCode, body::Body as _, http::request::Parts};
 
+use self::forward::{Brought, Whom};
 use super::{
     audit::Observed,
     body::{self, Lent},
@@ -22,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{Reason, Status},
-    appmesh::{self, Call, Content, Door, Reply, Route, Upload},
+    appmesh::{self, Call, Content, Door, LARGEST_FILE, Reply, Route, Upload},
     auth::{Attributes, From, Identity},
     broker::Payload,
 };
@@ -74,16 +76,17 @@ async fn over_http(
     let Some(route) = appmesh::route(head.method.as_str(), path) else {
         return Ok(Reply::message(404, &format!("Path not found {}:/{path}", head.method)));
     };
-    if let Some(elsewhere) = elsewhere(state, peer, &head.headers) {
-        return Ok(elsewhere);
+    let asked = forward::Asked { connection: peer, route: &route, headers: &head.headers, from: &from };
+    let whom = forward::whom(state, asked, observed).await?;
+    if let Whom::Nobody(reply) = whom {
+        return Ok(reply);
     }
-    let who = known(state, peer, &route, &head.headers, &from, observed).await?;
-    if who.is_some() {
+    if matches!(whom, Whom::Here(Some(_))) {
         // They are told, however much they have sent by then.
         body.is_of_somebody();
     }
-    let payload = match route {
-        Route::Upload => Payload::default(),
+    let payload = match (&route, &whom) {
+        (Route::Upload, _) | (_, Whom::There(_)) => Payload::default(),
         _ => body::payload(&mut body, route.longest(), &state.turnstile).await?,
     };
     let call = Call {
@@ -95,22 +98,25 @@ async fn over_http(
         listener: None,
         request_id: request_id.to_owned(),
     };
-    match &who {
-        Some(who) if route == Route::Upload => {
-            state.sdk.upload(who, &call, pieces(body, state.turnstile.bounds().body), || ()).await
+    let patience = state.turnstile.bounds().body;
+    match &whom {
+        Whom::Nobody(_) => unreachable!("they were told above"),
+        Whom::There(there) => {
+            // Nobody here knows who sends it: it is passed on as it comes, and takes no room.
+            let limit = if route == Route::Upload { LARGEST_FILE } else { route.longest() as u64 };
+            let hint = body.size_hint();
+            if hint.lower() > limit {
+                return Err(too_large(limit));
+            }
+            let brought = Brought::Coming(at_most(limit, pieces(body, patience)), hint.exact());
+            let asked = (&route, head.method.as_str(), head.uri.path());
+            Ok(forward::pass_on(state, there, asked, (call, brought), || ()).await)
         }
-        who => said(state, &route, who.as_ref(), call).await,
+        Whom::Here(Some(who)) if route == Route::Upload => {
+            state.sdk.upload(who, &call, pieces(body, patience), || ()).await
+        }
+        Whom::Here(who) => said(state, &route, who.as_ref(), call).await,
     }
-}
-
-/// The refusal of a request that is to be forwarded (`X-Target-Host`): done here, it would be done on another machine than was meant, and to pass it on
-/// to whatever its sender names would make this server everybody's proxy.
-fn elsewhere(state: &State, peer: &Peer, headers: &HeaderMap) -> Option<Reply> {
-    let ports: Vec<u16> = state.frames.into_iter().chain([state.port]).collect();
-    let is_here = |target: &str| state.tls.shown().hosts.are_meant(target, peer.at(), &ports);
-    let other = headers.get_all("x-target-host").iter().find(|target| !target.to_str().is_ok_and(is_here))?;
-    let target = String::from_utf8_lossy(other.as_bytes());
-    Some(Reply::message(502, &format!("requests are not forwarded: ask `{target}` itself")))
 }
 
 /// Who asks, where somebody must have proved it.
@@ -168,6 +174,21 @@ fn connection(peer: &Peer) -> Option<SocketAddr> {
     }
 }
 
+fn too_large(limit: u64) -> Status {
+    Status::too_large(format!("Request entity too large: limit is {limit}"))
+}
+
+/// No more of a body than that.
+fn at_most(limit: u64, pieces: Upload) -> Upload {
+    let mut length = 0;
+    let bounded = pieces.map(move |piece| {
+        let piece = piece?;
+        length += piece.len() as u64;
+        if length > limit { Err(too_large(limit)) } else { Ok(piece) }
+    });
+    bounded.boxed()
+}
+
 /// A body as it comes. Whoever dawdles is cut off.
 fn pieces(body: Lent, patience: std::time::Duration) -> Upload {
     stream::unfold(Some(body), move |body| async move {
@@ -189,6 +210,11 @@ fn spoken(reply: Reply) -> Answer {
         Content::Text(kind, text) => respond::whole(StatusCode::OK, kind, text),
         Content::Json(value) => respond::whole(StatusCode::OK, JSON, value.to_string()),
         Content::Bytes(bytes) => respond::pieces(BYTES, bytes.len() as u64, bytes.into_pieces()),
+        Content::Passed { kind, bytes } => {
+            let mut answer = respond::pieces(BYTES, bytes.len() as u64, bytes.into_pieces());
+            respond::header(&mut answer, "content-type", &kind);
+            answer
+        }
         Content::Stream { length, pieces } => {
             let pieces = pieces.map(|piece| piece.map_err(BodyError::from));
             let mut answer = respond::streamed(BYTES, pieces.boxed());

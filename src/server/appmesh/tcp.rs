@@ -21,8 +21,13 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{connection, elsewhere, known, msgpack, said, stops};
+use super::{
+    connection,
+    forward::{self, Brought, Whom},
+    msgpack, said, stops,
+};
 use crate::{
     api::{Status, TASK_LIMIT},
     appmesh::{self, Call, Content, Event, Listener, Reply, Route, Upload},
@@ -40,8 +45,6 @@ const BLOCK: usize = 16 * 1024 - 128;
 const AT_ONCE: usize = 64;
 /// Answers that wait for a slow client.
 const WAITING: usize = 16;
-/// How long a client may take to take in what it is sent.
-const WRITING: Duration = Duration::from_secs(60);
 /// A client that says nothing for so long, and waits for nothing, is gone.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const DOWN: &str = "x-recv-file-socket";
@@ -69,12 +72,14 @@ where
     let (reader, writer) = split(stream);
     let (send, outs) = mpsc::channel(WAITING);
     let mut work = JoinSet::new();
-    work.spawn(write(writer, outs));
+    let gone = CancellationToken::new();
+    work.spawn(write(writer, outs, state.turnstile.bounds().stalled, gone.clone()));
     let line = Arc::new(Line { peer, state: state.clone(), listener: listener(&state, &send) });
     let read = read(reader, &line, &send, &mut work);
     let peer = &line.peer;
     tokio::select! {
         () = state.stopping.cancelled() => {}
+        () = gone.cancelled() => tracing::debug!(%peer, "a client of App Mesh's frames takes nothing in"),
         () = line.listener.broken() => tracing::debug!(%peer, "a connection of App Mesh's frames ends with a subscription"),
         ended = read => if let Err(why) = ended {
             tracing::debug!(%peer, why, "a connection of App Mesh's frames ends");
@@ -178,14 +183,21 @@ fn headers(request: &msgpack::Request) -> HeaderMap {
 /// One request to its reply, with what is recorded and counted of every request.
 async fn exchange(line: &Line, request: &msgpack::Request, headers: HeaderMap, body: Payload) -> Reply {
     let state = &line.state;
-    recorded(line, request, headers, body, |route, who, call| {
+    recorded(line, request, headers, body, |route, whom, call| {
         async move {
             if matches!(route, Route::Upload | Route::Download) {
                 let message =
                     "a file goes between the frames: the header X-Send-File-Socket or X-Recv-File-Socket is missing";
                 return Err(Status::bad_request(message));
             }
-            said(state, &route, who.as_ref(), call).await
+            match whom {
+                Whom::Nobody(reply) => Ok(reply),
+                Whom::There(there) => {
+                    let asked = (&route, request.method.as_str(), request.uri.as_str());
+                    Ok(forward::pass_on(state, &there, asked, (call, Brought::Body), || ()).await)
+                }
+                Whom::Here(who) => said(state, &route, who.as_ref(), call).await,
+            }
         }
         .boxed()
     })
@@ -199,7 +211,7 @@ async fn recorded<'a>(
     request: &msgpack::Request,
     headers: HeaderMap,
     body: Payload,
-    answer: impl FnOnce(Route, Option<crate::auth::Identity>, Call) -> Answering<'a> + Send,
+    answer: impl FnOnce(Route, Whom, Call) -> Answering<'a> + Send,
 ) -> Reply {
     let Line { peer, state, listener } = line;
     let started = state.clock.now();
@@ -217,18 +229,16 @@ async fn recorded<'a>(
             let message = format!("Path not found {}:{}", request.method, request.uri);
             return Ok(Reply::message(404, &message));
         };
-        if let Some(elsewhere) = elsewhere(state, peer, &headers) {
-            return Ok(elsewhere);
-        }
         if body.len() > route.longest() {
             return Err(Status::too_large(format!("Request entity too large: limit is {}", route.longest())));
         }
-        let who = known(state, peer, &route, &headers, &from, &mut observed).await?;
+        let asked = forward::Asked { connection: peer, route: &route, headers: &headers, from: &from };
+        let whom = forward::whom(state, asked, &mut observed).await?;
         let (query, connection) = (request.query.clone(), connection(peer));
         let (listener, request_id) = (Some(listener.clone()), request_id.clone());
         let call = Call { query, headers, body, from: from.clone(), connection, listener, request_id };
         tokio::select! {
-            reply = answer(route, who, call) => reply,
+            reply = answer(route, whom, call) => reply,
             () = state.stopping.cancelled() => Err(stops()),
         }
     };
@@ -270,11 +280,16 @@ fn pushed(event: Event) -> Out {
 /// A reply as a frame. What comes in pieces goes so.
 fn framed(request: &msgpack::Request, reply: Reply) -> Out {
     let Reply { code, headers, content } = reply;
+    let passed;
     let (kind, length, pieces): (&str, usize, Box<dyn Iterator<Item = Bytes> + Send>) = match content {
         Content::Nothing | Content::Stream { .. } => ("application/json", 0, Box::new(std::iter::empty())),
         Content::Json(value) => one("application/json", value.to_string().into()),
         Content::Text(kind, text) => one(kind, text),
         Content::Bytes(bytes) => ("application/octet-stream", bytes.len(), Box::new(bytes.into_pieces())),
+        Content::Passed { kind, bytes } => {
+            passed = kind;
+            (&passed, bytes.len(), Box::new(bytes.into_pieces()))
+        }
         Content::Task(task) => {
             let task = task.begun();
             ("application/octet-stream", task.left(), Box::new(task))
@@ -322,10 +337,19 @@ where
     let (begin, begun) = tokio::sync::oneshot::channel();
     let path = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-file-path"));
     let path = path.map(|(_, path)| path.clone()).unwrap_or_default();
-    let done = recorded(line, request, headers, Payload::default(), |route, who, call| {
+    let done = recorded(line, request, headers, Payload::default(), |route, whom, call| {
         async move {
-            let Some(who) = who.filter(|_| route == Route::Upload) else { return Err(Status::no_route()) };
-            state.sdk.upload(&who, &call, coming, || begin.send(()).unwrap_or_default()).await
+            let ready = || begin.send(()).unwrap_or_default();
+            match whom {
+                Whom::Nobody(reply) => Ok(reply),
+                _ if route != Route::Upload => Err(Status::no_route()),
+                Whom::Here(None) => Err(Status::no_route()),
+                Whom::Here(Some(who)) => state.sdk.upload(&who, &call, coming, ready).await,
+                Whom::There(there) => {
+                    let asked = (&route, request.method.as_str(), request.uri.as_str());
+                    Ok(forward::pass_on(state, &there, asked, (call, Brought::Coming(coming, None)), ready).await)
+                }
+            }
         }
         .boxed()
     });
@@ -375,10 +399,18 @@ async fn download(
 ) -> Result<(), &'static str> {
     let state = &line.state;
     let path = headers.get("x-file-path").and_then(|path| path.to_str().ok()).unwrap_or_default().to_owned();
-    let reply = recorded(line, request, headers, Payload::default(), |route, who, call| {
+    let reply = recorded(line, request, headers, Payload::default(), |route, whom, call| {
         async move {
-            let Some(who) = who.filter(|_| route == Route::Download) else { return Err(Status::no_route()) };
-            state.sdk.known(&route, &who, call).await
+            match whom {
+                Whom::Nobody(reply) => Ok(reply),
+                _ if route != Route::Download => Err(Status::no_route()),
+                Whom::Here(None) => Err(Status::no_route()),
+                Whom::Here(Some(who)) => state.sdk.known(&route, &who, call).await,
+                Whom::There(there) => {
+                    let asked = (&route, request.method.as_str(), request.uri.as_str());
+                    Ok(forward::pass_on(state, &there, asked, (call, Brought::Body), || ()).await)
+                }
+            }
         }
         .boxed()
     });
@@ -405,8 +437,13 @@ fn base64(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-/// Writes what is ready. A client that takes nothing in for long is gone.
-async fn write<S: AsyncRead + AsyncWrite>(mut writer: WriteHalf<S>, mut outs: mpsc::Receiver<Out>) {
+/// Writes what is ready. `gone`: the client is, or has taken nothing in for as long as it may.
+async fn write<S: AsyncRead + AsyncWrite>(
+    mut writer: WriteHalf<S>,
+    mut outs: mpsc::Receiver<Out>,
+    patience: Duration,
+    gone: CancellationToken,
+) {
     while let Some(Out { head, pieces }) = outs.recv().await {
         let mut out = BytesMut::from(&head[..]);
         let written = async {
@@ -416,16 +453,18 @@ async fn write<S: AsyncRead + AsyncWrite>(mut writer: WriteHalf<S>, mut outs: mp
                     out.put_slice(&piece);
                     continue;
                 }
-                tokio::time::timeout(WRITING, writer.write_all(&out)).await??;
+                tokio::time::timeout(patience, writer.write_all(&out)).await??;
                 out.clear();
-                tokio::time::timeout(WRITING, writer.write_all(&piece)).await??;
+                tokio::time::timeout(patience, writer.write_all(&piece)).await??;
             }
-            tokio::time::timeout(WRITING, writer.write_all(&out)).await??;
-            tokio::time::timeout(WRITING, writer.flush()).await??;
+            tokio::time::timeout(patience, writer.write_all(&out)).await??;
+            tokio::time::timeout(patience, writer.flush()).await??;
             Ok::<_, std::io::Error>(())
         };
         if written.await.is_err() {
-            break;
+            // No farewell: it would wait behind what the client does not take.
+            gone.cancel();
+            return;
         }
     }
     // The other end learns it from the end of the stream.

@@ -106,3 +106,37 @@ async fn whoever_may_not_send_a_file_is_told_so_however_long_it_is() {
     }
     api.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_nothing_in_over_tcp_is_cut_off() {
+    let files = tempfile::tempdir().unwrap();
+    let large = std::fs::File::create(files.path().join("large")).unwrap();
+    large.set_len(256 << 20).unwrap();
+    let stalled = std::time::Duration::from_millis(300);
+    let api = Api::configured(Limits::default(), Arc::new(System), |config| {
+        config.frames = Some("127.0.0.1:0".parse().unwrap());
+        config.files = files.path().to_owned();
+        config.bounds = Bounds { stalled, ..Bounds::default() };
+    })
+    .await;
+    let (tcp, ca) = (api.server.frames.unwrap(), api.dir.path().join("pki/ca.pem"));
+    let kubeconfig = std::fs::read_to_string(api.dir.path().join("kubeconfig")).unwrap();
+    let token = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).unwrap();
+    let token = format!("Bearer {}", token.trim_matches('"'));
+    let read = tokio::task::spawn_blocking(move || {
+        let mut client = crate::frames::Frames::connect(tcp, &ca);
+        client.send(
+            "GET",
+            "/appmesh/file/download",
+            &[("Authorization", &token), ("X-Recv-File-Socket", "1"), ("X-File-Path", "large")],
+            &[],
+            b"",
+        );
+        assert_eq!(client.next().unwrap().code, 200);
+        crate::harness::wait_for("the connection to be given up", || {
+            if client.is_closed() { Ok(()) } else { Err("it is open".to_owned()) }
+        });
+    });
+    read.await.unwrap();
+    api.server.stop().await;
+}

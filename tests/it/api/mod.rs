@@ -128,6 +128,7 @@ impl Api {
             files: dir.path().join("files"),
             hostname: "test-host".to_owned(),
             tls: TlsSettings::default(),
+            peers: Vec::new(),
             oidc: Vec::new(),
             bounds: Bounds::default(),
         };

@@ -259,6 +259,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             files: dir.path().join("files"),
             hostname: "test-host".to_owned(),
             tls: TlsSettings { brought: Some((path.clone(), key_path.clone())), ..TlsSettings::default() },
+            peers: Vec::new(),
             bounds: Bounds::default(),
         };
         let on = Foundation {
