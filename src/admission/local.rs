@@ -75,7 +75,7 @@ impl Client for LocalClient {
             let caller = self.admission.in_the_name_of(&self.caller, message.user.as_deref())?;
             let app = Key::of::<App>(&message.namespace, &message.app);
             let (timeout, idempotent) = (message.timeout, message.idempotent);
-            let order = TaskOrder { payload: message.payload.into(), timeout, idempotent };
+            let order = TaskOrder { payload: message.payload.into(), timeout, idempotent, streamed: false };
             Ok(self.admission.do_task(&caller, &app, order).await?.result.to_bytes())
         }
         .boxed()

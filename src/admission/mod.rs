@@ -43,7 +43,7 @@ pub use local::LocalClient;
 pub use quota::{Bound, Quotas, bounds};
 pub use read::{Seen, Watching};
 pub use reveal::Eyes;
-pub use tasks::TaskOrder;
+pub use tasks::{TaskOrder, task_failure};
 
 use crate::{
     api::{Durability, FieldPath, Outcome, Preconditions, PropagationPolicy, Rev, Served, StoredObject, Subresource},

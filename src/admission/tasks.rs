@@ -24,6 +24,8 @@ pub struct TaskOrder {
     pub timeout: Option<Duration>,
     /// It may be done again; the App may say so of all.
     pub idempotent: bool,
+    /// The parts of its result are to be told as they come.
+    pub streamed: bool,
 }
 
 impl Admission {
@@ -46,7 +48,7 @@ impl Admission {
     /// `Forbidden`, `NotFound`, `BadRequest`; 503 when nobody can do it, or too many wait.
     pub fn send_task(&self, caller: &Caller, app: &Key, order: TaskOrder) -> Result<Sent, Status> {
         let order = self.task_order(caller, app, order)?;
-        self.broker().send(order).map_err(|failure| told(&failure, app))
+        self.broker().send(order).map_err(|failure| task_failure(&failure, app))
     }
 
     /// Sends a task whose result is asked for later.
@@ -55,7 +57,7 @@ impl Admission {
     /// As [`Admission::send_task`].
     pub fn send_task_and_keep(&self, caller: &Caller, app: &Key, order: TaskOrder) -> Result<Task, Status> {
         let order = self.task_order(caller, app, order)?;
-        self.broker().send_and_keep(order).map_err(|failure| told(&failure, app))
+        self.broker().send_and_keep(order).map_err(|failure| task_failure(&failure, app))
     }
 
     /// Sends a task and waits for its result.
@@ -64,7 +66,7 @@ impl Admission {
     /// As [`Admission::send_task`]; what came of it, with a word on whether the work may have begun.
     pub async fn do_task(&self, caller: &Caller, app: &Key, order: TaskOrder) -> Result<Done, Status> {
         let sent = self.send_task(caller, app, order)?;
-        sent.answer().await.map_err(|failure| told(&failure, app))
+        sent.answer().await.map_err(|failure| task_failure(&failure, app))
     }
 
     /// The tasks of an App that are not over, and those whose outcome is kept.
@@ -128,7 +130,7 @@ impl Admission {
         let found = self.app_for(caller, "create", app)?;
         let spec = &found.spec;
         if spec.suspend || spec.replicas == 0 || found.metadata.is_deleting() {
-            return Err(told(&Failure::Nobody, app));
+            return Err(task_failure(&Failure::Nobody, app));
         }
         let timeout = order.timeout.unwrap_or(spec.task.timeout.0);
         if timeout.is_zero() || timeout > LONGEST {
@@ -142,6 +144,7 @@ impl Admission {
             payload: order.payload,
             timeout,
             idempotent: order.idempotent || spec.task.idempotent,
+            streamed: order.streamed,
             bounds: Bounds { most_waiting: spec.task.max_queue as usize, each: spec.task.concurrency },
             held: Some(found.clone()),
         })
@@ -182,7 +185,8 @@ impl Admission {
     }
 }
 
-fn told(failure: &Failure, app: &Key) -> Status {
+/// What the caller of a task of an App is told of its failure.
+pub fn task_failure(failure: &Failure, app: &Key) -> Status {
     let mut status = Status::from(failure);
     let details = &mut status.details;
     app.kind.group.clone_into(&mut details.group);

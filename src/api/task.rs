@@ -11,6 +11,8 @@ use super::{API_VERSION, MicroTime, ObjectMeta};
 pub const TASK_HEADER: &str = "x-appm-task-id";
 /// The header that names the instance that did it.
 pub const TASK_INSTANCE_HEADER: &str = "x-appm-instance";
+/// The header by which a worker says that what it gives back is a part of the result: `true`.
+pub const TASK_PART_HEADER: &str = "x-appm-task-part";
 /// The longest payload, and the longest result.
 pub const TASK_LIMIT: usize = 64 << 20;
 

@@ -143,7 +143,7 @@ impl Sdk {
             Route::ValidateTotp => self.validate_totp(&call).await,
             Route::Renew => self.refresh(&call).await,
             Route::FetchTask(app) => self.fetch_task(app, &call).await,
-            Route::GiveTask(app) => Ok(self.give_task(app, call)),
+            Route::GiveTask(app) => Ok(self.give_task(app, call).await),
             _ => Err(Status::no_route()),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Call, Content, Reply, Sdk, caller};
 use crate::{
     admission::TaskOrder,
-    api::{Status, TASK_HEADER},
+    api::{Status, TASK_HEADER, TASK_PART_HEADER},
     auth::Identity,
     broker::{FetchError, GiveError, Superseded, Worker},
 };
@@ -21,7 +21,7 @@ impl Sdk {
         let seconds = call.query("timeout").parse().ok().filter(|seconds| *seconds > 0);
         let timeout = Some(seconds.map_or(PATIENCE, Duration::from_secs));
         let caller = caller(who, &call);
-        let order = TaskOrder { payload: call.body, timeout, idempotent: false };
+        let order = TaskOrder { payload: call.body, timeout, ..TaskOrder::default() };
         let done = self.admission.do_task(&caller, &Self::app(app)?, order).await?;
         let reply = Reply { content: Content::Bytes(done.result), ..Reply::empty(200) };
         Ok(reply.with(TASK_HEADER, done.task))
@@ -45,15 +45,25 @@ impl Sdk {
         })
     }
 
-    pub(super) fn give_task(&self, app: &str, call: Call) -> Reply {
+    pub(super) async fn give_task(&self, app: &str, call: Call) -> Reply {
         let Ok(worker) = self.worker(app, &call) else { return superseded() };
         let named = call.header(TASK_HEADER).to_owned();
-        match self.admission.broker().give(&worker, Some(&named), call.connection, call.body) {
+        let broker = self.admission.broker();
+        let given = match call.header(TASK_PART_HEADER) {
+            "" => broker.give(&worker, Some(&named), call.connection, call.body),
+            "true" => broker.give_part(&worker, Some(&named), call.connection, call.body).await,
+            _ => return Reply::message(400, &format!("the header {TASK_PART_HEADER} is `true`, or not there")),
+        };
+        match given {
             Ok(()) => Reply::empty(200),
             Err(GiveError::NobodyWaits) => Reply::message(417, "no message request from client waiting for response"),
             Err(GiveError::WhichOne) => {
                 let message = format!("the process has several tasks: say which one by the header {TASK_HEADER}");
                 Reply::message(400, &message)
+            }
+            Err(GiveError::TooMuch) => Reply::message(413, "the parts are more than a result may be"),
+            Err(GiveError::Slow) => {
+                Reply::message(503, "the caller has not taken in what was given before").with("retry-after", "1")
             }
         }
     }

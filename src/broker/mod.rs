@@ -15,6 +15,7 @@
 
 mod failure;
 mod key;
+mod parts;
 mod payload;
 mod send;
 #[cfg(test)]
@@ -31,9 +32,11 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
+use self::parts::Parts;
 pub use self::{
     failure::Failure,
     key::Keys,
+    parts::Next,
     payload::{Payload, Pieces},
     send::{Done, Kept, Order, Sent},
     work::{Delivery, FetchError, GiveError, Superseded, Worker},
@@ -111,6 +114,7 @@ struct Entry {
     /// As it is shown.
     shown: Task,
     payload: Payload,
+    parts: Parts,
     at: Option<Handed>,
     /// The outcome is put by.
     keep: bool,
@@ -228,6 +232,7 @@ impl Entry {
     /// It is not with anybody any more.
     fn back(&mut self) {
         self.at = None;
+        self.parts.forget();
         self.shown.state = TaskState::Waiting;
         self.shown.deliveries = self.shown.deliveries.saturating_sub(1);
         self.shown.start_time = None;

@@ -14,7 +14,7 @@ pub struct Payload {
     small: BytesMut,
     len: usize,
     /// What the bytes take of somebody's room, for as long as they are held.
-    room: Option<Arc<dyn Any + Send + Sync>>,
+    room: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Payload {
@@ -49,7 +49,13 @@ impl Payload {
     /// The same, which takes this room until it is dropped.
     #[must_use]
     pub fn holding(self, room: impl Any + Send + Sync) -> Self {
-        Self { room: Some(Arc::new(room)), ..self }
+        Self { room: vec![Arc::new(room)], ..self }
+    }
+
+    /// Adds another one to the end, with its room.
+    pub fn append(&mut self, mut other: Payload) {
+        self.room.append(&mut other.room);
+        other.into_pieces().for_each(|piece| self.push(piece));
     }
 
     /// How many bytes.
@@ -87,7 +93,7 @@ impl Payload {
 pub struct Pieces {
     pieces: std::vec::IntoIter<Bytes>,
     left: usize,
-    _room: Option<Arc<dyn Any + Send + Sync>>,
+    _room: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Pieces {

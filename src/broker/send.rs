@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use jiff::SignedDuration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Broker, Desk, Entry, Failure, Inner, KEPT, KEPT_BYTES, KEPT_FOR, Outcome, Payload, lock};
+use super::{Broker, Desk, Entry, Failure, Inner, KEPT, KEPT_BYTES, KEPT_FOR, Outcome, Payload, lock, parts::Parts};
 use crate::{
     api::{App, MicroTime, Object, Task, TaskState, Time, Uid},
     policy::tasks::{Board, Bounds},
@@ -28,6 +29,8 @@ pub struct Order {
     pub timeout: Duration,
     /// Whether it may be done again when an instance ends in the middle of it.
     pub idempotent: bool,
+    /// Its caller wants to see the parts of its result as they come; see [`Sent::next`].
+    pub streamed: bool,
     /// What the App's line holds.
     pub bounds: Bounds,
     /// The App itself, which the broker holds for those that come soon.
@@ -58,11 +61,16 @@ pub struct Kept {
 
 /// A task that is on its way. Dropped, it is cancelled: nobody waits for it.
 pub struct Sent {
-    broker: Arc<Broker>,
-    task: u64,
-    timeout: Duration,
-    told: oneshot::Receiver<Outcome>,
-    over: bool,
+    pub(super) broker: Arc<Broker>,
+    pub(super) task: u64,
+    pub(super) timeout: Duration,
+    pub(super) told: oneshot::Receiver<Outcome>,
+    /// When its caller gives up, once it is looked for.
+    pub(super) deadline: Option<BoxFuture<'static, ()>>,
+    pub(super) parts: Option<mpsc::Receiver<Payload>>,
+    /// What came of it, while there are parts to be told before.
+    pub(super) outcome: Option<Outcome>,
+    pub(super) over: bool,
 }
 
 impl Broker {
@@ -109,11 +117,29 @@ impl Broker {
         };
         shown.metadata.creation_timestamp = Some(Time(now));
         let first = shown.clone();
-        let entry = Entry { app: order.uid.clone(), caller, shown, payload: order.payload, at: None, keep, tell };
+        let (parts, told_parts) = match order.streamed {
+            true => {
+                let (parts, told) = Parts::told();
+                (parts, Some(told))
+            }
+            false => (Parts::gathered(), None),
+        };
+        let payload = order.payload;
+        let entry = Entry { app: order.uid.clone(), caller, shown, payload, parts, at: None, keep, tell };
         inner.tasks.insert(task, entry);
         self.hand_out(&mut inner, &order.uid);
         drop(inner);
-        Ok((Sent { broker: self.clone(), task, timeout: order.timeout, told, over: false }, first))
+        let sent = Sent {
+            broker: self.clone(),
+            task,
+            timeout: order.timeout,
+            told,
+            deadline: None,
+            parts: told_parts,
+            outcome: None,
+            over: false,
+        };
+        Ok((sent, first))
     }
 
     /// Keeps an outcome for a while.
@@ -196,7 +222,7 @@ impl Broker {
     }
 
     /// The caller's time is over.
-    fn expire(self: &Arc<Self>, task: u64, after: Duration) {
+    pub(super) fn expire(self: &Arc<Self>, task: u64, after: Duration) {
         let mut inner = self.inner();
         let Some(entry) = inner.tasks.get(&task) else { return };
         let asked = inner.desks.get(&entry.app).is_some_and(|desk| desk.asked);

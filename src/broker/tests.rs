@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinHandle;
 
-use super::{Broker, Delivery, Failure, FetchError, GiveError, Order, Outcome, Worker};
+use super::{Broker, Delivery, Failure, FetchError, GiveError, Next, Order, Outcome, Payload, Sent, Worker};
 use crate::{
     api::{Status, TaskState, Uid},
     clock::{Clock, SharedClock, Virtual},
@@ -39,6 +39,7 @@ impl World {
             payload: Bytes::copy_from_slice(text.as_bytes()).into(),
             timeout: PATIENCE,
             idempotent: false,
+            streamed: false,
             bounds: Bounds { most_waiting: 3, each: 1 },
             held: None,
         }
@@ -342,5 +343,116 @@ async fn ten_thousand_that_wait_are_served_in_turn() {
     }
     assert_eq!(result(quiet).await, Ok("done".to_owned()), "it waits for one of the others, not for all");
     drop(noisy);
+    assert!(world.is_empty());
+}
+
+/// What is told of a task whose parts its caller wants to see, up to its end.
+async fn told(mut sent: Sent) -> (Vec<String>, Outcome) {
+    let text = |part: Payload| String::from_utf8(part.to_bytes().to_vec()).expect("text");
+    let mut parts = Vec::new();
+    loop {
+        match sent.next().await {
+            Next::Part(part) => parts.push(text(part)),
+            Next::End(Ok(done)) => {
+                parts.push(text(done.result.clone()));
+                return (parts, Ok(done));
+            }
+            Next::End(outcome) => return (parts, outcome),
+        }
+    }
+}
+
+fn part(text: &'static str) -> Payload {
+    Bytes::from_static(text.as_bytes()).into()
+}
+
+#[tokio::test]
+async fn parts_are_told_in_order_before_the_result_or_put_together() {
+    let world = World::new().await;
+    let own = worker("a");
+    for streamed in [true, false] {
+        let sent = world.broker.send(Order { streamed, ..world.order("ada", "x") }).expect("room in line");
+        let told = tokio::spawn(told(sent));
+        let (name, _) = world.take(&own).await;
+        for text in ["one ", "two "] {
+            assert_eq!(world.broker.give_part(&own, Some(&name), None, part(text)).await, Ok(()));
+        }
+        assert_eq!(world.give(&own, None, "three"), Ok(()));
+        let (parts, _) = told.await.expect("no panic");
+        assert_eq!(parts, if streamed { vec!["one ", "two ", "three"] } else { vec!["one two three"] });
+        let late = world.broker.give_part(&own, Some(&name), None, part("late")).await;
+        assert_eq!(late, Err(GiveError::NobodyWaits));
+    }
+    assert!(world.is_empty());
+}
+
+#[tokio::test]
+async fn a_process_waits_for_a_caller_who_takes_nothing_in_and_for_no_other() {
+    let world = World::new().await;
+    let own = worker("a");
+    let order = Order { streamed: true, timeout: Duration::from_secs(1000), ..world.order("ada", "x") };
+    let sent = world.broker.send(order).expect("room in line");
+    let (name, _) = world.take(&own).await;
+    let mut given = 0;
+    let give = || {
+        let (broker, own, name) = (world.broker.clone(), own.clone(), name.clone());
+        tokio::spawn(async move { broker.give_part(&own, Some(&name), None, part("x")).await })
+    };
+    let waits = loop {
+        let giving = give();
+        settle().await;
+        if !giving.is_finished() {
+            break giving;
+        }
+        given += 1;
+        assert!(given < 100, "nothing bounds it");
+    };
+    world.clock.advance(SignedDuration::from_secs(61));
+    assert_eq!(waits.await.expect("no panic"), Err(GiveError::Slow), "it may try again");
+    let waits = give();
+    settle().await;
+    let told = tokio::spawn(told(sent));
+    assert_eq!(waits.await.expect("no panic"), Ok(()));
+    assert_eq!(world.give(&own, None, "end"), Ok(()));
+    assert_eq!(told.await.expect("no panic").0.len(), given + 2);
+    // A caller who goes away lets it go at once.
+    let sent = world.broker.send(Order { streamed: true, ..world.order("ada", "x") }).expect("room in line");
+    world.take(&own).await;
+    drop(sent);
+    assert_eq!(world.broker.give_part(&own, None, None, part("x")).await, Err(GiveError::NobodyWaits));
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_task_is_not_done_again_and_what_was_only_gathered_is_forgotten() {
+    let world = World::new().await;
+    for (streamed, again) in [(true, false), (false, true)] {
+        let (first, second) = (worker(if again { "c" } else { "a" }), worker("b"));
+        let order = Order { streamed, idempotent: true, ..world.order("ada", "x") };
+        let told = tokio::spawn(told(world.broker.send(order).expect("room in line")));
+        world.take(&first).await;
+        assert_eq!(world.broker.give_part(&first, None, None, part("of the first ")).await, Ok(()));
+        world.end(&first, End::Code(1), SignedDuration::ZERO);
+        if again {
+            world.take(&second).await;
+            assert_eq!(world.give(&second, None, "of the second"), Ok(()));
+        }
+        let (parts, outcome) = told.await.expect("no panic");
+        assert_eq!(outcome.is_ok(), again);
+        assert_eq!(parts, [if again { "of the second" } else { "of the first " }]);
+        if let Err(failure) = outcome {
+            assert!(failure.may_have_begun());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_whose_parts_are_told_is_late_as_any_other() {
+    let world = World::new().await;
+    let sent = world.broker.send(Order { streamed: true, ..world.order("ada", "x") }).expect("room in line");
+    let told = tokio::spawn(told(sent));
+    settle().await;
+    world.clock.advance(SignedDuration::try_from(PATIENCE).expect("short"));
+    let (_, outcome) = told.await.expect("no panic");
+    assert!(matches!(outcome, Err(Failure::TimedOut { .. })), "{outcome:?}");
     assert!(world.is_empty());
 }

@@ -51,6 +51,10 @@ pub enum GiveError {
     NobodyWaits,
     /// The process has several tasks and does not say which one it means.
     WhichOne,
+    /// The parts of a result are more than a result may be.
+    TooMuch,
+    /// The caller has not taken in what was given before.
+    Slow,
 }
 
 impl Broker {
@@ -153,29 +157,39 @@ impl Broker {
         result: Payload,
     ) -> Result<(), GiveError> {
         let mut inner = self.inner();
+        let at = self.meant(&inner, worker, named, on)?;
         let owed = inner.owed.get_mut(&worker.attempt).ok_or(GiveError::NobodyWaits)?;
-        let at = match named.filter(|name| !name.is_empty()) {
-            Some(name) => {
-                let number = self.number(name).ok_or(GiveError::NobodyWaits)?;
-                owed.iter().position(|owed| owed.task == number).ok_or(GiveError::NobodyWaits)?
-            }
-            None => {
-                let here = owed.iter().rposition(|owed| on.is_some() && owed.on == on);
-                let only = (owed.len() == 1).then_some(0);
-                here.or(only).ok_or(GiveError::WhichOne)?
-            }
-        };
         let Owed { task, .. } = owed.remove(at);
         if owed.is_empty() {
             inner.owed.remove(&worker.attempt);
         }
-        let theirs = inner.tasks.get(&task).is_some_and(|entry| entry.is_with(&worker.attempt));
-        if !theirs {
-            return Err(GiveError::NobodyWaits);
-        }
+        let entry = inner.tasks.get_mut(&task).filter(|entry| entry.is_with(&worker.attempt));
+        let result = entry.ok_or(GiveError::NobodyWaits)?.parts.before(result);
         let done = Done { task: self.name(task), instance: worker.instance.clone(), result };
         self.finish(&mut inner, task, Ok(done));
         Ok(())
+    }
+
+    /// Which of those that a process has is meant.
+    pub(super) fn meant(
+        &self,
+        inner: &Inner,
+        worker: &Worker,
+        named: Option<&str>,
+        on: Option<SocketAddr>,
+    ) -> Result<usize, GiveError> {
+        let owed = inner.owed.get(&worker.attempt).ok_or(GiveError::NobodyWaits)?;
+        match named.filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let number = self.number(name).ok_or(GiveError::NobodyWaits)?;
+                owed.iter().position(|owed| owed.task == number).ok_or(GiveError::NobodyWaits)
+            }
+            None => {
+                let here = owed.iter().rposition(|owed| on.is_some() && owed.on == on);
+                let only = (owed.len() == 1).then_some(0);
+                here.or(only).ok_or(GiveError::WhichOne)
+            }
+        }
     }
 
     /// An attempt has ended: whoever waits for it learns how. Of one that never asked nothing is known here.
@@ -196,7 +210,8 @@ impl Broker {
             let Some(handed) = entry.at.take() else { continue };
             // It was on its way when there was nobody any more who could have begun.
             let unread = handed.since > ended.finish_time;
-            if unread || entry.shown.idempotent && entry.shown.deliveries < DELIVERIES {
+            let again = entry.shown.idempotent && entry.shown.deliveries < DELIVERIES && !entry.parts.are_seen();
+            if unread || again {
                 entry.shown.deliveries += u32::from(!unread);
                 entry.back();
                 let caller = entry.caller.clone();
@@ -232,7 +247,7 @@ impl Broker {
 }
 
 impl Entry {
-    fn is_with(&self, worker: &StartKey) -> bool {
+    pub(super) fn is_with(&self, worker: &StartKey) -> bool {
         self.at.as_ref().is_some_and(|handed| handed.to == *worker)
     }
 }

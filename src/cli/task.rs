@@ -5,6 +5,7 @@ use std::{fs, io::Read, path::Path};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::{
@@ -62,6 +63,9 @@ struct SendArgs {
     /// It may be done again if an instance ends in the middle of it
     #[arg(long)]
     idempotent: bool,
+    /// Print the parts of the result as the process gives them
+    #[arg(long, conflicts_with_all = ["kept", "json"])]
+    stream: bool,
     /// Do not wait: print the task's name, by which its result is asked for later
     #[arg(long = "async", conflicts_with = "json")]
     kept: bool,
@@ -134,7 +138,11 @@ async fn send(args: &SendArgs, context: &Context) -> Result<(), CliError> {
     options.extend(args.idempotent.then(|| ("idempotent", "true".to_owned())));
     options.extend(args.kept.then(|| ("async", "true".to_owned())));
     let path = path(context, &args.app, None) + &query_string(&options);
-    let sent = context.client.call(Request::post_bytes(path, data(&args.data)?)).await;
+    let request = Request::post_bytes(path, data(&args.data)?);
+    if args.stream {
+        return stream(request.accept("application/jsonl"), context).await;
+    }
+    let sent = context.client.call(request).await;
     if args.json {
         let (told, exit) = match &sent {
             Ok(answer) => (succeeded(&answer.body), Exit::Ok),
@@ -152,6 +160,28 @@ async fn send(args: &SendArgs, context: &Context) -> Result<(), CliError> {
         return Ok(screen::line(task.metadata.name)?);
     }
     Ok(screen::bytes(&answer.body)?)
+}
+
+/// Prints what comes of a task as it comes.
+async fn stream(request: Request, context: &Context) -> Result<(), CliError> {
+    let mut lines = context.client.lines(request).await.map_err(failed)?;
+    let unreadable = || CliError::failed("the server's answer cannot be read");
+    while let Some(line) = lines.next().await {
+        let line: Value = serde_json::from_slice(&line.map_err(failed)?).map_err(|_| unreadable())?;
+        if line["type"] == "ERROR" {
+            return Err(failed(RequestError::Refused(Status::from_json(&line["object"], 500))));
+        }
+        match (line["text"].as_str(), line["base64"].as_str()) {
+            (Some(text), _) => screen::bytes(text.as_bytes())?,
+            (None, Some(bytes)) => screen::bytes(&STANDARD.decode(bytes).map_err(|_| unreadable())?)?,
+            (None, None) => return Err(unreadable()),
+        }
+        if line["type"] == "RESULT" && line["more"] != true {
+            return Ok(());
+        }
+    }
+    Err(CliError::failed("the answer broke off")
+        .help("nobody can say what became of the task: the work may have begun"))
 }
 
 /// Sends what a Schedule sends; its result.

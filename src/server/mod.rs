@@ -38,6 +38,7 @@ mod logs;
 mod metrics;
 pub mod openapi;
 mod pages;
+mod parts;
 mod path;
 mod peers;
 mod pki;

@@ -1,18 +1,19 @@
 //! `…/apps/NAME/task`: send work into an App's processes, look at it, cancel it.
 //!
-//! Bytes in, bytes out, each in the pieces in which they came. Whoever waits for a result and goes away has cancelled the task.
+//! Bytes in, bytes out, each in the pieces in which they came; or the parts of the result as they are made ([`parts`]). Whoever waits for a result and goes away has cancelled the task.
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    body,
+    accept, body,
     call::Call,
     documents::not_allowed,
     metrics::RequestLabels,
+    parts,
     path::Resource,
     query::Params,
     respond::{self, Answer},
@@ -51,7 +52,15 @@ pub(super) async fn answer(
             // Whoever may not send anything does not fill the memory with it.
             admission.may_send_task(&caller, &app)?;
             let payload = body::payload(&mut call.body, TASK_LIMIT, &state.turnstile).await?;
-            let order = TaskOrder { payload, timeout, idempotent };
+            let streamed = wants_parts(call.header(header::ACCEPT));
+            if streamed && kept {
+                return Err(Status::bad_request("`async` does not go with a result that is told as it is made"));
+            }
+            let order = TaskOrder { payload, timeout, idempotent, streamed };
+            if streamed {
+                let sent = admission.send_task(&caller, &app, order)?;
+                return Ok(parts::told(sent, app, state.stopping.clone()));
+            }
             if kept {
                 return told(&call, StatusCode::ACCEPTED, &admission.send_task_and_keep(&caller, &app, order)?);
             }
@@ -85,8 +94,13 @@ pub(super) async fn answer(
     }
 }
 
+/// The first that the caller would have is documents, one a line.
+fn wants_parts(accept: &str) -> bool {
+    accept::entries(accept).next().is_some_and(|first| first.name == parts::LINES)
+}
+
 /// Nobody learns of it: the server's memory goes with it.
-fn stopping() -> Status {
+pub(super) fn stopping() -> Status {
     let message = "the server stops: nobody can say what became of the task, the work may have begun";
     Status::new(Reason::ServiceUnavailable, message)
 }

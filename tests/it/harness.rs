@@ -292,6 +292,14 @@ impl Api {
         Ok(Answer { code, body })
     }
 
+    /// The same, with a line of the head that the caller writes.
+    pub(crate) fn ask_with(&self, method: &str, path: &str, line: &str, body: &[u8]) -> io::Result<Answer> {
+        let (code, mut reader) = self.open_with(method, path, line, body)?;
+        let mut body = Vec::new();
+        reader.read_to_end(&mut body)?;
+        Ok(Answer { code, body })
+    }
+
     /// One request: the code of the answer, and its body as it comes.
     pub(crate) fn open(
         &self,
@@ -300,11 +308,23 @@ impl Api {
         media: &str,
         body: &[u8],
     ) -> io::Result<(u16, Box<dyn BufRead + Send>)> {
+        let line = if media.is_empty() { String::new() } else { format!("Content-Type: {media}") };
+        self.open_with(method, path, &line, body)
+    }
+
+    /// The same, with a line of the head that the caller writes.
+    pub(crate) fn open_with(
+        &self,
+        method: &str,
+        path: &str,
+        line: &str,
+        body: &[u8],
+    ) -> io::Result<(u16, Box<dyn BufRead + Send>)> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-        if !media.is_empty() {
-            write!(head, "Content-Type: {media}\r\n").unwrap();
+        if !line.is_empty() {
+            write!(head, "{line}\r\n").unwrap();
         }
         write!(head, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
         stream.write_all(head.as_bytes())?;

@@ -3,7 +3,7 @@
 //! The processes only wait; the test works in their place, with their keys, which is how App Mesh's clients do it.
 
 use std::{
-    io::Read,
+    io::{BufRead, Read},
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -244,4 +244,72 @@ fn callers_give_up_cancel_and_are_turned_away() {
     let told = text(&world.command(&["task", "send", "web", "x", "--json"]).stdout);
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["reason"], &told["mayHaveBegun"]), (&json!("NoInstance"), &json!(false)));
+}
+
+/// The lines of an answer, as they come.
+fn lines(world: &World, accept: &str) -> impl Iterator<Item = Value> + use<> {
+    let path = format!("{}/task", app_path("web"));
+    let (code, reader) = world.api().open_with("POST", &path, &format!("Accept: {accept}"), b"").unwrap();
+    assert_eq!(code, 200);
+    reader.lines().map_while(Result::ok).map(|line| serde_json::from_str(&line).unwrap())
+}
+
+#[test]
+fn the_parts_of_a_result_are_told_as_they_are_made() {
+    let world = world(1, &json!({}));
+    let worker = one(&world);
+    let part = |bytes: &[u8]| worker.api.ask_with("PUT", &worker.path, "X-Appm-Task-Part: true", bytes).unwrap().code;
+
+    // To the command line: a part is there while the process works on.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_appm"))
+        .arg("--data-dir")
+        .arg(world.data())
+        .args(["task", "send", "web", "x", "--stream"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut printed = command.stdout.take().unwrap();
+    assert_eq!(worker.fetch().code, 200);
+    assert_eq!(part(b"first\n"), 200);
+    let mut first = [0; 6];
+    printed.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"first\n");
+    assert_eq!(part(&[0xff]), 200);
+    assert_eq!(worker.give(b"last"), 200);
+    let mut rest = Vec::new();
+    printed.read_to_end(&mut rest).unwrap();
+    assert_eq!((rest.as_slice(), command.wait().unwrap().success()), (&b"\xfflast"[..], true));
+
+    // To programs: a document a line; whoever wants the result alone gets it whole.
+    let told = thread::spawn({
+        let told = lines(&world, "application/jsonl");
+        move || told.collect::<Vec<Value>>()
+    });
+    assert_eq!(worker.fetch().code, 200);
+    assert_eq!((part("hé".as_bytes()), worker.give(b"")), (200, 200));
+    let told = told.join().unwrap();
+    assert_eq!((told.len(), &told[0]), (2, &json!({"type": "PART", "text": "hé"})));
+    assert_eq!((&told[1]["type"], &told[1]["text"]), (&json!("RESULT"), &json!("")));
+    assert!(told[1]["instance"].is_string(), "{told:?}");
+    let whole = send(&world, "", Vec::new());
+    assert_eq!(worker.fetch().code, 200);
+    assert_eq!((part(b"a"), part(b"b"), worker.give(b"c")), (200, 200, 200));
+    assert_eq!(answer(&whole).body, b"abc");
+
+    // A caller who goes away is gone for the process, too, and one whose process dies learns it.
+    let told = lines(&world, "application/jsonl, application/json");
+    assert_eq!(worker.fetch().code, 200);
+    drop(told);
+    wait_for("the process to be told", || if part(b"x") == 417 { Ok(()) } else { Err("somebody waits".to_owned()) });
+    assert_eq!(worker.give(b"too late"), 417);
+    let mut told = lines(&world, "application/jsonl");
+    assert_eq!(worker.fetch().code, 200);
+    assert_eq!(part(b"begun"), 200);
+    assert_eq!(told.next().unwrap()["text"], "begun");
+    signal(worker.pid, Signal::SIGKILL);
+    let end = told.next().unwrap();
+    assert_eq!((&end["type"], &end["object"]["code"]), (&json!("ERROR"), &json!(500)), "{end}");
+    assert_eq!(end["object"]["details"]["causes"][0]["reason"], "InstanceEnded");
+    assert_eq!(told.next(), None);
+    world.command(&["server", "stop", "--apps"]);
 }

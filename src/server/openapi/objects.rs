@@ -379,11 +379,12 @@ impl Words {
         let send = task("create", "post", &format!("Send a task into {} and wait for its result", self.one))
             .description(
                 "The body is the payload, up to 64 MiB of any bytes; the answer is what an instance made of it. A refusal says whether \
-                 the work may have begun (cause `MayHaveBegun`). With `async` the answer is the Task, whose result is kept for a while.",
+                 the work may have begun (cause `MayHaveBegun`). With `async` the answer is the Task, whose result is kept for a while. Whoever \
+                 accepts `application/jsonl` before anything else is told the parts of the result as they are made, one document a line.",
             )
             .takes(&["timeout", "idempotent", "async"])
             .body("The payload.", &[form(BYTES, Shape::Text)], false)
-            .answers(200, "The result.", &[form(BYTES, Shape::Text)])
+            .answers(200, "The result.", &[form(BYTES, Shape::Text), form(LINES, Shape::Text)])
             .answers(202, "With `async`: the task.", &shown(Task::KIND))
             .refuses(answers::TASK);
         let list = self
