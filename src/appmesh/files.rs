@@ -1,14 +1,15 @@
 //! Files up and down, below one directory and nowhere else.
 //!
 //! The kernel resolves every path (openat2): nothing leads out of the directory, no `..` and no absolute path, and no symbolic link is followed,
-//! whoever changes what meanwhile. What comes up is written beside its place and gets its name when it is whole; nothing that is there is replaced.
+//! whoever changes what meanwhile. What comes up has no name before it is whole, so whatever is killed leaves nothing; nothing that is there is replaced. Where the file system
+//! has no files without names, it is written beside its place.
 
 use std::{
     ffi::OsString,
     fs::{File, Metadata},
     io::{self, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Component, Path, PathBuf},
@@ -22,11 +23,12 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Call, Content, Reply, Sdk, multipart::Multipart, permission};
+use super::{Call, Content, NAMESPACE, Reply, Sdk, multipart::Multipart, permission};
 use crate::{
-    api::{Reason, Status},
-    auth::Identity,
+    api::{GROUP, Reason, Status},
+    auth::{self, Identity, May},
     clock,
+    policy::powers,
 };
 
 /// The longest file.
@@ -96,7 +98,7 @@ impl Files {
         }
     }
 
-    /// A file beside its place.
+    /// A file that gets its name when it is whole.
     fn create(&self, path: &str, suffix: &str) -> Result<Part, Status> {
         let below = self.below(path)?;
         let name = below.file_name().expect("looked at above").to_owned();
@@ -105,11 +107,18 @@ impl Files {
         if rustix::fs::statat(&dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(there());
         }
-        let mut part = OsString::from(".");
-        part.push(&name);
-        part.push(format!(".{suffix}.part"));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&dir, &part, flags, Mode::RUSR | Mode::WUSR).map_err(|e| refused(e, path))?;
+        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let (file, part) = match rustix::fs::openat(&dir, ".", flags | OFlags::TMPFILE, mode) {
+            // What file systems and kernels say that have none.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let mut part = OsString::from(".");
+                part.push(&name);
+                part.push(format!(".{suffix}.part"));
+                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+                (rustix::fs::openat(&dir, &part, flags, mode).map_err(|errno| refused(errno, path))?, Some(part))
+            }
+            made => (made.map_err(|errno| refused(errno, path))?, None),
+        };
         Ok(Part { dir, name, part, file: File::from(file), length: 0, is_whole: false })
     }
 }
@@ -137,7 +146,8 @@ fn refused(errno: Errno, path: &str) -> Status {
 struct Part {
     dir: OwnedFd,
     name: OsString,
-    part: OsString,
+    /// What it is called until then, if it must have a name.
+    part: Option<OsString>,
     file: File,
     length: u64,
     is_whole: bool,
@@ -156,17 +166,27 @@ impl Part {
         Ok(self)
     }
 
-    /// Gives it its name.
+    /// Gives it its name, unless there is one of that name.
+    fn name(&self) -> Result<(), Errno> {
+        match &self.part {
+            Some(part) => rustix::fs::renameat_with(&self.dir, part, &self.dir, &self.name, RenameFlags::NOREPLACE),
+            None => {
+                let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                rustix::fs::linkat(rustix::fs::CWD, own, &self.dir, &self.name, rustix::fs::AtFlags::SYMLINK_FOLLOW)
+            }
+        }
+    }
+
+    /// Makes it what it is to be.
     fn finish(mut self, attributes: &Attributes) -> Result<(), Status> {
         // What whoever runs the server may not set stays its own.
         let owner = attributes.user.map(Uid::from_raw);
         let group = attributes.group.map(Gid::from_raw);
         let _ = rustix::fs::fchown(self.file.as_fd(), owner, group);
         let mode = Mode::from_raw_mode(attributes.mode.unwrap_or(0o644));
-        let named =
-            rustix::fs::fchmod(self.file.as_fd(), mode).and_then(|()| rustix::fs::fsync(self.file.as_fd())).and_then(
-                |()| rustix::fs::renameat_with(&self.dir, &self.part, &self.dir, &self.name, RenameFlags::NOREPLACE),
-            );
+        let named = rustix::fs::fchmod(self.file.as_fd(), mode)
+            .and_then(|()| rustix::fs::fsync(self.file.as_fd()))
+            .and_then(|()| self.name());
         named.map_err(|errno| refused(errno, &self.name.to_string_lossy()))?;
         self.is_whole = true;
         // Its name is on the disk before anybody is told that it has it.
@@ -184,9 +204,9 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.is_whole {
+        if let Some(part) = self.part.as_ref().filter(|_| !self.is_whole) {
             // Somebody may have removed it.
-            let _ = rustix::fs::unlinkat(&self.dir, &self.part, rustix::fs::AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.dir, part, rustix::fs::AtFlags::empty());
         }
     }
 }
@@ -248,6 +268,33 @@ impl Sdk {
             .with("x-file-group", metadata.gid().to_string()))
     }
 
+    /// What of these they may give a file: the owner that their processes have, and those whom they have a host power for. Any other one is passed
+    /// over, as one is that whoever runs the server may not set: clients send along what the file was on their machine.
+    fn permitted(&self, who: &Identity, wanted: Attributes) -> Attributes {
+        let authority = self.admission.authority();
+        let runs_as = authority.exec_user(&who.name).and_then(|name| User::from_name(&name).ok()?);
+        let may_use = |power: String| {
+            let what = auth::Attributes {
+                verb: "use",
+                group: GROUP,
+                resource: powers::RESOURCE,
+                namespace: NAMESPACE,
+                name: &power,
+                ..auth::Attributes::default()
+            };
+            matches!(authority.may(who, &what), Ok(May::Always))
+        };
+        let user = wanted.user.filter(|user| {
+            let named = User::from_uid((*user).into()).ok().flatten().map_or(user.to_string(), |user| user.name);
+            runs_as.as_ref().is_some_and(|own| own.uid.as_raw() == *user) || may_use(format!("user:{named}"))
+        });
+        let group = wanted.group.filter(|group| {
+            let named = Group::from_gid((*group).into()).ok().flatten().map_or(group.to_string(), |group| group.name);
+            runs_as.as_ref().is_some_and(|own| own.gid.as_raw() == *group) || may_use(format!("group:{named}"))
+        });
+        Attributes { user, group, ..wanted }
+    }
+
     fn may_upload(&self, who: &Identity) -> Result<(), Status> {
         self.admission.authority().must(who, &permission::attributes("post", "/appmesh/file"))
     }
@@ -280,7 +327,7 @@ impl Sdk {
         if form.is_some_and(|form| !form.is_whole()) {
             return Err(Status::bad_request("the form has no part `file`, or breaks off in it"));
         }
-        let attributes = Attributes::of(call);
+        let attributes = self.permitted(who, Attributes::of(call));
         blocking(move || part.finish(&attributes)).await?;
         Ok(Reply::empty(200))
     }

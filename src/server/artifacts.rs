@@ -41,8 +41,7 @@ pub(super) async fn read(
     if artifact.expiration_time.is_some_and(|at| at.0 <= state.clock.now()) {
         return Err(Status::new(Reason::Expired, "the artifact was kept as long as its step said"));
     }
-    let most = state.admission.limit_of(&call.who, |limits| limits.watches);
-    let share = state.turnstile.watch(&call.who.name, most)?;
+    let share = state.watch_of(&call.who)?;
     let (data_dir, file) = (state.data_dir.clone(), artifact.file.clone());
     let opened = tokio::task::spawn_blocking(move || open_artifact(&data_dir, &file)).await;
     let opened = opened.unwrap_or_else(|e| Err(std::io::Error::other(e)));

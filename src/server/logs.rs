@@ -95,8 +95,7 @@ pub(super) async fn read(
     let key = resource.key(served);
     let object = state.admission.get_part(&call.caller(), served, resource.subresource, &key)?;
     let limit = asked.query.limit_bytes;
-    let most = state.admission.limit_of(&call.who, |limits| limits.watches);
-    let share = asked.query.follow.then(|| state.turnstile.watch(&call.who.name, most)).transpose()?;
+    let share = asked.query.follow.then(|| state.watch_of(&call.who)).transpose()?;
     let pieces = match key.kind == Run::INFO {
         true => {
             let run = object.typed::<Run>().ok_or_else(|| Status::internal("the run cannot be read"))?;

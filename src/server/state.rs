@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     FeedSink, LookSink, ProcessSource, Readiness, StopSink,
-    bounds::Turnstile,
+    bounds::{Share, Turnstile},
     lines::Lines,
     logs::LogSource,
     metrics::{Census, Metrics},
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     admission::Admission,
-    api::{Instance, KINDS, Kind},
+    api::{Instance, KINDS, Kind, Status},
     appmesh::Sdk,
     audit::Audit,
-    auth::{Authenticator, token::TokenHash},
+    auth::{Authenticator, Identity, token::TokenHash},
     clock::SharedClock,
     store::Store,
 };
@@ -63,6 +63,15 @@ pub(super) struct State {
 }
 
 impl State {
+    /// A place among the open watches of somebody, for whatever lasts as one does.
+    ///
+    /// # Errors
+    /// 429 if they have as many as they may.
+    pub(super) fn watch_of(&self, who: &Identity) -> Result<Share<String>, Status> {
+        let most = self.admission.limit_of(who, |limits| limits.watches);
+        self.turnstile.watch(&who.name, most)
+    }
+
     /// Counts what the store holds.
     pub(super) fn census(&self) -> Census {
         let objects = KINDS.iter().map(|kind| (kind.kind, self.store.list(kind, None).items.len())).collect();

@@ -41,8 +41,7 @@ pub(super) async fn feed(
     if !run.spec.stdin_once {
         return Err(refused("it has no `stdinOnce`, and reads nothing that is sent"));
     }
-    let most = state.admission.limit_of(&call.who, |limits| limits.watches);
-    let _share = state.turnstile.watch(&call.who.name, most)?;
+    let _share = state.watch_of(&call.who)?;
     let stopping = state.stopping.clone();
     let of_run = OfRun::new(state, key, &run);
     let begun = async {

@@ -86,7 +86,7 @@ pub(super) async fn watch(
     }
     let (start, query, caller) = (start(call)?, read::selection(call, served, resource), call.caller());
     let ends = lifetime(state, call)?;
-    let share = state.turnstile.watch(&call.who.name, state.admission.limit_of(&call.who, |limits| limits.watches))?;
+    let share = state.watch_of(&call.who)?;
     let (from, initial, marked) = match start {
         Start::After(version) => (version, Vec::new(), false),
         Start::Now => (state.store.revision(), Vec::new(), false),

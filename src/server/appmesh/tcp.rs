@@ -263,8 +263,7 @@ fn listener(state: &Arc<State>, send: &mpsc::Sender<Out>) -> Arc<Listener> {
     let state = Arc::downgrade(state);
     let seat = move |who: &crate::auth::Identity| -> Result<appmesh::Seat, Status> {
         let state = state.upgrade().ok_or_else(stops)?;
-        let most = state.admission.limit_of(who, |limits| limits.watches);
-        Ok(Box::new(state.turnstile.watch(&who.name, most)?))
+        Ok(Box::new(state.watch_of(who)?))
     };
     Arc::new(Listener::new(push, seat))
 }

@@ -140,3 +140,39 @@ async fn whoever_takes_nothing_in_over_tcp_is_cut_off() {
     read.await.unwrap();
     api.server.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_is_given_to_nobody_whom_its_sender_may_not_use() {
+    let files = tempfile::tempdir().unwrap();
+    let api =
+        Api::configured(Limits::default(), Arc::new(System), |config| config.files = files.path().to_owned()).await;
+    people(&api).await;
+    let role = json!({
+        "apiVersion": "appm.dev/v1", "kind": "Role", "metadata": {"name": "sender"},
+        "spec": {"rules": [{"nonResourceURLs": ["/appmesh/file"], "verbs": ["post"]}]},
+    });
+    api.post("/apis/appm.dev/v1/roles", &role).await.expect(201);
+    let sender = json!({
+        "apiVersion": "appm.dev/v1", "kind": "User", "metadata": {"name": "sender"}, "spec": {"roles": [{"name": "sender"}]},
+    });
+    api.post("/apis/appm.dev/v1/users", &sender).await.expect(201);
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(files.path()).unwrap());
+    // Only root gives files away.
+    let given = if own == 0 { 1 } else { own };
+    for (who, owner) in [("sender", own), (user("admin"), given)] {
+        let headers = [
+            ("impersonate-user", who),
+            ("x-file-path", who),
+            ("x-file-user", "1"),
+            ("x-file-group", "1"),
+            ("x-file-mode", "2559"),
+        ];
+        api.send(Method::POST, "/appmesh/file/upload", &headers, "text").await.expect(200);
+        let metadata = std::fs::metadata(files.path().join(who)).unwrap();
+        let found =
+            (std::os::unix::fs::MetadataExt::uid(&metadata), std::os::unix::fs::MetadataExt::mode(&metadata) & 0o7777);
+        assert_eq!(found, (owner, 0o777), "{who}");
+    }
+    assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 2, "nothing else is left");
+    api.server.stop().await;
+}
