@@ -104,6 +104,9 @@ pub(super) struct ServerOptions {
     /// Directory for files that App Mesh's clients send and fetch [default: DATA_DIR/files]
     #[arg(long, value_name = "DIR", env = "APPM_FILES_DIR", hide_env_values = true)]
     pub(super) files_dir: Option<PathBuf>,
+    /// Directory whose manifests are kept applied, as `admin`: a Source `sync-dir`, there as long as the server is told so [default: none]
+    #[arg(long, value_name = "DIR", env = "APPM_SYNC_DIR", hide_env_values = true)]
+    pub(super) sync_dir: Option<PathBuf>,
     /// The name of this machine as a Node [default: the host's]
     #[arg(long, value_name = "NAME", env = "APPM_NODE_NAME", hide_env_values = true)]
     pub(super) node_name: Option<String>,
@@ -341,6 +344,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Ru
         listen: options.listen,
         tcp_listen: options.tcp_listen,
         files_dir: options.files_dir.clone(),
+        sync_dir: options.sync_dir.as_ref().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
         tls: options.tls.settings(),
         oidc: options.oidc.iter().flat_map(|issuers| issuers.0.clone()).collect(),
         peers: options.peer.iter().flat_map(|peers| peers.0.clone()).collect(),
@@ -515,6 +519,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         config: None,
         listen,
         tcp_listen: None,
+        sync_dir: None,
         files_dir: None,
         node_name: None,
         seal_key_file,
@@ -581,6 +586,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     }
     if let Some(dir) = &options.files_dir {
         command.arg("--files-dir").arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
+    }
+    if let Some(dir) = &options.sync_dir {
+        command.arg("--sync-dir").arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     }
     if let Some(file) = &options.seal_key_file {
         command.arg("--seal-key-file").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));

@@ -161,6 +161,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let file = settings.admin_password_file.as_deref();
     let first_password = first::make_first_user(&bootstrap, file).await.map_err(StartError::Bootstrap)?;
 
+    sources::keep(&bootstrap, settings.sync_dir.as_deref()).await.map_err(StartError::Bootstrap)?;
+
     let mut facts = NodeFacts::of_this_machine(boot_id);
     if let Some(name) = settings.node_name {
         facts.name = agent::node::node_name(&name);

@@ -24,6 +24,8 @@ pub struct Settings {
     pub tcp_listen: Option<SocketAddr>,
     /// The directory for files that App Mesh's clients send and fetch; none: [`DataDir::files`].
     pub files_dir: Option<PathBuf>,
+    /// The absolute path of a directory whose manifests are kept applied.
+    pub sync_dir: Option<PathBuf>,
     /// Certificates that somebody else has made, and names by which the server is known.
     pub tls: TlsSettings,
     /// Whose tokens are believed beside our own.

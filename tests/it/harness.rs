@@ -79,6 +79,11 @@ impl World {
         self.env.push((name.to_owned(), value.into()));
     }
 
+    /// Leaves a variable out of the environment of servers started from now on.
+    pub(crate) fn unset_env(&mut self, name: &str) {
+        self.env.retain(|(n, _)| n != name);
+    }
+
     /// The directory that holds everything, the data directory included.
     pub(crate) fn root(&self) -> &Path {
         self.root.path()

@@ -30,8 +30,8 @@ fn synced(files: &[(&str, &str)]) -> (World, PathBuf) {
     for (name, text) in files {
         fs::write(dir.join(name), text).unwrap();
     }
+    world.set_env("APPM_SYNC_DIR", dir.display().to_string());
     world.start();
-    appm(&world, &["source", "add", "sync-dir", "--directory", &dir.display().to_string()]);
     (world, dir)
 }
 
@@ -134,13 +134,18 @@ fn a_directory_is_applied_as_editors_and_kubernetes_write_it_and_nothing_is_prun
     fs::rename(world.root().join("away"), &dir).unwrap();
     fs::write(dir.join("a.yaml"), config("a", "4")).unwrap();
     until(&world, &[("a", "4"), ("b", "2")]);
-    // What is changed while the server is dead is found; when the Source goes, its objects stay.
+    // What is changed while the server is dead is found; without the flag the Source goes, and its objects stay.
     world.kill_server();
     fs::write(dir.join("a.yaml"), config("a", "5")).unwrap();
     world.start();
     until(&world, &[("a", "5"), ("b", "2")]);
-    appm(&world, &["source", "rm", "sync-dir"]);
-    assert!(world.api().list(SOURCES).unwrap().is_empty());
+    world.kill_server();
+    world.unset_env("APPM_SYNC_DIR");
+    world.start();
+    wait_for("the source to go", || match world.api().list(SOURCES) {
+        Ok(all) if all.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     assert_eq!(configs(&world), pairs(&[("a", "5"), ("b", "2")]));
 }
 
