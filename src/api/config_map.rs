@@ -10,10 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, as_written, decode_as, for_nobody,
-    schema_of,
-};
+use super::{Column, FieldPath, Kind, KindInfo, Problem, Violation};
 
 /// Most bytes of all values together, as in Kubernetes.
 pub(super) const LARGEST: usize = 1 << 20;
@@ -155,16 +152,7 @@ impl Kind for ConfigMap {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
     short_names: &["cm"],
-    categories: &[],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
-    subresources: &[],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[Column {
         name: "Data",
         data_type: "integer",
@@ -172,14 +160,9 @@ static INFO: KindInfo = KindInfo {
         wide: false,
         cell: |o, _| (entries(o, "data").count() + entries(o, "binaryData").count()).into(),
     }],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<ConfigMap>,
     normalize,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<ConfigMap>,
+    ..KindInfo::of::<ConfigMap>("ConfigMap", "configmaps", "configmap")
 };
 
 #[cfg(test)]

@@ -9,9 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    ChangeLog, Condition, Kind, KindInfo, Scope, Verbs, as_written, decode_as, for_nobody, no_check, schema_of,
-};
+use super::{Condition, Kind, KindInfo, Scope, Verbs};
 
 /// A kind, described.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -158,23 +156,13 @@ impl Kind for CustomResourceDefinition {
 static INFO: KindInfo = KindInfo {
     group: "apiextensions.k8s.io",
     version: "v1",
-    kind: "CustomResourceDefinition",
-    plural: "customresourcedefinitions",
-    singular: "customresourcedefinition",
     short_names: &["crd", "crds"],
     categories: &["api-extensions"],
     scope: Scope::Cluster,
     verbs: Verbs::ReadOnly,
-    subresources: &[],
-    log: ChangeLog::Main,
-    sealed: false,
-    columns: &[],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<CustomResourceDefinition>,
-    normalize: as_written,
-    defaults: as_written,
-    check: no_check,
-    waits_for: for_nobody,
-    decode: decode_as::<CustomResourceDefinition>,
+    ..KindInfo::of::<CustomResourceDefinition>(
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        "customresourcedefinition",
+    )
 };

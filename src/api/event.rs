@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Object, ObjectMeta, Problem, Scope, SelectableField, Time,
-    Verbs, View, Violation, as_written, at, decode_as, for_nobody, schema_of,
+    ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Object, ObjectMeta, Problem, SelectableField, Time, Verbs,
+    View, Violation, at,
 };
 
 /// Kubernetes' core `v1` Event.
@@ -340,16 +340,8 @@ impl Kind for Event {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "Event",
-    plural: "events",
-    singular: "event",
     short_names: &["ev"],
-    categories: &[],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
-    subresources: &[],
     log: ChangeLog::Short,
-    sealed: false,
     columns: &[
         Column {
             name: "Last Seen",
@@ -422,12 +414,9 @@ static INFO: KindInfo = KindInfo {
         check: check_regarding,
         schema: regarding_schema,
     }],
-    schema: schema_of::<Event>,
     normalize,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Event>,
+    ..KindInfo::of::<Event>("Event", "events", "event")
 };
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ActiveWindow, ChangeLog, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind,
-    KindInfo, Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, RunStep, Scope,
-    SelectableField, StepResult, Subresource, TerminationMessagePolicy, Time, Verbs, Violation, as_written, at,
-    decode_as, for_nobody, pod::phase, schema_of,
+    ActiveWindow, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind, KindInfo,
+    Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, RunStep, SelectableField,
+    StepResult, Subresource, TerminationMessagePolicy, Time, Violation, at, pod::phase,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -393,18 +392,9 @@ impl Kind for Instance {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "Instance",
-    plural: "instances",
-    singular: "instance",
     short_names: &["inst"],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Log, Subresource::Processes, Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Ready",
@@ -471,12 +461,8 @@ static INFO: KindInfo = KindInfo {
         },
     ],
     views: &[super::pod::VIEW, super::metrics::OF_PODS],
-    schema: schema_of::<Instance>,
-    normalize: as_written,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Instance>,
+    ..KindInfo::of::<Instance>("Instance", "instances", "instance")
 };
 
 /// `OOMKilled`, `0`, `SIGKILL` or `lost`; empty if nothing has ended yet.

@@ -8,10 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Problem, Scope, Verbs, Violation, as_written, at,
-    decode_as, for_nobody, schema_of,
-};
+use super::{ChangeLog, Column, FieldPath, Kind, KindInfo, MicroTime, Problem, Violation, at};
 
 /// Who holds something, and until when.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -86,16 +83,7 @@ impl Kind for Lease {
 static INFO: KindInfo = KindInfo {
     group: "coordination.k8s.io",
     version: "v1",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    short_names: &[],
-    categories: &[],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
-    subresources: &[],
     log: ChangeLog::Short,
-    sealed: false,
     columns: &[Column {
         name: "Holder",
         data_type: "string",
@@ -103,14 +91,9 @@ static INFO: KindInfo = KindInfo {
         wide: false,
         cell: |o, _| at(o, &["spec", "holderIdentity"]).clone(),
     }],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Lease>,
     normalize,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Lease>,
+    ..KindInfo::of::<Lease>("Lease", "leases", "lease")
 };
 
 #[cfg(test)]

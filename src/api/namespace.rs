@@ -4,10 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{
-    ChangeLog, Column, Condition, Kind, KindInfo, Scope, SelectableField, Subresource, Verbs, as_written, at,
-    check_label_name, decode_as, for_nobody, schema_of,
-};
+use super::{Column, Condition, Kind, KindInfo, Scope, SelectableField, Subresource, at, check_label_name};
 
 /// A room for names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,16 +58,9 @@ impl Kind for Namespace {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
     short_names: &["ns"],
-    categories: &[],
     scope: Scope::Cluster,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status, Subresource::Finalize],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[Column {
         name: "Status",
         data_type: "string",
@@ -85,11 +75,7 @@ static INFO: KindInfo = KindInfo {
         label: "status.phase",
         value: |o| Some(if o.meta().is_deleting() { "Terminating" } else { "Active" }.to_owned()),
     }],
-    views: &[],
-    schema: schema_of::<Namespace>,
-    normalize: as_written,
     defaults,
     check: |new, _| check_label_name(new).into_iter().collect(),
-    waits_for: for_nobody,
-    decode: decode_as::<Namespace>,
+    ..KindInfo::of::<Namespace>("Namespace", "namespaces", "namespace")
 };

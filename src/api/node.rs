@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ChangeLog, Column, ConditionStatus, Kind, KindInfo, Scope, Subresource, Time, Usage, Verbs, as_written, at,
-    decode_as, for_nobody, no_check, schema_of,
-};
+use super::{Column, ConditionStatus, Kind, KindInfo, Scope, Subresource, Time, Usage, at};
 
 /// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -218,16 +215,9 @@ impl Kind for Node {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "Node",
-    plural: "nodes",
-    singular: "node",
     short_names: &["no"],
-    categories: &[],
     scope: Scope::Cluster,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Status",
@@ -301,12 +291,6 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| at(o, &["status", "nodeInfo", "containerRuntimeVersion"]).clone(),
         },
     ],
-    fields: &[],
     views: &[super::metrics::OF_NODES],
-    schema: schema_of::<Node>,
-    normalize: as_written,
-    defaults: as_written,
-    check: no_check,
-    waits_for: for_nobody,
-    decode: decode_as::<Node>,
+    ..KindInfo::of::<Node>("Node", "nodes", "node")
 };

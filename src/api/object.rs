@@ -226,6 +226,37 @@ pub struct KindInfo {
     pub decode: fn(&[u8], Option<&ObjectMeta>) -> serde_json::Result<Decoded>,
 }
 
+impl KindInfo {
+    /// What most kinds are: namespaced, in appm's own group, written by clients, shown by name and age, without rules beyond their
+    /// schema. The others say what is different.
+    #[must_use]
+    pub const fn of<K: Kind>(kind: &'static str, plural: &'static str, singular: &'static str) -> Self {
+        Self {
+            group: super::GROUP,
+            version: super::VERSION,
+            kind,
+            plural,
+            singular,
+            short_names: &[],
+            categories: &[],
+            scope: Scope::Namespaced,
+            verbs: Verbs::All,
+            subresources: &[],
+            log: ChangeLog::Main,
+            sealed: false,
+            columns: &[],
+            fields: &[],
+            views: &[],
+            schema: schema_of::<K>,
+            normalize: as_written,
+            defaults: as_written,
+            check: no_check,
+            waits_for: for_nobody,
+            decode: decode_as::<K>,
+        }
+    }
+}
+
 impl PartialEq for KindInfo {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other) || (self.group, self.kind) == (other.group, other.kind)
@@ -473,7 +504,7 @@ pub fn at<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
 }
 
 /// A kind's `schema` function.
-pub fn schema_of<K: Kind>(generator: &mut SchemaGenerator) -> Schema {
+fn schema_of<K: Kind>(generator: &mut SchemaGenerator) -> Schema {
     object_schema::<K>(generator)
 }
 
@@ -490,7 +521,7 @@ pub(super) fn object_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> S
 pub type Decoded = Box<dyn std::any::Any + Send + Sync>;
 
 /// A kind's `decode` function.
-pub fn decode_as<K: Kind>(json: &[u8], metadata: Option<&ObjectMeta>) -> serde_json::Result<Decoded> {
+fn decode_as<K: Kind>(json: &[u8], metadata: Option<&ObjectMeta>) -> serde_json::Result<Decoded> {
     Ok(Box::new(match metadata {
         None => Object::<K>::from_slice(json)?,
         Some(metadata) => Object::new(metadata.clone(), serde_json::from_slice::<K>(json)?),
@@ -498,14 +529,14 @@ pub fn decode_as<K: Kind>(json: &[u8], metadata: Option<&ObjectMeta>) -> serde_j
 }
 
 /// A `normalize` or `defaults` for kinds that need none.
-pub fn as_written(_: &mut Value) {}
+fn as_written(_: &mut Value) {}
 
 /// A `waits_for` of kinds whose objects do not wait for each other.
-pub fn for_nobody(_: &Value) -> Vec<(FieldPath, String)> {
+fn for_nobody(_: &Value) -> Vec<(FieldPath, String)> {
     Vec::new()
 }
 
 /// A `check` that finds nothing, for kinds whose schema says everything.
-pub fn no_check(_: &Value, _: Option<&Value>) -> Vec<Violation> {
+pub(crate) fn no_check(_: &Value, _: Option<&Value>) -> Vec<Violation> {
     Vec::new()
 }

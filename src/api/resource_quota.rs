@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ChangeLog, Column, FieldPath, GROUP, Instance, Kind, KindInfo, Problem, Quantity, RequestName, Scope, Subresource,
-    Verbs, Violation, as_written, at, decode_as, for_nobody, kinds, schema_of,
+    Column, FieldPath, GROUP, Instance, Kind, KindInfo, Problem, Quantity, RequestName, Subresource, Violation, at,
+    kinds,
 };
 
 /// How much a namespace may have of what.
@@ -292,16 +292,8 @@ impl Kind for ResourceQuota {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "ResourceQuota",
-    plural: "resourcequotas",
-    singular: "resourcequota",
     short_names: &["quota"],
-    categories: &[],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Request",
@@ -318,14 +310,9 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| shares(o, true),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<ResourceQuota>,
     normalize,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<ResourceQuota>,
+    ..KindInfo::of::<ResourceQuota>("ResourceQuota", "resourcequotas", "resourcequota")
 };
 
 #[cfg(test)]

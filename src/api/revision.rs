@@ -4,10 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, Verbs, Violation, as_written, at, decode_as,
-    for_nobody, schema_of,
-};
+use super::{Column, FieldPath, Kind, KindInfo, Problem, Violation, at};
 
 /// Kubernetes' annotation for the reason of a change: of an App, and of the Revision that it made.
 pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
@@ -45,18 +42,7 @@ impl Kind for Revision {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "Revision",
-    plural: "revisions",
-    singular: "revision",
     short_names: &["rev"],
-    categories: &[],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
-    subresources: &[],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "App",
@@ -73,12 +59,6 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| o["revision"].clone(),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Revision>,
-    normalize: as_written,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Revision>,
+    ..KindInfo::of::<Revision>("Revision", "revisions", "revision")
 };

@@ -19,9 +19,9 @@ pub use self::step::{
 };
 
 use super::{
-    AppSpec, ChangeLog, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs,
-    MicroTime, Process, Quantity, RequestName, Resources, Scope, SelectableField, Subresource,
-    TerminationMessagePolicy, Time, Verbs, age, as_written, at, command_line, decode_as, for_nobody, schema_of,
+    AppSpec, Column, Condition, Container, EnvFrom, EnvVar, Exit, FileSource, Kind, KindInfo, Logs, MicroTime, Process,
+    Quantity, RequestName, Resources, SelectableField, Subresource, TerminationMessagePolicy, Time, age, at,
+    command_line,
 };
 
 /// The label of a Run's Instances: the Run's name.
@@ -402,18 +402,8 @@ impl Kind for Run {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "Run",
-    plural: "runs",
-    singular: "run",
-    short_names: &[],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Log, Subresource::Status, Subresource::Stdin],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Status",
@@ -466,11 +456,6 @@ static INFO: KindInfo = KindInfo {
         },
     ],
     fields: &[SelectableField { label: "spec.app", value: |o| o.typed::<Run>()?.spec.app.clone() }],
-    views: &[],
-    schema: schema_of::<Run>,
-    normalize: as_written,
-    defaults: as_written,
     check: check::check,
-    waits_for: for_nobody,
-    decode: decode_as::<Run>,
+    ..KindInfo::of::<Run>("Run", "runs", "run")
 };

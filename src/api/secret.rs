@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Body, ChangeLog, Column, FieldPath, Kind, KindInfo, Problem, Scope, SelectableField, Verbs, Violation, at,
+    Body, Column, FieldPath, Kind, KindInfo, Problem, SelectableField, Violation, at,
     config_map::{
         bytes_by_name, check_bytes, check_immutable, check_names, check_size, decode_base64, encode_base64, entries,
         normalize_map,
     },
-    decode_as, for_nobody, schema_of,
 };
 
 /// A text that is never printed.
@@ -193,15 +192,6 @@ impl Kind for Secret {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "Secret",
-    plural: "secrets",
-    singular: "secret",
-    short_names: &[],
-    categories: &[],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
-    subresources: &[],
-    log: ChangeLog::Main,
     sealed: true,
     columns: &[
         Column {
@@ -228,13 +218,10 @@ static INFO: KindInfo = KindInfo {
             })
         },
     }],
-    views: &[],
-    schema: schema_of::<Secret>,
     normalize,
     defaults,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Secret>,
+    ..KindInfo::of::<Secret>("Secret", "secrets", "secret")
 };
 
 #[cfg(test)]

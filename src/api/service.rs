@@ -9,10 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    ChangeLog, Column, Kind, KindInfo, Protocol, Scope, Verbs, as_written, at, decode_as, for_nobody, no_check,
-    schema_of,
-};
+use super::{Column, Kind, KindInfo, Protocol, Verbs, at};
 
 /// Where something is reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,16 +69,8 @@ impl Kind for Service {
 static INFO: KindInfo = KindInfo {
     group: "",
     version: "v1",
-    kind: "Service",
-    plural: "services",
-    singular: "service",
     short_names: &["svc"],
-    categories: &[],
-    scope: Scope::Namespaced,
     verbs: Verbs::ReadOnly,
-    subresources: &[],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Type",
@@ -116,12 +105,5 @@ static INFO: KindInfo = KindInfo {
             },
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Service>,
-    normalize: as_written,
-    defaults: as_written,
-    check: no_check,
-    waits_for: for_nobody,
-    decode: decode_as::<Service>,
+    ..KindInfo::of::<Service>("Service", "services", "service")
 };

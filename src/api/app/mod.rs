@@ -30,10 +30,7 @@ pub use self::{
     container::*, downward::*, endpoint::*, env::*, logs::*, port::*, probe::*, process::*, resources::*, restart::*,
     rlimit::*, rollout::*, share::*, signals::*, when::*,
 };
-use super::{
-    ChangeLog, Column, Condition, FieldPath, Kind, KindInfo, Scope, Subresource, Time, Verbs, Violation, as_written,
-    at, decode_as, schema_of,
-};
+use super::{Column, Condition, FieldPath, Kind, KindInfo, Subresource, Time, Violation, at};
 
 /// The annotation whose change restarts the instances in place, one after another: `appm restart`.
 pub const RESTARTED_AT: &str = "appm.dev/restartedAt";
@@ -300,18 +297,8 @@ impl Kind for App {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "App",
-    plural: "apps",
-    singular: "app",
-    short_names: &[],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status, Subresource::Scale, Subresource::Task],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Ready",
@@ -357,14 +344,9 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| command_line(at(o, &["spec"])).into(),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<App>,
-    normalize: as_written,
-    defaults: as_written,
     check: check::check,
     waits_for: App::waits_for,
-    decode: decode_as::<App>,
+    ..KindInfo::of::<App>("App", "apps", "app")
 };
 
 /// What a spec runs, for people: the words of command and args, the first line of the script, or the image.

@@ -4,10 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{
-    ChangeLog, Kind, KindInfo, Scope, SecretValue, Time, Uid, Verbs, as_written, decode_as, for_nobody, no_check,
-    schema_of,
-};
+use crate::api::{ChangeLog, Kind, KindInfo, Scope, SecretValue, Time, Uid, Verbs};
 
 /// The group of what is not served.
 const INTERNAL: &str = "internal.appm.dev";
@@ -138,25 +135,11 @@ macro_rules! internal {
                 static INFO: KindInfo = KindInfo {
                     group: INTERNAL,
                     version: "v1",
-                    kind: stringify!($kind),
-                    plural: $plural,
-                    singular: $singular,
-                    short_names: &[],
-                    categories: &[],
                     scope: Scope::Cluster,
                     verbs: Verbs::None,
-                    subresources: &[],
                     log: $log,
                     sealed: true,
-                    columns: &[],
-                    fields: &[],
-                    views: &[],
-                    schema: schema_of::<$kind>,
-                    normalize: as_written,
-                    defaults: as_written,
-                    check: no_check,
-                    waits_for: for_nobody,
-                    decode: decode_as::<$kind>,
+                    ..KindInfo::of::<$kind>(stringify!($kind), $plural, $singular)
                 };
                 &INFO
             };

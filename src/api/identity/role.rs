@@ -4,10 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{
-    ChangeLog, Column, FieldPath, GROUP, Kind, KindInfo, Problem, Scope, VERSION, Verbs, Violation, as_written, at,
-    decode_as, for_nobody, schema_of,
-};
+use crate::api::{Column, FieldPath, Kind, KindInfo, Problem, Scope, Violation, at};
 
 /// The roles that every server has. What they allow is the binary's own: nobody changes that, or deletes them.
 pub const BUILT_IN_ROLES: &[&str] = &["admin", "edit", "member", "operator", "view"];
@@ -132,18 +129,8 @@ impl Kind for Role {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: GROUP,
-    version: VERSION,
-    kind: "Role",
-    plural: "roles",
-    singular: "role",
-    short_names: &[],
     categories: &["identity"],
     scope: Scope::Cluster,
-    verbs: Verbs::All,
-    subresources: &[],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Rules",
@@ -160,14 +147,8 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| subjects(o).into(),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Role>,
-    normalize: as_written,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Role>,
+    ..KindInfo::of::<Role>("Role", "roles", "role")
 };
 
 fn subjects(role: &Value) -> String {

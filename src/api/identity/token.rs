@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{PolicyRule, role::check_rule};
-use crate::api::{
-    ChangeLog, Column, FieldPath, GROUP, Kind, KindInfo, Problem, Scope, SelectableField, Time, VERSION, Verbs,
-    Violation, as_written, at, decode_as, for_nobody, schema_of,
-};
+use crate::api::{Column, FieldPath, Kind, KindInfo, Problem, Scope, SelectableField, Time, Verbs, Violation, at};
 
 /// A long-lived API token. Deleting it revokes it at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,18 +69,10 @@ impl Kind for Token {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: GROUP,
-    version: VERSION,
-    kind: "Token",
-    plural: "tokens",
-    singular: "token",
     short_names: &["tok"],
     categories: &["identity"],
     scope: Scope::Cluster,
     verbs: Verbs::ReadDelete,
-    subresources: &[],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "User",
@@ -118,11 +107,6 @@ static INFO: KindInfo = KindInfo {
         label: "spec.user",
         value: |o| at(&o.value(), &["spec", "user"]).as_str().map(str::to_owned),
     }],
-    views: &[],
-    schema: schema_of::<Token>,
-    normalize: as_written,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Token>,
+    ..KindInfo::of::<Token>("Token", "tokens", "token")
 };

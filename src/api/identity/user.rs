@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{
-    ChangeLog, Column, Condition, FieldPath, GROUP, Kind, KindInfo, Problem, Quantity, Scope, SelectableField,
-    Subresource, Time, VERSION, Verbs, Violation, as_written, at, decode_as, for_nobody, schema_of,
+    Column, Condition, FieldPath, Kind, KindInfo, Problem, Quantity, Scope, SelectableField, Subresource, Time,
+    Violation, at,
 };
 
 /// Somebody who may be let in.
@@ -209,18 +209,9 @@ impl Kind for User {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: GROUP,
-    version: VERSION,
-    kind: "User",
-    plural: "users",
-    singular: "user",
-    short_names: &[],
     categories: &["identity"],
     scope: Scope::Cluster,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Roles",
@@ -269,13 +260,8 @@ static INFO: KindInfo = KindInfo {
         label: "spec.locked",
         value: |o| Some(at(&o.value(), &["spec", "locked"]).as_bool().unwrap_or(false).to_string()),
     }],
-    views: &[],
-    schema: schema_of::<User>,
-    normalize: as_written,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<User>,
+    ..KindInfo::of::<User>("User", "users", "user")
 };
 
 fn names(list: &Value) -> String {

@@ -13,8 +13,8 @@ use serde_json::Value;
 pub use self::target::{ScheduledTask, ScheduledTaskState, TaskTarget, WorkflowTarget};
 
 use super::{
-    ActiveWindow, ChangeLog, Column, Condition, GoDuration, Kind, KindInfo, ObjectReference, RunSpec, Scope,
-    Subresource, Time, Verbs, age, as_written, at, command_line, decode_as, for_nobody, schema_of,
+    ActiveWindow, Column, Condition, GoDuration, Kind, KindInfo, ObjectReference, RunSpec, Subresource, Time, age, at,
+    command_line,
 };
 
 /// The label of the Runs and WorkflowRuns that a Schedule made: its name.
@@ -198,18 +198,9 @@ impl Kind for Schedule {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "Schedule",
-    plural: "schedules",
-    singular: "schedule",
     short_names: &["sched"],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column { name: "Schedule", data_type: "string", description: "when", wide: false, cell: |o, _| when(o).into() },
         Column {
@@ -259,12 +250,6 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| target(o).into(),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Schedule>,
-    normalize: as_written,
-    defaults: as_written,
     check: check::check,
-    waits_for: for_nobody,
-    decode: decode_as::<Schedule>,
+    ..KindInfo::of::<Schedule>("Schedule", "schedules", "schedule")
 };

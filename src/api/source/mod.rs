@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ChangeLog, Column, Condition, FieldPath, GoDuration, Key, Kind, KindInfo, LocalObjectReference, ObjectMeta, Scope,
-    Subresource, Time, Verbs, age, as_written, at, decode_as, schema_of,
+    Column, Condition, FieldPath, GoDuration, Key, Kind, KindInfo, LocalObjectReference, ObjectMeta, Subresource, Time,
+    age, at,
 };
 
 /// The label of what a Source has applied: its name.
@@ -238,18 +238,9 @@ fn waits_for(object: &Value) -> Vec<(FieldPath, String)> {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "Source",
-    plural: "sources",
-    singular: "source",
     short_names: &["src"],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "From",
@@ -297,12 +288,7 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| at(o, &["status", "lastAppliedRevision"]).clone(),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Source>,
-    normalize: as_written,
-    defaults: as_written,
     check: check::check,
     waits_for,
-    decode: decode_as::<Source>,
+    ..KindInfo::of::<Source>("Source", "sources", "source")
 };

@@ -19,8 +19,8 @@ pub use loose::{Flag, Names, Scalar};
 pub use trigger::*;
 
 use super::{
-    ChangeLog, Column, Condition, FieldPath, IntOrString, Kind, KindInfo, Problem, Scope, Subresource, Time, Uid,
-    Verbs, Violation, WorkState, age, as_written, at, check_label_name, decode_as, for_nobody, schema_of,
+    Column, Condition, FieldPath, IntOrString, Kind, KindInfo, Problem, Subresource, Time, Uid, Violation, WorkState,
+    age, at, check_label_name,
 };
 
 /// The longest name of a Workflow: its runs have a `-` and the time behind it.
@@ -231,18 +231,9 @@ impl Kind for Workflow {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "Workflow",
-    plural: "workflows",
-    singular: "workflow",
     short_names: &["wf"],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Jobs",
@@ -290,12 +281,6 @@ static INFO: KindInfo = KindInfo {
             cell: |o, _| at(o, &["spec", "execution_identity"]).clone(),
         },
     ],
-    fields: &[],
-    views: &[],
-    schema: schema_of::<Workflow>,
-    normalize: as_written,
-    defaults: as_written,
     check,
-    waits_for: for_nobody,
-    decode: decode_as::<Workflow>,
+    ..KindInfo::of::<Workflow>("Workflow", "workflows", "workflow")
 };

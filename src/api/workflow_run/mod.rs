@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    COMPLETE, ChangeLog, Column, ConcurrencyQueue, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, Scope,
-    SelectableField, StepAnnotation, Subresource, Time, Verbs, WorkflowSpec, age, as_written, at, decode_as,
-    for_nobody, schema_of,
+    COMPLETE, Column, ConcurrencyQueue, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, SelectableField,
+    StepAnnotation, Subresource, Time, WorkflowSpec, age, at,
 };
 
 /// The label of a WorkflowRun, and of everything that it makes: the Workflow's name.
@@ -403,18 +402,9 @@ impl Kind for WorkflowRun {
 }
 
 static INFO: KindInfo = KindInfo {
-    group: super::GROUP,
-    version: super::VERSION,
-    kind: "WorkflowRun",
-    plural: "workflowruns",
-    singular: "workflowrun",
     short_names: &["wfr"],
     categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: Verbs::All,
     subresources: &[Subresource::Artifacts, Subresource::Status],
-    log: ChangeLog::Main,
-    sealed: false,
     columns: &[
         Column {
             name: "Workflow",
@@ -460,11 +450,6 @@ static INFO: KindInfo = KindInfo {
         label: "spec.workflow",
         value: |o| Some(o.typed::<WorkflowRun>()?.spec.workflow.clone()),
     }],
-    views: &[],
-    schema: schema_of::<WorkflowRun>,
-    normalize: as_written,
-    defaults: as_written,
     check: check::check,
-    waits_for: for_nobody,
-    decode: decode_as::<WorkflowRun>,
+    ..KindInfo::of::<WorkflowRun>("WorkflowRun", "workflowruns", "workflowrun")
 };
