@@ -27,7 +27,7 @@ pub(super) fn stored(name: &str) -> Result<String, Status> {
     }
     let plain = name.to_ascii_lowercase().replace('_', "-");
     let plain: String = plain.trim_matches('-').chars().take(KEPT).collect();
-    let digest: String = Sha256::digest(name).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&Sha256::digest(name)[..4]);
     let parts = [plain.trim_end_matches('-'), &digest];
     Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-"))
 }

@@ -478,10 +478,10 @@ impl<'a> Archive<'a> {
         file.sync_all()?;
         fs::rename(&self.place.part, &self.place.whole)?;
         File::open(&self.place.dir)?.sync_all()?;
-        let digits: String = self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = format!("sha256:{}", hex::encode(self.hash.clone().finalize()));
         let size = i64::try_from(self.size).unwrap_or(i64::MAX);
         let file = self.place.file.clone();
-        Ok(KeptArtifact { files: self.files, size, digest: format!("sha256:{digits}"), file })
+        Ok(KeptArtifact { files: self.files, size, digest, file })
     }
 }
 

@@ -283,8 +283,7 @@ fn name_of(data_dir: &Path) -> String {
     let mut hash = Sha256::new();
     hash.update(path.as_os_str().as_bytes());
     hash.update(format!("{inode:?}"));
-    let digits: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("appm-{digits}")
+    format!("appm-{}", hex::encode(&hash.finalize()[..6]))
 }
 
 fn leaf(key: &StartKey) -> String {

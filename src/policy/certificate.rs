@@ -96,8 +96,7 @@ pub fn host_matches(pattern: &str, host: &str) -> bool {
 
 /// The SHA-256 of a certificate, as people compare it: `sha256:` and 64 digits.
 pub fn fingerprint(der: &[u8]) -> String {
-    let digits: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    format!("sha256:{}", hex::encode(Sha256::digest(der)))
 }
 
 fn texts<'a>(attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>) -> Result<Vec<String>, CertificateError> {

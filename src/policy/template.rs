@@ -69,7 +69,7 @@ pub fn hash(template: &Value, salt: u32) -> String {
     if salt > 0 {
         text.push_str(&salt.to_string());
     }
-    Sha256::digest(text).iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(text)[..3])
 }
 
 /// The same tree with every map sorted by key, so that the order of fields in a manifest makes no difference.

@@ -424,7 +424,7 @@ fn key_of(record: &Record) -> Key {
     let about = &record.about;
     let parts = [&about.kind, &about.uid, record.kind.word(), &record.reason, &record.message, record.component];
     let digest = Sha256::digest(parts.join("\0"));
-    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(&digest[..8]);
     // Events about cluster-scoped objects live in the default namespace, as in Kubernetes.
     let namespace = if about.namespace.is_empty() { "default" } else { &about.namespace };
     Key::of::<Event>(namespace, &format!("{}.{hash}", about.name))

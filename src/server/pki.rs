@@ -261,7 +261,7 @@ struct Made {
 
 impl Made {
     fn for_names(ca: &[u8], names: &[String], now: Timestamp) -> Self {
-        let ca: String = Sha256::digest(ca).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let ca = hex::encode(&Sha256::digest(ca)[..8]);
         let renew = now + days(SERVER_DAYS - RENEW_DAYS);
         Self { purpose: format!("made by {ca} for {}", names.join(" ")), renew }
     }

@@ -36,7 +36,7 @@ fn entry<K: Kind>(object: Object<K>) -> (Key, Body) {
 /// A uid that is the same at every start, made from the name.
 fn metadata(kind: &KindInfo, namespace: &str, name: String, now: Timestamp) -> ObjectMeta {
     let digest = Sha256::digest(format!("{}/{namespace}/{name}", kind.qualified()));
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(&digest[..16]);
     let uid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     ObjectMeta {
         name,

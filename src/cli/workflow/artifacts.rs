@@ -117,8 +117,7 @@ async fn send(
         hash.update(&piece);
         out.write_all(&piece).map_err(|error| CliError::failed(format!("cannot write the artifact: {error}")))?;
     }
-    let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    match artifact.digest == format!("sha256:{digits}") {
+    match artifact.digest == format!("sha256:{}", hex::encode(hash.finalize())) {
         true => Ok(()),
         false => Err(CliError::failed(format!("the artifact `{name}` did not come as it was kept"))),
     }

@@ -60,7 +60,7 @@ impl WrappingKey {
         derive(b"wrap", key.as_mut());
         derive(b"name", &mut id);
         let key = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).expect("32 bytes are a key");
-        Self { raw, id: id.iter().map(|byte| format!("{byte:02x}")).collect(), key }
+        Self { raw, id: hex::encode(id), key }
     }
 
     /// A new one.
