@@ -86,7 +86,11 @@ async fn take(shared: &Arc<Shared>, engine: &Engine, event: EventMessage) {
                 match shared.inspect(engine, &key).await {
                     Ok(Some(Attempt::Ended(ended))) => {
                         shared.running().remove(&key);
-                        shared.report(DriverEvent::Ended(key, ended));
+                        let (shared, engine) = (shared.clone(), engine.clone());
+                        tokio::spawn(async move {
+                            shared.output.last_words_read(&engine, &key).await;
+                            shared.report(DriverEvent::Ended(key, ended));
+                        });
                         return;
                     }
                     // Started anew by somebody, or not yet over.

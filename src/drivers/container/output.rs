@@ -38,6 +38,10 @@ use crate::{
 const AT_ONCE: usize = 1024;
 /// How long a follower rests when the engine or the disk does not do as it should.
 const REST: Duration = Duration::from_millis(500);
+/// How soon an engine that has let go is looked at again.
+const SETTLES: Duration = Duration::from_millis(20);
+/// How long the end of an attempt is not told because its output is still being read.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long the end of an attempt's output is waited for at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For a container that says nothing of limits.
@@ -87,6 +91,13 @@ impl Output {
         });
         followers.insert(key.clone(), Follower { limits, drained: drained.clone(), life });
         drained
+    }
+
+    /// Waits until everything that an ended container wrote is on disk, so that whoever follows it sees that before the end; not for
+    /// ever, where it cannot be written.
+    pub(super) async fn last_words_read(&self, engine: &Engine, key: &StartKey) {
+        let mut drained = self.follow(engine, key);
+        let _ = tokio::time::timeout(LAST_WORDS, drained.wait_for(|done| *done)).await;
     }
 
     /// Waits until everything that an ended container wrote is on disk.
@@ -158,16 +169,24 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut complained = false;
+        // An engine lets go of whoever follows when the container ends, and again and again where it keeps no output.
+        let mut again = SETTLES;
         loop {
-            match self.pass().await {
+            let rest = match self.pass().await {
                 Ok(Over::Drained) => return,
-                Ok(Over::Again) => complained = false,
+                Ok(Over::Again) => {
+                    complained = false;
+                    let rest = again;
+                    again = REST.min(2 * rest);
+                    rest
+                }
                 Err(why) if !std::mem::replace(&mut complained, true) => {
                     tracing::warn!(key = %self.key, why, "the output of a container cannot be taken; it stays with the engine");
+                    REST
                 }
-                Err(_) => {}
-            }
-            tokio::time::sleep(REST).await;
+                Err(_) => REST,
+            };
+            tokio::time::sleep(rest).await;
         }
     }
 
