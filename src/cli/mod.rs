@@ -63,6 +63,7 @@ mod settings;
 mod source;
 mod steady;
 mod stop;
+mod suspend;
 mod table;
 mod task;
 mod top;

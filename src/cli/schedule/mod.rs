@@ -14,10 +14,10 @@ use super::{
     delete,
     error::CliError,
     get::{self, GetArgs},
-    output::{self, Format, OutputArgs, without_managed_fields},
-    resources::qualified,
+    output::{self, Format, OutputArgs},
     screen::{self, Screen},
     settings::Global,
+    suspend,
 };
 use crate::{
     api::{Kind, Object, Schedule, Time, time_zone},
@@ -124,8 +124,8 @@ pub(super) async fn run(args: ScheduleArgs, context: &Context, screen: &Screen) 
         Verb::Rm(args) => delete::named_of::<Schedule>(&args.names, context).await,
         Verb::Next(args) => next(&args, context, screen).await,
         Verb::Trigger(args) => trigger::run(&args, context).await,
-        Verb::Pause(args) => suspend(&args, context, true).await,
-        Verb::Resume(args) => suspend(&args, context, false).await,
+        Verb::Pause(args) => suspend::set::<Schedule>((&args.names, &args.output), (true, "paused"), context).await,
+        Verb::Resume(args) => suspend::set::<Schedule>((&args.names, &args.output), (false, "resumed"), context).await,
     }
 }
 
@@ -169,21 +169,6 @@ async fn next(args: &NextArgs, context: &Context, screen: &Screen) -> Result<(),
 fn told(jitter: SignedDuration) -> String {
     let unit = if jitter.as_secs() < 10 { Unit::Millisecond } else { Unit::Second };
     format!("{:#}", jitter.round(unit).unwrap_or(jitter))
-}
-
-async fn suspend(args: &Named, context: &Context, suspend: bool) -> Result<(), CliError> {
-    let word = if suspend { "paused" } else { "resumed" };
-    for name in &args.names {
-        let patch = json!({"spec": {"suspend": suspend}});
-        let schedule = context.patch(served::<Schedule>(), context.namespace(), name, "", &patch).await?;
-        match &args.output.output {
-            Format::Table | Format::Wide => {
-                screen::line(format_args!("{} {word}", qualified(served::<Schedule>(), name)))?;
-            }
-            format => output::objects(format, vec![without_managed_fields(schedule)], false)?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

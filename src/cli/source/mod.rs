@@ -16,6 +16,7 @@ use super::{
     output::{self, Format, OutputArgs, without_managed_fields},
     resources::qualified,
     screen::{self, Screen},
+    suspend,
     table::Table,
 };
 use crate::{
@@ -113,8 +114,8 @@ pub(super) async fn run(args: SourceArgs, context: &Context, screen: &Screen) ->
         Verb::Rm(args) => delete::named_of::<Source>(&args.names, context).await,
         Verb::Status(args) => status(&args, context, screen).await,
         Verb::Sync(args) => sync(&args, context).await,
-        Verb::Suspend(args) => suspend(&args, context, true).await,
-        Verb::Resume(args) => suspend(&args, context, false).await,
+        Verb::Suspend(args) => suspend::set::<Source>((&args.names, &args.output), (true, "suspended"), context).await,
+        Verb::Resume(args) => suspend::set::<Source>((&args.names, &args.output), (false, "resumed"), context).await,
     }
 }
 
@@ -215,19 +216,4 @@ async fn arrived(name: &str, asked: &str, context: &Context) -> Result<(), CliEr
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-async fn suspend(args: &Named, context: &Context, suspend: bool) -> Result<(), CliError> {
-    let word = if suspend { "suspended" } else { "resumed" };
-    for name in &args.names {
-        let patch = json!({"spec": {"suspend": suspend}});
-        let source = context.patch(served::<Source>(), context.namespace(), name, "", &patch).await?;
-        match &args.output.output {
-            Format::Table | Format::Wide => {
-                screen::line(format_args!("{} {word}", qualified(served::<Source>(), name)))?;
-            }
-            format => output::objects(format, vec![without_managed_fields(source)], false)?,
-        }
-    }
-    Ok(())
 }
