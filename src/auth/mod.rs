@@ -21,6 +21,7 @@ mod records;
 mod roles;
 mod secret;
 mod sessions;
+pub mod signature;
 pub mod token;
 mod totp;
 

@@ -38,5 +38,6 @@ pub mod steps;
 pub mod strategic;
 pub mod tasks;
 pub mod template;
+pub mod versions;
 pub mod window;
 pub mod workflow;

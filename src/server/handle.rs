@@ -30,7 +30,7 @@ use super::{
     state::State,
     stdin, tasks, transactions,
     turn::Turns,
-    watch, write,
+    watch, webhook, write,
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
@@ -171,6 +171,11 @@ async fn route(
         && login::is_open(path)
     {
         return login::open(state, path, &head.method, &from, body, observed).await;
+    }
+    if let Some(Target::Resource(resource)) = &target
+        && webhook::serves(resource)
+    {
+        return webhook::answer(state, &peer, resource, (&head.method, &head.headers), body, labels).await;
     }
     let who = known(state, &peer, &head.headers, &from, observed).await?;
     match target {
@@ -328,7 +333,7 @@ fn methods(path: &str) -> String {
         Some(Target::Document(path)) if login::serves(path) && path.starts_with("auth/") => &["create"],
         Some(Target::Resource(resource)) => match resource.served() {
             None => &["create"],
-            Some(_) if resource.subresource == Subresource::Stdin.word() => &["create"],
+            Some(_) if resource.subresource == Subresource::Stdin.word() || webhook::serves(&resource) => &["create"],
             Some(_) if resource.watched || resource.subresource == "log" => &["get"],
             Some(_) if resource.subresource == "task" && resource.below.is_empty() => &["get", "create"],
             Some(_) if resource.subresource == "task" => &["get", "delete"],

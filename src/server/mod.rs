@@ -61,6 +61,7 @@ mod transactions;
 mod turn;
 mod wait;
 mod watch;
+mod webhook;
 mod write;
 
 use std::{
@@ -261,6 +262,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         pages: pages::Pages::default(),
         lines: lines::Lines::default(),
         documents: openapi::Documents::default(),
+        webhooks: webhook::Webhooks::default(),
         stopping: stopping.clone(),
     });
     let peers = Arc::new(Peers::new(state.admission.authority().clone(), owner, config.data_dir));

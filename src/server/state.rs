@@ -15,6 +15,7 @@ use super::{
     peers::Peers,
     table::state_word,
     tls::Tls,
+    webhook::Webhooks,
 };
 use crate::{
     admission::Admission,
@@ -58,6 +59,8 @@ pub(super) struct State {
     pub lines: Lines,
     pub documents: Documents,
     pub turnstile: Turnstile,
+    /// Which Sources were asked to look a moment ago.
+    pub webhooks: Webhooks,
     /// Cancelled when the server stops: watches end.
     pub stopping: CancellationToken,
 }

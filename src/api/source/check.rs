@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::LONGEST_SOURCE_NAME;
+use super::{LONGEST_SOURCE_NAME, VersionRange};
 use crate::api::{FieldPath, GoDuration, Problem, Violation, at, check_label, check_label_name};
 
 /// The shortest time between two looks.
@@ -72,14 +72,18 @@ fn check_git(git: &Value, root: &FieldPath) -> Vec<Violation> {
     }
     let reference = &git["ref"];
     if reference.is_object() {
-        let given = ["branch", "tag", "commit"].into_iter().filter(|name| !reference[*name].is_null()).count();
+        let given =
+            ["branch", "tag", "semver", "commit"].into_iter().filter(|name| !reference[*name].is_null()).count();
         if given != 1 {
-            wrong(root.field("ref"), "set exactly one of `branch`, `tag` and `commit`");
+            wrong(root.field("ref"), "set exactly one of `branch`, `tag`, `semver` and `commit`");
         }
         for name in ["branch", "tag"] {
             if at(reference, &[name]).as_str().is_some_and(|name| !is_reference(name)) {
                 wrong(root.field("ref").field(name), "is no name that git gives");
             }
+        }
+        if let Some(Err(message)) = at(reference, &["semver"]).as_str().map(str::parse::<VersionRange>) {
+            wrong(root.field("ref").field("semver"), &message.to_string());
         }
     }
     let strange = |path: &str| {
@@ -178,9 +182,14 @@ mod tests {
         ] {
             assert_eq!(wrong(json!({"git": {"url": url}})).len(), 1, "{url}");
         }
-        for reference in
-            [json!({}), json!({"branch": "a", "tag": "b"}), json!({"branch": "-x"}), json!({"tag": "a..b"})]
-        {
+        for reference in [
+            json!({}),
+            json!({"branch": "a", "tag": "b"}),
+            json!({"branch": "-x"}),
+            json!({"tag": "a..b"}),
+            json!({"semver": "1.2"}),
+            json!({"semver": "1.x", "tag": "v1"}),
+        ] {
             assert_eq!(wrong(json!({"git": {"url": "file:///a", "ref": reference}})).len(), 1, "{reference}");
         }
         assert_eq!(wrong(json!({"git": {"url": "file:///a", "path": "../etc"}})).len(), 1);

@@ -5,7 +5,9 @@
 //! docs/design/027-sources.md has the rules.
 
 mod check;
+mod range;
 
+pub use range::{BadRange, VersionRange};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +25,8 @@ pub const SOURCE_NAMESPACE_LABEL: &str = "appm.dev/source-namespace";
 pub const PRUNE: &str = "appm.dev/prune";
 /// The annotation of a Source that asks for a look at once: any value that it did not have before.
 pub const SYNC_REQUESTED: &str = "appm.dev/syncRequestedAt";
+/// The entry of the Secret that a webhook names.
+pub const WEBHOOK_TOKEN: &str = "token";
 /// The longest name of a Source: its field manager has its namespace before it, and 128 characters in all.
 pub const LONGEST_SOURCE_NAME: usize = 52;
 
@@ -88,6 +92,9 @@ pub struct SourceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub depends_on: Vec<LocalObjectReference>,
+    /// Who may say that there is something new: they send it to `…/sources/NAME/webhook`, signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<SourceWebhook>,
     /// How long a look may take, and what was applied may take to become ready.
     #[serde(default = "five_minutes")]
     pub timeout: GoDuration,
@@ -132,10 +139,22 @@ pub struct GitReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub tag: Option<String>,
+    /// The tag with the highest version in this range: `>=1.2, <2`, `~1.4`, `1.x`. Versions before their release only if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub semver: Option<String>,
     /// This commit: its whole name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^([0-9a-f]{40}|[0-9a-f]{64})$"))]
     pub commit: Option<String>,
+}
+
+/// Who may say that there is something new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceWebhook {
+    /// A Secret of the Source's namespace, whose entry `token` is the secret that the sender was given, too.
+    pub secret_ref: LocalObjectReference,
 }
 
 /// What is done about objects that others have changed.

@@ -14,6 +14,7 @@ use crate::api::{API_VERSION, GoDuration};
 Examples:
   appm source add local --directory ./manifests
   appm source add fleet --git https://git.example.org/fleet.git --branch main --path prod --secret git
+  appm source add fleet --git git@example.org:fleet.git --semver '>=1.2, <2' --secret git       the highest tag in a range
   appm source add fleet --git git@example.org:fleet.git --tag v1.2.0 --interval 5m --dry-run    write the manifest instead
 
 Adding a Source that is there changes it to what the flags say. What it applies is applied as you, or as --identity.")]
@@ -21,17 +22,20 @@ pub(super) struct AddArgs {
     /// Its name
     name: String,
     /// A directory of the server's machine
-    #[arg(short, long, value_name = "DIR", required_unless_present = "git", conflicts_with_all = ["git", "branch", "tag", "commit", "path", "secret"])]
+    #[arg(short, long, value_name = "DIR", required_unless_present = "git", conflicts_with_all = ["git", "branch", "tag", "semver", "commit", "path", "secret"])]
     directory: Option<PathBuf>,
     /// A git repository: https://…, git@host:path, ssh://…, file:///…
     #[arg(long, value_name = "URL")]
     git: Option<String>,
     /// The newest commit of this branch [default: the one that the repository calls HEAD]
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["tag", "commit"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tag", "semver", "commit"])]
     branch: Option<String>,
     /// The commit of this tag
-    #[arg(long, value_name = "NAME", conflicts_with = "commit")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["semver", "commit"])]
     tag: Option<String>,
+    /// The tag with the highest version in this range: '>=1.2, <2', '~1.4', 1.x
+    #[arg(long, value_name = "RANGE", conflicts_with = "commit")]
+    semver: Option<String>,
     /// This commit
     #[arg(long, value_name = "COMMIT")]
     commit: Option<String>,
@@ -41,6 +45,9 @@ pub(super) struct AddArgs {
     /// The Secret with what the repository asks for
     #[arg(long, value_name = "NAME")]
     secret: Option<String>,
+    /// The Secret with the `token` that a git server signs with when it says that there is something new
+    #[arg(long, value_name = "NAME")]
+    webhook_secret: Option<String>,
     /// How often is looked
     #[arg(long, value_name = "DURATION")]
     interval: Option<GoDuration>,
@@ -85,6 +92,7 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Value {
     let mut set = |name: &str, value: Option<Value>| spec.extend(value.map(|value| (name.to_owned(), value)));
     set("directory", args.directory.as_ref().map(|path| json!({"path": absolute(path)})));
     set("git", args.git.as_ref().map(|url| git(args, url)));
+    set("webhook", args.webhook_secret.as_ref().map(|name| json!({"secretRef": {"name": name}})));
     set("interval", args.interval.as_ref().map(|interval| json!(interval)));
     set("prune", args.no_prune.then(|| json!(false)));
     set("identity", args.identity.as_ref().map(|name| json!(name)));
@@ -100,7 +108,7 @@ fn git(args: &AddArgs, url: &str) -> Value {
     // A path is meant as a person would give it to git itself.
     let url = if Path::new(url).is_absolute() { format!("file://{url}") } else { url.to_owned() };
     let mut git = json!({"url": url});
-    let references = [("branch", &args.branch), ("tag", &args.tag), ("commit", &args.commit)];
+    let references = [("branch", &args.branch), ("tag", &args.tag), ("semver", &args.semver), ("commit", &args.commit)];
     for (name, value) in references.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         git["ref"] = json!({name: value});
     }
@@ -144,6 +152,10 @@ mod tests {
                     "5m",
                 ],
                 r#"{"git":{"url":"https://example.org/a.git","ref":{"branch":"main"},"path":"prod","secretRef":{"name":"git"}},"interval":"5m"}"#,
+            ),
+            (
+                &["--git", "git@example.org:a.git", "--semver", "1.x", "--webhook-secret", "hook"],
+                r#"{"git":{"url":"git@example.org:a.git","ref":{"semver":"1.x"}},"webhook":{"secretRef":{"name":"hook"}}}"#,
             ),
             (
                 &["--git", "/srv/a.git", "--identity", "gitops", "--report-drift", "--depends-on", "base", "--suspend"],

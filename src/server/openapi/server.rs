@@ -30,6 +30,7 @@ pub(super) fn tags() -> [Value; 5] {
 /// All of them.
 pub(super) fn all() -> Vec<Path> {
     let mut all = vec![(format!("/apis/{GROUP}/v1/transactions"), post(transact()))];
+    all.push((format!("/apis/{GROUP}/v1/namespaces/{{namespace}}/sources/{{name}}/webhook"), post(webhook())));
     all.extend(
         REVIEWS.iter().map(|(group, plural, kind)| (format!("/apis/{group}/v1/{plural}"), post(review(group, kind)))),
     );
@@ -61,6 +62,20 @@ fn transact() -> Described {
         .body("What to do.", &sent, true)
         .answers(200, "What each operation did.", &[form(JSON, Shape::of("TransactionResult"))])
         .refuses(answers::WRITE)
+}
+
+fn webhook() -> Described {
+    Described::new("Source", "callSourceWebhook", "Let a Source look whether there is something new")
+        .public()
+        .description(
+            "For git servers. The body is whatever they send; it is signed with the entry `token` of the Secret that the Source's \
+             `spec.webhook.secretRef` names: `X-Hub-Signature-256` (GitHub), `X-Gitea-Signature` (Gitea), or the token itself in \
+             `X-Gitlab-Token` (GitLab). A Source that there is not and a wrong signature have the same answer.",
+        )
+        .takes(&["namespace", "name"])
+        .body("What the git server says; it is not read.", &[form(JSON, Shape::of("WebhookBody"))], false)
+        .answers(202, "The Source looks.", &[form(JSON, Shape::of("Status"))])
+        .refuses(answers::OPEN_LOGIN)
 }
 
 const REVIEWS: &[(&str, &str, &str)] = &[

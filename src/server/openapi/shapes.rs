@@ -151,24 +151,28 @@ fn lists() -> Shapes {
 }
 
 fn outcomes() -> Shapes {
-    vec![(
-        "Status",
-        typed(
-            "v1",
+    let told = "What a git server says of a push, in words of its own.";
+    vec![
+        ("WebhookBody", json!({"type": "object", "description": told, "additionalProperties": true})),
+        (
             "Status",
-            "The outcome of a request that has no object to show: every refusal, and some \
+            typed(
+                "v1",
+                "Status",
+                "The outcome of a request that has no object to show: every refusal, and some \
             deletions.",
-            &["status"],
-            json!({
-                "metadata": reference("ListMeta"),
-                "status": {"type": "string", "enum": ["Success", "Failure"], "description": "How it went."},
-                "message": text("One sentence for people."),
-                "reason": reference("Reason"),
-                "details": reference("StatusDetails"),
-                "code": {"type": "integer", "format": "int32", "description": "HTTP status code."},
-            }),
+                &["status"],
+                json!({
+                    "metadata": reference("ListMeta"),
+                    "status": {"type": "string", "enum": ["Success", "Failure"], "description": "How it went."},
+                    "message": text("One sentence for people."),
+                    "reason": reference("Reason"),
+                    "details": reference("StatusDetails"),
+                    "code": {"type": "integer", "format": "int32", "description": "HTTP status code."},
+                }),
+            ),
         ),
-    )]
+    ]
 }
 
 fn changes() -> Shapes {
