@@ -15,7 +15,12 @@ pub enum Health {
     Failed(String),
 }
 
-/// How an object of a kind is doing, by its own status. Kinds whose objects are only read are always well.
+/// True for kinds that somebody waits for; those whose objects are only read are always well.
+pub fn can_be_unwell(kind: &KindInfo) -> bool {
+    [App::INFO, Schedule::INFO, Source::INFO, Run::INFO, WorkflowRun::INFO].contains(&kind)
+}
+
+/// How an object of a kind is doing, by its own status.
 pub fn health(kind: &KindInfo, object: &Value) -> Health {
     if *kind == *Run::INFO || *kind == *WorkflowRun::INFO {
         return match (condition(object, "Failed"), condition(object, "Complete")) {
@@ -24,8 +29,7 @@ pub fn health(kind: &KindInfo, object: &Value) -> Health {
             _ => Health::Waiting("it has not ended".to_owned()),
         };
     }
-    let steady = [App::INFO, Schedule::INFO, Source::INFO].contains(&kind);
-    if !steady || at(object, &["spec", "suspend"]) == true {
+    if !can_be_unwell(kind) || at(object, &["spec", "suspend"]) == true {
         return Health::Well;
     }
     let status = &object["status"];

@@ -101,9 +101,21 @@ impl World {
 
     /// Starts a server and does not wait for it. The receiver gets the lines of its standard output.
     pub(crate) fn spawn(&mut self) -> mpsc::Receiver<String> {
+        self.spawn_through(&[])
+    }
+
+    /// Starts a server by a program that becomes it, and waits for its `ready` line.
+    pub(crate) fn start_through(&mut self, program: &[&str]) -> String {
+        let lines = self.spawn_through(program);
+        self.await_ready(&lines)
+    }
+
+    fn spawn_through(&mut self, program: &[&str]) -> mpsc::Receiver<String> {
         assert!(self.server.is_none(), "one server at a time");
         let err = OpenOptions::new().create(true).append(true).open(self.root().join("server.err")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_appm"))
+        let mut words = program.iter().chain(&[env!("CARGO_BIN_EXE_appm")]);
+        let mut child = Command::new(words.next().expect("one is there"))
+            .args(words)
             .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data())
             .envs(self.env.iter().map(|(n, v)| (n, v)))

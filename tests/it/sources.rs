@@ -1,5 +1,7 @@
 //! Sources: what is in a directory or a repository is in the store, whatever editors, pushes and `kill -9` do to it; and nothing goes that should not.
 
+mod faults;
+mod model;
 mod references;
 mod transports;
 mod webhook;
@@ -8,14 +10,14 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Dice, World, setting, wait_for},
+    harness::{World, wait_for},
     manifests::appm,
 };
 
@@ -337,75 +339,4 @@ fn a_source_can_do_no_more_than_its_identity_and_two_that_claim_one_object_name_
     let told = until_said(&world, "other", "Drifted", "ChangedByOthers");
     assert_eq!(told, "configmap default/b: data.value");
     assert_eq!(configs(&world)["b"], "mine");
-}
-
-/// What somebody who edits a fleet means to have.
-struct Model {
-    files: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl Model {
-    fn write(&self, dir: &Path, file: &str, how: u64) {
-        let Some(objects) = self.files.get(file) else {
-            drop(fs::remove_file(dir.join(file)));
-            return;
-        };
-        let text: Vec<String> = objects.iter().map(|(name, value)| config(name, value)).collect();
-        let text = text.join("---\n");
-        match how {
-            // In place, in two halves.
-            0 => {
-                use std::io::Write as _;
-                let mut to = fs::File::create(dir.join(file)).unwrap();
-                let half = text.len() / 2;
-                to.write_all(&text.as_bytes()[..half]).unwrap();
-                to.write_all(&text.as_bytes()[half..]).unwrap();
-            }
-            _ => {
-                fs::write(dir.join(format!(".{file}.tmp")), text).unwrap();
-                fs::rename(dir.join(format!(".{file}.tmp")), dir.join(file)).unwrap();
-            }
-        }
-    }
-
-    fn all(&self) -> BTreeMap<String, String> {
-        self.files.values().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-}
-
-#[test]
-fn a_fleet_under_a_random_editor_is_what_the_editor_means_after_each_step_through_kill_9() {
-    let seed = setting("SOURCES_SEED", 1);
-    let mut dice = Dice::new(seed);
-    // Something is always there: an empty directory deletes nothing.
-    let (mut world, dir) = synced(&[("keep.yaml", &config("keep", "1"))]);
-    appm(&world, &["patch", "source", "sync-dir", "-p", r#"{"spec": {"maxPrunePercent": 100}}"#]);
-    let mut model = Model { files: BTreeMap::new() };
-    for step in 0..setting("SOURCES_STEPS", 25) {
-        for _ in 0..=dice.below(3) {
-            let file = format!("{}.yaml", ["p", "q", "r", "s"][dice.below(4) as usize]);
-            let prefix = &file[..1];
-            let objects = model.files.entry(file.clone()).or_default();
-            let name = format!("{prefix}{}", dice.below(3));
-            match dice.below(4) {
-                0 => drop(objects.remove(&name)),
-                1 => objects.clear(),
-                _ => drop(objects.insert(name, format!("{step}"))),
-            }
-            if objects.is_empty() {
-                model.files.remove(&file);
-            }
-            model.write(&dir, &file, dice.below(2));
-        }
-        if dice.below(8) == 0 {
-            world.kill_server();
-            world.start();
-        }
-        let mut expected = model.all();
-        expected.insert("keep".to_owned(), "1".to_owned());
-        wait_for(&format!("step {step} of seed {seed}"), || match configs(&world) {
-            found if found == expected => Ok(()),
-            found => Err(format!("{found:?} and not {expected:?}; {:?}", said(&world, "sync-dir", "Ready"))),
-        });
-    }
 }

@@ -1,31 +1,15 @@
 //! What becomes of the objects of a Source. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
+use super::ledger::{Applied, Ledger};
 use crate::{
-    api::{Drift, Key, Kind, Namespace, Object, PRUNE, Rev, Source, StoredObject, Uid, source_of},
-    policy::{
-        fleet::{Fleet, rank},
-        health::Health,
-    },
+    api::{Drift, Key, Kind, Namespace, Object, PRUNE, Source, StoredObject, Uid},
+    policy::fleet::{Fleet, Origin, rank},
 };
-
-/// What is remembered of an object that was applied or compared: whoever forgets it does it again.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Applied {
-    /// Of what was declared.
-    pub(super) digest: u64,
-    /// Of what the server made of it.
-    pub(super) witness: u64,
-    /// The fields in which it differs all the same.
-    pub(super) drift: Vec<String>,
-    /// How it was at a revision.
-    pub(super) health: Option<(Rev, Health)>,
-}
 
 /// Changes whenever anybody changes what may be declared of an object; not with its status.
 pub(super) fn witness(object: &StoredObject) -> u64 {
@@ -41,23 +25,72 @@ pub(super) fn witness(object: &StoredObject) -> u64 {
     hasher.finish()
 }
 
-/// What is known of the world.
+/// Everything that says what becomes of one object.
+pub(super) struct Facts<'a> {
+    /// Where it is declared, if it is.
+    pub(super) origin: Option<&'a Origin>,
+    /// As it is, if it is there.
+    pub(super) live: Option<&'a StoredObject>,
+    /// What it was when it was applied.
+    pub(super) applied: Option<&'a Applied>,
+    /// The first other Source that declares it.
+    pub(super) other: Option<Key>,
+    pub(super) owner: Owner,
+    /// What is declared now is what was applied last, as the status has it.
+    pub(super) known_revision: bool,
+}
+
+/// Whose labels an object bears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Of no Source that there is.
+    Nobody,
+    /// Of the one that is judged.
+    Me,
+    /// Of another one.
+    Other {
+        /// Which.
+        source: Key,
+        /// It was read, and does not declare the object any more.
+        gave_up: bool,
+    },
+}
+
+/// What is to be done with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Nothing.
+    Rest,
+    /// It is applied.
+    Apply,
+    /// It is compared with what is there, and left as it is.
+    Compare,
+    /// Others have deleted it, and it is left so.
+    Gone,
+    /// It is not declared: it is deleted, if everything else allows that.
+    Stray,
+}
+
+/// Whose an object is that two Sources declare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rival {
+    Nobody,
+    /// It is ours, and the other one is told.
+    Other(Key),
+    /// It is theirs.
+    Owner(Key),
+}
+
+/// What is known of everything at once.
 pub(super) struct Observed<'a> {
-    /// What it declares; nothing if it was never read.
-    pub(super) fleet: Option<&'a Fleet>,
-    /// The name of that.
-    pub(super) revision: &'a str,
+    /// What it declares.
+    pub(super) fleet: &'a Fleet,
+    /// What is known of each object.
+    pub(super) ledger: &'a Ledger,
     /// Why what was read may not be all that there is; nothing is deleted then.
-    pub(super) incomplete: Option<String>,
-    /// Every object that it declares, or that bears its labels.
-    pub(super) live: BTreeMap<Key, Arc<StoredObject>>,
-    /// Every Source there is.
-    pub(super) sources: BTreeSet<Key>,
-    /// What other Sources declare, as far as that was read.
-    pub(super) fleets: BTreeMap<Key, Arc<Fleet>>,
+    pub(super) incomplete: Option<&'a str>,
     /// Sources that must be ready first, and are not.
-    pub(super) waits_for: Vec<String>,
-    pub(super) applied: &'a HashMap<Key, Applied>,
+    pub(super) waits_for: &'a [String],
 }
 
 /// Why nothing is done.
@@ -86,32 +119,53 @@ pub(super) struct Plan {
     pub(super) conflicts: Vec<String>,
 }
 
-/// Whose an object is that two Sources declare.
-enum Rival {
-    Nobody,
-    /// It is ours, and the other one is told.
-    Other(Key),
-    /// It is theirs.
-    Owner(Key),
+/// What is to be done with one object, and who else wants it.
+pub(super) fn judge(me: &Key, drift: Drift, facts: &Facts<'_>) -> (Act, Rival) {
+    let Some(origin) = facts.origin else {
+        let act = if facts.owner == Owner::Me { Act::Stray } else { Act::Rest };
+        return (act, Rival::Nobody);
+    };
+    let same = facts.applied.is_some_and(|applied| applied.digest == origin.digest);
+    let seen = facts.applied.zip(facts.live).is_some_and(|(applied, live)| applied.witness == witness(live));
+    // What the manifests say is as it was when it was applied: others have changed it, or nobody remembers.
+    let drifted = same || facts.applied.is_none() && facts.known_revision;
+    let act = match (drift, facts.live) {
+        _ if facts.owner == Owner::Me && same && seen => Act::Rest,
+        (Drift::Report, Some(_)) if drifted => Act::Compare,
+        (Drift::Report, None) if drifted => Act::Gone,
+        _ => Act::Apply,
+    };
+    (act, rival(me, facts))
+}
+
+/// It belongs to the Source whose labels it bears, as long as that declares it or was not read; an object that is nobody's yet to the
+/// first of them by name.
+fn rival(me: &Key, facts: &Facts<'_>) -> Rival {
+    match (&facts.owner, &facts.other) {
+        (Owner::Me, None) | (Owner::Nobody, None) => Rival::Nobody,
+        (Owner::Me, Some(other)) => Rival::Other(other.clone()),
+        (Owner::Other { gave_up: true, .. }, _) => Rival::Nobody,
+        (Owner::Other { source, .. }, _) => Rival::Owner(source.clone()),
+        (Owner::Nobody, Some(other)) if other < me => Rival::Owner(other.clone()),
+        (Owner::Nobody, Some(other)) => Rival::Other(other.clone()),
+    }
 }
 
 /// What is to be done for a Source.
 pub(super) fn decide(source: &Object<Source>, observed: &Observed<'_>) -> Plan {
-    let mut plan = Plan::default();
-    let Some(fleet) = observed.fleet else { return plan };
-    let me = source.key();
-    let mut theirs = Vec::new();
-    for key in fleet.declared().keys() {
-        match rival(&me, key, observed) {
+    let (mut plan, mut theirs) = (Plan::default(), Vec::new());
+    for (key, rival) in &observed.ledger.rivals {
+        match rival {
             Rival::Nobody => {}
             Rival::Other(other) => {
-                plan.conflicts.push(format!("{} is declared by source {} too", named(key), short(&other)))
+                plan.conflicts.push(format!("{} is declared by source {} too", named(key), short(other)))
             }
-            Rival::Owner(other) => theirs.push(format!("{} belongs to source {}", named(key), short(&other))),
+            Rival::Owner(other) => theirs.push(format!("{} belongs to source {}", named(key), short(other))),
         }
     }
     if !theirs.is_empty() {
-        plan.held = Some(Held { reason: "Conflict", message: some(&theirs), stalled: true });
+        plan.held =
+            Some(Held { reason: "Conflict", message: some(theirs.len(), theirs.iter().cloned()), stalled: true });
         plan.conflicts.extend(theirs);
         return plan;
     }
@@ -120,21 +174,12 @@ pub(super) fn decide(source: &Object<Source>, observed: &Observed<'_>) -> Plan {
         plan.held = Some(Held { reason: "DependencyNotReady", message, stalled: false });
         return plan;
     }
-    let known_revision = source.status.last_applied_revision == observed.revision;
-    for (key, origin) in fleet.declared() {
-        let (live, applied) = (observed.live.get(key), observed.applied.get(key));
-        let ours = live.is_some_and(|live| source_of(live.meta()).as_ref() == Some(&me));
-        let same = applied.is_some_and(|applied| applied.digest == origin.digest);
-        let seen = applied.zip(live).is_some_and(|(applied, live)| applied.witness == witness(live));
-        if ours && same && seen {
-            continue;
-        }
-        // What the manifests say is as it was when it was applied: others have changed it, or nobody remembers.
-        let drifted = same || applied.is_none() && known_revision;
-        match (source.spec.drift, live) {
-            (Drift::Report, Some(_)) if drifted => plan.compare.push(key.clone()),
-            (Drift::Report, None) if drifted => plan.gone.push(key.clone()),
-            _ => plan.apply.push(key.clone()),
+    for (key, act) in &observed.ledger.acts {
+        match act {
+            Act::Apply => plan.apply.push(key.clone()),
+            Act::Compare => plan.compare.push(key.clone()),
+            Act::Gone => plan.gone.push(key.clone()),
+            Act::Rest | Act::Stray => {}
         }
     }
     plan.apply.sort_by_cached_key(|key| (rank(key.kind), key.clone()));
@@ -144,33 +189,30 @@ pub(super) fn decide(source: &Object<Source>, observed: &Observed<'_>) -> Plan {
 
 /// What is deleted; if that is too much at once, nothing is done at all.
 fn prune(source: &Object<Source>, observed: &Observed<'_>, plan: &mut Plan) {
-    let Some(fleet) = observed.fleet else { return };
-    let me = source.key();
-    let owned = observed.live.values().filter(|object| source_of(object.meta()).as_ref() == Some(&me));
-    let owned: Vec<&Arc<StoredObject>> = owned.collect();
-    if !source.spec.prune || observed.incomplete.is_some() || fleet.declared().is_empty() {
+    let (me, ledger) = (source.key(), observed.ledger);
+    if !source.spec.prune || observed.incomplete.is_some() || observed.fleet.declared().is_empty() {
         return;
     }
     let manager = crate::api::manager_of(&me);
-    let gone: Vec<&Arc<StoredObject>> = owned
-        .iter()
-        .copied()
-        .filter(|object| !fleet.declared().contains_key(&object.key))
+    let gone: Vec<&Arc<StoredObject>> = ledger
+        .strays
+        .values()
+        // That one takes it over.
+        .filter(|stray| !stray.wanted)
+        .map(|stray| &stray.object)
         .filter(|object| object.key.kind != Namespace::INFO && object.key != me)
         .filter(|object| object.meta().annotations.get(PRUNE) != Some("disabled"))
         .filter(|object| !object.meta().is_deleting() && object.meta().owner_references.is_empty())
-        // Another Source declares it: that one takes it over.
-        .filter(|object| !observed.fleets.values().any(|fleet| fleet.declared().contains_key(&object.key)))
         .filter(|object| was_applied_by(object, &manager))
         .collect();
     let most = usize::try_from(source.spec.max_prune_percent).unwrap_or(0);
-    if gone.len() * 100 > owned.len() * most {
-        let names: Vec<String> = gone.iter().map(|object| named(&object.key)).collect();
+    if gone.len() * 100 > ledger.owned() * most {
+        let (count, owned) = (gone.len(), ledger.owned());
+        let names = some(count, gone.iter().map(|object| named(&object.key)));
+        let needed = (count * 100).div_ceil(owned.max(1));
         let message = format!(
-            "it would delete {} of {} objects, and maxPrunePercent is {most}: {}",
-            gone.len(),
-            owned.len(),
-            some(&names)
+            "it would delete {count} of {owned} objects, and maxPrunePercent is {most}: {names}; \
+             bring them back, or set spec.maxPrunePercent to {needed} until they are deleted"
         );
         *plan = Plan { conflicts: std::mem::take(&mut plan.conflicts), ..Plan::default() };
         plan.held = Some(Held { reason: "PruneLimit", message, stalled: true });
@@ -187,26 +229,6 @@ fn was_applied_by(object: &StoredObject, manager: &str) -> bool {
     all.into_iter().flatten().any(|entry| entry["manager"] == manager && entry["operation"] == "Apply")
 }
 
-/// Who else declares an object. It belongs to the Source whose labels it bears, as long as that declares it or was not read; an object
-/// that is nobody's yet to the first of them by name.
-fn rival(me: &Key, key: &Key, observed: &Observed<'_>) -> Rival {
-    let declares = |fleet: &Fleet| fleet.declared().contains_key(key);
-    let other = || observed.fleets.iter().find(|(_, fleet)| declares(fleet)).map(|(other, _)| other.clone());
-    let owner = observed.live.get(key).and_then(|object| source_of(object.meta()));
-    match owner.filter(|owner| observed.sources.contains(owner)) {
-        Some(owner) if owner == *me => other().map_or(Rival::Nobody, Rival::Other),
-        Some(owner) => match observed.fleets.get(&owner) {
-            Some(fleet) if !declares(fleet) => Rival::Nobody,
-            _ => Rival::Owner(owner),
-        },
-        None => match other() {
-            Some(other) if other < *me => Rival::Owner(other),
-            Some(other) => Rival::Other(other),
-            None => Rival::Nobody,
-        },
-    }
-}
-
 /// `app default/web`
 pub(super) fn named(key: &Key) -> String {
     format!("{} {}", key.kind.singular, short(key))
@@ -217,10 +239,10 @@ fn short(key: &Key) -> String {
 }
 
 /// The first few, and how many more there are.
-pub(super) fn some(all: &[String]) -> String {
+pub(super) fn some(count: usize, all: impl Iterator<Item = String>) -> String {
     const SHOWN: usize = 3;
-    let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
-    match all.len().saturating_sub(SHOWN) {
+    let shown = all.take(SHOWN).collect::<Vec<_>>().join("; ");
+    match count.saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown}; and {more} more"),
     }

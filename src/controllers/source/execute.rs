@@ -1,8 +1,9 @@
 //! Does what a plan says, in one transaction, as the Source's identity.
 
-use std::collections::HashMap;
-
-use super::decide::{Applied, Plan, some, witness};
+use super::{
+    decide::{Plan, some},
+    ledger::Ledger,
+};
 use crate::{
     api::{Key, OWNER, Object, Operation, OperationVerb, Source, Status, StoredObject, Transaction, manager_of},
     client::{Done, SharedClient},
@@ -38,11 +39,9 @@ impl Acting<'_> {
 
     fn transaction(&self, keys: &[Key], more: Vec<Operation>) -> Transaction {
         let me = self.source.key();
-        let apply = |key: &Key| {
-            let object = self.fleet.object(key, &me).expect("what a fleet declares can be read from it");
-            Operation { force: true, ..Operation::new(OperationVerb::Apply, object) }
-        };
-        let operations = keys.iter().map(apply).chain(more).collect();
+        let objects = self.fleet.objects(keys, &me).into_iter();
+        let apply = |object| Operation { force: true, ..Operation::new(OperationVerb::Apply, object) };
+        let operations = objects.map(apply).chain(more).collect();
         let mut transaction = Transaction::new(&manager_of(&me), operations);
         transaction.user = Some(self.user());
         transaction.reason = format!("source {}/{} at {}", me.namespace, me.name, self.revision);
@@ -50,7 +49,7 @@ impl Acting<'_> {
     }
 
     /// Applies and deletes; remembers what became of each object.
-    pub(super) async fn apply(&self, plan: &Plan, applied: &mut HashMap<Key, Applied>) -> Result<Outcome, Status> {
+    pub(super) async fn apply(&self, plan: &Plan, ledger: &mut Ledger) -> Result<Outcome, Status> {
         if plan.apply.is_empty() && plan.prune.is_empty() {
             return Ok(Outcome::Done);
         }
@@ -62,14 +61,13 @@ impl Acting<'_> {
         };
         self.caches.written(&done);
         for (key, done) in plan.apply.iter().zip(&done) {
-            self.remember(key, &done.object, Vec::new(), applied);
+            self.remember(key, &done.object, Vec::new(), ledger);
         }
-        plan.prune.iter().for_each(|(key, _)| drop(applied.remove(key)));
         Ok(Outcome::Done)
     }
 
     /// Finds out in which fields objects differ from what is declared, and changes none.
-    pub(super) async fn compare(&self, plan: &Plan, applied: &mut HashMap<Key, Applied>) -> Result<Outcome, Status> {
+    pub(super) async fn compare(&self, plan: &Plan, ledger: &mut Ledger) -> Result<Outcome, Status> {
         if plan.compare.is_empty() {
             return Ok(Outcome::Done);
         }
@@ -82,15 +80,15 @@ impl Acting<'_> {
         for (key, done) in plan.compare.iter().zip(&done) {
             let Some(live) = self.caches.of(key.kind).get(key) else { continue };
             let drift = differences(&live.value(), &done.object.value());
-            self.remember(key, &live, drift, applied);
+            self.remember(key, &live, drift, ledger);
         }
         Ok(Outcome::Done)
     }
 
-    fn remember(&self, key: &Key, object: &StoredObject, drift: Vec<String>, applied: &mut HashMap<Key, Applied>) {
-        let Some(origin) = self.fleet.declared().get(key) else { return };
-        let now = Applied { digest: origin.digest, witness: witness(object), drift, health: None };
-        applied.insert(key.clone(), now);
+    fn remember(&self, key: &Key, object: &StoredObject, drift: Vec<String>, ledger: &mut Ledger) {
+        if let Some(origin) = self.fleet.declared().get(key) {
+            ledger.remember(key, origin, object, drift);
+        }
     }
 
     /// What the server said, at the places where it is written.
@@ -99,7 +97,7 @@ impl Acting<'_> {
             Some(placed) => placed.to_string(),
             None => cause.message.clone(),
         };
-        let causes: Vec<String> = status.details.causes.iter().map(told).collect();
-        if causes.is_empty() { status.message.clone() } else { some(&causes) }
+        let causes = &status.details.causes;
+        if causes.is_empty() { status.message.clone() } else { some(causes.len(), causes.iter().map(told)) }
     }
 }

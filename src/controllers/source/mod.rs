@@ -5,44 +5,48 @@
 //!                                           ├─► decide (pure) ─► one transaction, as the identity ─► status
 //!   labelled objects, other Sources ────────┘
 //! ```
-//! A pass takes what was read last. Files that did not change are not read again, and objects of which neither the manifest nor what may be
-//! declared has changed since they were applied are not sent again. That memory is only that: whoever begins without it applies
-//! everything once more, which changes nothing where nothing is different. docs/design/027-sources.md has the rules.
+//! A pass takes what was read last, and costs what changed: files that did not change are not read again ([`Files`]), objects of which
+//! nothing changed are not looked at ([`Claims`] says which did, [`Ledger`] what is known of them), and those of which neither the manifest
+//! nor what may be declared has changed since they were applied are not sent again. All that is memory: whoever begins without it looks
+//! at everything and applies it once more, which changes nothing where nothing is different. docs/design/027-sources.md has the rules.
 
+mod claims;
 mod decide;
 mod execute;
+mod ledger;
 mod readers;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
 };
 
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use self::readers::Copies;
 use self::{
-    decide::{Applied, Observed, decide},
+    claims::Claims,
+    decide::{Observed, Plan, decide},
     execute::{Acting, Outcome},
+    ledger::{Around, Ledger},
     readers::{Readers, Seen},
     report::{Judged, Trouble},
 };
 use crate::{
     api::{
         Condition, Durability, KINDS, Key, Kind, KindInfo, Object, ObjectReference, SOURCE_LABEL, Source, SourceStatus,
-        Status, StoredObject, Transaction, source_condition::READY, source_of,
+        Status, StoredObject, Transaction, source_condition::READY,
     },
     client::{Query, SharedClient},
     clock::SharedClock,
     controllers::operations,
     drivers::sources::Tree,
     policy::{
-        fleet::{Fleet, can_be_declared},
-        health::health,
+        fleet::{Files, Fleet, can_be_declared},
         manifest::Home,
     },
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
@@ -51,6 +55,9 @@ use crate::{
 /// The field manager of the status of Sources.
 const MANAGER: &str = "appm-source";
 
+/// How often it is said how far the objects have come.
+const COUNTED: SignedDuration = SignedDuration::from_millis(500);
+
 /// The controller. Run it with [`crate::runtime::run`].
 pub struct SourceController {
     client: SharedClient,
@@ -58,8 +65,8 @@ pub struct SourceController {
     readers: Readers,
     /// What is remembered of each Source between its passes.
     memories: Mutex<BTreeMap<Key, Memory>>,
-    /// What each Source declares, for the others.
-    fleets: Arc<Mutex<BTreeMap<Key, Arc<Fleet>>>>,
+    /// What each Source declares, and has to look at.
+    claims: Arc<Claims>,
     swept: Once,
 }
 
@@ -67,13 +74,25 @@ pub struct SourceController {
 #[derive(Default)]
 struct Memory {
     uid: String,
+    /// What was read of its files last, good or not.
+    files: Files,
+    /// What that was made of.
+    read: Option<Arc<Tree>>,
+    /// Why that is no fleet.
+    broken: Option<Trouble>,
+    /// What it declares: the last that could be read whole.
     fleet: Option<Arc<Fleet>>,
     /// What that was made of.
     tree: Option<Arc<Tree>>,
+    /// Why that is not the newest.
     trouble: Option<Trouble>,
-    applied: HashMap<Key, Applied>,
+    /// What is declared otherwise than when the ledger was written.
+    declared: BTreeSet<Key>,
+    ledger: Ledger,
     /// What was refused, and when that may be tried again.
     refused: Option<Refused>,
+    /// When the status was written last.
+    said: Timestamp,
 }
 
 struct Refused {
@@ -96,7 +115,7 @@ impl SourceController {
     /// A controller that acts through `client`, and copies repositories to where `copies` says.
     pub fn new(client: SharedClient, clock: SharedClock, events: Reporter, copies: Copies) -> Self {
         let readers = Readers::new(client.clone(), clock, copies);
-        Self { client, events, readers, memories: Mutex::default(), fleets: Arc::default(), swept: Once::new() }
+        Self { client, events, readers, memories: Mutex::default(), claims: Arc::default(), swept: Once::new() }
     }
 
     async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<Requeue, Status> {
@@ -108,12 +127,12 @@ impl SourceController {
         let Some(source) = caches.kind::<Source>().typed::<Source>(key) else {
             self.readers.forget(key);
             lock(&self.memories).remove(key);
-            self.declare(key, None);
+            self.call(self.claims.forget(key));
             return Ok(Requeue::Rest);
         };
         if source.spec.suspend || source.metadata.is_deleting() {
             self.readers.rest(key);
-            self.declare(key, None);
+            self.call(self.claims.rest(key));
             lock(&self.memories).remove(key);
             self.write_status(&source, report::suspended(&source, now), caches).await?;
             return Ok(Requeue::Rest);
@@ -137,41 +156,20 @@ impl SourceController {
     ) -> Result<Requeue, Status> {
         let seen = self.readers.seen(source);
         self.take_in(source, &seen, memory);
+        let news = self.claims.take(&source.key());
         let fleet = memory.fleet.clone();
         let revision = memory.tree.as_ref().map_or("", |tree| &tree.revision).to_owned();
         let incomplete = memory.trouble.as_ref().map(|trouble| trouble.message.clone()).or_else(|| empty(memory));
-        let observed = self.observe(source, fleet.as_deref(), &revision, incomplete, &memory.applied, caches);
-        let plan = decide(source, &observed);
-        let incomplete = observed.incomplete;
-        let mut outcome = Outcome::Done;
-        if let Some(fleet) = &fleet
-            && plan.held.is_none()
-        {
-            let acting = Acting { client: &self.client, caches, source, fleet, revision: &revision };
-            let of = memory.tree.clone().map(|tree| (tree, source.metadata.generation));
-            outcome = match (&memory.refused, &of) {
-                // Nothing has changed: it would be refused again.
-                (Some(refused), Some((tree, generation)))
-                    if Arc::ptr_eq(&refused.of.0, tree) && refused.of.1 == *generation && now < refused.until =>
-                {
-                    Outcome::Refused(refused.message.clone())
-                }
-                _ => match acting.apply(&plan, &mut memory.applied).await? {
-                    Outcome::Done => acting.compare(&plan, &mut memory.applied).await?,
-                    refused => refused,
-                },
-            };
-            let interval = jiff::SignedDuration::try_from(source.spec.interval.0).unwrap_or_default();
-            memory.refused = match (&outcome, of, memory.refused.take()) {
-                (Outcome::Done, ..) | (_, None, _) => None,
-                (Outcome::Refused(_), Some(_), Some(known)) if now < known.until => Some(known),
-                (Outcome::Refused(message), Some(of), _) => {
-                    let until = now.saturating_add(interval).unwrap_or(Timestamp::MAX);
-                    Some(Refused { of, until, message: message.clone() })
-                }
-            };
-            memory.applied.retain(|key, _| fleet.declared().contains_key(key));
-            look_after(fleet, &mut memory.applied, caches);
+        let (mut plan, mut outcome) = (Plan::default(), Outcome::Done);
+        if let Some(fleet) = &fleet {
+            let around = Around { source, fleet, revision: &revision, caches, claims: &self.claims };
+            memory.ledger.catch_up(&around, news, &std::mem::take(&mut memory.declared));
+            self.claims.set_disputing(&source.key(), !memory.ledger.rivals.is_empty());
+            let (incomplete, waits_for) = (incomplete.as_deref(), waits_for(source, caches));
+            plan = decide(source, &Observed { fleet, ledger: &memory.ledger, incomplete, waits_for: &waits_for });
+            if plan.held.is_none() {
+                outcome = self.act(&around, &plan, memory, now).await?;
+            }
         }
         let judged = Judged {
             fleet: fleet.as_deref(),
@@ -180,7 +178,7 @@ impl SourceController {
             incomplete: incomplete.as_deref(),
             plan: &plan,
             outcome: &outcome,
-            applied: &memory.applied,
+            ledger: &memory.ledger,
             heard: &seen.heard,
         };
         let (status, requeue) = report::status(source, &judged, now);
@@ -188,9 +186,55 @@ impl SourceController {
             let message = format!("{revision}: {} applied, {} deleted", plan.apply.len(), plan.prune.len());
             self.events.record(ObjectReference::to(&**source), EventType::Normal, "Applied", message, now);
         }
+        // While much becomes ready, its count is not worth a write each time.
+        let next = memory.said.saturating_add(COUNTED).unwrap_or(Timestamp::MAX);
+        if now < next && report::only_counts(&source.status, &status) {
+            return Ok(match requeue {
+                Requeue::At(time) if time < next => Requeue::At(time),
+                _ => Requeue::At(next),
+            });
+        }
+        memory.said = now;
         self.tell(source, &status, now);
         self.write_status(source, status, caches).await?;
         Ok(requeue)
+    }
+
+    /// Does what is planned, unless it was refused and nothing has changed since.
+    async fn act(
+        &self,
+        around: &Around<'_>,
+        plan: &Plan,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> Result<Outcome, Status> {
+        let Around { source, fleet, revision, caches, .. } = *around;
+        let acting = Acting { client: &self.client, caches, source, fleet, revision };
+        let of = memory.tree.clone().map(|tree| (tree, source.metadata.generation));
+        let outcome = match (&memory.refused, &of) {
+            // It would be refused again.
+            (Some(refused), Some((tree, generation)))
+                if Arc::ptr_eq(&refused.of.0, tree) && refused.of.1 == *generation && now < refused.until =>
+            {
+                Outcome::Refused(refused.message.clone())
+            }
+            _ => match acting.apply(plan, &mut memory.ledger).await? {
+                Outcome::Done => acting.compare(plan, &mut memory.ledger).await?,
+                refused => refused,
+            },
+        };
+        let interval = SignedDuration::try_from(source.spec.interval.0).unwrap_or_default();
+        memory.refused = match (&outcome, of, memory.refused.take()) {
+            (Outcome::Done, ..) | (_, None, _) => None,
+            (Outcome::Refused(_), Some(_), Some(known)) if now < known.until => Some(known),
+            (Outcome::Refused(message), Some(of), _) => {
+                let until = now.saturating_add(interval).unwrap_or(Timestamp::MAX);
+                Some(Refused { of, until, message: message.clone() })
+            }
+        };
+        let pruned = plan.prune.iter().map(|(key, _)| key);
+        plan.apply.iter().chain(&plan.compare).chain(pruned).for_each(|key| memory.ledger.look(key, around));
+        Ok(outcome)
     }
 
     /// Makes a fleet of what was read, if that is new. If it is none, the one of before stays.
@@ -198,94 +242,45 @@ impl SourceController {
         let place = &source.spec.target_namespace;
         let only = (!place.is_empty()).then_some(place.as_str());
         let home = Home { only, said_by: "the source", default: &source.metadata.namespace };
-        memory.trouble = seen.trouble.as_ref().map(|error| Trouble {
+        if let Some(tree) = &seen.tree {
+            let known = memory.read.as_ref().is_some_and(|known| Arc::ptr_eq(known, tree));
+            if !known || !memory.files.is_at(home) {
+                self.read(source, tree, home, memory);
+            }
+        }
+        // What is newer than what is wrong cannot be read at all: that is the matter now.
+        let unread = seen.trouble.as_ref().map(|error| Trouble {
             reason: error.reason.to_owned(),
             message: error.message.clone(),
             revision: String::new(),
         });
-        let Some(tree) = &seen.tree else { return };
-        let known = memory.tree.as_ref().is_some_and(|known| Arc::ptr_eq(known, tree));
-        let placed = memory.fleet.as_ref().is_some_and(|fleet| fleet.is_at(home));
-        if known && placed {
-            return;
-        }
-        match Fleet::read(memory.fleet.as_deref(), &tree.texts, home) {
+        memory.trouble = unread.or_else(|| memory.broken.clone());
+    }
+
+    fn read(&self, source: &Object<Source>, tree: &Arc<Tree>, home: Home<'_>, memory: &mut Memory) {
+        memory.files = Files::read(Some(&memory.files), &tree.texts, home);
+        memory.read = Some(tree.clone());
+        memory.broken = None;
+        match Fleet::of(&memory.files, memory.fleet.as_deref()) {
             Ok(fleet) => {
                 let fleet = Arc::new(fleet);
-                memory.fleet = Some(fleet.clone());
+                let before = memory.fleet.replace(fleet.clone()).unwrap_or_default();
+                memory.declared.extend(before.differing(&fleet).cloned());
                 memory.tree = Some(tree.clone());
-                self.declare(&source.key(), Some(fleet));
+                self.call(self.claims.declare(&source.key(), Some(fleet)));
             }
-            // What is newer than what is wrong cannot be read at all: that is the matter now.
-            Err(_) if memory.trouble.is_some() => {}
             Err(wrong) => {
-                let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+                let all = wrong.iter().map(ToString::to_string);
                 let (reason, revision) = ("InvalidManifest".to_owned(), tree.revision.clone());
-                let message = format!("nothing was applied: {}", decide::some(&all));
-                memory.trouble = Some(Trouble { reason, message, revision });
+                let message = format!("nothing was applied: {}", decide::some(wrong.len(), all));
+                memory.broken = Some(Trouble { reason, message, revision });
             }
         }
     }
 
-    /// Lets the others know what a Source declares; who declares the same, or did, has its turn.
-    fn declare(&self, source: &Key, fleet: Option<Arc<Fleet>>) {
-        let mut fleets = lock(&self.fleets);
-        let before = match &fleet {
-            Some(fleet) => fleets.insert(source.clone(), fleet.clone()),
-            None => fleets.remove(source),
-        };
-        for (other, declared) in fleets.iter().filter(|(other, _)| *other != source) {
-            let both = [&before, &fleet].into_iter().flatten().any(|fleet| fleet.meets(declared));
-            if both {
-                self.readers.call(other);
-            }
-        }
-    }
-
-    fn observe<'a>(
-        &self,
-        source: &Object<Source>,
-        fleet: Option<&'a Fleet>,
-        revision: &'a str,
-        incomplete: Option<String>,
-        applied: &'a HashMap<Key, Applied>,
-        caches: &Caches,
-    ) -> Observed<'a> {
-        let me = source.key();
-        let sources = caches.kind::<Source>().list();
-        let mut live: BTreeMap<Key, Arc<StoredObject>> = BTreeMap::new();
-        for kind in declared_kinds().chain([Source::INFO]) {
-            let own =
-                caches.of(kind).list().into_iter().filter(|object| source_of(object.meta()).as_ref() == Some(&me));
-            live.extend(own.map(|object| (object.key.clone(), object)));
-        }
-        for key in fleet.into_iter().flat_map(|fleet| fleet.declared().keys()) {
-            if !live.contains_key(key)
-                && let Some(object) = caches.of(key.kind).get(key)
-            {
-                live.insert(key.clone(), object);
-            }
-        }
-        let is_ready = |name: &str| {
-            let other = caches.kind::<Source>().typed::<Source>(&Key::of::<Source>(&me.namespace, name));
-            other.is_some_and(|other| {
-                let seen = other.status.observed_generation == other.metadata.generation;
-                seen && Condition::holds(&other.status.conditions, READY)
-            })
-        };
-        let names = source.spec.depends_on.iter().map(|other| other.name.clone());
-        let mut fleets = lock(&self.fleets).clone();
-        fleets.remove(&me);
-        Observed {
-            fleet,
-            revision,
-            incomplete,
-            live,
-            sources: sources.iter().map(|source| source.key.clone()).collect(),
-            fleets,
-            waits_for: names.filter(|name| !is_ready(name)).collect(),
-            applied,
-        }
+    /// Gives other Sources their turn.
+    fn call(&self, others: BTreeSet<Key>) {
+        others.iter().for_each(|other| self.readers.call(other));
     }
 
     /// An event where it stops being ready, or is not for another reason.
@@ -319,14 +314,17 @@ fn empty(memory: &Memory) -> Option<String> {
     Some(format!("{first} is empty; delete it, if nothing should be in it"))
 }
 
-/// Looks how objects are that have changed since they were looked at.
-fn look_after(fleet: &Fleet, all: &mut HashMap<Key, Applied>, caches: &Caches) {
-    for key in fleet.declared().keys() {
-        let (Some(applied), Some(object)) = (all.get_mut(key), caches.of(key.kind).get(key)) else { continue };
-        if applied.health.as_ref().is_none_or(|(revision, _)| *revision != object.revision) {
-            applied.health = Some((object.revision, health(key.kind, &object.value())));
-        }
-    }
+/// The Sources that must be ready first, and are not.
+fn waits_for(source: &Object<Source>, caches: &Caches) -> Vec<String> {
+    let is_ready = |name: &str| {
+        let other = Key::of::<Source>(&source.metadata.namespace, name);
+        caches.kind::<Source>().typed::<Source>(&other).is_some_and(|other| {
+            let seen = other.status.observed_generation == other.metadata.generation;
+            seen && Condition::holds(&other.status.conditions, READY)
+        })
+    };
+    let names = source.spec.depends_on.iter().map(|other| other.name.clone());
+    names.filter(|name| !is_ready(name)).collect()
 }
 
 impl Controller for SourceController {
@@ -335,15 +333,8 @@ impl Controller for SourceController {
     }
 
     fn watches(&self) -> Vec<Watched> {
-        let fleets = self.fleets.clone();
-        // Whose an object is by its labels, and who declares it.
-        let concerned = move |object: &StoredObject| {
-            let fleets = lock(&fleets);
-            let declared = fleets.iter().filter(|(_, fleet)| fleet.declared().contains_key(&object.key));
-            let mut all: BTreeSet<Key> = declared.map(|(source, _)| source.clone()).collect();
-            all.extend(source_of(object.meta()));
-            all
-        };
+        let claims = self.claims.clone();
+        let concerned = move |object: &StoredObject| claims.concerned(object);
         let of_sources = concerned.clone();
         let sources = Watched {
             kind: Source::INFO,

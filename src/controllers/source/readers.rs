@@ -23,7 +23,9 @@ use crate::{
     api::{GitSource, Key, Object, SYNC_REQUESTED, Secret, SecretValue, Source, Uid},
     client::SharedClient,
     clock::SharedClock,
-    drivers::sources::{Credentials, DirectoryWatch, Git, ReadError, Tree, Wanted, read_directory},
+    drivers::sources::{
+        Credentials, DirectoryWatch, Git, Noticed, ReadError, Tree, Wanted, read_again, read_directory,
+    },
 };
 
 /// A file that changes while it is read is tried again after this.
@@ -201,10 +203,19 @@ impl Reading {
         let mut watch = DirectoryWatch::new(path, self.clock.clone())
             .inspect_err(|error| tracing::warn!(%error, "a directory is looked at in intervals only"))
             .ok();
+        let mut noticed = Noticed::Anything;
         loop {
             let heard = lock(&self.shared.asked).clone();
             let (earlier, now, root) = (self.earlier(), self.clock.now(), path.to_owned());
             let look = move || {
+                let again = match (&noticed, &earlier) {
+                    (Noticed::Files(files), Some(earlier)) => read_again(&root, earlier, files, now),
+                    _ => Ok(None),
+                };
+                // What is wrong with a few is looked at with all of them.
+                if let Ok(Some(tree)) = again {
+                    return (watch, Ok(tree));
+                }
                 if let Some(watch) = &mut watch {
                     watch.arm();
                 }
@@ -212,9 +223,13 @@ impl Reading {
             };
             let Ok((again, read)) = tokio::task::spawn_blocking(look).await else { return };
             watch = again;
-            let changing = read.as_ref().is_err_and(|error| error.reason == "Changing");
+            let pause = match &read {
+                Err(error) if error.reason == "Changing" => AGAIN,
+                _ => self.task.interval,
+            };
+            let failed = read.is_err();
             self.tell(read, heard);
-            let pause = if changing { AGAIN } else { self.task.interval };
+            noticed = Noticed::Anything;
             let changed = async {
                 match &mut watch {
                     Some(watch) => watch.changed().await,
@@ -222,12 +237,15 @@ impl Reading {
                 }
             };
             tokio::select! {
-                noticed = changed => {
-                    if let Err(error) = noticed {
+                told = changed => match told {
+                    // After a look that failed, what was noticed before it counts, too.
+                    Ok(_) if failed => {}
+                    Ok(told) => noticed = told,
+                    Err(error) => {
                         tracing::warn!(%error, "a directory is looked at in intervals only");
                         watch = None;
                     }
-                }
+                },
                 () = self.clock.sleep(pause) => {}
                 () = self.shared.wake.notified() => {}
             }

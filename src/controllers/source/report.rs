@@ -1,19 +1,20 @@
 //! What is said of a Source: its status, of what was read, done and seen. Pure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::{
-    decide::{Applied, Held, Plan, named, some},
+    decide::{Held, Plan, named, some},
     execute::Outcome,
+    ledger::Ledger,
 };
 use crate::{
     api::{
         Condition, ConditionStatus, Key, Object, Source, SourceStatus, Time,
         source_condition::{CONFLICTED, DRIFTED, READY, STALLED, SUSPENDED},
     },
-    policy::{fleet::Fleet, health::Health},
+    policy::fleet::Fleet,
     runtime::Requeue,
 };
 
@@ -35,7 +36,7 @@ pub(super) struct Judged<'a> {
     pub(super) incomplete: Option<&'a str>,
     pub(super) plan: &'a Plan,
     pub(super) outcome: &'a Outcome,
-    pub(super) applied: &'a HashMap<Key, Applied>,
+    pub(super) ledger: &'a Ledger,
     pub(super) heard: &'a str,
 }
 
@@ -82,9 +83,9 @@ pub(super) fn status(source: &Object<Source>, judged: &Judged<'_>, now: Timestam
     set(&mut status, source, READY, verdict.ready, &verdict.reason, &verdict.message, now);
     let stalled = verdict.stalled.then(|| (verdict.reason.as_str(), verdict.message.clone()));
     let conflicted = !judged.plan.conflicts.is_empty();
-    let conflicted = conflicted.then(|| ("DeclaredTwice", some(&judged.plan.conflicts)));
-    let drift = drift(judged);
-    let drifted = (!drift.is_empty()).then(|| ("ChangedByOthers", some(&drift)));
+    let conflicted =
+        conflicted.then(|| ("DeclaredTwice", some(judged.plan.conflicts.len(), judged.plan.conflicts.iter().cloned())));
+    let drifted = drift(judged).map(|fields| ("ChangedByOthers", fields));
     for (kind, found) in [(STALLED, stalled), (CONFLICTED, conflicted), (DRIFTED, drifted)] {
         match found {
             Some((reason, message)) => set(&mut status, source, kind, ConditionStatus::True, reason, &message, now),
@@ -95,16 +96,24 @@ pub(super) fn status(source: &Object<Source>, judged: &Judged<'_>, now: Timestam
     (status, requeue)
 }
 
+/// True if the one says nothing that the other does not, but what it still waits for.
+pub(super) fn only_counts(before: &SourceStatus, after: &SourceStatus) -> bool {
+    let without = |status: &SourceStatus| {
+        let mut status = status.clone();
+        let waiting = status.conditions.iter_mut().filter(|condition| condition.reason == "Progressing");
+        waiting.for_each(|condition| condition.message.clear());
+        status
+    };
+    before != after && without(before) == without(after)
+}
+
 /// `app default/web: spec.replicas, spec.env[0].value`
-fn drift(judged: &Judged<'_>) -> Vec<String> {
-    let declared = judged.fleet.map(Fleet::declared);
-    let all = declared.into_iter().flat_map(|declared| declared.keys());
-    let changed = all.filter_map(|key| {
-        let drift = &judged.applied.get(key)?.drift;
-        (!drift.is_empty()).then(|| format!("{}: {}", named(key), drift.join(", ")))
-    });
-    let gone = judged.plan.gone.iter().map(|key| format!("{} was deleted", named(key)));
-    changed.chain(gone).collect()
+fn drift(judged: &Judged<'_>) -> Option<String> {
+    let Judged { ledger, plan, .. } = judged;
+    let changed = ledger.drifted.iter().map(|key| format!("{}: {}", named(key), ledger.drift(key).join(", ")));
+    let gone = plan.gone.iter().map(|key| format!("{} was deleted", named(key)));
+    let count = ledger.drifted.len() + plan.gone.len();
+    (count > 0).then(|| some(count, changed.chain(gone)))
 }
 
 fn verdict(source: &Object<Source>, judged: &Judged<'_>, status: &SourceStatus, now: Timestamp) -> (Verdict, Requeue) {
@@ -130,23 +139,18 @@ fn verdict(source: &Object<Source>, judged: &Judged<'_>, status: &SourceStatus, 
         let message = format!("nothing was applied: {message}");
         return (Verdict::not("Refused", message, true), later(now, source.spec.interval));
     }
-    let (mut waiting, mut failed) = (Vec::new(), Vec::new());
-    for key in fleet.declared().keys() {
-        match judged.applied.get(key).and_then(|applied| applied.health.as_ref()) {
-            Some((_, Health::Waiting(why))) => waiting.push(format!("{}: {why}", named(key))),
-            Some((_, Health::Failed(why))) => failed.push(format!("{}: {why}", named(key))),
-            Some((_, Health::Well)) | None => {}
-        }
-    }
+    let told =
+        |all: &BTreeMap<Key, String>| some(all.len(), all.iter().map(|(key, why)| format!("{}: {why}", named(key))));
+    let Ledger { failed, waiting, .. } = judged.ledger;
     if !failed.is_empty() {
-        return (Verdict::not("Failed", some(&failed), true), Requeue::Rest);
+        return (Verdict::not("Failed", told(failed), true), Requeue::Rest);
     }
     if !waiting.is_empty() {
         let since = status.last_applied_time.map_or(now, |time| time.0);
         let patience = jiff::SignedDuration::try_from(source.spec.timeout.0).unwrap_or_default();
         return match now.duration_since(since) < patience {
-            true => (Verdict::not("Progressing", some(&waiting), false), later(since, source.spec.timeout)),
-            false => (Verdict::not("HealthTimeout", some(&waiting), true), Requeue::Rest),
+            true => (Verdict::not("Progressing", told(waiting), false), later(since, source.spec.timeout)),
+            false => (Verdict::not("HealthTimeout", told(waiting), true), Requeue::Rest),
         };
     }
     let count = fleet.declared().len();

@@ -1,18 +1,25 @@
 //! What is judged: who owns what, what goes, and what is said.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::decide::{Applied, Observed, Plan, decide, witness};
+use super::{
+    claims::{Claims, News},
+    decide::{Act, Observed, Plan, decide},
+    declared_kinds,
+    ledger::{Around, Ledger},
+};
 use crate::{
     api::{
         Body, ConfigMap, Key, Kind, Namespace, Object, Rev, SOURCE_LABEL, SOURCE_NAMESPACE_LABEL, Source, StoredObject,
     },
-    policy::{fleet::Fleet, manifest::Home},
+    client::{ChangeType, Listing},
+    policy::{
+        fleet::{Files, Fleet},
+        manifest::Home,
+    },
+    runtime::{Caches, Delta},
 };
 
 const HOME: Home<'static> = Home { only: None, said_by: "the source", default: "default" };
@@ -34,7 +41,7 @@ fn fleet(names: &[&str]) -> Fleet {
         let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
         (Arc::from(format!("{name}.yaml")), Arc::from(text))
     };
-    Fleet::read(None, &names.iter().map(file).collect(), HOME).unwrap()
+    Fleet::of(&Files::read(None, &names.iter().map(file).collect(), HOME), None).unwrap()
 }
 
 /// An object as a Source has applied it.
@@ -68,6 +75,10 @@ struct World {
     waits_for: Vec<String>,
 }
 
+fn of(name: &str) -> Key {
+    Key::of::<Source>("default", name)
+}
+
 impl World {
     fn new(declared: &[&str], live: Vec<Arc<StoredObject>>) -> Self {
         Self {
@@ -80,33 +91,41 @@ impl World {
         }
     }
 
-    fn decide(&self, source: &Object<Source>) -> Plan {
-        let of = |name: &str| Key::of::<Source>("default", name);
-        let remember = |object: &Arc<StoredObject>| {
-            let digest = self.fleet.declared().get(&object.key)?.digest;
-            let applied = Applied { digest, witness: witness(object), drift: Vec::new(), health: None };
-            Some((object.key.clone(), applied))
-        };
-        let applied: HashMap<Key, Applied> =
-            if self.applied { self.live.iter().filter_map(remember).collect() } else { HashMap::new() };
-        decide(
-            source,
-            &Observed {
-                fleet: Some(&self.fleet),
-                revision: "sha256:now",
-                incomplete: self.incomplete.clone(),
-                live: self.live.iter().map(|object| (object.key.clone(), object.clone())).collect(),
-                sources: self.others.iter().map(|(name, _)| of(name)).chain([source.key()]).collect::<BTreeSet<_>>(),
-                fleets: self
-                    .others
-                    .iter()
-                    .filter_map(|(name, fleet)| Some((of(name), Arc::new(fleet.clone()?))))
-                    .collect::<BTreeMap<_, _>>(),
-                waits_for: self.waits_for.clone(),
-                applied: &applied,
-            },
-        )
+    /// What is there, and who declares what.
+    fn around(&self) -> (Caches, Claims) {
+        let caches = Caches::new(declared_kinds().chain([Source::INFO]));
+        let sources = self.others.iter().map(|(name, _)| *name).chain(["fleet"]);
+        let there = sources.map(|name| object(Source::INFO, name, "", |_| {})).chain(self.live.iter().cloned());
+        there.for_each(|object| put(&caches, &object));
+        let claims = Claims::default();
+        for (name, fleet) in &self.others {
+            claims.declare(&of(name), fleet.clone().map(Arc::new));
+        }
+        claims.declare(&of("fleet"), Some(Arc::new(self.fleet.clone())));
+        (caches, claims)
     }
+
+    fn decide(&self, source: &Object<Source>) -> Plan {
+        let (caches, claims) = self.around();
+        let around = Around { source, fleet: &self.fleet, revision: "sha256:now", caches: &caches, claims: &claims };
+        let mut ledger = Ledger::default();
+        for object in self.live.iter().filter(|_| self.applied) {
+            if let Some(origin) = self.fleet.declared().get(&object.key) {
+                ledger.remember(&object.key, origin, object, Vec::new());
+            }
+        }
+        ledger.catch_up(&around, News::All, &BTreeSet::new());
+        self.plan(source, &ledger)
+    }
+
+    fn plan(&self, source: &Object<Source>, ledger: &Ledger) -> Plan {
+        let (incomplete, waits_for) = (self.incomplete.as_deref(), &self.waits_for);
+        decide(source, &Observed { fleet: &self.fleet, ledger, incomplete, waits_for })
+    }
+}
+
+fn put(caches: &Caches, object: &Arc<StoredObject>) {
+    caches.of(object.key.kind).apply(&Delta::Change(ChangeType::Modified, object.clone()));
 }
 
 fn names<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Vec<String> {
@@ -157,7 +176,7 @@ fn an_empty_source_deletes_nothing_and_too_much_at_once_stops_everything() {
     let plan = world.decide(&source("fleet", json!({})));
     let held = plan.held.clone().unwrap();
     assert_eq!((held.reason, plan.apply, plan.prune), ("PruneLimit", vec![], vec![]));
-    insta::assert_snapshot!(held.message, @"it would delete 3 of 4 objects, and maxPrunePercent is 50: configmap default/b; configmap default/c; configmap default/d");
+    insta::assert_snapshot!(held.message, @"it would delete 3 of 4 objects, and maxPrunePercent is 50: configmap default/b; configmap default/c; configmap default/d; bring them back, or set spec.maxPrunePercent to 75 until they are deleted");
     assert_eq!(pruned(&world.decide(&source("fleet", json!({"maxPrunePercent": 75})))), ["b", "c", "d"]);
     world.live.pop();
     world.live.pop();
@@ -198,37 +217,93 @@ fn an_object_of_two_sources_is_its_owners_until_that_gives_it_up() {
 #[test]
 fn drift_is_repaired_or_compared_and_nothing_is_done_before_what_it_waits_for() {
     let mut world = World::new(&["a", "b", "c"], configs(&["a", "b"], "fleet"));
-    world.applied = true;
     let plan = world.decide(&source("fleet", json!({})));
     assert_eq!(names(&plan.apply), ["c"]);
-    let applied =
-        Applied { digest: fleet(&["a"]).declared()[&key("a")].digest, witness: 1, drift: vec![], health: None };
-    let changed = |source: &Object<Source>, live: Vec<Arc<StoredObject>>| {
-        let fleet = fleet(&["a"]);
-        let applied = HashMap::from([(key("a"), applied.clone())]);
-        let live = live.into_iter().map(|object| (object.key.clone(), object)).collect();
-        let (sources, fleets) = (BTreeSet::from([source.key()]), BTreeMap::new());
-        let (fleet, revision) = (Some(&fleet), "sha256:now");
-        decide(
-            source,
-            &Observed {
-                fleet,
-                revision,
-                incomplete: None,
-                live,
-                sources,
-                fleets,
-                waits_for: vec![],
-                applied: &applied,
-            },
-        )
-    };
     let (repair, report) = (source("fleet", json!({})), source("fleet", json!({"drift": "Report"})));
-    assert_eq!(names(&changed(&repair, configs(&["a"], "fleet")).apply), ["a"]);
-    assert_eq!(names(&changed(&repair, vec![]).apply), ["a"]);
-    assert_eq!(names(&changed(&report, configs(&["a"], "fleet")).compare), ["a"]);
-    assert_eq!(names(&changed(&report, vec![]).gone), ["a"]);
+    let changed = |source: &Object<Source>, after: Option<Arc<StoredObject>>| {
+        let world = World::new(&["a"], configs(&["a"], "fleet"));
+        let (caches, claims) = world.around();
+        let around = Around { source, fleet: &world.fleet, revision: "sha256:now", caches: &caches, claims: &claims };
+        let mut ledger = Ledger::default();
+        ledger.remember(&key("a"), &world.fleet.declared()[&key("a")], &world.live[0], Vec::new());
+        match after {
+            Some(object) => put(&caches, &object),
+            None => {
+                drop(caches.of(ConfigMap::INFO).apply(&Delta::Replace(Listing { revision: Rev(9), items: vec![] })))
+            }
+        }
+        ledger.catch_up(&around, News::All, &BTreeSet::new());
+        world.plan(source, &ledger)
+    };
+    let other = || Some(object(ConfigMap::INFO, "a", "fleet", |o| o["metadata"]["generation"] = json!(2)));
+    assert_eq!(names(&changed(&repair, other()).apply), ["a"]);
+    assert_eq!(names(&changed(&repair, None).apply), ["a"]);
+    assert_eq!(names(&changed(&report, other()).compare), ["a"]);
+    assert_eq!(names(&changed(&report, None).gone), ["a"]);
     world.waits_for = vec!["base".to_owned()];
     let plan = world.decide(&repair);
     assert_eq!((plan.held.unwrap().message, plan.apply), ("waits for source base".to_owned(), vec![]));
+}
+
+#[test]
+fn what_changed_is_looked_at_and_nothing_else() {
+    let world = World::new(&["a", "b"], configs(&["a", "b", "gone"], "fleet"));
+    let ((caches, claims), source) = (world.around(), source("fleet", json!({})));
+    let around = Around { source: &source, fleet: &world.fleet, revision: "", caches: &caches, claims: &claims };
+    let mut ledger = Ledger::default();
+    let nothing = BTreeSet::new();
+    assert_eq!(claims.take(&of("fleet")), News::All);
+    ledger.catch_up(&around, News::All, &nothing);
+    let strays = |ledger: &Ledger| names(ledger.strays.keys());
+    assert_eq!((ledger.acts.len(), ledger.owned(), strays(&ledger)), (2, 3, vec!["gone".to_owned()]));
+    for object in &world.live[..2] {
+        ledger.remember(&object.key, &world.fleet.declared()[&object.key], object, Vec::new());
+        ledger.look(&object.key, &around);
+    }
+    assert!(ledger.acts.is_empty());
+    // Both change, and one of them is told of.
+    let changed = |name: &str, of: &str| {
+        let object = object(ConfigMap::INFO, name, of, |o| o["metadata"]["generation"] = json!(2));
+        put(&caches, &object);
+        object
+    };
+    changed("a", "fleet");
+    assert_eq!(claims.concerned(&changed("b", "fleet")), BTreeSet::from([of("fleet")]));
+    let news = claims.take(&of("fleet"));
+    assert_eq!(news, News::Of(BTreeSet::from([key("b")])));
+    // What is not declared is looked at each time: it is another one's by now.
+    changed("gone", "other");
+    ledger.catch_up(&around, news, &nothing);
+    assert_eq!(ledger.acts.iter().collect::<Vec<_>>(), [(&key("b"), &Act::Apply)]);
+    assert_eq!((ledger.owned(), strays(&ledger)), (2, vec![]));
+    // A Source that was changed itself looks at everything.
+    let mut source = source.clone();
+    source.metadata.generation = 2;
+    ledger.catch_up(&Around { source: &source, ..around }, claims.take(&of("fleet")), &nothing);
+    assert_eq!(names(ledger.acts.keys()), ["a", "b"]);
+}
+
+#[test]
+fn whoever_declares_the_same_is_told_of_claims_that_come_and_go_and_nobody_else_is() {
+    let claims = Claims::default();
+    let declare = |source: &str, names: &[&str]| claims.declare(&of(source), Some(Arc::new(fleet(names))));
+    for source in ["x", "y", "z"] {
+        claims.take(&of(source));
+    }
+    assert_eq!(declare("x", &["a", "b"]), BTreeSet::new());
+    assert_eq!(declare("z", &["c"]), BTreeSet::new());
+    assert_eq!(declare("y", &["b", "c"]), BTreeSet::from([of("x"), of("z")]));
+    assert_eq!(claims.take(&of("x")), News::Of(BTreeSet::from([key("b")])));
+    assert_eq!((claims.other(&of("y"), &key("b")), claims.other(&of("y"), &key("d"))), (Some(of("x")), None));
+    assert_eq!(declare("y", &["c"]), BTreeSet::from([of("x")]));
+    assert!(claims.gave_up(&of("y"), &key("b")) && !claims.gave_up(&of("nobody"), &key("b")));
+    // Whoever is in dispute looks at everything when a Source comes or goes.
+    claims.set_disputing(&of("x"), true);
+    claims.take(&of("x"));
+    assert_eq!(claims.forget(&of("y")), BTreeSet::from([of("x"), of("z")]));
+    assert_eq!((claims.take(&of("x")), claims.other(&of("z"), &key("c"))), (News::All, None));
+    // Nothing is noted for who does not look.
+    assert_eq!(claims.rest(&of("x")), BTreeSet::new());
+    assert_eq!(claims.concerned(&object(ConfigMap::INFO, "a", "x", |_| {})), BTreeSet::from([of("x")]));
+    assert_eq!(claims.take(&of("x")), News::All);
 }

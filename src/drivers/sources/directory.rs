@@ -1,7 +1,8 @@
 //! Manifests in a directory and all below it. Blocks: for a thread that may.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs::{self, File, Metadata},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
@@ -23,36 +24,94 @@ const DEEPEST: usize = 32;
 /// # Errors
 /// When any of it cannot be read, or changes while it is.
 pub fn read(root: &Path, earlier: Option<&Tree>, now: Timestamp) -> Result<Tree, ReadError> {
-    let mut found = Vec::new();
-    walk(root, "", 0, &mut BTreeSet::new(), &mut found)?;
-    let (mut tree, mut room) = (Tree::default(), Room::default());
-    for (path, shown) in found {
-        let before = fs::metadata(&path).map_err(|e| cannot(&shown, &e))?;
+    let mut found = Found::default();
+    found.walk(root, "", 0)?;
+    let mut reading =
+        Reading { tree: Tree { linked: found.linked, ..Tree::default() }, room: Room::default(), earlier, now };
+    for (path, shown) in found.manifests {
+        reading.add(&path, &shown)?;
+    }
+    Ok(reading.end())
+}
+
+/// Reads files of a directory anew of which somebody knows that nothing else has changed since `earlier` was read. Nothing if that
+/// cannot be told of them, and all of it has to be read: a file that is not there may have left alone, or with the directory.
+///
+/// # Errors
+/// When any of them cannot be read, or changes while it is.
+pub fn read_again(
+    root: &Path,
+    earlier: &Tree,
+    files: &BTreeSet<PathBuf>,
+    now: Timestamp,
+) -> Result<Option<Tree>, ReadError> {
+    // A link brings files that are not there by their own name.
+    let is_link = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|itself| itself.is_symlink());
+    if earlier.linked || files.iter().any(is_link) {
+        return Ok(None);
+    }
+    let mut named = BTreeMap::new();
+    for path in files {
+        let Some(shown) = path.strip_prefix(root).ok().and_then(Path::to_str) else { return Ok(None) };
+        if path.file_name().and_then(OsStr::to_str).is_some_and(is_manifest) {
+            named.insert(shown, path);
+        }
+    }
+    let mut reading = Reading { tree: earlier.clone(), room: Room::default(), earlier: Some(earlier), now };
+    for shown in named.keys() {
+        reading.tree.remove(shown);
+    }
+    for (path, text) in &reading.tree.texts {
+        reading.room.take(path, text.len() as u64)?;
+    }
+    for (shown, path) in named {
+        reading.add(path, shown)?;
+    }
+    Ok(Some(reading.end()))
+}
+
+/// A tree that is being read.
+struct Reading<'a> {
+    tree: Tree,
+    room: Room,
+    earlier: Option<&'a Tree>,
+    now: Timestamp,
+}
+
+impl Reading<'_> {
+    /// Reads a file, or takes it from what was read earlier.
+    fn add(&mut self, path: &Path, shown: &str) -> Result<(), ReadError> {
+        let before = fs::metadata(path).map_err(|e| cannot(shown, &e))?;
         if !before.is_file() {
             return Err(ReadError::new("NoFile", format!("{shown} is no file")));
         }
-        room.take(&shown, before.len())?;
-        let stamp = stamp(&before, now);
-        let text = match earlier.and_then(|earlier| earlier.known(&shown, &stamp)) {
+        self.room.take(shown, before.len())?;
+        let stamp = stamp(&before, self.now);
+        let text = match self.earlier.and_then(|earlier| earlier.known(shown, &stamp)) {
             Some(known) => known,
             None => {
-                let (text, after) = contents(&path, &shown)?;
+                let (text, after) = contents(path, shown)?;
                 if !same(&before, &after) {
                     return Err(ReadError::new("Changing", format!("{shown} changed while it was read")));
                 }
-                let text = text_of(&shown, text)?;
+                let text = text_of(shown, text)?;
                 // What says the same is the same: nobody need read it again.
-                let known = earlier.and_then(|earlier| earlier.texts.get(&*shown)).filter(|known| **known == text);
+                let known = self.earlier.and_then(|earlier| earlier.texts.get(shown)).filter(|known| **known == text);
                 known.cloned().unwrap_or(text)
             }
         };
-        tree.add(&shown, text, stamp);
+        self.tree.add(shown, text, stamp);
+        Ok(())
     }
-    tree.revision = match earlier {
-        Some(earlier) if earlier.texts == tree.texts => earlier.revision.clone(),
-        _ => format!("sha256:{}", tree.digest()),
-    };
-    Ok(tree)
+
+    fn end(mut self) -> Tree {
+        let digest = self.tree.digest(self.earlier);
+        self.tree.revision = match self.earlier {
+            Some(earlier) if earlier.texts == self.tree.texts => earlier.revision.clone(),
+            _ => format!("sha256:{digest}"),
+        };
+        self.tree
+    }
 }
 
 fn cannot(shown: &str, error: &io::Error) -> ReadError {
@@ -65,42 +124,50 @@ fn cannot(shown: &str, error: &io::Error) -> ReadError {
     ReadError::new(reason, format!("{shown} cannot be read: {error}"))
 }
 
-/// Every manifest below a directory, with its path as people see it. `above`: the directories that this one is in.
-fn walk(
-    directory: &Path,
-    shown: &str,
-    depth: usize,
-    above: &mut BTreeSet<(u64, u64)>,
-    found: &mut Vec<(PathBuf, String)>,
-) -> Result<(), ReadError> {
-    let failed = |e: io::Error| cannot(shown, &e);
-    let itself = fs::metadata(directory).map_err(failed)?;
-    let identity = (itself.dev(), itself.ino());
-    if depth > DEEPEST || !above.insert(identity) {
-        return Err(ReadError::new("TooDeep", format!("{shown} is too deep, or in itself")));
-    }
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') {
-            continue;
+/// Every manifest below a directory.
+#[derive(Default)]
+struct Found {
+    /// With its path as people see it.
+    manifests: Vec<(PathBuf, String)>,
+    /// Some are there by symbolic links.
+    linked: bool,
+    /// The directories that the one which is walked through is in, and itself.
+    above: BTreeSet<(u64, u64)>,
+}
+
+impl Found {
+    fn walk(&mut self, directory: &Path, shown: &str, depth: usize) -> Result<(), ReadError> {
+        let failed = |e: io::Error| cannot(shown, &e);
+        let itself = fs::metadata(directory).map_err(failed)?;
+        let identity = (itself.dev(), itself.ino());
+        if depth > DEEPEST || !self.above.insert(identity) {
+            return Err(ReadError::new("TooDeep", format!("{shown} is too deep, or in itself")));
         }
-        let shown = if shown.is_empty() { name.clone() } else { format!("{shown}/{name}") };
-        let kind = entry.file_type().map_err(|e| cannot(&shown, &e))?;
-        let is_directory = match kind.is_symlink() {
-            true if is_manifest(&name) => false,
-            // One that leads nowhere, and is no manifest by its name, is nobody's business.
-            true => fs::metadata(entry.path()).is_ok_and(|to| to.is_dir()),
-            false => kind.is_dir(),
-        };
-        if is_directory {
-            walk(&entry.path(), &shown, depth + 1, above, found)?;
-        } else if is_manifest(&name) {
-            found.push((entry.path(), shown));
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.starts_with('.') {
+                continue;
+            }
+            let shown = if shown.is_empty() { name.clone() } else { format!("{shown}/{name}") };
+            let kind = entry.file_type().map_err(|e| cannot(&shown, &e))?;
+            let is_directory = match kind.is_symlink() {
+                true if is_manifest(&name) => false,
+                // One that leads nowhere, and is no manifest by its name, is nobody's business.
+                true => fs::metadata(entry.path()).is_ok_and(|to| to.is_dir()),
+                false => kind.is_dir(),
+            };
+            let counts = is_directory || is_manifest(&name);
+            self.linked |= kind.is_symlink() && counts;
+            if is_directory {
+                self.walk(&entry.path(), &shown, depth + 1)?;
+            } else if counts {
+                self.manifests.push((entry.path(), shown));
+            }
         }
+        self.above.remove(&identity);
+        Ok(())
     }
-    above.remove(&identity);
-    Ok(())
 }
 
 /// What is in a file, and what the kernel said of it then.
@@ -185,6 +252,39 @@ mod tests {
         fs::write(&b, [0xff, 0xfe]).unwrap();
         assert_eq!(read(dir.path(), None, later()).unwrap_err().reason, "NotText");
         assert_eq!(read(&dir.path().join("none"), None, later()).unwrap_err().reason, "NotFound");
+    }
+
+    #[test]
+    fn of_files_that_are_named_only_those_are_read_and_of_a_link_or_one_that_left_all_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, at) = (dir.path(), |name: &str| dir.path().join(name));
+        for name in ["a.yaml", "b.yaml", "c.yaml"] {
+            fs::write(at(name), name).unwrap();
+        }
+        let first = read(root, None, later()).unwrap();
+        for name in ["a.yaml", "b.yaml", "d.yaml", "a.yaml~"] {
+            fs::write(at(name), format!("{name} again")).unwrap();
+        }
+        let again = |files: &[&str]| {
+            let files = files.iter().map(|name| at(name)).collect();
+            read_again(root, &first, &files, later()).unwrap_or(None)
+        };
+        let tree = again(&["a.yaml", "d.yaml", "a.yaml~"]).unwrap();
+        let texts: Vec<(&str, &str)> = tree.texts.iter().map(|(path, text)| (&**path, &**text)).collect();
+        let expected =
+            [("a.yaml", "a.yaml again"), ("b.yaml", "b.yaml"), ("c.yaml", "c.yaml"), ("d.yaml", "d.yaml again")];
+        assert_eq!(texts, expected);
+        // What is read at once and what is read by and by has the same name.
+        let all = again(&["a.yaml", "b.yaml", "d.yaml"]).unwrap();
+        assert_eq!(all.revision, read(root, None, later()).unwrap().revision);
+        assert_eq!(all.revision, read_again(root, &tree, &[at("b.yaml")].into(), later()).unwrap().unwrap().revision);
+        symlink("d.yaml", at("e.yaml")).unwrap();
+        fs::remove_file(at("c.yaml")).unwrap();
+        for odd in ["c.yaml", "e.yaml", "/elsewhere.yaml"] {
+            assert!(again(&["a.yaml", odd]).is_none(), "{odd}");
+        }
+        let linked = read(root, None, later()).unwrap();
+        assert_eq!(read_again(root, &linked, &[at("a.yaml")].into(), later()).unwrap().map(|tree| tree.revision), None);
     }
 
     #[test]

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 pub use self::{
-    directory::read as read_directory,
+    directory::{read as read_directory, read_again},
     git::{Credentials, Git, PASSED_ON, Wanted},
-    watch::DirectoryWatch,
+    watch::{DirectoryWatch, Noticed},
 };
 use crate::policy::fleet::Texts;
 
@@ -43,7 +43,7 @@ impl ReadError {
 }
 
 /// All manifests of a source, as they were at one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tree {
     /// `main@sha1:…`, `sha256:…`.
     pub revision: String,
@@ -53,6 +53,10 @@ pub struct Tree {
     pub empty: Vec<Arc<str>>,
     /// What tells whether a file is still the one that was read.
     stamps: BTreeMap<Arc<str>, Stamp>,
+    /// Of a directory: the digest of each file's text.
+    digests: BTreeMap<Arc<str>, [u8; 32]>,
+    /// Of a directory: some of it is there by symbolic links, so one file may have several names.
+    linked: bool,
 }
 
 /// What tells whether a file is still the one that was read.
@@ -82,16 +86,29 @@ impl Tree {
         self.texts.insert(path, text);
     }
 
-    /// The name of everything that was read.
-    fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
+    fn remove(&mut self, path: &str) {
+        self.empty.retain(|empty| **empty != *path);
+        self.stamps.remove(path);
+        self.texts.remove(path);
+        self.digests.remove(path);
+    }
+
+    /// The name of everything that was read. Of a text that is in `earlier`, too, only the digest is looked at.
+    fn digest(&mut self, earlier: Option<&Tree>) -> String {
+        let known = |path: &Arc<str>, text: &Arc<str>| {
+            let earlier =
+                earlier.filter(|earlier| earlier.texts.get(path).is_some_and(|was| Arc::ptr_eq(was, text)))?;
+            earlier.digests.get(path).copied()
+        };
+        let mut all = Sha256::new();
         for (path, text) in &self.texts {
-            for part in [&**path, &**text] {
-                hasher.update((part.len() as u64).to_be_bytes());
-                hasher.update(part);
-            }
+            let digest = known(path, text).unwrap_or_else(|| Sha256::digest(text.as_bytes()).into());
+            all.update((path.len() as u64).to_be_bytes());
+            all.update(path.as_bytes());
+            all.update(digest);
+            self.digests.insert(path.clone(), digest);
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(all.finalize())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tells that a directory, or anything below it, has changed and come to rest, by one inotify.
 //!
-//! Never what has changed: whoever is told reads the directory, of which only dates are read where nothing changed. So nothing is lost
-//! when the kernel's queue overflows, when a directory was made and filled before it could be watched, or when an editor renames files
-//! around. What the kernel tells nobody (another machine's writes to a network file system) the Source's interval is for.
+//! Which files have changed is said only where that is beyond doubt: the kernel named each, and nothing else. At anything else (its queue
+//! overflowed, a directory came or went) whoever is told reads all of it, of which only dates are read where nothing changed. So nothing is lost when a directory was made and filled before it could be watched, or when an editor renames
+//! files around. What the kernel tells nobody (another machine's writes to a network file system) the Source's interval is for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +32,31 @@ const PATIENCE_OPEN: Duration = Duration::from_secs(10);
 /// More directories are not watched; the interval of the Source finds what happens in them.
 const MOST: usize = 10_000;
 
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    /// Perhaps anything.
+    Anything,
+    /// What has these names, which is no directory: each was written, made, deleted or renamed.
+    Files(BTreeSet<PathBuf>),
+}
+
+impl Noticed {
+    const fn nothing() -> Self {
+        Self::Files(BTreeSet::new())
+    }
+
+    fn add(&mut self, file: PathBuf) {
+        match self {
+            Self::Files(files) if files.len() < MOST_NAMED => drop(files.insert(file)),
+            _ => *self = Self::Anything,
+        }
+    }
+}
+
+/// More files are not named.
+const MOST_NAMED: usize = 1000;
+
 /// A directory that is watched, with all below it.
 pub struct DirectoryWatch {
     root: PathBuf,
@@ -40,6 +65,8 @@ pub struct DirectoryWatch {
     watched: BTreeMap<i32, PathBuf>,
     /// Manifests that somebody has written to and not closed yet.
     open: BTreeSet<PathBuf>,
+    /// What has changed since somebody was told.
+    noticed: Noticed,
 }
 
 impl DirectoryWatch {
@@ -54,13 +81,14 @@ impl DirectoryWatch {
             reason = "what took its place is unsafe: for descriptors that may be closed early, which this is not"
         )]
         let inotify = AsyncFd::new(inotify)?;
-        let (watched, open) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { root: root.to_owned(), clock, inotify, watched, open })
+        let (watched, open, noticed) = (BTreeMap::new(), BTreeSet::new(), Noticed::nothing());
+        Ok(Self { root: root.to_owned(), clock, inotify, watched, open, noticed })
     }
 
     /// Watches what is there now: the directory, all below it, where symbolic links lead, and the directory that it is in. To be called
-    /// before each reading, so that what comes later is noticed.
+    /// before all of it is read, so that what comes later is noticed, and what came before is not told again.
     pub fn arm(&mut self) {
+        self.noticed = Noticed::nothing();
         let mut wanted = BTreeSet::new();
         wanted.extend(self.root.parent().map(Path::to_owned));
         gather(&self.root, &mut wanted);
@@ -96,11 +124,11 @@ impl DirectoryWatch {
     }
 
     /// Waits until something has changed, and then until nothing has for a moment and every manifest that was written to is closed.
-    /// Cancel-safe: what was noticed before the call was dropped may be noticed late, never lost, if the directory is read again.
+    /// Cancel-safe: what was noticed before the call was dropped is told by the next one, or was read by whoever armed it since.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub async fn changed(&mut self) -> io::Result<Noticed> {
         while !self.news().await? {}
         let began = self.clock.uptime();
         loop {
@@ -111,16 +139,17 @@ impl DirectoryWatch {
             tokio::select! {
                 biased;
                 news = self.news() => drop(news?),
-                () = clock.sleep(pause) => {
-                    self.open.clear();
-                    return Ok(());
-                }
+                () = clock.sleep(pause) => return Ok(self.told()),
             }
             if left.is_zero() {
-                self.open.clear();
-                return Ok(());
+                return Ok(self.told());
             }
         }
+    }
+
+    fn told(&mut self) -> Noticed {
+        self.open.clear();
+        std::mem::replace(&mut self.noticed, Noticed::nothing())
     }
 
     /// Takes in what the kernel tells next; whether any of it matters.
@@ -135,13 +164,17 @@ impl DirectoryWatch {
                     let flags = event.events();
                     if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
                         self.open.clear();
+                        self.noticed = Noticed::Anything;
                         matters = true;
                         continue;
                     }
                     let Some(directory) = self.watched.get(&event.wd()) else { continue };
                     let name = event.file_name().map(|name| OsString::from_vec(name.to_bytes().to_vec()));
                     let Some(name) = name else {
-                        matters |= !flags.contains(ReadFlags::IGNORED);
+                        if !flags.contains(ReadFlags::IGNORED) {
+                            self.noticed = Noticed::Anything;
+                            matters = true;
+                        }
                         continue;
                     };
                     let path = directory.join(&name);
@@ -155,9 +188,14 @@ impl DirectoryWatch {
                     }
                     matters = true;
                     if flags.contains(ReadFlags::MODIFY) && is_one {
-                        self.open.insert(path);
+                        self.open.insert(path.clone());
                     } else if flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
                         self.open.remove(&path);
+                    }
+                    if path.starts_with(&self.root) && path != self.root && !flags.contains(ReadFlags::ISDIR) {
+                        self.noticed.add(path);
+                    } else {
+                        self.noticed = Noticed::Anything;
                     }
                 }
                 Err(Errno::INTR) => {}
