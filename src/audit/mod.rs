@@ -228,6 +228,14 @@ impl Audit {
     }
 }
 
+/// Reads the whole log of a directory and says whether it is what was written. Blocks.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn verify(dir: &std::path::Path, anchor: Option<&Anchor>) -> std::io::Result<Verdict> {
+    read::verify(dir, anchor, None)
+}
+
 const ENDED: &str = "the writer of the audit log has ended";
 
 /// A request that may change something, while it lasts.

@@ -9,6 +9,7 @@ mod api_resources;
 mod apply;
 mod audit;
 mod auth;
+mod backup;
 mod canvas;
 mod change;
 mod choice;
@@ -30,6 +31,7 @@ mod edit;
 mod error;
 mod events;
 mod explain;
+mod export;
 mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -51,6 +53,7 @@ mod prune;
 mod quotas;
 mod resources;
 mod restart;
+mod restore;
 mod role;
 mod rollout;
 mod run;
@@ -157,6 +160,9 @@ enum Command {
     WhoAmI(auth::WhoAmIArgs),
     Context(contexts::ContextArgs),
     Doctor(doctor::DoctorArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
+    Export(export::ExportArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Secrets(secrets::SecretsArgs),
     Audit(audit::AuditArgs),
@@ -227,6 +233,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::ApiVersions => api_resources::versions(),
         Command::Context(args) => contexts::run(args, &global),
         Command::Doctor(_) => client_command(command, &global.here()),
+        Command::Restore(args) => restore::run(&args, &global),
         Command::Kubeconfig(args) => kubeconfig::run(&args, &global),
         Command::Server(args) => server::run(args, &global),
         Command::Up(args) => up::run(args, &global),
@@ -277,6 +284,8 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::User(args) => user::run(args, &context).await,
             Command::Role(args) => role::run(args, &context).await,
             Command::Doctor(args) => doctor::run(args, &context).await,
+            Command::Backup(args) => backup::run(args, &context).await,
+            Command::Export(args) => export::run(args, &context).await,
             Command::Version(args) => version::run(args, &context).await,
             Command::Completion(_)
             | Command::Explain(_)
@@ -286,6 +295,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::ApiVersions
             | Command::Context(_)
             | Command::Kubeconfig(_)
+            | Command::Restore(_)
             | Command::Server(_)
             | Command::Up(_)
             | Command::ExitCodes => unreachable!("commands that are no clients are done by `run`"),

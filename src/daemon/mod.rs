@@ -8,6 +8,8 @@
 //! Everything starts in this order and stops in the reverse one: first nobody new gets in, then judgement ends, then the
 //! store closes. The processes are the keeper's children and notice nothing.
 
+pub mod backup;
+pub mod examine;
 mod first;
 mod logs;
 mod processes;

@@ -8,6 +8,7 @@ use hyper::Method;
 use jiff::SignedDuration;
 
 use super::{
+    backup,
     documents::not_allowed,
     handle::Peer,
     metrics::RequestLabels,
@@ -42,7 +43,7 @@ pub(super) struct Observed<'s> {
 }
 
 /// Paths that are no resources and that a rule is asked for; the others answer everybody who is let in.
-const RULED: [&str; 6] = ["/audit", "/audit/verify", "/metrics", "/sealing", "/sealing/rotate", "/stop"];
+const RULED: [&str; 7] = ["/audit", "/audit/verify", "/backup", "/metrics", "/sealing", "/sealing/rotate", "/stop"];
 
 impl<'s> Observed<'s> {
     /// A request has come in; nobody knows yet from whom.
@@ -144,7 +145,8 @@ impl<'s> Observed<'s> {
         let denied = matches!(code, 401 | 403);
         let recorded = self.begun.as_ref().is_some_and(Begun::is_recorded);
         let asks = self.draft.resource.ends_with("reviews");
-        let secret = self.draft.resource == "secrets" || PATHS.contains(&self.draft.path.trim_matches('/'));
+        let path = self.draft.path.trim_matches('/');
+        let secret = self.draft.resource == "secrets" || PATHS.contains(&path) || path == backup::PATH;
         let made = recorded && code < 400;
         // Whoever is turned away at the door for knocking too often does not fill the log with it.
         let knocks = self.who.is_none() && code == 429;

@@ -73,6 +73,7 @@ const PATHS: &[&str] = &[
     "/apis/appm.dev",
     "/apis/appm.dev/v1",
     "/audit",
+    "/backup",
     "/ca.pem",
     "/docs",
     "/healthz",

@@ -14,6 +14,7 @@ use hyper::{Method, Request, header};
 use super::{
     appmesh, artifacts,
     audit::{self, Observed},
+    backup,
     body::Lent,
     bounds::Source,
     call::Call,
@@ -187,6 +188,7 @@ async fn route(
         Some(Target::Document(path)) if audit::PATHS.contains(&path) => {
             audit::answer(state, path, &head.method, &params, &who).await
         }
+        Some(Target::Document(backup::PATH)) => backup::answer(state, &head.method, &who).await,
         Some(Target::Document(path)) if sealing::PATHS.contains(&path) => {
             sealing::answer(state, path, &head.method, &params, &who).await
         }

@@ -15,6 +15,7 @@ mod accept;
 mod appmesh;
 mod artifacts;
 mod audit;
+mod backup;
 mod body;
 mod bounds;
 mod call;
@@ -217,6 +218,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         None => None,
     };
     let (node, files) = (config.hostname.clone(), config.files);
+    let name = node.clone();
     let here = Here { node, address, files, since: on.clock.now() };
 
     let names: Vec<String> =
@@ -251,6 +253,8 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         processes: on.processes,
         feed: on.feed,
         data_dir: config.data_dir.clone(),
+        node: name,
+        backup: Arc::new(tokio::sync::Semaphore::new(1)),
         audit: on.audit,
         token,
         tls,

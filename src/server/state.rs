@@ -41,6 +41,10 @@ pub(super) struct State {
     pub feed: FeedSink,
     /// Where artifacts are.
     pub data_dir: PathBuf,
+    /// The name of this node.
+    pub node: String,
+    /// Whoever makes a backup: one at a time.
+    pub backup: Arc<tokio::sync::Semaphore>,
     pub audit: Option<Arc<Audit>>,
     pub token: TokenHash,
     pub tls: Tls,

@@ -47,6 +47,9 @@ pub(super) async fn answer(
     let admission = &state.admission;
     match (verb, task) {
         ("create", _) => {
+            if call.params.has("dryRun") {
+                return Err(Status::bad_request("a task cannot be tried: leave `dryRun` out, or do not send it"));
+            }
             let kept = call.params.flag("async")?;
             let (timeout, idempotent) = (timeout(&call.params)?, call.params.flag("idempotent")?);
             // Whoever may not send anything does not fill the memory with it.

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{Anchor, HistoryEntry, Limits, Provenance};
+use super::{
+    Anchor, HistoryEntry, Limits, Provenance,
+    backup::{Snapshot, SnapshotError},
+};
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
 
 /// Makes commits last, and gives them back.
@@ -55,6 +58,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Remembers where the audit log stands; synced with the next durable group at the latest.
     fn anchor(&self, anchor: Anchor) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Copies all that is on disk, as it is at one moment, beside the writer. One call at a time.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, SnapshotError>>;
 
     /// Called between groups, after their answers: the time for housekeeping that may sync.
     fn tidy(&self) -> BoxFuture<'_, ()>;
@@ -301,6 +307,9 @@ pub enum OpenError {
         /// Why.
         detail: String,
     },
+    /// A restore that was cut off cannot be finished.
+    #[error("a restore was begun and cannot be finished: {0}")]
+    Restore(Box<super::backup::RestoreError>),
     /// A file cannot be made or read.
     #[error("cannot {action} `{}`", path.display())]
     File {

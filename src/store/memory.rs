@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     Anchor, Before, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest,
     OpenError, Provenance, Remembered, Retention, RotateError, Sealing, Tail,
+    backup::{Snapshot, SnapshotError},
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
 
@@ -177,6 +178,10 @@ impl Engine for MemoryEngine {
 
     fn reseal(&self, _rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(ready(Ok(false)))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, SnapshotError>> {
+        Box::pin(ready(Err(SnapshotError::Engine(EngineError("nothing of it is on a disk".to_owned())))))
     }
 
     fn tidy(&self) -> BoxFuture<'_, ()> {

@@ -16,6 +16,7 @@
 //!
 //! Admission is the only writer of desired state; the server and the in-process client read.
 
+pub mod backup;
 mod counters;
 mod engine;
 mod history;
@@ -45,7 +46,7 @@ pub use engine::{
 pub use limits::{Limits, Retention};
 pub use memory::Memory;
 pub use model::*;
-pub use sqlite::Sqlite;
+pub use sqlite::{Examination, Sqlite, examine};
 pub use watch::Watch;
 pub use witness::{Anchor, Testimony, Touched, Witness};
 
@@ -334,6 +335,14 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Message::Rotate { data_keys, reply }).await.map_err(|_| RotateError::Closed)?;
         answer.await.unwrap_or(Err(RotateError::Closed))
+    }
+
+    /// A copy of the database as it is now, made beside all else. One at a time.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; where nothing reaches a disk there is nothing to copy.
+    pub async fn snapshot(&self) -> Result<backup::Snapshot, backup::SnapshotError> {
+        self.core.engine.snapshot().await
     }
 
     /// Figures for `/metrics`.

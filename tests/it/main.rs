@@ -9,6 +9,7 @@
 
 mod api;
 mod appmesh;
+mod backup;
 mod canary;
 mod cli;
 mod containers;

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::{
+    audit::Verdict as Verified,
+    daemon::examine::{Examination, Found},
+};
+
 use super::look::{
     Certificate, Cgroups, ClockFacts, Database, Directory, Engine, Keeper, Kubeconfig, Lock, Processes, Server,
 };
@@ -143,6 +148,44 @@ pub(super) fn database(facts: &Database) -> Finding {
         }
         Database::Unreadable(why) => problem(CHECK, why.clone(), "look at the owner and mode of appm.db"),
     }
+}
+
+pub(super) fn depth(found: &Result<Found, String>) -> Vec<Finding> {
+    const BACKUP: &str = "keep a copy of the data directory, and go back to a backup: `appm restore --force FILE`";
+    let found = match found {
+        Ok(found) => found,
+        Err(why) => return vec![problem("stored objects", why.clone(), BACKUP)],
+    };
+    let Examination { objects, rows, unknown, orphans, faults, more, .. } = &found.database;
+    let mut findings = match faults.as_slice() {
+        [] => vec![ok("stored objects", format!("{objects} read, and {rows} rows of logs and history"))],
+        faults => {
+            let rest = if *more > 0 { format!("; and {more} more") } else { String::new() };
+            vec![problem("stored objects", format!("{}{rest}", faults.join("; ")), BACKUP)]
+        }
+    };
+    if *unknown > 0 {
+        let message = format!("{unknown} are of kinds that this appm does not know");
+        findings.push(warning("stored objects", message, "use the appm that made them, or a later one"));
+    }
+    if *orphans > 0 {
+        let message = format!("the owners of {orphans} are not there");
+        findings.push(warning("stored objects", message, "a running server removes them: look again in a minute"));
+    }
+    findings.push(match &found.audit {
+        Ok(Verified { fault: None, records, .. }) => ok("audit log", format!("whole, {records} records")),
+        Ok(Verified { fault: Some(fault), .. }) => problem(
+            "audit log",
+            format!("{}:{}: {}", fault.file, fault.line, fault.what),
+            "find out who could write there; `appm audit verify` tells more",
+        ),
+        Err(why) => problem("audit log", why.clone(), "look at the owner and mode of its files"),
+    });
+    findings.push(match found.spoilt.as_slice() {
+        [] => ok("artifacts", format!("{} read", found.artifacts)),
+        spoilt => problem("artifacts", spoilt.join("; "), "run the workflow again: `appm workflow rerun NAME`"),
+    });
+    findings
 }
 
 pub(super) fn kubeconfig(facts: &Kubeconfig, server_is_there: bool) -> Finding {

@@ -24,7 +24,10 @@ use super::super::{
 };
 use crate::{
     client::http::{Endpoint, HttpClient, Request, RequestError},
-    daemon::{DataDir, Settings},
+    daemon::{
+        DataDir, Settings,
+        examine::{Found, examine},
+    },
 };
 
 /// Whoever does not answer by then is not there.
@@ -184,6 +187,14 @@ pub(super) async fn database(folder: &Path, in_use: bool) -> Database {
         Ok(said) => Database::Broken(said.join("; ")),
         Err(error) => Database::Unreadable(error.to_string()),
     }
+}
+
+/// Everything that is stored.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) async fn depth(folder: &Path, key_file: Option<&Path>) -> Result<Found, String> {
+    examine(folder, key_file).await.map_err(|error| error.to_string())
 }
 
 /// The kubeconfig, and whether it lets anybody in.

@@ -6,7 +6,9 @@
 mod judge;
 mod look;
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
 use super::{
@@ -23,16 +25,23 @@ use judge::{Finding, Verdict};
 Examples:
   appm doctor
   appm doctor --data-dir /srv/appm
+  appm doctor --deep                 reads all that is stored: database, objects, logs, audit log, artifacts
   appm doctor -o json
 
 Every line is ok, a warning or a problem, with the command that mends it. The exit code is 1 if there is a problem.")]
 pub(super) struct DoctorArgs {
+    /// Read everything that is stored, too; a server may run meanwhile
+    #[arg(long)]
+    deep: bool,
+    /// Where the sealing key is, if it is not in the data directory
+    #[arg(long, value_name = "FILE", env = "APPM_SEAL_KEY_FILE", hide_env_values = true, requires = "deep", value_hint = ValueHint::FilePath)]
+    seal_key_file: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), CliError> {
-    let findings = examine(context).await;
+    let findings = examine(&args, context).await;
     let problems = findings.iter().filter(|f| f.verdict == Verdict::Problem).count();
     match &args.output.output {
         format @ (Format::Json | Format::Yaml) => {
@@ -50,7 +59,7 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Result<(), CliEr
 }
 
 /// Every check, in the order in which one thing stands on another.
-async fn examine(context: &Context) -> Vec<Finding> {
+async fn examine(args: &DoctorArgs, context: &Context) -> Vec<Finding> {
     let folder = context.global.data_dir();
     let now = context.now();
     let server = look::server(context).await;
@@ -61,6 +70,9 @@ async fn examine(context: &Context) -> Vec<Finding> {
     findings.push(judge::server(&server, env!("CARGO_PKG_VERSION")));
     findings.push(judge::keeper(&look::keeper(&folder)));
     findings.push(judge::database(&look::database(&folder, server.is_there()).await));
+    if args.deep && folder.join("appm.db").exists() {
+        findings.extend(judge::depth(&look::depth(&folder, args.seal_key_file.as_deref()).await));
+    }
     findings.push(judge::kubeconfig(&look::kubeconfig(&folder).await, server.is_there()));
     findings.push(judge::certificate(&look::certificate(&folder), now));
     findings.push(judge::clock(&look::clock(&folder), now));

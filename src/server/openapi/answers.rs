@@ -65,6 +65,9 @@ pub(super) const REVIEW: &[Refusal] = refusals![
 ];
 /// Of reading the audit log.
 pub(super) const AUDIT: &[Refusal] = refusals![BadRequest Unauthorized Forbidden NotFound InternalError];
+/// Of the request for a backup.
+pub(super) const BACKUP: &[Refusal] =
+    refusals![BadRequest Unauthorized Forbidden TooManyRequests InternalError ServiceUnavailable];
 /// Of the request for new keys.
 pub(super) const ROTATE: &[Refusal] =
     refusals![BadRequest Unauthorized Forbidden NotFound Conflict InternalError ServiceUnavailable];

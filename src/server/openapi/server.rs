@@ -286,6 +286,17 @@ fn server() -> Vec<(&'static str, Described)> {
                 .refuses(answers::SOME_DOCUMENT),
         ),
         (
+            "/backup",
+            operation("getBackup", "Make a backup of the store")
+                .description(
+                    "One consistent copy of the database with the audit log, as a tar archive that begins with `backup.json` \
+                     and ends with `SHA256SUMS`: without the latter it was cut off. Secrets are sealed in it, and the keys are \
+                     not: `appm backup` adds them where it may read them.",
+                )
+                .answers(200, "The archive.", &[form("application/x-tar", Shape::Text)])
+                .refuses(answers::BACKUP),
+        ),
+        (
             "/metrics",
             operation("getMetrics", "Read the server's figures")
                 .answers(

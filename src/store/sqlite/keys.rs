@@ -55,17 +55,8 @@ pub(super) async fn open_seal(
             vec![made]
         }
     };
-    let mut data_keys = Vec::with_capacity(rows.len());
-    let mut outdated = false;
-    for row in &rows {
-        let found = match stored(row) {
-            Some(found) => found,
-            None => adopt(connection, &keys, file).await?,
-        };
-        let by = keys.iter().find(|key| key.id() == found.wrapping).ok_or_else(|| wrong(file, &keys, &found))?;
-        outdated |= row.get::<&str, _>(2) != keys[0].id();
-        data_keys.push(Seal::wrap_anew(&found, by, &keys[0]).ok_or_else(|| wrong(file, &keys, &found))?);
-    }
+    let data_keys = unwrap_all(connection, &rows, &keys, file).await?;
+    let outdated = rows.iter().any(|row| row.get::<&str, _>(2) != keys[0].id());
     if outdated {
         write_wrapped(connection, &data_keys, false).await.map_err(failed)?;
     }
@@ -74,11 +65,51 @@ pub(super) async fn open_seal(
     if file.ours && !older.is_empty() {
         file.write(&[&wrapping]).map_err(|e| file.unusable(e))?;
     }
+    Ok(knowing(wrapping, &data_keys))
+}
+
+/// The same for whoever only reads: nothing is made or written.
+pub(super) async fn open_seal_to_read(
+    connection: &mut SqliteConnection,
+    database: &Path,
+    file: &KeyFile,
+) -> Result<Seal, OpenError> {
+    let rows = read_rows(connection).await.map_err(|e| classify(database, e))?;
+    let mut keys = match file.read()? {
+        Some(keys) => keys,
+        None if rows.is_empty() => vec![WrappingKey::make()],
+        None => return Err(file.unusable(LOST)),
+    };
+    let data_keys = unwrap_all(connection, &rows, &keys, file).await?;
+    Ok(knowing(keys.swap_remove(0), &data_keys))
+}
+
+/// All data keys, wrapped with the first of the keys.
+async fn unwrap_all(
+    connection: &mut SqliteConnection,
+    rows: &[SqliteRow],
+    keys: &[WrappingKey],
+    file: &KeyFile,
+) -> Result<Vec<DataKeyRow>, OpenError> {
+    let mut data_keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        let found = match stored(row) {
+            Some(found) => found,
+            None => adopt(connection, keys, file).await?,
+        };
+        let by = keys.iter().find(|key| key.id() == found.wrapping).ok_or_else(|| wrong(file, keys, &found))?;
+        data_keys.push(Seal::wrap_anew(&found, by, &keys[0]).ok_or_else(|| wrong(file, keys, &found))?);
+    }
+    Ok(data_keys)
+}
+
+/// A seal that knows these data keys.
+fn knowing(wrapping: WrappingKey, data_keys: &[DataKeyRow]) -> Seal {
     let seal = Seal::new(wrapping);
-    for row in &data_keys {
+    for row in data_keys {
         assert!(seal.learn(row), "it was wrapped with this key just now");
     }
-    Ok(seal)
+    seal
 }
 
 const LOST: &str = "there is no such file, and the database holds what was sealed with it. Put the key back, or a backup of \

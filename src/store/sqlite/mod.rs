@@ -6,6 +6,7 @@
 //! the kernel may have dropped pages that it could not write, and a later sync would not tell.
 
 mod compact;
+mod examine;
 mod keys;
 mod read;
 mod schema;
@@ -29,6 +30,7 @@ use tokio::sync::Mutex;
 use super::{
     Anchor, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError,
     RotateError, Sealing,
+    backup::{self, Snapshot, SnapshotError},
     lock::DirLock,
     seal::{KeyFile, Seal},
 };
@@ -36,6 +38,7 @@ use crate::{
     api::{KINDS, Key, KindInfo, Rev},
     clock,
 };
+pub use examine::{Examination, examine};
 use {schema::PLACE_BITS, write::Writing};
 
 /// The kinds of a store.
@@ -68,6 +71,11 @@ impl Sqlite {
         Self::open_in_boot(dir, key_file, KINDS, boot_id).await
     }
 
+    /// Opens what was unpacked from a backup, to see whether that can be done.
+    pub(super) async fn open_to_prove(dir: &Path, key_file: Option<KeyFile>) -> Result<Self, OpenError> {
+        Self::open_in_boot(dir, key_file, KINDS, String::new()).await
+    }
+
     async fn open_in_boot(
         dir: &Path,
         key_file: Option<KeyFile>,
@@ -75,6 +83,7 @@ impl Sqlite {
         boot_id: String,
     ) -> Result<Self, OpenError> {
         let lock = DirLock::take(dir)?;
+        backup::finish(dir).map_err(|error| OpenError::Restore(Box::new(error)))?;
         let key_file = key_file.unwrap_or_else(|| KeyFile { path: dir.join("keys/seal.key"), ours: true });
         let file = dir.join("appm.db");
         let failed = |source| OpenError::File { action: "open", path: file.clone(), source };
@@ -185,6 +194,10 @@ impl Engine for Sqlite {
 
     fn anchor(&self, anchor: Anchor) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(self.write_anchor(anchor))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, SnapshotError>> {
+        Box::pin(async move { backup::snapshot(self.file.parent().expect("it lies in the data directory")).await })
     }
 
     fn tidy(&self) -> BoxFuture<'_, ()> {

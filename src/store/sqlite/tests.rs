@@ -212,6 +212,7 @@ impl Engine for Shared {
     fn sealing(&self) -> Option<Sealing> { self.0.sealing() }
     fn rotate(&self, data_keys: bool) -> BoxFuture<'_, Result<Sealing, RotateError>> { self.0.rotate(data_keys) }
     fn reseal(&self, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.reseal(rows) }
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, SnapshotError>> { self.0.snapshot() }
     fn tidy(&self) -> BoxFuture<'_, ()> { self.0.tidy() }
     fn largest(&self) -> usize { self.0.largest() }
     fn close(&self) -> BoxFuture<'_, Result<(), EngineError>> { self.0.close() }
