@@ -22,6 +22,7 @@ pub mod label_names;
 pub mod manifest;
 pub mod meant;
 pub mod merge;
+pub mod notices;
 pub mod place;
 pub mod powers;
 pub mod probe;

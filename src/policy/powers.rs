@@ -73,6 +73,10 @@ pub fn needed(spec: &Value, host: &Host) -> Vec<Power> {
     if spec["git"]["url"].as_str().is_some_and(|url| url.starts_with("file:")) {
         need("spec.git.url", "host-mounts");
     }
+    // Whom a Source tells: the server asks there itself, from its own place in the network.
+    for i in 0..spec["notifications"].as_array().map_or(0, Vec::len) {
+        need(&format!("spec.notifications[{i}].url"), "host-network");
+    }
     for (i, port) in spec["ports"].as_array().into_iter().flatten().enumerate() {
         let low = |name: &str| port[name].as_i64().is_some_and(|port| (1..FIRST_FREE_PORT).contains(&port));
         if low("hostPort") {
@@ -127,6 +131,8 @@ mod tests {
         assert_eq!(named(&json!({"directory": {"path": "/etc"}}), &ada), ["spec.directory host-mounts"]);
         assert_eq!(named(&json!({"git": {"url": "file:///srv/a"}}), &ada), ["spec.git.url host-mounts"]);
         assert_eq!(named(&json!({"git": {"url": "https://example.org/a"}}), &ada), none);
+        let told = json!({"git": {"url": "https://example.org/a"}, "notifications": [{"name": "a", "url": "http://127.0.0.1"}]});
+        assert_eq!(named(&told, &ada), ["spec.notifications[0].url host-network"]);
         let ports = json!({"process": {"user": "ada"}, "ports": [{"containerPort": 80}, {"containerPort": 0}]});
         assert_eq!(named(&ports, &ada), ["spec.ports[0].containerPort low-ports"]);
         assert_eq!(named(&json!({"container": {"network": "bridge"}}), &root), none);

@@ -2,7 +2,9 @@
 
 mod faults;
 mod model;
+mod notifications;
 mod references;
+mod sealed;
 mod transports;
 mod webhook;
 

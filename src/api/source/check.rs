@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{LONGEST_SOURCE_NAME, VersionRange};
+use super::{LONGEST_SOURCE_NAME, VersionRange, notifications};
 use crate::api::{FieldPath, GoDuration, Problem, Violation, at, check_label, check_label_name};
 
 /// The shortest time between two looks.
@@ -27,6 +27,7 @@ pub(super) fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
     }
     found.extend(check_directory(&spec["directory"], &root.field("directory")));
     found.extend(check_git(&spec["git"], &root.field("git")));
+    found.extend(notifications::check(&spec["notifications"], &root.field("notifications")));
     for field in ["interval", "timeout"] {
         found.extend(check_at_least_a_second(&spec[field], &root.field(field)));
     }

@@ -5,8 +5,10 @@
 //! docs/design/027-sources.md has the rules.
 
 mod check;
+mod notifications;
 mod range;
 
+pub use notifications::{Noted, PendingNotification, SourceEvent, SourceNotification};
 pub use range::{BadRange, VersionRange};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,9 +94,16 @@ pub struct SourceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub depends_on: Vec<LocalObjectReference>,
+    /// What opens manifests that are encrypted: files of SOPS, and whole files of `age` (`NAME.yaml.age`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SourceSecrets>,
     /// Who may say that there is something new: they send it to `…/sources/NAME/webhook`, signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<SourceWebhook>,
+    /// Who is told what becomes of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub notifications: Vec<SourceNotification>,
     /// How long a look may take, and what was applied may take to become ready.
     #[serde(default = "five_minutes")]
     pub timeout: GoDuration,
@@ -147,6 +156,21 @@ pub struct GitReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^([0-9a-f]{40}|[0-9a-f]{64})$"))]
     pub commit: Option<String>,
+}
+
+/// What opens manifests that are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceSecrets {
+    /// Keys of `age`.
+    pub age: AgeKeys,
+}
+
+/// Keys of `age`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgeKeys {
+    /// A Secret of the Source's namespace. Each line `AGE-SECRET-KEY-1…` in any of its entries is a key, as age-keygen writes it.
+    pub key_secret: LocalObjectReference,
 }
 
 /// Who may say that there is something new.
@@ -205,6 +229,13 @@ pub struct SourceStatus {
     /// How many objects it declares.
     #[serde(default)]
     pub objects: i64,
+    /// What somebody is still to be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub notifications: Vec<PendingNotification>,
+    /// Of what somebody was told, or would have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<Noted>,
     /// `Ready`, `Stalled`, `Drifted`, `Conflicted`, `Suspended`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

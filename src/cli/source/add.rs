@@ -45,9 +45,21 @@ pub(super) struct AddArgs {
     /// The Secret with what the repository asks for
     #[arg(long, value_name = "NAME")]
     secret: Option<String>,
+    /// The Secret with the keys (AGE-SECRET-KEY-1…) of manifests that age or SOPS has encrypted
+    #[arg(long, value_name = "NAME")]
+    age_secret: Option<String>,
     /// The Secret with the `token` that a git server signs with when it says that there is something new
     #[arg(long, value_name = "NAME")]
     webhook_secret: Option<String>,
+    /// Tell this URL what becomes of it; may be given several times. Needs the host power host-network
+    #[arg(long, value_name = "NAME=URL", value_parser = receiver)]
+    notify: Vec<(String, String)>,
+    /// Tell them of these only: Applied, Failed, Stalled, Drifted, Healthy, Unhealthy, ApprovalNeeded [default: of all]
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', requires = "notify")]
+    notify_on: Vec<String>,
+    /// The Secret with the `token` that what they are told is signed with
+    #[arg(long, value_name = "NAME", requires = "notify")]
+    notify_secret: Option<String>,
     /// How often is looked
     #[arg(long, value_name = "DURATION")]
     interval: Option<GoDuration>,
@@ -92,7 +104,10 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Value {
     let mut set = |name: &str, value: Option<Value>| spec.extend(value.map(|value| (name.to_owned(), value)));
     set("directory", args.directory.as_ref().map(|path| json!({"path": absolute(path)})));
     set("git", args.git.as_ref().map(|url| git(args, url)));
+    set("secrets", args.age_secret.as_ref().map(|name| json!({"age": {"keySecret": {"name": name}}})));
     set("webhook", args.webhook_secret.as_ref().map(|name| json!({"secretRef": {"name": name}})));
+    let told: Vec<Value> = args.notify.iter().map(|(name, url)| told(args, name, url)).collect();
+    set("notifications", (!told.is_empty()).then(|| json!(told)));
     set("interval", args.interval.as_ref().map(|interval| json!(interval)));
     set("prune", args.no_prune.then(|| json!(false)));
     set("identity", args.identity.as_ref().map(|name| json!(name)));
@@ -102,6 +117,23 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Value {
     set("dependsOn", (!others.is_empty()).then(|| json!(others)));
     set("suspend", args.suspend.then(|| json!(true)));
     json!({"apiVersion": API_VERSION, "kind": "Source", "metadata": metadata, "spec": spec})
+}
+
+/// `chat=https://…`
+fn receiver(text: &str) -> Result<(String, String), String> {
+    let (name, url) = text.split_once('=').filter(|(name, _)| !name.contains('/')).ok_or("write it as NAME=URL")?;
+    Ok((name.to_owned(), url.to_owned()))
+}
+
+fn told(args: &AddArgs, name: &str, url: &str) -> Value {
+    let mut told = json!({"name": name, "url": url});
+    if !args.notify_on.is_empty() {
+        told["events"] = json!(args.notify_on);
+    }
+    if let Some(secret) = &args.notify_secret {
+        told["secretRef"] = json!({"name": secret});
+    }
+    told
 }
 
 fn git(args: &AddArgs, url: &str) -> Value {
@@ -154,8 +186,21 @@ mod tests {
                 r#"{"git":{"url":"https://example.org/a.git","ref":{"branch":"main"},"path":"prod","secretRef":{"name":"git"}},"interval":"5m"}"#,
             ),
             (
-                &["--git", "git@example.org:a.git", "--semver", "1.x", "--webhook-secret", "hook"],
-                r#"{"git":{"url":"git@example.org:a.git","ref":{"semver":"1.x"}},"webhook":{"secretRef":{"name":"hook"}}}"#,
+                &[
+                    "--git",
+                    "git@example.org:a.git",
+                    "--semver",
+                    "1.x",
+                    "--webhook-secret",
+                    "hook",
+                    "--age-secret",
+                    "age",
+                ],
+                r#"{"git":{"url":"git@example.org:a.git","ref":{"semver":"1.x"}},"secrets":{"age":{"keySecret":{"name":"age"}}},"webhook":{"secretRef":{"name":"hook"}}}"#,
+            ),
+            (
+                &["--git", "/srv/a.git", "--notify", "chat=https://example.org/h", "--notify-on", "Failed,Stalled"],
+                r#"{"git":{"url":"file:///srv/a.git"},"notifications":[{"name":"chat","url":"https://example.org/h","events":["Failed","Stalled"]}]}"#,
             ),
             (
                 &["--git", "/srv/a.git", "--identity", "gitops", "--report-drift", "--depends-on", "base", "--suspend"],

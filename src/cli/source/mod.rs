@@ -146,6 +146,10 @@ async fn told(source: &Object<Source>, context: &Context, screen: &Screen) -> Re
     if !status.last_attempted_revision.is_empty() {
         screen::line(format_args!("not applied: {}", status.last_attempted_revision))?;
     }
+    for pending in &status.notifications {
+        let (event, whom) = (pending.event, pending.receivers.join(", "));
+        screen::line(format_args!("not told yet to {whom}: {event:?}: {}", pending.message))?;
+    }
     let mut conditions = Table::new(["CONDITION", "STATUS", "REASON", "MESSAGE"]);
     for condition in &status.conditions {
         let holds = format!("{:?}", condition.status);

@@ -43,7 +43,7 @@ pub struct Fetched {
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Only what TLS protects is believed.
+    /// Only what TLS protects is believed; and told things are sent to a host.
     #[error("`{0}` is not https://HOST…")]
     NotHttps(String),
     /// Nobody answers there, or nobody who can prove who it is.
@@ -126,7 +126,7 @@ async fn asked(wanted: &Wanted<'_>, uri: &Uri, host: &str) -> Result<Fetched, Fe
 }
 
 /// Trust in these authorities and no others, or in those of the machine.
-fn trust(authority: Option<&[u8]>) -> io::Result<TlsConnector> {
+pub(super) fn trust(authority: Option<&[u8]>) -> io::Result<TlsConnector> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut roots = RootCertStore::empty();
     match authority {

@@ -4,6 +4,7 @@
 //! gives raw calls, for what only a command line wants: tables, logs, DELETE with options.
 
 mod connect;
+mod deliver;
 mod dial;
 mod fetch;
 mod introduce;
@@ -27,6 +28,7 @@ use crate::api::{
     App, GoDuration, Key, Kind, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult,
 };
 
+pub use deliver::{Told, deliver};
 pub use dial::Dial;
 pub use fetch::{FetchError, Fetched, Wanted, fetch};
 pub use introduce::introduce;

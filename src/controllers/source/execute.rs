@@ -3,11 +3,13 @@
 use super::{
     decide::{Plan, some},
     ledger::Ledger,
+    withheld::told,
 };
 use crate::{
     api::{Key, OWNER, Object, Operation, OperationVerb, Source, Status, StoredObject, Transaction, manager_of},
     client::{Done, SharedClient},
     controllers::operations::{delete, is_refusal},
+    drivers::sources::Tree,
     policy::{drift::differences, fleet::Fleet},
     runtime::Caches,
 };
@@ -27,6 +29,8 @@ pub(super) struct Acting<'a> {
     pub(super) caches: &'a Caches,
     pub(super) source: &'a Object<Source>,
     pub(super) fleet: &'a Fleet,
+    /// What that was made of.
+    pub(super) tree: Option<&'a Tree>,
     pub(super) revision: &'a str,
 }
 
@@ -93,11 +97,11 @@ impl Acting<'_> {
 
     /// What the server said, at the places where it is written.
     fn told(&self, sent: &[Key], status: &Status) -> String {
-        let told = |cause: &crate::api::Cause| match self.fleet.locate(sent, cause) {
-            Some(placed) => placed.to_string(),
+        let cause_told = |cause: &crate::api::Cause| match self.fleet.locate(sent, cause) {
+            Some(placed) => told(&placed, self.tree),
             None => cause.message.clone(),
         };
         let causes = &status.details.causes;
-        if causes.is_empty() { status.message.clone() } else { some(causes.len(), causes.iter().map(told)) }
+        if causes.is_empty() { status.message.clone() } else { some(causes.len(), causes.iter().map(cause_told)) }
     }
 }

@@ -11,6 +11,7 @@
 //! at everything and applies it once more, which changes nothing where nothing is different. docs/design/027-sources.md has the rules.
 
 mod claims;
+mod couriers;
 mod decide;
 mod execute;
 mod ledger;
@@ -18,6 +19,7 @@ mod readers;
 mod report;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +32,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::readers::Copies;
 use self::{
     claims::Claims,
+    couriers::Couriers,
     decide::{Observed, Plan, decide},
     execute::{Acting, Outcome},
     ledger::{Around, Ledger},
@@ -39,7 +42,7 @@ use self::{
 use crate::{
     api::{
         Condition, Durability, KINDS, Key, Kind, KindInfo, Object, ObjectReference, SOURCE_LABEL, Source, SourceStatus,
-        Status, StoredObject, Transaction, source_condition::READY,
+        Status, StoredObject, Time, Transaction, source_condition::READY,
     },
     client::{Query, SharedClient},
     clock::SharedClock,
@@ -48,6 +51,7 @@ use crate::{
     policy::{
         fleet::{Files, Fleet, can_be_declared},
         manifest::Home,
+        notices::note,
     },
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
 };
@@ -63,6 +67,7 @@ pub struct SourceController {
     client: SharedClient,
     events: Reporter,
     readers: Readers,
+    couriers: Couriers,
     /// What is remembered of each Source between its passes.
     memories: Mutex<BTreeMap<Key, Memory>>,
     /// What each Source declares, and has to look at.
@@ -114,8 +119,10 @@ fn declared_kinds() -> impl Iterator<Item = &'static KindInfo> {
 impl SourceController {
     /// A controller that acts through `client`, and copies repositories to where `copies` says.
     pub fn new(client: SharedClient, clock: SharedClock, events: Reporter, copies: Copies) -> Self {
-        let readers = Readers::new(client.clone(), clock, copies);
-        Self { client, events, readers, memories: Mutex::default(), claims: Arc::default(), swept: Once::new() }
+        let readers = Readers::new(client.clone(), clock.clone(), copies);
+        let couriers = Couriers::new(client.clone(), clock, events.clone(), readers.caller());
+        let (memories, claims) = (Mutex::default(), Arc::default());
+        Self { client, events, readers, couriers, memories, claims, swept: Once::new() }
     }
 
     async fn pass(&self, key: &Key, caches: &Caches, now: Timestamp) -> Result<Requeue, Status> {
@@ -126,6 +133,7 @@ impl SourceController {
         });
         let Some(source) = caches.kind::<Source>().typed::<Source>(key) else {
             self.readers.forget(key);
+            self.couriers.forget(key);
             lock(&self.memories).remove(key);
             self.call(self.claims.forget(key));
             return Ok(Requeue::Rest);
@@ -134,7 +142,7 @@ impl SourceController {
             self.readers.rest(key);
             self.call(self.claims.rest(key));
             lock(&self.memories).remove(key);
-            self.write_status(&source, report::suspended(&source, now), caches).await?;
+            self.write_status(&source, report::suspended(&source, now), caches, now).await?;
             return Ok(Requeue::Rest);
         }
         // Passes of one key never run at the same time.
@@ -196,7 +204,7 @@ impl SourceController {
         }
         memory.said = now;
         self.tell(source, &status, now);
-        self.write_status(source, status, caches).await?;
+        self.write_status(source, status, caches, now).await?;
         Ok(requeue)
     }
 
@@ -209,7 +217,8 @@ impl SourceController {
         now: Timestamp,
     ) -> Result<Outcome, Status> {
         let Around { source, fleet, revision, caches, .. } = *around;
-        let acting = Acting { client: &self.client, caches, source, fleet, revision };
+        let tree = memory.tree.clone();
+        let acting = Acting { client: &self.client, caches, source, fleet, tree: tree.as_deref(), revision };
         let of = memory.tree.clone().map(|tree| (tree, source.metadata.generation));
         let outcome = match (&memory.refused, &of) {
             // It would be refused again.
@@ -270,7 +279,7 @@ impl SourceController {
                 self.call(self.claims.declare(&source.key(), Some(fleet)));
             }
             Err(wrong) => {
-                let all = wrong.iter().map(ToString::to_string);
+                let all = wrong.iter().map(|wrong| withheld::told(wrong, Some(tree)));
                 let (reason, revision) = ("InvalidManifest".to_owned(), tree.revision.clone());
                 let message = format!("nothing was applied: {}", decide::some(wrong.len(), all));
                 memory.broken = Some(Trouble { reason, message, revision });
@@ -296,14 +305,25 @@ impl SourceController {
     }
 
     /// Written relaxed: all of it is made again of what is read and seen.
-    async fn write_status(&self, source: &Object<Source>, status: SourceStatus, caches: &Caches) -> Result<(), Status> {
+    /// What somebody is to be told of it is written with it, and told when it is.
+    async fn write_status(
+        &self,
+        source: &Object<Source>,
+        mut status: SourceStatus,
+        caches: &Caches,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        self.couriers.cross_out(&source.key(), &mut status);
+        note(&mut status, &source.spec.notifications, source.uid().as_str(), Time(now));
         if status == source.status {
+            self.couriers.go(source, &status);
             return Ok(());
         }
         let mut transaction = Transaction::new(MANAGER, vec![operations::status(source, &status)]);
         transaction.durability = Durability::Relaxed;
         let done = self.client.transact(transaction).await?;
         caches.written(&done);
+        self.couriers.go(source, &status);
         Ok(())
     }
 }

@@ -20,11 +20,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    api::{GitSource, Key, Object, SYNC_REQUESTED, Secret, SecretValue, Source, Uid},
+    api::{GitSource, Key, LocalObjectReference, Object, SYNC_REQUESTED, Secret, SecretValue, Source, Uid},
     client::SharedClient,
     clock::SharedClock,
     drivers::sources::{
-        Credentials, DirectoryWatch, Git, Noticed, ReadError, Tree, Wanted, read_again, read_directory,
+        Credentials, DirectoryWatch, Git, Keys, Noticed, ReadError, Tree, Wanted, read_again, read_directory,
     },
 };
 
@@ -59,6 +59,8 @@ struct Task {
     uid: Uid,
     directory: Option<PathBuf>,
     git: Option<GitSource>,
+    /// Where the keys are that open what is encrypted.
+    keys: Option<LocalObjectReference>,
     interval: Duration,
     timeout: Duration,
 }
@@ -102,6 +104,11 @@ impl Readers {
         stream::iter(called)
             .flat_map(|called| stream::unfold(called, |mut called| async move { Some((called.recv().await?, called)) }))
             .boxed()
+    }
+
+    /// What gives a Source its turn, for others.
+    pub(super) fn caller(&self) -> mpsc::UnboundedSender<Key> {
+        self.call.clone()
     }
 
     /// Gives a Source its turn.
@@ -174,6 +181,7 @@ impl Task {
             uid: source.uid().clone(),
             directory: source.spec.directory.as_ref().map(|directory| PathBuf::from(&directory.path)),
             git: source.spec.git.clone(),
+            keys: source.spec.secrets.as_ref().map(|secrets| secrets.age.key_secret.clone()),
             interval: source.spec.interval.0,
             timeout: source.spec.timeout.0,
         }
@@ -207,9 +215,10 @@ impl Reading {
         loop {
             let heard = lock(&self.shared.asked).clone();
             let (earlier, now, root) = (self.earlier(), self.clock.now(), path.to_owned());
+            let keys = self.keys().await;
             let look = move || {
-                let again = match (&noticed, &earlier) {
-                    (Noticed::Files(files), Some(earlier)) => read_again(&root, earlier, files, now),
+                let again = match (&noticed, &earlier, &keys) {
+                    (Noticed::Files(files), Some(earlier), Ok(keys)) => read_again(&root, keys, earlier, files, now),
                     _ => Ok(None),
                 };
                 // What is wrong with a few is looked at with all of them.
@@ -219,7 +228,7 @@ impl Reading {
                 if let Some(watch) = &mut watch {
                     watch.arm();
                 }
-                (watch, read_directory(&root, earlier.as_deref(), now))
+                (watch, keys.and_then(|keys| read_directory(&root, &keys, earlier.as_deref(), now)))
             };
             let Ok((again, read)) = tokio::task::spawn_blocking(look).await else { return };
             watch = again;
@@ -258,9 +267,12 @@ impl Reading {
         let wanted = Wanted { url: from.url.clone(), reference, path: from.path.clone() };
         loop {
             let heard = lock(&self.shared.asked).clone();
-            let read = match self.credentials(from).await {
-                Ok(credentials) => git.read(&wanted, &credentials, self.earlier().as_deref(), self.task.timeout).await,
-                Err(error) => Err(error),
+            let read = match (self.credentials(from).await, self.keys().await) {
+                (Ok(credentials), Ok(keys)) => {
+                    let shown = (&credentials, &keys);
+                    git.read(&wanted, shown, self.earlier().as_deref(), self.task.timeout).await
+                }
+                (Err(error), _) | (_, Err(error)) => Err(error),
             };
             self.tell(read, heard);
             let jitter = self.task.interval.as_millis() as u64 / JITTER;
@@ -275,11 +287,7 @@ impl Reading {
     /// What the repository is shown: read anew each time, because it may have been changed.
     async fn credentials(&self, from: &GitSource) -> Result<Credentials, ReadError> {
         let Some(secret) = &from.secret_ref else { return Ok(Credentials::default()) };
-        let wrong = |message: String| ReadError { reason: "NoSecret", message };
-        let key = Key::of::<Secret>(&self.key.namespace, &secret.name);
-        let found = self.client.get(&key).await.map_err(|status| wrong(status.message))?;
-        let found = found.and_then(|object| object.typed::<Secret>());
-        let found = found.ok_or_else(|| wrong(format!("there is no secret `{}`", secret.name)))?;
+        let found = self.secret(&secret.name).await?;
         let entry = |name: &str| -> Option<SecretValue> { found.data.get(name).cloned() };
         Ok(Credentials {
             username: entry("username"),
@@ -288,6 +296,22 @@ impl Reading {
             ssh_key: entry("ssh-privatekey"),
             known_hosts: entry("known_hosts"),
         })
+    }
+
+    /// What opens what is encrypted: read anew each time, too.
+    async fn keys(&self) -> Result<Keys, ReadError> {
+        let Some(secret) = &self.task.keys else { return Ok(Keys::default()) };
+        let found = self.secret(&secret.name).await?;
+        let entries = found.data.iter().filter_map(|(name, value)| Some((name.as_str(), value.bytes()?)));
+        Keys::read(&secret.name, entries)
+    }
+
+    async fn secret(&self, name: &str) -> Result<Arc<Object<Secret>>, ReadError> {
+        let wrong = |message: String| ReadError { reason: "NoSecret", message };
+        let key = Key::of::<Secret>(&self.key.namespace, name);
+        let found = self.client.get(&key).await.map_err(|status| wrong(status.message))?;
+        let found = found.and_then(|object| object.typed::<Secret>());
+        found.ok_or_else(|| wrong(format!("there is no secret `{name}`")))
     }
 
     fn earlier(&self) -> Option<Arc<Tree>> {

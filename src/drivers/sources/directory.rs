@@ -11,7 +11,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{LARGEST_FILE, ReadError, Room, Stamp, Tree, is_manifest, text_of};
+use super::{Keys, LARGEST_FILE, ReadError, Room, Stamp, Tree};
 
 /// A file that was changed less than this before it was read is read again the next time: the kernel's clock ticks in steps.
 const UNSURE: SignedDuration = SignedDuration::from_secs(1);
@@ -23,15 +23,16 @@ const DEEPEST: usize = 32;
 ///
 /// # Errors
 /// When any of it cannot be read, or changes while it is.
-pub fn read(root: &Path, earlier: Option<&Tree>, now: Timestamp) -> Result<Tree, ReadError> {
-    let mut found = Found::default();
+pub fn read(root: &Path, keys: &Keys, earlier: Option<&Tree>, now: Timestamp) -> Result<Tree, ReadError> {
+    let earlier = Tree::opened_by(earlier, keys);
+    let mut found = Found { keys, manifests: Vec::new(), linked: false, above: BTreeSet::new() };
     found.walk(root, "", 0)?;
-    let mut reading =
-        Reading { tree: Tree { linked: found.linked, ..Tree::default() }, room: Room::default(), earlier, now };
+    let tree = Tree { linked: found.linked, ..Tree::of(keys) };
+    let mut reading = Reading { tree, keys, room: Room::default(), earlier, now };
     for (path, shown) in found.manifests {
         reading.add(&path, &shown)?;
     }
-    Ok(reading.end())
+    reading.end()
 }
 
 /// Reads files of a directory anew of which somebody knows that nothing else has changed since `earlier` was read. Nothing if that
@@ -41,23 +42,24 @@ pub fn read(root: &Path, earlier: Option<&Tree>, now: Timestamp) -> Result<Tree,
 /// When any of them cannot be read, or changes while it is.
 pub fn read_again(
     root: &Path,
+    keys: &Keys,
     earlier: &Tree,
     files: &BTreeSet<PathBuf>,
     now: Timestamp,
 ) -> Result<Option<Tree>, ReadError> {
     // A link brings files that are not there by their own name.
     let is_link = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|itself| itself.is_symlink());
-    if earlier.linked || files.iter().any(is_link) {
+    if earlier.linked || earlier.keys != keys.name() || files.iter().any(is_link) {
         return Ok(None);
     }
     let mut named = BTreeMap::new();
     for path in files {
         let Some(shown) = path.strip_prefix(root).ok().and_then(Path::to_str) else { return Ok(None) };
-        if path.file_name().and_then(OsStr::to_str).is_some_and(is_manifest) {
+        if path.file_name().and_then(OsStr::to_str).is_some_and(|name| keys.takes(name)) {
             named.insert(shown, path);
         }
     }
-    let mut reading = Reading { tree: earlier.clone(), room: Room::default(), earlier: Some(earlier), now };
+    let mut reading = Reading { tree: earlier.clone(), keys, room: Room::default(), earlier: Some(earlier), now };
     for shown in named.keys() {
         reading.tree.remove(shown);
     }
@@ -67,12 +69,13 @@ pub fn read_again(
     for (shown, path) in named {
         reading.add(path, shown)?;
     }
-    Ok(Some(reading.end()))
+    reading.end().map(Some)
 }
 
 /// A tree that is being read.
 struct Reading<'a> {
     tree: Tree,
+    keys: &'a Keys,
     room: Room,
     earlier: Option<&'a Tree>,
     now: Timestamp,
@@ -87,30 +90,31 @@ impl Reading<'_> {
         }
         self.room.take(shown, before.len())?;
         let stamp = stamp(&before, self.now);
-        let text = match self.earlier.and_then(|earlier| earlier.known(shown, &stamp)) {
-            Some(known) => known,
+        let content = match self.earlier.and_then(|earlier| earlier.known(shown, &stamp)) {
+            Some(known) => Ok(known),
             None => {
                 let (text, after) = contents(path, shown)?;
                 if !same(&before, &after) {
                     return Err(ReadError::new("Changing", format!("{shown} changed while it was read")));
                 }
-                let text = text_of(shown, text)?;
+                let content = self.keys.open(shown, text);
                 // What says the same is the same: nobody need read it again.
-                let known = self.earlier.and_then(|earlier| earlier.texts.get(shown)).filter(|known| **known == text);
-                known.cloned().unwrap_or(text)
+                let known = self.earlier.and_then(|earlier| earlier.content(shown));
+                known.filter(|known| content.as_ref().is_ok_and(|content| content == known)).map_or(content, Ok)
             }
         };
-        self.tree.add(shown, text, stamp);
+        self.tree.add(shown, content, stamp);
         Ok(())
     }
 
-    fn end(mut self) -> Tree {
-        let digest = self.tree.digest(self.earlier);
-        self.tree.revision = match self.earlier {
-            Some(earlier) if earlier.texts == self.tree.texts => earlier.revision.clone(),
+    fn end(self) -> Result<Tree, ReadError> {
+        let mut tree = self.tree.whole()?;
+        let digest = tree.digest(self.earlier);
+        tree.revision = match self.earlier {
+            Some(earlier) if earlier.texts == tree.texts => earlier.revision.clone(),
             _ => format!("sha256:{digest}"),
         };
-        self.tree
+        Ok(tree)
     }
 }
 
@@ -125,8 +129,9 @@ fn cannot(shown: &str, error: &io::Error) -> ReadError {
 }
 
 /// Every manifest below a directory.
-#[derive(Default)]
-struct Found {
+struct Found<'a> {
+    /// Which files are manifests, they say.
+    keys: &'a Keys,
     /// With its path as people see it.
     manifests: Vec<(PathBuf, String)>,
     /// Some are there by symbolic links.
@@ -135,7 +140,7 @@ struct Found {
     above: BTreeSet<(u64, u64)>,
 }
 
-impl Found {
+impl Found<'_> {
     fn walk(&mut self, directory: &Path, shown: &str, depth: usize) -> Result<(), ReadError> {
         let failed = |e: io::Error| cannot(shown, &e);
         let itself = fs::metadata(directory).map_err(failed)?;
@@ -152,12 +157,12 @@ impl Found {
             let shown = if shown.is_empty() { name.clone() } else { format!("{shown}/{name}") };
             let kind = entry.file_type().map_err(|e| cannot(&shown, &e))?;
             let is_directory = match kind.is_symlink() {
-                true if is_manifest(&name) => false,
+                true if self.keys.takes(&name) => false,
                 // One that leads nowhere, and is no manifest by its name, is nobody's business.
                 true => fs::metadata(entry.path()).is_ok_and(|to| to.is_dir()),
                 false => kind.is_dir(),
             };
-            let counts = is_directory || is_manifest(&name);
+            let counts = is_directory || self.keys.takes(&name);
             self.linked |= kind.is_symlink() && counts;
             if is_directory {
                 self.walk(&entry.path(), &shown, depth + 1)?;
@@ -224,10 +229,10 @@ mod tests {
             fs::write(root.join(name), name).unwrap();
         }
         symlink("nowhere", root.join("gone")).unwrap();
-        let tree = read(root, None, later()).unwrap();
+        let tree = read(root, &Keys::default(), None, later()).unwrap();
         assert_eq!(paths(&tree), ["sub/a.yml", "web.yaml"]);
         symlink(root, root.join("sub/loop")).unwrap();
-        assert_eq!(read(root, None, later()).unwrap_err().reason, "TooDeep");
+        assert_eq!(read(root, &Keys::default(), None, later()).unwrap_err().reason, "TooDeep");
     }
 
     #[test]
@@ -236,22 +241,22 @@ mod tests {
         let (a, b) = (dir.path().join("a.yaml"), dir.path().join("b.yaml"));
         fs::write(&a, "one").unwrap();
         fs::write(&b, "").unwrap();
-        let first = read(dir.path(), None, later()).unwrap();
+        let first = read(dir.path(), &Keys::default(), None, later()).unwrap();
         assert_eq!(first.empty.iter().map(|path| &**path).collect::<Vec<_>>(), ["b.yaml"]);
-        let again = read(dir.path(), Some(&first), later()).unwrap();
+        let again = read(dir.path(), &Keys::default(), Some(&first), later()).unwrap();
         assert_eq!(first.revision, again.revision);
         assert!(first.texts.iter().zip(&again.texts).all(|(a, b)| Arc::ptr_eq(a.1, b.1)));
         fs::write(&b, "two").unwrap();
-        let changed = read(dir.path(), Some(&again), later()).unwrap();
+        let changed = read(dir.path(), &Keys::default(), Some(&again), later()).unwrap();
         assert_ne!(again.revision, changed.revision);
         assert!(Arc::ptr_eq(&first.texts["a.yaml"], &changed.texts["a.yaml"]));
         fs::remove_file(&b).unwrap();
         symlink("nowhere", &b).unwrap();
-        assert_eq!(read(dir.path(), Some(&changed), later()).unwrap_err().reason, "NotFound");
+        assert_eq!(read(dir.path(), &Keys::default(), Some(&changed), later()).unwrap_err().reason, "NotFound");
         fs::remove_file(&b).unwrap();
         fs::write(&b, [0xff, 0xfe]).unwrap();
-        assert_eq!(read(dir.path(), None, later()).unwrap_err().reason, "NotText");
-        assert_eq!(read(&dir.path().join("none"), None, later()).unwrap_err().reason, "NotFound");
+        assert_eq!(read(dir.path(), &Keys::default(), None, later()).unwrap_err().reason, "NotText");
+        assert_eq!(read(&dir.path().join("none"), &Keys::default(), None, later()).unwrap_err().reason, "NotFound");
     }
 
     #[test]
@@ -261,13 +266,13 @@ mod tests {
         for name in ["a.yaml", "b.yaml", "c.yaml"] {
             fs::write(at(name), name).unwrap();
         }
-        let first = read(root, None, later()).unwrap();
+        let first = read(root, &Keys::default(), None, later()).unwrap();
         for name in ["a.yaml", "b.yaml", "d.yaml", "a.yaml~"] {
             fs::write(at(name), format!("{name} again")).unwrap();
         }
         let again = |files: &[&str]| {
             let files = files.iter().map(|name| at(name)).collect();
-            read_again(root, &first, &files, later()).unwrap_or(None)
+            read_again(root, &Keys::default(), &first, &files, later()).unwrap_or(None)
         };
         let tree = again(&["a.yaml", "d.yaml", "a.yaml~"]).unwrap();
         let texts: Vec<(&str, &str)> = tree.texts.iter().map(|(path, text)| (&**path, &**text)).collect();
@@ -276,15 +281,23 @@ mod tests {
         assert_eq!(texts, expected);
         // What is read at once and what is read by and by has the same name.
         let all = again(&["a.yaml", "b.yaml", "d.yaml"]).unwrap();
-        assert_eq!(all.revision, read(root, None, later()).unwrap().revision);
-        assert_eq!(all.revision, read_again(root, &tree, &[at("b.yaml")].into(), later()).unwrap().unwrap().revision);
+        assert_eq!(all.revision, read(root, &Keys::default(), None, later()).unwrap().revision);
+        assert_eq!(
+            all.revision,
+            read_again(root, &Keys::default(), &tree, &[at("b.yaml")].into(), later()).unwrap().unwrap().revision
+        );
         symlink("d.yaml", at("e.yaml")).unwrap();
         fs::remove_file(at("c.yaml")).unwrap();
         for odd in ["c.yaml", "e.yaml", "/elsewhere.yaml"] {
             assert!(again(&["a.yaml", odd]).is_none(), "{odd}");
         }
-        let linked = read(root, None, later()).unwrap();
-        assert_eq!(read_again(root, &linked, &[at("a.yaml")].into(), later()).unwrap().map(|tree| tree.revision), None);
+        let linked = read(root, &Keys::default(), None, later()).unwrap();
+        assert_eq!(
+            read_again(root, &Keys::default(), &linked, &[at("a.yaml")].into(), later())
+                .unwrap()
+                .map(|tree| tree.revision),
+            None
+        );
     }
 
     #[test]
@@ -293,7 +306,7 @@ mod tests {
         fs::write(dir.path().join("a.yaml"), "one").unwrap();
         let moment = fs::metadata(dir.path().join("a.yaml")).unwrap().ctime();
         let now = Timestamp::from_second(moment).unwrap();
-        let tree = read(dir.path(), None, now).unwrap();
+        let tree = read(dir.path(), &Keys::default(), None, now).unwrap();
         assert_eq!(tree.stamps["a.yaml"], Stamp::Unsure);
         assert_eq!(tree.known("a.yaml", &Stamp::Unsure), None);
     }

@@ -5,6 +5,7 @@
 
 mod directory;
 mod git;
+mod sealed;
 mod watch;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,9 +13,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use self::sealed::Content;
 pub use self::{
     directory::{read as read_directory, read_again},
     git::{Credentials, Git, PASSED_ON, Wanted},
+    sealed::Keys,
     watch::{DirectoryWatch, Noticed},
 };
 use crate::policy::fleet::Texts;
@@ -57,6 +60,12 @@ pub struct Tree {
     digests: BTreeMap<Arc<str>, [u8; 32]>,
     /// Of a directory: some of it is there by symbolic links, so one file may have several names.
     linked: bool,
+    /// Files that were encrypted, and what tells each from others.
+    sealed: BTreeMap<Arc<str>, [u8; 32]>,
+    /// What tells the keys that opened them from others.
+    keys: Option<[u8; 32]>,
+    /// What could not be opened.
+    closed: Vec<ReadError>,
 }
 
 /// What tells whether a file is still the one that was read.
@@ -71,19 +80,53 @@ enum Stamp {
 }
 
 impl Tree {
-    /// The text of a file that did not change since.
-    fn known(&self, path: &str, stamp: &Stamp) -> Option<Arc<str>> {
-        let same = *stamp != Stamp::Unsure && self.stamps.get(path)? == stamp;
-        same.then(|| self.texts.get(path).cloned()).flatten()
+    /// With nothing in it, for what these keys open.
+    fn of(keys: &Keys) -> Self {
+        Self { keys: keys.name(), ..Self::default() }
     }
 
-    fn add(&mut self, path: &str, text: Arc<str>, stamp: Stamp) {
+    /// The one of before, if the same keys have opened it.
+    fn opened_by<'a>(earlier: Option<&'a Tree>, keys: &Keys) -> Option<&'a Tree> {
+        earlier.filter(|earlier| earlier.keys == keys.name())
+    }
+
+    /// True if what a file says was encrypted: nobody is shown any of it.
+    pub fn is_sealed(&self, path: &str) -> bool {
+        self.sealed.contains_key(path)
+    }
+
+    /// What is in a file that did not change since.
+    fn known(&self, path: &str, stamp: &Stamp) -> Option<Content> {
+        let same = *stamp != Stamp::Unsure && self.stamps.get(path)? == stamp;
+        same.then(|| self.content(path)).flatten()
+    }
+
+    fn content(&self, path: &str) -> Option<Content> {
+        let text = self.texts.get(path)?.clone();
+        Some(Content { text, sealed: self.sealed.get(path).copied() })
+    }
+
+    fn add(&mut self, path: &str, content: Result<Content, ReadError>, stamp: Stamp) {
         let path: Arc<str> = path.into();
+        let Content { text, sealed } = match content {
+            Ok(content) => content,
+            Err(error) => return self.closed.push(error),
+        };
         if text.is_empty() {
             self.empty.push(path.clone());
         }
+        self.sealed.extend(sealed.map(|digest| (path.clone(), digest)));
         self.stamps.insert(path.clone(), stamp);
         self.texts.insert(path, text);
+    }
+
+    /// All of it, or everything that could not be opened.
+    fn whole(self) -> Result<Self, ReadError> {
+        const SHOWN: usize = 3;
+        let Some(first) = self.closed.first() else { return Ok(self) };
+        let mut all: Vec<String> = self.closed.iter().take(SHOWN).map(ToString::to_string).collect();
+        all.extend(self.closed.len().checked_sub(SHOWN + 1).map(|more| format!("and {} more", more + 1)));
+        Err(ReadError::new(first.reason, all.join("; ")))
     }
 
     fn remove(&mut self, path: &str) {
@@ -91,6 +134,7 @@ impl Tree {
         self.stamps.remove(path);
         self.texts.remove(path);
         self.digests.remove(path);
+        self.sealed.remove(path);
     }
 
     /// The name of everything that was read. Of a text that is in `earlier`, too, only the digest is looked at.
@@ -102,7 +146,9 @@ impl Tree {
         };
         let mut all = Sha256::new();
         for (path, text) in &self.texts {
-            let digest = known(path, text).unwrap_or_else(|| Sha256::digest(text.as_bytes()).into());
+            // The name stands in the status: it is not made of what was encrypted, for that could be guessed by it.
+            let sealed = self.sealed.get(path).copied();
+            let digest = sealed.or_else(|| known(path, text)).unwrap_or_else(|| Sha256::digest(text.as_bytes()).into());
             all.update((path.len() as u64).to_be_bytes());
             all.update(path.as_bytes());
             all.update(digest);
@@ -112,16 +158,15 @@ impl Tree {
     }
 }
 
-/// True for files that are manifests by their name.
+/// True for files that may be manifests by their name; whether one that `age` has encrypted is, its keys say ([`Keys::takes`]).
 fn is_manifest(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    matches!(ending, Some("yaml" | "yml" | "json")) && !name.starts_with('.')
+    !name.starts_with('.') && (has_manifest_ending(name) || name.ends_with(sealed::ENDING))
 }
 
-/// A file's text.
-fn text_of(path: &str, bytes: Vec<u8>) -> Result<Arc<str>, ReadError> {
-    let text = String::from_utf8(bytes);
-    text.map(Arc::from).map_err(|_| ReadError::new("NotText", format!("{path} is no UTF-8 text")))
+/// True for the endings of manifests.
+fn has_manifest_ending(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    matches!(ending, Some("yaml" | "yml" | "json"))
 }
 
 /// Counts what is read, within bounds.

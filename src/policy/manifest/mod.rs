@@ -85,6 +85,13 @@ pub fn read(text: &str) -> Manifest {
     manifest
 }
 
+/// The documents of a text as they are written, `List`s and all; nothing if any of it cannot be read.
+pub fn values(text: &str) -> Option<Vec<Value>> {
+    let mut faults = Vec::new();
+    let roots = compose::all(text.strip_prefix('\u{feff}').unwrap_or(text), &mut faults);
+    faults.is_empty().then(|| roots.iter().map(to_value).collect())
+}
+
 /// Takes a `List` apart, leaves out empty documents, and refuses what is no object.
 fn add(root: Node, manifest: &mut Manifest) {
     match root.shape {

@@ -26,7 +26,7 @@ use self::{
     call::Call,
     reference::{Resolved, resolve},
 };
-use super::{ReadError, Room, Stamp, Tree, is_manifest, text_of};
+use super::{Keys, ReadError, Room, Stamp, Tree};
 use crate::{
     api::{GitReference, SecretValue},
     clock::SharedClock,
@@ -94,17 +94,17 @@ impl Git {
     pub async fn read(
         &self,
         wanted: &Wanted,
-        credentials: &Credentials,
+        (credentials, keys): (&Credentials, &Keys),
         earlier: Option<&Tree>,
         timeout: Duration,
     ) -> Result<Tree, ReadError> {
         let too_long = || ReadError::new("Timeout", format!("{} did not answer in {timeout:?}", wanted.url));
         let reading = async {
-            match self.look(wanted, credentials, earlier).await {
+            match self.look(wanted, (credentials, keys), earlier).await {
                 // Our copy is broken: a disk that was full, a power cut. Once more from the beginning.
                 Err(error) if error.reason == BROKEN => {
                     Self::remove(&self.repository());
-                    self.look(wanted, credentials, earlier).await
+                    self.look(wanted, (credentials, keys), earlier).await
                 }
                 read => read,
             }
@@ -119,7 +119,7 @@ impl Git {
     async fn look(
         &self,
         wanted: &Wanted,
-        credentials: &Credentials,
+        (credentials, keys): (&Credentials, &Keys),
         earlier: Option<&Tree>,
     ) -> Result<Tree, ReadError> {
         environment::complete(wanted, credentials)?;
@@ -127,7 +127,7 @@ impl Git {
         env.extend(self.passed_on.iter().cloned());
         let call = Call { dir: self.dir.clone(), repository: self.repository(), env };
         let (found, commit) = self.fetch(wanted, credentials, &call).await?;
-        let mut tree = self.tree(&commit, wanted, &call, earlier).await?;
+        let mut tree = self.tree(&commit, wanted, &call, keys, Tree::opened_by(earlier, keys)).await?;
         let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
         let at = if found.shown.is_empty() { "" } else { "@" };
         tree.revision = format!("{}{at}{algorithm}:{commit}", found.shown);
@@ -180,6 +180,7 @@ impl Git {
         commit: &str,
         wanted: &Wanted,
         call: &Call,
+        keys: &Keys,
         earlier: Option<&Tree>,
     ) -> Result<Tree, ReadError> {
         let path = wanted.path.trim_start_matches("./").trim_matches('/');
@@ -193,20 +194,20 @@ impl Git {
                 format!("there is no directory `{path}` in {}", shown_commit(commit)),
             ));
         }
-        let (mut tree, mut room, mut missing) = (Tree::default(), Room::default(), Vec::new());
+        let (mut tree, mut room, mut missing) = (Tree::of(keys), Room::default(), Vec::new());
         for entry in listed.stdout.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
-            let Some((blob, size, path)) = entry_of(entry) else { continue };
+            let Some((blob, size, path)) = entry_of(entry, keys) else { continue };
             room.take(path, size)?;
             let stamp = Stamp::Blob(blob.to_owned());
             match earlier.and_then(|earlier| earlier.known(path, &stamp)) {
-                Some(text) => tree.add(path, text, stamp),
+                Some(known) => tree.add(path, Ok(known), stamp),
                 None => missing.push((blob.to_owned(), path.to_owned())),
             }
         }
         for ((blob, path), text) in missing.iter().zip(call.blobs(&missing).await?) {
-            tree.add(path, text_of(path, text)?, Stamp::Blob(blob.clone()));
+            tree.add(path, keys.open(path, text), Stamp::Blob(blob.clone()));
         }
-        Ok(tree)
+        tree.whole()
     }
 }
 
@@ -215,12 +216,12 @@ fn shown_commit(commit: &str) -> &str {
 }
 
 /// `100644 blob NAME    SIZE\tPATH`: an ordinary file that is a manifest, and not hidden.
-fn entry_of(entry: &[u8]) -> Option<(&str, u64, &str)> {
+fn entry_of<'a>(entry: &'a [u8], keys: &Keys) -> Option<(&'a str, u64, &'a str)> {
     let (head, path) = std::str::from_utf8(entry).ok()?.split_once('\t')?;
     let mut words = head.split_ascii_whitespace();
     let (mode, kind, blob, size) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let ordinary = kind == "blob" && mode.starts_with("100");
     let hidden = path.split('/').any(|part| part.starts_with('.'));
     let name = path.rsplit('/').next()?;
-    (ordinary && !hidden && is_manifest(name)).then_some((blob, size.parse().ok()?, path))
+    (ordinary && !hidden && keys.takes(name)).then_some((blob, size.parse().ok()?, path))
 }
