@@ -74,9 +74,13 @@ impl Health {
         self.started || (self.is_open(spec) && spec.startup_probe.is_none())
     }
 
-    /// Remembers that it has finished its start, so that a startup probe that is added later asks no more.
+    /// Remembers that it has finished its start, so that a startup probe that is added later asks no more; and while it has no readiness
+    /// probe, whether it is ready, so that it stays so until one that is added later says otherwise.
     pub fn note_started(&mut self, spec: &InstanceSpec) {
         self.started = self.is_started(spec);
+        if spec.readiness_probe.is_none() {
+            self.ready = self.is_ready(spec);
+        }
     }
 
     /// True while it can be used.
@@ -143,4 +147,32 @@ impl Health {
 fn sentence(check: &ImageCheck) -> String {
     let before = if check.said.is_empty() { "" } else { ": " };
     format!("The image's HEALTHCHECK says {}{before}{}", check.state.word(), check.said)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(more: Value) -> InstanceSpec {
+        let mut all = json!({"nodeName": "a", "revision": "web-1", "process": {"command": ["a"]}});
+        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(all).expect("a spec")
+    }
+
+    #[test]
+    fn what_is_ready_stays_so_when_a_readiness_probe_is_added_until_that_says_otherwise() {
+        let probed = spec(json!({"readinessProbe": {"exec": {"command": ["ask"]}}}));
+        let mut health = Health::default();
+        health.note_started(&probed);
+        assert!(!health.is_ready(&probed), "with a probe from the beginning nobody knows");
+        let mut health = Health::default();
+        health.note_started(&spec(json!({})));
+        health.note_started(&probed);
+        assert!(health.is_ready(&probed));
+        health.turn(Turn::Unready, "no".to_owned(), None);
+        health.note_started(&probed);
+        assert!(!health.is_ready(&probed));
+    }
 }
