@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Ada and Bob are in `devs`, Eve is not; Ann has the role `admin`. Whoever is a `member` has what is theirs.
-async fn people() -> World {
+pub(super) async fn people() -> World {
     let world = World::new().await;
     let part = Caller::new(Identity::system("bootstrap"), "appm-bootstrap");
     for role in built_in_roles() {
@@ -47,7 +47,7 @@ impl World {
         self.admission.create(&self.caller, served(word), "", body, &WriteOptions::default()).await
     }
 
-    fn who(&self, name: &str) -> Caller {
+    pub(super) fn who(&self, name: &str) -> Caller {
         let identity = self.admission.authority().user(name, Proof::Peer).expect("a user");
         Caller::new(identity, "tester")
     }

@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::operation::{Context, Refusal};
+use super::{
+    foresee::Lack,
+    operation::{Context, Refusal},
+};
 use crate::{
     api::{
         App, BUILT_IN_ROLES, Cause, FieldPath, GROUP, Instance, Key, Kind, Problem, Role, RoleSpec, Run, Schedule,
@@ -204,6 +207,7 @@ impl Context<'_> {
             Ok(May::Always) => None,
             _ => {
                 let message = format!("needs the host power `{name}`, which you may not use");
+                self.lacks.borrow_mut().push(Lack::of(&what, &message));
                 Some(Violation::new(power.at.clone(), Problem::Forbidden, message))
             }
         }

@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 
 use super::{Admission, Caller, TaskOrder};
 use crate::{
-    api::{App, Key, KindInfo, Reason, Rev, Status, StoredObject, Transaction},
+    api::{App, Key, KindInfo, Plan, Reason, Rev, Status, StoredObject, Transaction},
     auth::{Identity, OWNER_NAME, Proof},
     client::{Client, Done, Listing, Message, Query, WatchStream},
 };
@@ -65,6 +65,16 @@ impl Client for LocalClient {
             match &transaction.user {
                 None => self.admission.transact(&self.caller, transaction).await,
                 Some(user) => self.admission.transact(&self.acting_as(user)?, transaction).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn plan(&self, transaction: Transaction) -> BoxFuture<'_, Result<Plan, Status>> {
+        async move {
+            match &transaction.user {
+                None => self.admission.plan(&self.caller, transaction).await,
+                Some(user) => self.admission.plan(&self.acting_as(user)?, transaction).await,
             }
         }
         .boxed()

@@ -16,6 +16,7 @@
 mod circles;
 mod decode;
 mod effective;
+mod foresee;
 mod local;
 mod managers;
 mod metadata;
@@ -35,10 +36,11 @@ mod verbs;
 mod workflow_runs;
 mod workflows;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::RwLock;
 
+pub use foresee::{Forecast, ForecastError, Forecaster};
 pub use local::LocalClient;
 pub use quota::{Bound, Quotas, bounds};
 pub use read::{Seen, Watching};
@@ -67,6 +69,8 @@ struct Inner {
     passwords: Arc<Passwords>,
     quotas: Quotas,
     broker: Arc<Broker>,
+    /// Who tells what becomes of processes.
+    forecaster: OnceLock<Forecaster>,
     /// Held for reading while something is made in a namespace, and for writing while a namespace changes: nothing can
     /// be made in a namespace that goes at the same time.
     namespaces: RwLock<()>,
@@ -117,6 +121,8 @@ pub struct WriteOptions {
     pub repeated: Vec<FieldPath>,
     /// When the write counts as done.
     pub durability: Durability,
+    /// Only if it is what the Plan of this hash says; empty: in any case.
+    pub plan_hash: String,
 }
 
 /// Which object, as what.
@@ -183,7 +189,9 @@ impl Admission {
         let authority = Arc::new(Authority::new(store.clone(), clock.clone(), host));
         let (passwords, namespaces) = (Arc::default(), RwLock::new(()));
         let broker = Arc::new(Broker::new(store.clone(), clock.clone()));
-        Self { inner: Arc::new(Inner { store, clock, authority, passwords, quotas, broker, namespaces }) }
+        let forecaster = OnceLock::new();
+        let inner = Inner { store, clock, authority, passwords, quotas, broker, forecaster, namespaces };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Who decides what may be done.
@@ -201,6 +209,12 @@ impl Admission {
         &self.inner.store
     }
 
+    /// From now on a Plan tells what becomes of processes, too. The first forecaster stays.
+    pub fn use_forecaster(&self, forecaster: Forecaster) {
+        // Whoever comes second has come too late: plans of the first may be out already.
+        let _ = self.inner.forecaster.set(forecaster);
+    }
+
     /// The clock.
     pub fn clock(&self) -> &SharedClock {
         &self.inner.clock
@@ -209,6 +223,8 @@ impl Admission {
 
 #[cfg(test)]
 mod access_tests;
+#[cfg(test)]
+mod foresee_tests;
 #[cfg(test)]
 mod login_tests;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Caller, DeleteOptions, FieldValidation, Patch,
     decode::{Decoded, shown},
+    foresee::Lack,
     managers::{Conflict, Managers, Writer},
     metadata, namespace,
     plan::Plan,
@@ -135,6 +136,8 @@ pub(super) struct Context<'a> {
     pub(super) settled: &'a HashMap<Asked, Settled>,
     /// Those of which that is not known yet: the plan is good for nothing but to find them.
     pub(super) unsettled: RefCell<Vec<Asked>>,
+    /// The rights that were found missing since somebody took them.
+    pub(super) lacks: RefCell<Vec<Lack>>,
     /// RFC 3339.
     pub(super) now: String,
 }
@@ -153,7 +156,7 @@ impl Step {
         self.subresource.map_or("", Subresource::word)
     }
 
-    fn verb(&self) -> &'static str {
+    pub(super) fn verb(&self) -> &'static str {
         match &self.action {
             Action::Create(_) => "create",
             Action::Update { .. } => "update",
@@ -187,6 +190,11 @@ impl Step {
 }
 
 impl Context<'_> {
+    /// Notes that a right is missing.
+    fn lacks(&self, what: &Attributes<'_>, why: &Status) {
+        self.lacks.borrow_mut().push(Lack::of(what, &why.message));
+    }
+
     /// Does one step in the plan.
     pub(super) fn run(&self, step: &Step, plan: &mut Plan<'_>) -> Result<Planned, Refusal> {
         if !step.served.verbs().allow(step.verb()) {
@@ -435,7 +443,8 @@ impl Context<'_> {
             let why = "the provided object names a uid or a resourceVersion, and there is no such object";
             return Err(Status::conflict(key, why).into());
         }
-        self.authority.must(&self.caller.who, &step.attributes("create"))?;
+        let create = step.attributes("create");
+        self.authority.must(&self.caller.who, &create).inspect_err(|status| self.lacks(&create, status))?;
         self.insert(step, key, decoded, plan, "Apply")
     }
 

@@ -126,6 +126,14 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Every object that was changed, in order: as the store has it, and as the plan leaves it.
+    pub(super) fn changed(&self) -> impl Iterator<Item = (&Key, Option<&Arc<StoredObject>>, Option<&Value>)> {
+        self.order.iter().map(|key| {
+            let draft = &self.drafts[key];
+            (key, draft.base.as_ref(), draft.value.as_deref())
+        })
+    }
+
     /// What to commit: one write for each object that changed.
     pub(super) fn writes(&self) -> Vec<Write> {
         let write = |key: &Key| {

@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{
-    Admission, Caller, DeleteOptions, Patch, WriteOptions, circles, namespace,
+    Admission, Caller, DeleteOptions, Patch, WriteOptions, circles,
+    foresee::{self, Lack},
+    namespace,
     operation::{Action, Context, Planned, Refusal, Step},
     plan::Plan,
     quota, targets,
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// How often a plan is made anew because something that it stood on has changed.
-const ATTEMPTS: usize = 100;
+pub(super) const ATTEMPTS: usize = 100;
 /// Largest object, a little less than a request may carry: whoever reads one must be able to send it back.
 const LARGEST_OBJECT: usize = (3 << 20) - 4096;
 /// How many steps are planned before others get their turn.
@@ -37,6 +39,9 @@ pub(super) struct StepDone {
     pub(super) gone: bool,
 }
 
+/// What was done in a plan, what was refused, and which rights were missing, with the places of their steps.
+pub(super) type Walked = (Vec<Planned>, Vec<(usize, Refusal)>, Vec<(usize, Lack)>);
+
 /// A step, or why a request cannot be one.
 pub(super) type Parsed = Result<Step, Status>;
 
@@ -48,19 +53,7 @@ impl Admission {
     /// # Errors
     /// One `Status` that names everything that is wrong with any operation, each field under `operations[i].object`.
     pub async fn transact(&self, caller: &Caller, transaction: Transaction) -> Result<Vec<Done>, Status> {
-        let mut caller = caller.clone();
-        if !transaction.field_manager.is_empty() {
-            caller.manager = transaction.field_manager;
-        }
-        if !transaction.reason.is_empty() {
-            caller.reason = transaction.reason;
-        }
-        let options = WriteOptions {
-            dry_run: transaction.dry_run,
-            durability: transaction.durability,
-            ..WriteOptions::default()
-        };
-        let steps: Vec<Parsed> = transaction.operations.into_iter().map(step_of).collect();
+        let Prepared { caller, steps, options } = prepared(caller, transaction);
         let done = self.run(&caller, &steps, &options, join).await?;
         Ok(done.into_iter().map(|d| Done { outcome: d.outcome, object: d.object, warnings: d.warnings }).collect())
     }
@@ -107,16 +100,21 @@ impl Admission {
         for _ in 0..ATTEMPTS {
             let gate = self.gate(steps).await;
             let (mut plan, mut unsettled) = (Plan::new(&self.inner.store), Vec::new());
-            let planned = self.plan(caller, steps, options, &mut plan, &settled, &mut unsettled).await;
+            let (planned, refused, _) = self.walk(caller, steps, options, &mut plan, &settled, &mut unsettled).await;
             if !unsettled.is_empty() {
                 // Nobody waits at the gate for a hash.
                 drop(gate);
                 self.settle(unsettled, &mut settled).await?;
                 continue;
             }
-            let planned = planned.map_err(join)?;
+            if !refused.is_empty() {
+                return Err(join(refused));
+            }
             let writes = plan.writes();
             writes.iter().try_for_each(check_size)?;
+            if !options.plan_hash.is_empty() && options.plan_hash != self.hash(&plan) {
+                return Err(foresee::changed_since(&options.plan_hash));
+            }
             let quota::Judged { ceilings } = self.judge_quotas(&plan, &writes, &planned).map_err(join)?;
             if writes.is_empty() || options.dry_run {
                 let revision = self.inner.store.revision();
@@ -145,7 +143,7 @@ impl Admission {
     }
 
     /// Keeps namespaces in place while something is made in them.
-    async fn gate(&self, steps: &[Parsed]) -> Gate<'_> {
+    pub(super) async fn gate(&self, steps: &[Parsed]) -> Gate<'_> {
         let steps = || steps.iter().filter_map(|step| step.as_ref().ok());
         let is_namespace = |step: &Step| step.served.kind == Namespace::INFO;
         let makes = |step: &Step| {
@@ -171,7 +169,7 @@ impl Admission {
     }
 
     /// Finds out what becomes of passwords that are set.
-    async fn settle(&self, all: Vec<Asked>, settled: &mut HashMap<Asked, Settled>) -> Result<(), Status> {
+    pub(super) async fn settle(&self, all: Vec<Asked>, settled: &mut HashMap<Asked, Settled>) -> Result<(), Status> {
         for asked in all {
             if let Entry::Vacant(place) = settled.entry(asked) {
                 let outcome = self.inner.passwords.settle(place.key().clone()).await?;
@@ -181,7 +179,8 @@ impl Admission {
         Ok(())
     }
 
-    async fn plan(
+    /// Does every step in the plan; tells which were done, which were refused, and which rights were missing.
+    pub(super) async fn walk(
         &self,
         caller: &Caller,
         steps: &[Parsed],
@@ -189,7 +188,7 @@ impl Admission {
         plan: &mut Plan<'_>,
         settled: &HashMap<Asked, Settled>,
         unsettled: &mut Vec<Asked>,
-    ) -> Result<Vec<Planned>, Vec<(usize, Refusal)>> {
+    ) -> Walked {
         let context = Context {
             store: &self.inner.store,
             authority: &self.inner.authority,
@@ -199,9 +198,10 @@ impl Admission {
             repeated: &options.repeated,
             settled,
             unsettled: RefCell::default(),
+            lacks: RefCell::default(),
             now: Time(self.inner.clock.now()).to_string(),
         };
-        let (mut planned, mut refused) = (Vec::with_capacity(steps.len()), Vec::new());
+        let (mut planned, mut refused, mut lacks) = (Vec::with_capacity(steps.len()), Vec::new(), Vec::new());
         for (i, step) in steps.iter().enumerate() {
             if i % STRIDE == STRIDE - 1 {
                 tokio::task::yield_now().await;
@@ -210,6 +210,7 @@ impl Admission {
                 Ok(step) => context.run(step, plan),
                 Err(status) => Err(status.clone().into()),
             };
+            lacks.extend(context.lacks.take().into_iter().map(|lack| (i, lack)));
             match done {
                 Ok(done) => planned.push(done),
                 Err(refusal) => refused.push((i, refusal)),
@@ -220,12 +221,12 @@ impl Admission {
             refused = circles::check(plan, &planned);
             targets::warn(plan, &mut planned, &self.inner.authority, caller);
         }
-        if refused.is_empty() { Ok(planned) } else { Err(refused) }
+        (planned, refused, lacks)
     }
 }
 
 #[allow(dead_code, reason = "the guards are held, not read")]
-enum Gate<'a> {
+pub(super) enum Gate<'a> {
     Open,
     Shared { _guard: tokio::sync::RwLockReadGuard<'a, ()> },
     Exclusive { _guard: tokio::sync::RwLockWriteGuard<'a, ()> },
@@ -237,7 +238,7 @@ fn finish(planned: Planned, written: &HashMap<&Key, &Arc<StoredObject>>, plan: &
     StepDone { object, outcome, warnings, gone }
 }
 
-fn provenance(caller: &Caller) -> Provenance {
+pub(super) fn provenance(caller: &Caller) -> Provenance {
     Provenance {
         actor: caller.who.name.clone(),
         manager: caller.manager.clone(),
@@ -248,8 +249,33 @@ fn provenance(caller: &Caller) -> Provenance {
     }
 }
 
+/// A transaction as it is done.
+pub(super) struct Prepared {
+    pub(super) caller: Caller,
+    pub(super) steps: Vec<Parsed>,
+    pub(super) options: WriteOptions,
+}
+
+/// What a transaction says of itself, said of its caller.
+pub(super) fn prepared(caller: &Caller, transaction: Transaction) -> Prepared {
+    let mut caller = caller.clone();
+    if !transaction.field_manager.is_empty() {
+        caller.manager = transaction.field_manager;
+    }
+    if !transaction.reason.is_empty() {
+        caller.reason = transaction.reason;
+    }
+    let options = WriteOptions {
+        dry_run: transaction.dry_run,
+        durability: transaction.durability,
+        plan_hash: transaction.plan_hash,
+        ..WriteOptions::default()
+    };
+    Prepared { caller, steps: transaction.operations.into_iter().map(step_of).collect(), options }
+}
+
 /// Patches and applies add to what is there, so that a bound on requests alone bounds no object.
-fn check_size(write: &Write) -> Result<(), Status> {
+pub(super) fn check_size(write: &Write) -> Result<(), Status> {
     let size = write.body.as_ref().map_or(0, |body| body.json().len());
     if size <= LARGEST_OBJECT {
         return Ok(());
@@ -260,7 +286,7 @@ fn check_size(write: &Write) -> Result<(), Status> {
 }
 
 /// What a client is told of the store's troubles; the cause goes to the log.
-fn store_status(error: &CommitError) -> Status {
+pub(super) fn store_status(error: &CommitError) -> Status {
     match error {
         CommitError::TooLarge { .. } => Status::too_large(error.to_string()),
         CommitError::Overloaded => Status::busy("too many writes are waiting; try again later"),
@@ -287,7 +313,7 @@ pub(super) fn only(mut refused: Vec<(usize, Refusal)>) -> Status {
 }
 
 /// The answer to a transaction: the first reason, or `Invalid` if anything is, and every cause.
-fn join(refused: Vec<(usize, Refusal)>) -> Status {
+pub(super) fn join(refused: Vec<(usize, Refusal)>) -> Status {
     let operation = |i: usize| FieldPath::of("operations").index(i);
     let (mut causes, mut lines) = (Vec::new(), Vec::new());
     let mut first: Option<Status> = None;

@@ -50,7 +50,7 @@ pub(super) async fn run(
                 LifecycleHandler { exec: Some(exec), .. } => {
                     ask::exec(&*driver, &place, exec, timeout, Some(hook.word())).await
                 }
-                LifecycleHandler { http_get: Some(get), .. } => ask::http(&place, get).await,
+                LifecycleHandler { http_get: Some(get), .. } => ask::http(&*driver, &place, get).await,
                 LifecycleHandler { sleep: Some(sleep), .. } => {
                     clock.sleep(Duration::from_secs(sleep.seconds.unsigned_abs())).await;
                     Answer::Yes

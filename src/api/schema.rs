@@ -54,6 +54,7 @@ pub fn components() -> Map<String, Value> {
     }
     add::<super::Transaction>(&mut generator, &mut all, "Transaction");
     add::<super::TransactionResult>(&mut generator, &mut all, "TransactionResult");
+    add::<super::Plan>(&mut generator, &mut all, "Plan");
     add::<super::InstanceProcesses>(&mut generator, &mut all, super::InstanceProcesses::KIND);
     add::<super::Task>(&mut generator, &mut all, super::Task::KIND);
     add::<super::TaskList>(&mut generator, &mut all, super::TaskList::KIND);

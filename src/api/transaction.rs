@@ -110,6 +110,10 @@ pub struct Transaction {
     /// Check everything and answer as if it was done, but store nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// Do it only if it is still what the Plan of this hash says, from the same state; else 409.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub plan_hash: String,
     /// In-process writers may relax; whoever comes over the wire is always durable.
     #[serde(skip)]
     #[schemars(skip)]
@@ -128,6 +132,7 @@ impl Transaction {
             field_manager: manager.to_owned(),
             reason: String::new(),
             dry_run: false,
+            plan_hash: String::new(),
             durability: Durability::Durable,
             user: None,
         }

@@ -66,6 +66,17 @@ impl Keys {
         format!("{name}.{}", URL_SAFE_NO_PAD.encode(&code.as_ref()[..CODE]))
     }
 
+    /// A code over bytes, in hexadecimal digits, that nobody can make or guess at who cannot read the keys.
+    pub(super) fn seal(&self, purpose: &str, bytes: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.0);
+        // No attempt's name begins so.
+        context.update(b"\0");
+        context.update(purpose.as_bytes());
+        context.update(b"\0");
+        context.update(bytes);
+        hex::encode(context.sign().as_ref())
+    }
+
     /// The attempt of a key; `None` if it is none of ours.
     pub(super) fn read(&self, key: &str) -> Option<StartKey> {
         let (name, _) = key.rsplit_once('.')?;

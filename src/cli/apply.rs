@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::api::{Operation, OperationResult, OperationVerb, Outcome, Reason, Status, Transaction};
+use crate::api::{Operation, OperationResult, OperationVerb, Outcome, Plan, Reason, Status, Transaction};
 
 use super::{
     context::{Context, name_of},
@@ -13,6 +13,7 @@ use super::{
     error::{CliError, Exit},
     manifests::{self, Manifests},
     output::{self, Format, OutputArgs, without_managed_fields},
+    plan,
     prune::{self, PruneArgs},
     resources::qualified,
     screen,
@@ -39,12 +40,14 @@ Examples:
   generate | appm apply -f -              from stdin
   appm apply -f web.yaml --dry-run=server check everything, change nothing
   appm apply -f manifests/ --prune --all  and delete what was applied before and is declared no more
+  appm apply -f web.yaml --confirm        show every change and what becomes of processes, then ask
+  appm apply --plan web.plan              just what `appm plan --out web.plan` showed, or nothing
 
 Every file is read, and every mistake is reported at once, with file, line, column and field.
 If there is any, nothing is changed and the exit code is 4.")]
 pub(super) struct ApplyArgs {
     /// File, directory, or - for stdin; may be given several times
-    #[arg(short, long = "filename", value_name = "PATH", required_unless_present = "kustomize", num_args = 1..)]
+    #[arg(short, long = "filename", value_name = "PATH", required_unless_present_any = ["kustomize", "plan"], num_args = 1..)]
     filename: Vec<PathBuf>,
     /// Look into subdirectories too
     #[arg(short = 'R', long)]
@@ -60,6 +63,15 @@ pub(super) struct ApplyArgs {
     force_conflicts: bool,
     #[command(flatten)]
     prune: PruneArgs,
+    /// Show first what would be done and what would become of processes, as `appm plan` does, and ask
+    #[arg(long, conflicts_with = "dry_run")]
+    confirm: bool,
+    /// With --confirm: show it, and do not ask
+    #[arg(short = 'y', long, requires = "confirm")]
+    yes: bool,
+    /// Do what `appm plan --out FILE` has kept, if the world is still as it was then
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["filename", "recursive", "confirm", "prune", "dry_run", "force_conflicts", "field_manager"])]
+    plan: Option<PathBuf>,
     /// Accepted for kubectl's sake: apply is always done by the server
     #[arg(long, hide = true)]
     server_side: bool,
@@ -83,6 +95,9 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> Result<(), CliErr
     if let Some(level) = args.validate.as_deref().filter(|level| matches!(*level, "false" | "ignore" | "warn")) {
         screen::remark(format_args!("--validate={level} has no effect: unknown fields are always refused"));
     }
+    if let Some(file) = &args.plan {
+        return plan::apply_saved(file, &args.output, context).await;
+    }
     let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
     if args.dry_run == DryRun::Client {
         let objects = manifests.sound(context, "nothing was applied")?.objects.into_iter().map(|o| o.value).collect();
@@ -96,6 +111,13 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> Result<(), CliErr
         ..Options::default()
     };
     options.pruned = prune::operations(&args.prune, context, &manifests, &options.manager).await?;
+    if args.confirm {
+        let (plan, _) = plan::plan(context, &manifests, &options).await?;
+        if !plan::confirmed(&plan, &context.screen, args.yes)? {
+            return Ok(());
+        }
+        options.planned = Some(plan);
+    }
     let results = apply(context, &manifests, &options).await?;
     match &args.output.output {
         Format::Table | Format::Wide => report(context, &manifests, &results, &options),
@@ -116,12 +138,14 @@ pub(super) struct Options {
     pub(super) verb: OperationVerb,
     /// Deletions of what is declared no more.
     pub(super) pruned: Vec<Operation>,
+    /// Only if it is still what was planned.
+    pub(super) planned: Option<Plan>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let verb = OperationVerb::Apply;
-        Self { dry_run: false, force: false, manager: "appm".to_owned(), verb, pruned: Vec::new() }
+        Self { dry_run: false, force: false, manager: "appm".to_owned(), verb, pruned: Vec::new(), planned: None }
     }
 }
 
@@ -153,12 +177,18 @@ pub(super) async fn apply(
     let mut transaction = Transaction::new(&options.manager, operations);
     // With faults of our own, the server is only asked what else is wrong.
     transaction.dry_run = options.dry_run || !manifests.faults.is_empty();
+    if let Some(plan) = &options.planned {
+        transaction.plan_hash.clone_from(&plan.hash);
+    }
     if manifests.faults.is_empty() {
-        return context
-            .transact(&transaction)
-            .await?
-            .map(|r| r.results)
-            .map_err(|s| refused(context, manifests, options, s));
+        let status = match context.transact(&transaction).await? {
+            Ok(done) => return Ok(done.results),
+            Err(status) => status,
+        };
+        return match &options.planned {
+            Some(plan) if plan::is_other(&status) => Err(plan::other(plan, transaction, context).await),
+            _ => Err(refused(context, manifests, options, status)),
+        };
     }
     let mut all = manifests.faults.clone();
     if !manifests.objects.is_empty()
@@ -171,7 +201,7 @@ pub(super) async fn apply(
 }
 
 /// The error for what the server refused.
-fn refused(context: &Context, manifests: &Manifests, options: &Options, status: Status) -> CliError {
+pub(super) fn refused(context: &Context, manifests: &Manifests, options: &Options, status: Status) -> CliError {
     let (placed, rest) = manifests.locate(&status);
     if status.is(Reason::Invalid) && !(placed.is_empty() && rest.is_empty()) {
         return invalid(context, manifests, options, placed, rest);

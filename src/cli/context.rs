@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{Kind, KindInfo, Object, Reason, Rev, Served, Status, Transaction, TransactionResult},
+    api::{Kind, KindInfo, Object, Plan, Reason, Rev, Served, Status, Transaction, TransactionResult},
     client::http::{Answer, HttpClient, Request, RequestError, object_path, path_of, query_string},
     clock::{Clock, System},
 };
@@ -221,6 +221,19 @@ impl Context {
                     self.warn(&said);
                 }
                 Ok(Ok(result))
+            }
+            Err(RequestError::Refused(status)) => Ok(Err(status)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What several changes would do.
+    pub(super) async fn plan(&self, transaction: &Transaction) -> Result<Result<Plan, Status>, CliError> {
+        let body = serde_json::to_value(transaction).expect("transactions are plain data");
+        match self.client.call(Request::post("/apis/appm.dev/v1/transactions?plan", &body)).await {
+            Ok(answer) => {
+                let plan = serde_json::from_value(answer.json()?).map_err(|e| RequestError::Broken(Box::new(e)))?;
+                Ok(Ok(plan))
             }
             Err(RequestError::Refused(status)) => Ok(Err(status)),
             Err(error) => Err(error.into()),

@@ -23,6 +23,8 @@ pub(super) enum Exit {
     Conflict,
     Timeout,
     Interrupted,
+    /// There is something to do: `appm plan --detailed-exitcode`.
+    Changes,
     /// What the command of `appm run` ended with.
     Command(u8),
 }
@@ -46,7 +48,7 @@ impl Exit {
         match self {
             Exit::Ok => 0,
             Exit::Failed => 1,
-            Exit::Usage => 2,
+            Exit::Usage | Exit::Changes => 2,
             Exit::NotFound => 3,
             Exit::InvalidInput => 4,
             Exit::NoServer => 5,

@@ -46,6 +46,7 @@ mod ls;
 mod manifests;
 mod output;
 mod patch;
+mod plan;
 mod plugin;
 mod processes;
 mod prompt;
@@ -133,6 +134,7 @@ enum Command {
     #[command(visible_alias = "rm")]
     Delete(delete::DeleteArgs),
     Diff(diff::DiffArgs),
+    Plan(plan::PlanArgs),
     Create(create::CreateArgs),
     Replace(create::ReplaceArgs),
     Edit(edit::EditArgs),
@@ -266,6 +268,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Start(args) => stop::run(args, &context, false).await,
             Command::Delete(args) => delete::run(args, &context).await,
             Command::Diff(args) => diff::run(args, &context).await,
+            Command::Plan(args) => plan::run(args, &context).await,
             Command::Create(args) => create::run(args, &context).await,
             Command::Replace(args) => create::replace(args, &context).await,
             Command::Edit(args) => edit::run(args, &context).await,
@@ -342,6 +345,9 @@ mod tests {
             "appm label app web a=b c- --overwrite",
             "appm annotate apps --all a=b",
             "appm diff -R -f dir",
+            "appm plan -R -f dir --prune --all --detailed-exitcode --out x.plan -o json",
+            "appm apply -f dir --confirm --yes",
+            "appm apply --plan x.plan",
             "appm edit app/web -o json",
             "appm create secret generic s --from-literal=a=b --dry-run=client -o yaml",
             "appm replace --force -f a.yaml",

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use crate::api::{
-    Key, Kind, KindInfo, Object, Operation, OperationVerb, Outcome, Rev, Status, StoredObject, Transaction,
+    Key, Kind, KindInfo, Object, Operation, OperationVerb, Outcome, Plan, Rev, Status, StoredObject, Transaction,
 };
 
 /// Which objects of a kind.
@@ -104,6 +104,9 @@ pub trait Client: Send + Sync + 'static {
     /// Does every operation or none. The answer has one entry for each operation. Not cancel-safe: a dropped call may
     /// or may not have been done.
     fn transact(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Done>, Status>>;
+
+    /// What every operation would do; does nothing.
+    fn plan(&self, transaction: Transaction) -> BoxFuture<'_, Result<Plan, Status>>;
 
     /// Sends a task into an App and waits for its result. A dropped call cancels it. An error says whether the work may have begun; one
     /// that says nothing of it leaves that open.

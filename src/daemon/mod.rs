@@ -11,10 +11,12 @@
 pub mod backup;
 pub mod examine;
 mod first;
+pub mod forecast;
 mod logs;
 mod processes;
 pub mod rest;
 mod settings;
+pub mod simulated;
 mod sources;
 
 use std::{
@@ -154,7 +156,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let audit = audit::Settings { dir: settings.data_dir.audit(), ..settings.audit };
     let audit = Audit::open(audit, clock.clone(), store.anchored())?;
     store.set_witness(audit.witness());
-    let admission = Admission::with_quotas(store.clone(), clock.clone(), host(), settings.quotas);
+    let admission = Admission::with_quotas(store.clone(), clock.clone(), host(), settings.quotas.clone());
+    let quotas = settings.quotas;
     let keys = Keys::open(&settings.data_dir.worker_key()).map_err(StartError::WorkerKey)?;
     admission.broker().use_keys(keys);
     let bootstrap = local(&admission, "bootstrap");
@@ -169,6 +172,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     if let Some(name) = settings.node_name {
         facts.name = agent::node::node_name(&name);
     }
+    let observatory = forecast::Observatory {
+        store: store.clone(),
+        clock: clock.clone(),
+        host: host(),
+        quotas,
+        node: facts.clone(),
+        ports: imagined_ports,
+        readiness: forecast::Readiness::AsLastTime,
+    };
+    admission.use_forecaster(forecast::forecaster(observatory));
     let readiness = Arc::new(Readiness::new());
     let (stop, stop_requests) = mpsc::channel(1);
     let (looker, questions) = agent::looker();
@@ -260,6 +273,11 @@ async fn notice_steps(shutdown: CancellationToken) {
     if let Some(Err(error)) = shutdown.run_until_cancelled(clock::notice_steps()).await {
         tracing::warn!(%error, "nobody will notice if the time of day is set");
     }
+}
+
+/// Which number it is makes no difference to a forecast.
+fn imagined_ports() -> controllers::app::Ports {
+    controllers::app::Ports::new(20000..=29999, |_| true)
 }
 
 fn local(admission: &Admission, part: &str) -> SharedClient {

@@ -287,6 +287,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Runs a program beside an attempt that runs. Dropping the future does not end the program; its timeout does.
     fn exec<'a>(&'a self, key: &'a StartKey, exec: Exec) -> BoxFuture<'a, Result<Executed, ExecError>>;
 
+    /// Whether an attempt answers on its ports; `None`: that is found out over the network. A simulated machine has none.
+    fn answers(&self, _: &StartKey) -> Option<bool> {
+        None
+    }
+
     /// What an attempt that runs has said by sd_notify; `None` if it was given no socket for that.
     fn notified<'a>(&'a self, key: &'a StartKey) -> BoxFuture<'a, Result<Option<Notified>, Unreachable>>;
 

@@ -15,8 +15,8 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::mpsc;
 
 use super::{
-    Attempt, Driver, DriverEvent, End, Ended, Exec, ExecError, Executed, LogLimits, Notified, Reach, SharedDriver,
-    Start, StartError, StartKey, Started, Unreachable,
+    Attempt, Driver, DriverEvent, End, Ended, Exec, ExecError, Executed, LimitError, Limits, LogLimits, Notified,
+    Reach, SharedDriver, Start, StartError, StartKey, Started, Unreachable,
 };
 use crate::{
     api::{Uid, Usage},
@@ -67,13 +67,35 @@ struct State {
     /// Counts drivers; only the last one may use the machine.
     lease: u64,
     events: Option<mpsc::UnboundedSender<DriverEvent>>,
+    witness: Option<Witness>,
+    /// Of a machine on which all goes well.
+    warm_up: Option<WarmUp>,
 }
 
 struct Record {
-    start: Start,
+    env: BTreeMap<String, String>,
+    /// It was given a socket for sd_notify.
+    notifies: bool,
     attempt: Attempt,
     hangs: bool,
 }
+
+/// What was done to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// An attempt was started.
+    Started(StartKey),
+    /// An attempt that ran was sent a signal.
+    Signalled(StartKey, i32),
+    /// An attempt that runs was given other limits.
+    Limited(StartKey),
+}
+
+/// Is told of every deed, when it is done.
+pub type Witness = Arc<dyn Fn(Deed) + Send + Sync>;
+
+/// How long an attempt takes until it is ready.
+pub type WarmUp = Arc<dyn Fn(&StartKey) -> Duration + Send + Sync>;
 
 /// A process that runs, for a test to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +115,24 @@ impl Machine {
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// A machine on which all goes well: what runs goes on until it is told to end, and ends at once; it has an answer to whatever it is asked, and
+    /// is ready as soon as it has warmed up.
+    pub fn obliging(clock: SharedClock, warm_up: WarmUp) -> Self {
+        let state = State { next_pid: 100, warm_up: Some(warm_up), ..State::default() };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// From now on somebody is told of what is done. It must not ask the machine meanwhile.
+    pub fn watched_by(&self, witness: Witness) {
+        self.lock().witness = Some(witness);
+    }
+
+    /// Something runs already, since before there was anybody to see its start.
+    pub fn put(&self, key: StartKey, started: Started, notifies: bool) {
+        let record = Record { env: BTreeMap::new(), notifies, attempt: Attempt::Running(started), hangs: false };
+        self.lock().records.insert(key, record);
+    }
+
     /// The driver for a new daemon. Drivers that were made before cannot reach the machine any more.
     pub fn driver(&self) -> SharedDriver {
         let mut state = self.lock();
@@ -110,9 +150,7 @@ impl Machine {
     pub fn running(&self) -> Vec<Process> {
         let state = self.lock();
         let process = |(key, record): (&StartKey, &Record)| match &record.attempt {
-            Attempt::Running(started) => {
-                Some(Process { key: key.clone(), pid: started.pid, env: record.start.env.iter().cloned().collect() })
-            }
+            Attempt::Running(started) => Some(Process { key: key.clone(), pid: started.pid, env: record.env.clone() }),
             Attempt::Ended(_) => None,
         };
         state.records.iter().filter_map(process).collect()
@@ -199,6 +237,20 @@ impl Machine {
 }
 
 impl State {
+    fn tell(&self, deed: Deed) {
+        if let Some(witness) = &self.witness {
+            witness(deed);
+        }
+    }
+
+    /// Whether an attempt has warmed up, on a machine on which all goes well.
+    fn is_warm(&self, key: &StartKey, now: jiff::Timestamp) -> Option<bool> {
+        let warm_up = self.warm_up.as_ref()?;
+        let Attempt::Running(Started { start_time, .. }) = self.records.get(key)?.attempt else { return Some(false) };
+        let needed = jiff::SignedDuration::try_from(warm_up(key)).unwrap_or_default();
+        Some(now.duration_since(start_time) >= needed)
+    }
+
     fn end(&mut self, key: &StartKey, end: End, now: jiff::Timestamp, lose: bool) {
         let Some(record) = self.records.get_mut(key) else { return };
         let Attempt::Running(Started { start_time, .. }) = record.attempt else { return };
@@ -255,6 +307,7 @@ impl SimDriver {
             Some(Attempt::Ended(_)) => return Err(StartError::AlreadyStarted(key)),
             None => {}
         }
+        let (env, notifies) = (start.env.into_iter().collect(), start.notify.is_some());
         *state.starts.entry(key.clone()).or_default() += 1;
         if state.starts[&key] > 1 {
             state.broken.push(format!("{key} was started twice"));
@@ -264,12 +317,13 @@ impl SimDriver {
         }
         if refuse {
             let ended = Ended { end: End::Lost, oom_killed: false, start_time: now, finish_time: now };
-            state.records.insert(key, Record { start, attempt: Attempt::Ended(ended), hangs });
+            state.records.insert(key, Record { env, notifies, attempt: Attempt::Ended(ended), hangs });
             return Err(StartError::Refused("simulated: no such program".to_owned()));
         }
         state.next_pid += 1;
         let started = Started { pid: state.next_pid, start_time: now, adopted: false };
-        state.records.insert(key, Record { start, attempt: Attempt::Running(started.clone()), hangs });
+        state.records.insert(key.clone(), Record { env, notifies, attempt: Attempt::Running(started.clone()), hangs });
+        state.tell(Deed::Started(key));
         Ok(started)
     }
 }
@@ -302,6 +356,9 @@ impl Driver for SimDriver {
             let lose = self.machine.chance(|faults| faults.lose);
             {
                 let mut state = self.machine.lock();
+                if state.records.get(key).is_some_and(|record| matches!(record.attempt, Attempt::Running(_))) {
+                    state.tell(Deed::Signalled(key.clone(), signal));
+                }
                 let deaf = state.records.get(key).is_some_and(|record| record.hangs);
                 if !deaf || (signal == SIGKILL && reach == Reach::Tree) {
                     state.end(key, End::Signal(signal), now, lose);
@@ -320,7 +377,8 @@ impl Driver for SimDriver {
                 let state = self.machine.lock();
                 let runs = |record: &Record| matches!(record.attempt, Attempt::Running(_));
                 state.records.get(key).filter(|record| runs(record)).ok_or(ExecError::NotRunning)?;
-                i32::from(state.unwell.contains(&key.uid))
+                let cold = state.is_warm(key, self.machine.clock.now()) == Some(false);
+                i32::from(cold || state.unwell.contains(&key.uid))
             };
             self.answer(Executed { code: Some(code), ..Executed::default() }).map_err(unknown)
         }
@@ -332,8 +390,10 @@ impl Driver for SimDriver {
             self.reach().await?;
             let said = {
                 let state = self.machine.lock();
-                let may = state.records.get(key).is_some_and(|record| record.start.notify.is_some());
-                may.then(|| state.said.get(key).cloned().unwrap_or_default())
+                let may = state.records.get(key).is_some_and(|record| record.notifies);
+                // Of what nobody says here, nobody would hear later.
+                let ready = Notified { ready: state.warm_up.is_some(), ..Notified::default() };
+                may.then(|| state.said.get(key).cloned().unwrap_or(ready))
             };
             self.answer(said)
         }
@@ -375,6 +435,20 @@ impl Driver for SimDriver {
             self.answer(())
         }
         .boxed()
+    }
+
+    fn set_limits<'a>(&'a self, key: &'a StartKey, _: Limits) -> BoxFuture<'a, Result<(), LimitError>> {
+        async move {
+            let unknown = |Unreachable(why)| LimitError::Unknown(why);
+            self.reach().await.map_err(unknown)?;
+            self.machine.lock().tell(Deed::Limited(key.clone()));
+            self.answer(()).map_err(unknown)
+        }
+        .boxed()
+    }
+
+    fn answers(&self, key: &StartKey) -> Option<bool> {
+        self.machine.lock().is_warm(key, self.machine.clock.now())
     }
 
     fn usage(&self, key: &StartKey) -> Option<Usage> {

@@ -14,10 +14,16 @@ use crate::{
     client::Done,
 };
 
-/// Does a transaction. The answer has one result for each operation; its objects are the store's own bytes.
+/// Does a transaction, or tells by a Plan what it would do. The answer has one result for each operation; its objects are the store's own bytes.
 pub(super) async fn transact(state: &State, call: &mut Call) -> Result<Answer, Status> {
+    let plan = call.params.flag("plan")?;
     let transaction = read(call).await?;
     let caller = call.caller();
+    if plan {
+        let plan = state.admission.plan(&caller, transaction).await?;
+        let body = serde_json::to_vec(&plan).expect("a plan is plain data");
+        return respond::encoded(hyper::StatusCode::OK, body.into(), call.form()?.encoding);
+    }
     let done = state.admission.transact(&caller, transaction).await?;
     let revision = done.iter().map(|d| d.object.revision).max().unwrap_or_else(|| state.store.revision());
     respond::encoded(hyper::StatusCode::OK, answer(revision, &done).into(), Encoding::Json)

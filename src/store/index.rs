@@ -20,7 +20,8 @@ pub(super) type Objects = OrdMap<(Arc<str>, Arc<str>), Arc<StoredObject>>;
 /// Objects for which another thread is not worth its start.
 const FEW: usize = 1000;
 
-/// The state at one revision.
+/// The state at one revision. A clone goes its own way.
+#[derive(Clone)]
 pub(super) struct Index {
     revision: Rev,
     kinds: BTreeMap<&'static KindInfo, Objects>,

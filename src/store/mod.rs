@@ -19,6 +19,7 @@
 pub mod backup;
 mod counters;
 mod engine;
+mod fork;
 mod history;
 mod index;
 mod limits;
@@ -402,5 +403,7 @@ impl std::fmt::Debug for Core {
     }
 }
 
+#[cfg(test)]
+mod fork_tests;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! One seed is one schedule, exactly: `WORLD_SEED=7 cargo test --test it world` repeats a failure. Nothing here sleeps or
 //! measures time, so schedules are cheap: `WORLD_SCHEDULES=5000 cargo test --release --test it world` runs thousands.
 
+mod forecast;
 mod timetable;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 
 use appm::{
     admission::{Admission, LocalClient},
-    agent::{Agent, AgentConfig, Drivers, Signals, node::NodeFacts},
+    agent::{Drivers, node::NodeFacts},
     api::{
         App, Instance, Key, Kind, KindInfo, Namespace, NodeInfo, Object, Operation, OperationVerb, Reason, Rev,
         Revision, Status, Transaction, Uid,
@@ -23,11 +24,8 @@ use appm::{
     auth::{Identity, Proof},
     client::{Query, SharedClient, WatchEvent},
     clock::{Clock, SharedClock, Virtual},
-    controllers::{
-        Turns,
-        app::{self, Ports},
-        gc,
-    },
+    controllers::{Turns, app::Ports},
+    daemon::simulated::Cast,
     drivers::{
         End, StartKey,
         sim::{Faults, Machine},
@@ -39,7 +37,7 @@ use appm::{
 use futures::StreamExt;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const NODE: &str = "sim";
@@ -103,6 +101,7 @@ impl Wanted {
 
 /// One daemon: everything that dies with it.
 struct Daemon {
+    admission: Admission,
     store: Arc<Store>,
     client: SharedClient,
     shutdown: CancellationToken,
@@ -180,6 +179,11 @@ impl World {
         self.daemon.as_ref().expect("a daemon runs").store.clone()
     }
 
+    fn node(&self) -> NodeFacts {
+        let info = NodeInfo { boot_id: format!("boot-{}", self.boot), ..NodeInfo::default() };
+        NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() }
+    }
+
     // The life of daemons.
 
     async fn start_daemon(&mut self) {
@@ -204,39 +208,17 @@ impl World {
 
         let shutdown = CancellationToken::new();
         let recorder = EventRecorder::new(local("events"), clock.clone());
-        let reporter = |component| recorder.reporter(component, NODE);
         let turns = Turns::default();
-        let ports = Ports::new(20000..=20999, |_| true);
-        let app = app::run(
-            local("app"),
-            clock.clone(),
-            ports,
-            turns.clone(),
-            reporter("appm.dev/app"),
-            watch::channel(false).0,
-            shutdown.clone(),
-        );
-        let info = NodeInfo { boot_id: format!("boot-{}", self.boot), ..NodeInfo::default() };
-        let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
-        let config =
-            AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None, broker: None };
-        let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
-        let drivers = Drivers { process: self.machine.driver(), container: containers };
-        let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"));
-        let signals =
-            Signals { ready: watch::channel(false).0, shutdown: shutdown.clone(), drain: CancellationToken::new() };
         let more = match self.timetable {
-            true => timetable::parts(local, &clock, &turns, &recorder, &shutdown),
+            true => timetable::parts(local, &clock, &recorder, &shutdown),
             false => Vec::new(),
         };
-        let mut tasks = vec![
-            tokio::spawn(app),
-            tokio::spawn(agent.run(signals)),
-            tokio::spawn(recorder.run(shutdown.clone())),
-            tokio::spawn(gc::run(local("gc"), clock, watch::channel(false).0, shutdown.clone())),
-        ];
+        let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
+        let drivers = Drivers { process: self.machine.driver(), container: containers };
+        let cast = Cast { admission: admission.clone(), clock, node: self.node(), drivers, account: |_| None };
+        let mut tasks = cast.play(Ports::new(20000..=20999, |_| true), &turns, recorder, &shutdown);
         tasks.extend(more);
-        self.daemon = Some(Daemon { store, client, shutdown, tasks });
+        self.daemon = Some(Daemon { admission, store, client, shutdown, tasks });
     }
 
     async fn kill_daemon(&mut self) {

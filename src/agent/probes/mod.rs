@@ -516,8 +516,8 @@ async fn question(driver: &SharedDriver, clock: &SharedClock, place: &Place, pro
     let asking = async {
         match probe {
             Probe { exec: Some(exec), .. } => What::Answer(ask::exec(&**driver, place, exec, timeout, None).await),
-            Probe { http_get: Some(get), .. } => What::Answer(ask::http(place, get).await),
-            Probe { tcp_socket: Some(tcp), .. } => What::Answer(ask::tcp(place, tcp).await),
+            Probe { http_get: Some(get), .. } => What::Answer(ask::http(&**driver, place, get).await),
+            Probe { tcp_socket: Some(tcp), .. } => What::Answer(ask::tcp(&**driver, place, tcp).await),
             _ => match driver.notified(&place.key).await {
                 Ok(said) => What::Said(said),
                 Err(why) => What::Answer(Answer::Unknown(why.to_string())),

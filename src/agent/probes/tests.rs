@@ -237,7 +237,8 @@ async fn get(port: u16, more: Value) -> Answer {
     let mut action = json!({"port": "web", "path": "/health"});
     more.as_object().into_iter().flatten().for_each(|(field, value)| action[field] = value.clone());
     let place = place(&key("a"), &json!({"ports": [{"name": "web", "containerPort": port}]}));
-    ask::http(&place, &serde_json::from_value(action).expect("valid")).await
+    let machine = Machine::new(Arc::new(Virtual::new(jiff::Timestamp::UNIX_EPOCH, 1)), Faults::default());
+    ask::http(&*machine.driver(), &place, &serde_json::from_value(action).expect("valid")).await
 }
 
 fn answer(head: &str) -> String {

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::{Client, Done, Listing, Message, Query, WatchStream};
 use crate::api::{
-    App, GoDuration, Key, Kind, KindInfo, Reason, Rev, Status, StoredObject, Transaction, TransactionResult,
+    App, GoDuration, Key, Kind, KindInfo, Plan, Reason, Rev, Status, StoredObject, Transaction, TransactionResult,
 };
 
 pub use deliver::{Told, deliver};
@@ -463,6 +463,14 @@ impl Client for HttpClient {
                 Ok(Done { outcome: r.outcome, object: wire::stored(r.object)?, warnings: r.warnings })
             };
             result.results.into_iter().map(done).collect()
+        })
+    }
+
+    fn plan(&self, transaction: Transaction) -> BoxFuture<'_, Result<Plan, Status>> {
+        Box::pin(async move {
+            let body = serde_json::to_value(&transaction).expect("transactions are plain data");
+            let answer = self.call(Request::post("/apis/appm.dev/v1/transactions?plan", &body)).await?.json()?;
+            serde_json::from_value(answer).map_err(|e| wire::unreadable(&e))
         })
     }
 

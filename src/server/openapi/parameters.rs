@@ -112,6 +112,11 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
         ("artifact", text(), "Which artifact; absent: the only one that there is."),
         ("result", flag(), "Answer with the result, as soon as it is there."),
         ("dryRun", one_of(&["All"]), "`All`: do everything except store the result."),
+        (
+            "plan",
+            flag(),
+            "Change nothing, and answer with a Plan: what would be changed, and what would become of processes.",
+        ),
         ("force", flag(), "Server-side apply only: take over the fields that other managers own."),
         (
             "gracePeriodSeconds",

@@ -56,11 +56,15 @@ fn transact() -> Described {
     Described::new(TRANSACTION, "createTransaction", "Do several changes, all or nothing")
         .description(
             "The operations are done in order, in one revision, or not at all. The violations of all of them come back at \
-             once, each with `operations[i].object` before its field.",
+             once, each with `operations[i].object` before its field. With `plan` nothing is changed, and the answer is a Plan.",
         )
-        .takes(&["fieldManager", "dryRun"])
+        .takes(&["fieldManager", "dryRun", "plan"])
         .body("What to do.", &sent, true)
-        .answers(200, "What each operation did.", &[form(JSON, Shape::of("TransactionResult"))])
+        .answers(
+            200,
+            "What each operation did; with `plan`, what they would do.",
+            &[form(JSON, Shape::of("TransactionResult")), form("application/json;as=Plan", Shape::of("Plan"))],
+        )
         .refuses(answers::WRITE)
 }
 

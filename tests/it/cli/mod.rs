@@ -6,6 +6,7 @@ mod contexts;
 mod declared;
 mod logins;
 mod objects;
+mod plan;
 mod roles;
 mod up;
 mod workflows;

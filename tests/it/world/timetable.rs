@@ -3,10 +3,11 @@
 
 use appm::{
     api::{Run, Schedule, Uid},
-    controllers::{run, schedule::ScheduleController},
+    controllers::schedule::ScheduleController,
     runtime,
 };
 use jiff::{Timestamp, tz::TimeZone};
+use tokio::sync::watch;
 
 use super::*;
 
@@ -14,18 +15,14 @@ use super::*;
 pub(super) fn parts(
     local: impl Fn(&str) -> SharedClient,
     clock: &SharedClock,
-    turns: &Turns,
     recorder: &EventRecorder,
     shutdown: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
-    let reporter = |component| recorder.reporter(component, NODE);
-    let ready = || watch::channel(false).0;
-    let shared = (turns.clone(), run::Steps::default());
-    let runs = run::run(local("run"), clock.clone(), shared, reporter("appm.dev/run"), ready(), shutdown.clone());
-    let schedules =
-        ScheduleController::new(local("schedule"), clock.clone(), reporter("appm.dev/schedule"), TimeZone::UTC);
-    let schedules = runtime::run(Arc::new(schedules), local("schedule"), clock.clone(), ready(), shutdown.clone());
-    vec![tokio::spawn(runs), tokio::spawn(schedules)]
+    let reporter = recorder.reporter("appm.dev/schedule", NODE);
+    let schedules = ScheduleController::new(local("schedule"), clock.clone(), reporter, TimeZone::UTC);
+    let ready = watch::channel(false).0;
+    let schedules = runtime::run(Arc::new(schedules), local("schedule"), clock.clone(), ready, shutdown.clone());
+    vec![tokio::spawn(schedules)]
 }
 
 /// Of everything that was ever seen: by which name it went.

@@ -1,0 +1,126 @@
+//! A store that begins as another one is, and goes its own way from there: for whoever wants to know what would come of a change.
+//!
+//! Objects are shared until they change, and nothing is written anywhere: when a fork is dropped, it never was.
+
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use futures::future::{BoxFuture, ready};
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    Anchor, Bounds, ChangeRow, Core, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError,
+    RotateError, Sealing, Store,
+    backup::{Snapshot, SnapshotError},
+    counters::Counters,
+    watch::Hub,
+    writer::Writer,
+};
+use crate::{
+    api::{Key, KindInfo, Rev},
+    clock::SharedClock,
+};
+
+impl Store {
+    /// A store with the objects of this one as they are now, on a clock of its own; its writer runs on the runtime that is current. What is done
+    /// to one of the two is not seen in the other.
+    pub fn fork(&self, clock: SharedClock, limits: Limits) -> Arc<Store> {
+        let index = self.core.index().clone();
+        let revision = index.revision();
+        let oldest = Oldest { main: revision, short: revision };
+        let core = Arc::new(Core {
+            engine: Arc::new(Forgetful { largest: self.largest(), oldest }),
+            hub: Mutex::new(Hub::new(revision, &limits)),
+            index: RwLock::new(index),
+            oldest: Mutex::new(oldest),
+            counters: Counters::default(),
+            committed: Notify::new(),
+            witness: OnceLock::new(),
+            stirred: Notify::new(),
+            anchor: Mutex::new(None),
+            limits,
+        });
+        let (queue, requests) = mpsc::channel(core.limits.queue);
+        let writer = Writer::new(core.clone(), clock, revision, Rev(u64::MAX));
+        tokio::spawn(writer.run(requests));
+        Arc::new(Store { core, queue })
+    }
+}
+
+/// Keeps nothing: what the store has in memory is all there is. Whoever wants older changes must list again.
+struct Forgetful {
+    largest: usize,
+    oldest: Oldest,
+}
+
+impl Engine for Forgetful {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>> {
+        Box::pin(ready(Err(OpenError::Engine(nothing()))))
+    }
+
+    fn reserve(&self, _: Rev, _: Oldest) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn commit(&self, _: Group) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn changes(
+        &self,
+        _: &'static KindInfo,
+        _: Rev,
+        _: Rev,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>> {
+        Box::pin(ready(Err(nothing())))
+    }
+
+    fn history<'a>(&'a self, _: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn beyond<'a>(&'a self, _: &'a Limits, _: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
+        Box::pin(ready(Ok(Bounds { oldest: self.oldest, history: Rev(0) })))
+    }
+
+    fn compact(&self, _: Bounds, _: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn sealing(&self) -> Option<Sealing> {
+        None
+    }
+
+    fn rotate(&self, _: bool) -> BoxFuture<'_, Result<Sealing, RotateError>> {
+        Box::pin(ready(Err(RotateError::Unsealed)))
+    }
+
+    fn reseal(&self, _: usize) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn anchor(&self, _: Anchor) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, SnapshotError>> {
+        Box::pin(ready(Err(SnapshotError::Engine(nothing()))))
+    }
+
+    fn tidy(&self) -> BoxFuture<'_, ()> {
+        Box::pin(ready(()))
+    }
+
+    fn largest(&self) -> usize {
+        self.largest
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
+fn nothing() -> EngineError {
+    EngineError("a fork keeps no log".to_owned())
+}
