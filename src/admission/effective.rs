@@ -76,6 +76,7 @@ impl Context<'_> {
             kind if kind == Source::INFO => {
                 let mut found = self.powers(who, &key.namespace, live, new);
                 found.extend(self.syncs_as(live, new));
+                found.extend(self.approves(key, live, new));
                 found
             }
             _ => Vec::new(),

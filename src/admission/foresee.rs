@@ -153,7 +153,7 @@ impl Admission {
             told.objects = objects(&plan, &planned);
             count_objects(&mut told);
             let given = plan.given(planned.iter().map(|p| &p.key));
-            if let Some(forecaster) = self.inner.forecaster.get().filter(|_| !writes.is_empty()) {
+            if let Some(forecaster) = self.inner.forecaster.get().filter(|_| !options.dry_run && !writes.is_empty()) {
                 let (at, durability) = (self.inner.clock.now(), options.durability);
                 let commit = Commit { writes, given, ceilings, durability, provenance: provenance(&caller), at };
                 match forecaster(commit).await {

@@ -191,7 +191,7 @@ impl Step {
 
 impl Context<'_> {
     /// Notes that a right is missing.
-    fn lacks(&self, what: &Attributes<'_>, why: &Status) {
+    pub(super) fn lacks(&self, what: &Attributes<'_>, why: &Status) {
         self.lacks.borrow_mut().push(Lack::of(what, &why.message));
     }
 

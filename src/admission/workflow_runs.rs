@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     api::{
-        EventName, FieldPath, GROUP, Key, Kind, OWNER, OwnerReference, Problem, Reason, Schedule, Violation,
-        WORKFLOW_LABEL, Workflow, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
+        APPROVED_PLAN, EventName, FieldPath, GROUP, Key, Kind, OWNER, OwnerReference, Problem, Reason, Schedule,
+        Violation, WORKFLOW_LABEL, Workflow, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
     },
     auth::{Attributes, Proof},
     policy::workflow::inputs,
@@ -179,6 +179,29 @@ impl Context<'_> {
             let message = format!("to have objects applied as `{identity}` needs the verb `impersonate` on that user");
             Violation::new(FieldPath::of("spec.identity"), Problem::Forbidden, message)
         })
+    }
+
+    /// Whether the caller may agree to what a Source would do, or have nobody asked any more.
+    pub(super) fn approves(&self, key: &Key, live: Option<&Value>, new: &Value) -> Option<Violation> {
+        let live = live?;
+        let approved = |object: &Value| object["metadata"]["annotations"][APPROVED_PLAN].clone();
+        let freed = live["spec"]["approve"] == "Manual" && new["spec"]["approve"] != "Manual";
+        if !freed && (approved(live) == approved(new) || approved(new).is_null()) {
+            return None;
+        }
+        let what = Attributes {
+            verb: "approve",
+            group: GROUP,
+            resource: "sources",
+            namespace: &key.namespace,
+            name: &key.name,
+            ..Attributes::default()
+        };
+        let status = self.authority.on(&self.caller.who, &what, key, live).err()?;
+        self.lacks(&what, &status);
+        let message = "to approve what a Source does needs the verb `approve` on it";
+        let field = if freed { "spec.approve" } else { "metadata.annotations" };
+        Some(Violation::new(FieldPath::of(field), Problem::Forbidden, message))
     }
 
     /// Whether the caller may act as a User.

@@ -23,6 +23,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -69,6 +70,8 @@ use crate::{
     store::{Limits, OpenError, Sqlite, Store},
 };
 
+/// How long a forecast of what becomes of processes may take.
+const FORECAST: Duration = Duration::from_secs(10);
 /// The namespace that is always there.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -180,6 +183,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         node: facts.clone(),
         ports: imagined_ports,
         readiness: forecast::Readiness::AsLastTime,
+        patience: FORECAST,
     };
     admission.use_forecaster(forecast::forecaster(observatory));
     let readiness = Arc::new(Readiness::new());

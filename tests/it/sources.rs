@@ -1,5 +1,6 @@
 //! Sources: what is in a directory or a repository is in the store, whatever editors, pushes and `kill -9` do to it; and nothing goes that should not.
 
+mod approve;
 mod faults;
 mod model;
 mod notifications;

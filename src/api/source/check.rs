@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{LONGEST_SOURCE_NAME, VersionRange, notifications};
+use super::{LONGEST_SOURCE_NAME, VersionRange, approve, notifications};
 use crate::api::{FieldPath, GoDuration, Problem, Violation, at, check_label, check_label_name};
 
 /// The shortest time between two looks.
@@ -11,9 +11,9 @@ const SHORTEST_INTERVAL: GoDuration = GoDuration::secs(1);
 /// Schemes of URLs that git is let near.
 const SCHEMES: &[&str] = &["https", "http", "ssh", "file"];
 
-pub(super) fn check(new: &Value, _: Option<&Value>) -> Vec<Violation> {
+pub(super) fn check(new: &Value, live: Option<&Value>) -> Vec<Violation> {
     let (root, spec) = (FieldPath::of("spec"), &new["spec"]);
-    let mut found: Vec<Violation> = check_name(new).into_iter().collect();
+    let mut found: Vec<Violation> = check_name(new).into_iter().chain(approve::check(new, live)).collect();
     match (spec["directory"].is_null(), spec["git"].is_null()) {
         (true, true) => {
             let message = "say where the manifests are: set `directory` or `git`";

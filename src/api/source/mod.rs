@@ -4,6 +4,7 @@
 //! manager [`manager_of`]. Nothing else is written down: whoever has the files and the objects can make the rest again.
 //! docs/design/027-sources.md has the rules.
 
+mod approve;
 mod check;
 mod notifications;
 mod range;
@@ -18,6 +19,8 @@ use super::{
     Column, Condition, FieldPath, GoDuration, Key, Kind, KindInfo, LocalObjectReference, ObjectMeta, Subresource, Time,
     age, at,
 };
+
+pub use approve::{APPROVED_PLAN, Approve, PendingPlan, approved_hash};
 
 /// The label of what a Source has applied: its name.
 pub const SOURCE_LABEL: &str = "appm.dev/source";
@@ -90,6 +93,9 @@ pub struct SourceSpec {
     /// What is done about objects that others have changed.
     #[serde(default)]
     pub drift: Drift,
+    /// Whether somebody must agree before something is applied. To change it from `Manual` needs the verb `approve` on the Source.
+    #[serde(default)]
+    pub approve: Approve,
     /// Sources of the same namespace that must be ready before this one is applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -226,6 +232,12 @@ pub struct SourceStatus {
     /// The last request for a look that was heard.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last_handled_sync: String,
+    /// `approve: Manual`: what waits for approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingPlan>,
+    /// The approval that was used last.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_approval: String,
     /// How many objects it declares.
     #[serde(default)]
     pub objects: i64,

@@ -78,6 +78,9 @@ pub(super) struct AddArgs {
     /// Wait for this Source of the namespace; may be given several times
     #[arg(long, value_name = "NAME")]
     depends_on: Vec<String>,
+    /// Apply nothing until its plan is approved: appm source diff, approve
+    #[arg(long)]
+    approve: bool,
     /// Declare it suspended
     #[arg(long)]
     suspend: bool,
@@ -110,6 +113,7 @@ fn manifest(args: &AddArgs, namespace: Option<&str>) -> Value {
     set("notifications", (!told.is_empty()).then(|| json!(told)));
     set("interval", args.interval.as_ref().map(|interval| json!(interval)));
     set("prune", args.no_prune.then(|| json!(false)));
+    set("approve", args.approve.then(|| json!("Manual")));
     set("identity", args.identity.as_ref().map(|name| json!(name)));
     set("targetNamespace", args.target_namespace.as_ref().map(|name| json!(name)));
     set("drift", args.report_drift.then(|| json!("Report")));

@@ -1,6 +1,7 @@
 //! `appm source`: declares Sources, says how they are, has them looked at now, and stops them for a while.
 
 mod add;
+mod approve;
 
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ Examples:
   appm source add fleet --git https://git.example.org/fleet.git --path prod
   appm source status fleet               why it is, or is not, ready; and everything that it has applied
   appm source sync fleet                 look now, and wait until that is applied
+  appm source diff fleet                 what waits for approval, of one with --approve
+  appm source approve fleet HASH         agree to just that
   appm source suspend fleet              appm source resume fleet")]
 pub(super) struct SourceArgs {
     #[command(subcommand)]
@@ -60,6 +63,8 @@ enum Verb {
     /// Say why it is, or is not, ready, and how everything is that it has applied
     Status(Named),
     Sync(SyncArgs),
+    Diff(approve::DiffArgs),
+    Approve(approve::ApproveArgs),
     /// Read nothing and change nothing until it is resumed
     #[command(visible_alias = "pause")]
     Suspend(Named),
@@ -114,6 +119,8 @@ pub(super) async fn run(args: SourceArgs, context: &Context, screen: &Screen) ->
         Verb::Rm(args) => delete::named_of::<Source>(&args.names, context).await,
         Verb::Status(args) => status(&args, context, screen).await,
         Verb::Sync(args) => sync(&args, context).await,
+        Verb::Diff(args) => approve::diff(&args, context, screen).await,
+        Verb::Approve(args) => approve::approve(&args, context).await,
         Verb::Suspend(args) => suspend::set::<Source>((&args.names, &args.output), (true, "suspended"), context).await,
         Verb::Resume(args) => suspend::set::<Source>((&args.names, &args.output), (false, "resumed"), context).await,
     }

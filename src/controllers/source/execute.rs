@@ -32,6 +32,8 @@ pub(super) struct Acting<'a> {
     /// What that was made of.
     pub(super) tree: Option<&'a Tree>,
     pub(super) revision: &'a str,
+    /// Nothing but the plan of this hash is done; empty: whatever it is.
+    pub(super) only: &'a str,
 }
 
 impl Acting<'_> {
@@ -52,13 +54,19 @@ impl Acting<'_> {
         transaction
     }
 
+    /// What a plan comes to.
+    pub(super) fn of_plan(&self, plan: &Plan) -> Transaction {
+        let pruned = plan.prune.iter().map(|(key, uid)| delete(key, uid)).collect();
+        self.transaction(&plan.apply, pruned)
+    }
+
     /// Applies and deletes; remembers what became of each object.
     pub(super) async fn apply(&self, plan: &Plan, ledger: &mut Ledger) -> Result<Outcome, Status> {
         if plan.apply.is_empty() && plan.prune.is_empty() {
             return Ok(Outcome::Done);
         }
-        let pruned = plan.prune.iter().map(|(key, uid)| delete(key, uid)).collect();
-        let done = match self.client.transact(self.transaction(&plan.apply, pruned)).await {
+        let transaction = Transaction { plan_hash: self.only.to_owned(), ..self.of_plan(plan) };
+        let done = match self.client.transact(transaction).await {
             Ok(done) => done,
             Err(status) if is_refusal(&status) => return Ok(Outcome::Refused(self.told(&plan.apply, &status))),
             Err(status) => return Err(status),
@@ -96,7 +104,7 @@ impl Acting<'_> {
     }
 
     /// What the server said, at the places where it is written.
-    fn told(&self, sent: &[Key], status: &Status) -> String {
+    pub(super) fn told(&self, sent: &[Key], status: &Status) -> String {
         let cause_told = |cause: &crate::api::Cause| match self.fleet.locate(sent, cause) {
             Some(placed) => told(&placed, self.tree),
             None => cause.message.clone(),

@@ -10,6 +10,7 @@
 //! nor what may be declared has changed since they were applied are not sent again. All that is memory: whoever begins without it looks
 //! at everything and applies it once more, which changes nothing where nothing is different. docs/design/027-sources.md has the rules.
 
+mod approve;
 mod claims;
 mod couriers;
 mod decide;
@@ -31,6 +32,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::readers::Copies;
 use self::{
+    approve::{AWAITING_APPROVAL, Consent},
     claims::Claims,
     couriers::Couriers,
     decide::{Observed, Plan, decide},
@@ -168,7 +170,7 @@ impl SourceController {
         let fleet = memory.fleet.clone();
         let revision = memory.tree.as_ref().map_or("", |tree| &tree.revision).to_owned();
         let incomplete = memory.trouble.as_ref().map(|trouble| trouble.message.clone()).or_else(|| empty(memory));
-        let (mut plan, mut outcome) = (Plan::default(), Outcome::Done);
+        let (mut plan, mut outcome, mut consent) = (Plan::default(), Outcome::Done, Consent::Free);
         if let Some(fleet) = &fleet {
             let around = Around { source, fleet, revision: &revision, caches, claims: &self.claims };
             memory.ledger.catch_up(&around, news, &std::mem::take(&mut memory.declared));
@@ -176,7 +178,16 @@ impl SourceController {
             let (incomplete, waits_for) = (incomplete.as_deref(), waits_for(source, caches));
             plan = decide(source, &Observed { fleet, ledger: &memory.ledger, incomplete, waits_for: &waits_for });
             if plan.held.is_none() {
-                outcome = self.act(&around, &plan, memory, now).await?;
+                let (client, tree) = (&self.client, memory.tree.as_deref());
+                let acting = Acting { client, caches, source, fleet, tree, revision: &revision, only: "" };
+                match acting.consent(&plan).await? {
+                    Ok(found) => consent = found,
+                    Err(why) => outcome = Outcome::Refused(why),
+                }
+                plan.held = consent.held(&source.metadata.name);
+            }
+            if plan.held.is_none() && outcome == Outcome::Done {
+                outcome = self.act(&around, &plan, consent.only(), memory, now).await?;
             }
         }
         let judged = Judged {
@@ -189,7 +200,8 @@ impl SourceController {
             ledger: &memory.ledger,
             heard: &seen.heard,
         };
-        let (status, requeue) = report::status(source, &judged, now);
+        let (mut status, requeue) = report::status(source, &judged, now);
+        consent.tell(outcome == Outcome::Done && plan.held.is_none(), &mut status);
         if outcome == Outcome::Done && plan.held.is_none() && plan.apply.len() + plan.prune.len() > 0 {
             let message = format!("{revision}: {} applied, {} deleted", plan.apply.len(), plan.prune.len());
             self.events.record(ObjectReference::to(&**source), EventType::Normal, "Applied", message, now);
@@ -213,12 +225,13 @@ impl SourceController {
         &self,
         around: &Around<'_>,
         plan: &Plan,
+        only: &str,
         memory: &mut Memory,
         now: Timestamp,
     ) -> Result<Outcome, Status> {
         let Around { source, fleet, revision, caches, .. } = *around;
         let tree = memory.tree.clone();
-        let acting = Acting { client: &self.client, caches, source, fleet, tree: tree.as_deref(), revision };
+        let acting = Acting { client: &self.client, caches, source, fleet, tree: tree.as_deref(), revision, only };
         let of = memory.tree.clone().map(|tree| (tree, source.metadata.generation));
         let outcome = match (&memory.refused, &of) {
             // It would be refused again.
@@ -301,7 +314,8 @@ impl SourceController {
             return;
         }
         let about = ObjectReference::to(source);
-        self.events.record(about, EventType::Warning, &after.reason, after.message.clone(), now);
+        let kind = if after.reason == AWAITING_APPROVAL { EventType::Normal } else { EventType::Warning };
+        self.events.record(about, kind, &after.reason, after.message.clone(), now);
     }
 
     /// Written relaxed: all of it is made again of what is read and seen.

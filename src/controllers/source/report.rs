@@ -56,6 +56,7 @@ impl Verdict {
 /// The status of a suspended Source.
 pub(super) fn suspended(source: &Object<Source>, now: Timestamp) -> SourceStatus {
     let mut status = SourceStatus { observed_generation: source.metadata.generation, ..source.status.clone() };
+    status.pending = None;
     let message = "it is suspended: nothing is read, and nothing changed";
     set(&mut status, source, READY, ConditionStatus::False, "Suspended", message, now);
     set(&mut status, source, SUSPENDED, ConditionStatus::True, "Suspended", message, now);

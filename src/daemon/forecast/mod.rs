@@ -48,8 +48,6 @@ const MOST_INSTANCES: usize = 5_000;
 const HORIZON: SignedDuration = SignedDuration::from_hours(1);
 /// How often time moves.
 const MOST_STEPS: usize = 20_000;
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// When nothing has happened for so long, and for as long as the Apps say that they wait, nothing more is expected.
 const QUIET: SignedDuration = SignedDuration::from_secs(30);
 /// As long as Apps may say.
@@ -81,6 +79,8 @@ pub struct Observatory {
     pub ports: fn() -> Ports,
     /// When what is started is ready.
     pub readiness: Readiness,
+    /// How long a forecast may take.
+    pub patience: Duration,
 }
 
 /// When what is started is ready.
@@ -185,43 +185,44 @@ impl Observatory {
                     }
                 })?;
             }
-            let incomplete = pass_time(&clock, &stillness, &record, &store, last).await;
+            let incomplete = self.pass_time(&clock, &stillness, &record, &store, last).await;
             let lasted = clock.now().duration_since(now);
             Ok(Played { record, incomplete, lasted })
         })
     }
-}
 
-/// Lets time pass, from one thing that is due to the next. Says why it stopped before its time.
-async fn pass_time(
-    clock: &Virtual,
-    stillness: &Stillness,
-    record: &Record,
-    store: &Store,
-    last: Option<SignedDuration>,
-) -> String {
-    let began = clock.now();
-    let deadline = System.uptime() + PATIENCE;
-    for _ in 0..MOST_STEPS {
-        stillness.wait().await;
-        record.look(clock.now());
-        let due = clock.next_due().unwrap_or(Timestamp::MAX);
-        let over = match last {
-            Some(lasted) => due > began + lasted,
-            None => due > record.last() + QUIET && due > record.last() + QUIET + waits(store),
-        };
-        if over || due > began + HORIZON {
-            return if over { String::new() } else { "it is not over within an hour".to_owned() };
+    /// Lets time pass, from one thing that is due to the next. Says why it stopped before its time.
+    async fn pass_time(
+        &self,
+        clock: &Virtual,
+        stillness: &Stillness,
+        record: &Record,
+        store: &Store,
+        last: Option<SignedDuration>,
+    ) -> String {
+        let began = clock.now();
+        let deadline = System.uptime() + self.patience;
+        for _ in 0..MOST_STEPS {
+            stillness.wait().await;
+            record.look(clock.now());
+            let due = clock.next_due().unwrap_or(Timestamp::MAX);
+            let over = match last {
+                Some(lasted) => due > began + lasted,
+                None => due > record.last() + QUIET && due > record.last() + QUIET + waits(store),
+            };
+            if over || due > began + HORIZON {
+                return if over { String::new() } else { "it is not over within an hour".to_owned() };
+            }
+            if System.uptime() > deadline {
+                return format!(
+                    "it takes too long to play it through; this is what happens in the first {:#}",
+                    clock.now().duration_since(began)
+                );
+            }
+            clock.advance(due.duration_since(clock.now()));
         }
-        if System.uptime() > deadline {
-            return format!(
-                "it takes too long to play it through; this is what happens in the first {:#}",
-                clock.now().duration_since(began)
-            );
-        }
-        clock.advance(due.duration_since(clock.now()));
+        "more happens than is played through".to_owned()
     }
-    "more happens than is played through".to_owned()
 }
 
 /// How long Apps may be quiet and still have something before them.

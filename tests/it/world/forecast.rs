@@ -3,6 +3,8 @@
 //!
 //! `WORLD_SEED=7 cargo test --test it forecast` repeats a failure, `WORLD_FORECASTS=10000` runs as many.
 
+use std::time::Duration;
+
 use appm::{
     admission::{Caller, Quotas},
     api::{Plan, PlannedAction, PlannedVerb},
@@ -40,6 +42,7 @@ impl Stage {
             ports: || Ports::new(20000..=20999, |_| true),
             // As this world is.
             readiness: Readiness::AtOnce,
+            patience: Duration::from_secs(600),
         }));
         Self { world, stillness, fleet: BTreeMap::new() }
     }
