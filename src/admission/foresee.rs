@@ -26,7 +26,7 @@ use crate::{
         PlannedVerb, Reason, Status, StoredObject, Transaction, Verbs,
     },
     auth::{Attributes, May},
-    policy::changes::{changes, wishes},
+    policy::field_changes::{changes, wishes},
     store::Commit,
 };
 
