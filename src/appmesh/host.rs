@@ -5,10 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Call, Reply, Sdk, caller, permission};
+use super::{Call, Reply, Sdk, Verbosity, caller, permission};
 use crate::{
     admission::{Caller, Patch, Target, WriteOptions},
-    api::{Key, Kind, Node, Object, Status},
+    api::{Key, Kind, Node, Object, Reason, Status},
     auth::Identity,
 };
 
@@ -21,6 +21,8 @@ pub struct Here {
     pub address: SocketAddr,
     /// The directory for files that go up and down.
     pub files: PathBuf,
+    /// How much it logs.
+    pub verbosity: Verbosity,
     /// Since when.
     pub since: Timestamp,
 }
@@ -60,12 +62,15 @@ impl Sdk {
         Ok(Reply::json(200, self.settings(&caller(who, call))?))
     }
 
-    /// Labels can be changed; whatever else is to be another is set where the server is started.
+    /// Labels can be changed, and how much is logged; whatever else is to be another is set where the server is started.
     pub(super) async fn set_config(&self, who: &Identity, call: &Call) -> Result<Reply, Status> {
         self.admission.authority().must(who, &permission::attributes("post", "/appmesh/config"))?;
         let caller = caller(who, call);
         let mut json = Value::Object(call.json()?);
         let labels = json.as_object_mut().and_then(|json| json.shift_remove("Labels"));
+        let base = json.get_mut("BaseConfig").and_then(Value::as_object_mut);
+        let level = base.and_then(|base| base.shift_remove("LogLevel"));
+        let level = level.map(|level| level_of(&level)).transpose()?;
         let now = self.settings(&caller)?;
         if let Some(odd) = differs(&json, &now, "") {
             return Err(Status::bad_request(format!(
@@ -75,12 +80,15 @@ impl Sdk {
         if let Some(labels) = labels {
             self.relabel(&caller, labels).await?;
         }
+        // What is said already is not said again: directives that somebody has set stay.
+        if let Some(level) = level.filter(|level| *level != self.here.verbosity.level()) {
+            self.here.verbosity.set(level).map_err(|why| Status::new(Reason::Conflict, why))?;
+        }
         Ok(Reply::json(200, self.settings(&caller)?))
     }
 
     fn settings(&self, caller: &Caller) -> Result<Value, Status> {
-        let level = tracing::level_filters::LevelFilter::current().to_string().to_uppercase();
-        let level = if level == "WARN" { "WARNING".to_owned() } else { level };
+        let level = self.here.verbosity.level().to_uppercase();
         Ok(json!({
             "BaseConfig": {
                 "Description": self.here.node, "LogLevel": level, "DefaultExecUser": "", "DisableExecUser": false,
@@ -136,6 +144,18 @@ impl Sdk {
             "appmesh_start_time": time(self.here.since), "appmesh_start_time_unix_seconds": self.here.since.as_second(),
             "pid": std::process::id(), "collector_errors": [],
         })
+    }
+}
+
+/// Our word for one of App Mesh's levels.
+fn level_of(level: &Value) -> Result<&'static str, Status> {
+    match level.as_str().unwrap_or_default().to_uppercase().as_str() {
+        "TRACE" => Ok("trace"),
+        "DEBUG" => Ok("debug"),
+        "INFO" | "NOTICE" => Ok("info"),
+        "WARN" | "WARNING" => Ok("warn"),
+        "ERROR" => Ok("error"),
+        _ => Err(Status::bad_request(format!("`LogLevel` is DEBUG, INFO, NOTICE, WARN or ERROR, not {level}"))),
     }
 }
 

@@ -27,6 +27,7 @@ mod route;
 mod runs;
 mod state;
 mod tasks;
+mod verbosity;
 mod wait;
 mod workflows;
 
@@ -42,6 +43,7 @@ pub use self::{
     output::{NoticeSource, OutputSource, Start, Wanted, Written},
     reply::{Content, Reply},
     route::{Door, Route, route, routes},
+    verbosity::Verbosity,
 };
 use crate::{
     admission::{Admission, Caller},

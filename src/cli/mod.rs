@@ -40,6 +40,7 @@ mod import;
 mod jsonpath;
 mod kubeconfig;
 mod label;
+mod logging;
 mod login;
 mod logs;
 mod ls;

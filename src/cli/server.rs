@@ -1,4 +1,4 @@
-//! `appm server`: the server in the foreground; `appm server stop`: ends the one that runs.
+//! `appm server`: the server in the foreground; `appm server stop`: ends the one that runs; `log-level`: how much it says.
 
 use std::{
     ffi::OsString,
@@ -8,7 +8,6 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Mutex,
     time::Duration,
 };
 
@@ -23,32 +22,25 @@ use tokio::{
     net::UnixStream,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     api::GoDuration,
     client::http::{Endpoint, Request, RequestError},
-    daemon::{self, Apps, AuditSettings, DataDir, EngineHosts, OidcIssuer, PeerServer, Running, Settings, TlsSettings},
+    daemon::{
+        self, Apps, AuditSettings, DataDir, EngineHosts, OidcIssuer, PeerServer, Running, Settings, TlsSettings,
+        Verbosity,
+    },
 };
 
 use super::{
     configured,
     context::Context,
     error::{CliError, Exit},
+    logging::{self, LevelArgs, LogFormat},
     quotas::{self, QuotaWord},
     screen,
     settings::{self, Global},
 };
-
-/// Form of the server's own log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Run the server, or stop it
 #[derive(Args, Debug)]
@@ -60,6 +52,7 @@ Examples:
   appm server --data-dir /srv/appm --listen 127.0.0.1:0   port 0: any that is free
   appm server stop                                    Apps go on
   appm server stop --apps                             everything ends
+  appm server log-level debug                         more in the log of the one that runs
 
 When everything is loaded and looked at once, `ready https://HOST:PORT` is printed, and systemd
 is notified. SIGTERM and ctrl-C end the server; Apps go on without it and are found again by the
@@ -260,6 +253,7 @@ impl TlsOptions {
 enum ServerCommand {
     /// Stop the server; Apps go on
     Stop(StopArgs),
+    LogLevel(LevelArgs),
 }
 
 #[derive(Args, Debug)]
@@ -283,13 +277,14 @@ impl ServerArgs {
 pub(super) fn run(args: ServerArgs, global: &Global) -> Result<(), CliError> {
     match args.command {
         Some(ServerCommand::Stop(stop)) => runtime()?.block_on(stop_server(&stop, global)),
+        Some(ServerCommand::LogLevel(args)) => runtime()?.block_on(logging::level(&args, global)),
         None => {
             if args.detached {
                 // Fails only for the leader of a group, which what `up` starts is not.
                 let _ = nix::unistd::setsid();
             }
-            log_to_stderr(args.log_format);
-            server_runtime()?.block_on(serve(&args.options, global))
+            let verbosity = logging::to_stderr(args.log_format);
+            server_runtime()?.block_on(serve(&args.options, global, verbosity))
         }
     }
 }
@@ -309,37 +304,12 @@ pub(super) fn server_runtime() -> Result<tokio::runtime::Runtime, CliError> {
     builder.build().map_err(|e| CliError::io("cannot start", &e))
 }
 
-fn filter() -> EnvFilter {
-    let filter = EnvFilter::new(settings::environment("APPM_LOG").unwrap_or_else(|| "info".to_owned()));
-    // More of it is what an engine says of containers, whole: the values of Secrets in their environment too.
-    filter.add_directive("bollard=info".parse().expect("a directive"))
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).with_ansi(false);
-    // A second subscriber in one process is a test's affair.
-    let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-}
-
-/// The log of a server that shares its terminal with a picture.
-pub(super) fn log_to_file(data_dir: &Path) -> Result<PathBuf, CliError> {
-    let path = data_dir.join("server.log");
-    let opened =
-        std::fs::create_dir_all(data_dir).and_then(|()| OpenOptions::new().create(true).append(true).open(&path));
-    let file = opened.map_err(|e| CliError::io(&format!("cannot write {}", path.display()), &e))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(Mutex::new(file)).with_ansi(false);
-    let _ = builder.try_init();
-    Ok(path)
-}
-
 /// Starts the server in this process.
-pub(super) async fn start(options: &ServerOptions, global: &Global) -> Result<Running, CliError> {
+pub(super) async fn start(options: &ServerOptions, global: &Global, verbosity: Verbosity) -> Result<Running, CliError> {
     let exe = daemon::this_binary().map_err(|e| CliError::io("cannot find the running program", &e))?;
     options.tls.check()?;
     let settings = Settings {
+        verbosity,
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
         tcp_listen: options.tcp_listen,
@@ -441,9 +411,9 @@ impl Signals {
     }
 }
 
-async fn serve(options: &ServerOptions, global: &Global) -> Result<(), CliError> {
+async fn serve(options: &ServerOptions, global: &Global, verbosity: Verbosity) -> Result<(), CliError> {
     let mut signals = Signals::new().map_err(|e| CliError::io("cannot listen for signals", &e))?;
-    let mut running = start(options, global).await?;
+    let mut running = start(options, global, verbosity).await?;
     let reload = running.reloader();
     let early = tokio::select! {
         () = running.ready() => None,
@@ -511,7 +481,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         let message = format!("nothing of appm runs in {}", data_dir.display());
         return Err(CliError::new(Exit::NoServer, message));
     }
-    log_to_file(data_dir)?;
+    let (_, verbosity) = logging::to_file(data_dir)?;
     let listen = SocketAddr::new(Settings::DEFAULT_LISTEN.ip(), 0);
     let seal_key_file = settings::environment("APPM_SEAL_KEY_FILE").map(PathBuf::from);
     let seal_key_file = seal_key_file.or_else(|| configured::path_of("sealKeyFile", data_dir));
@@ -535,7 +505,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         peer: Vec::new(),
         tls: TlsOptions::default(),
     };
-    let mut running = start(&options, global).await?;
+    let mut running = start(&options, global, verbosity).await?;
     running.ready().await;
     running.stop(Apps::Stop).await;
     screen::line("Apps stopped")?;

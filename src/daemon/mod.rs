@@ -38,6 +38,7 @@ pub use settings::{DataDir, Settings};
 
 pub use crate::{
     admission::{Quotas, bounds as quota_bounds},
+    appmesh::Verbosity,
     audit::{Level as AuditLevel, Settings as AuditSettings},
     auth::OidcIssuer,
     drivers::container::EngineHosts,
@@ -212,6 +213,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         frames: settings.tcp_listen,
         files: settings.files_dir.unwrap_or_else(|| settings.data_dir.files()),
         hostname: facts.name.clone(),
+        verbosity: settings.verbosity,
         tls: settings.tls,
         oidc: settings.oidc,
         peers: settings.peers,

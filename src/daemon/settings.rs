@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     admission::Quotas,
+    appmesh::Verbosity,
     audit,
     auth::OidcIssuer,
     drivers::container::EngineHosts,
@@ -32,6 +33,8 @@ pub struct Settings {
     pub oidc: Vec<OidcIssuer>,
     /// To whom App Mesh's calls are passed on.
     pub peers: Vec<PeerServer>,
+    /// How much is logged.
+    pub verbosity: Verbosity,
     /// The name of this node; default: the host's.
     pub node_name: Option<String>,
     /// Where engines of containers are; what is not said is found.

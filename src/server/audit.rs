@@ -43,7 +43,8 @@ pub(super) struct Observed<'s> {
 }
 
 /// Paths that are no resources and that a rule is asked for; the others answer everybody who is let in.
-const RULED: [&str; 7] = ["/audit", "/audit/verify", "/backup", "/metrics", "/sealing", "/sealing/rotate", "/stop"];
+const RULED: [&str; 8] =
+    ["/audit", "/audit/verify", "/backup", "/log-level", "/metrics", "/sealing", "/sealing/rotate", "/stop"];
 
 impl<'s> Observed<'s> {
     /// A request has come in; nobody knows yet from whom.

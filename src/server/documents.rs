@@ -78,6 +78,7 @@ const PATHS: &[&str] = &[
     "/docs",
     "/healthz",
     "/livez",
+    "/log-level",
     "/metrics",
     "/openapi-3.0.json",
     "/openapi.json",

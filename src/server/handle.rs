@@ -31,7 +31,7 @@ use super::{
     state::State,
     stdin, tasks, transactions,
     turn::Turns,
-    watch, webhook, write,
+    verbosity, watch, webhook, write,
 };
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
@@ -184,6 +184,7 @@ async fn route(
         Some(Target::Document(path)) if login::serves(path) => {
             login::answer(state, path, &head.method, &who, &from, body).await
         }
+        Some(Target::Document(verbosity::PATH)) => verbosity::answer(state, &head.method, &params, &who),
         Some(Target::Document("stop")) => stop(state, &head.method, &params, &who),
         Some(Target::Document(path)) if audit::PATHS.contains(&path) => {
             audit::answer(state, path, &head.method, &params, &who).await
@@ -332,6 +333,7 @@ fn impersonate(state: &State, who: Identity, headers: &hyper::HeaderMap) -> Resu
 fn methods(path: &str) -> String {
     let words: &[&str] = match path::parse(&decode(path, false)) {
         Some(Target::Document("stop" | "sealing/rotate")) => &["create"],
+        Some(Target::Document(verbosity::PATH)) => &["get", "create"],
         Some(Target::Document(path)) if login::serves(path) && path.starts_with("auth/") => &["create"],
         Some(Target::Resource(resource)) => match resource.served() {
             None => &["create"],

@@ -60,6 +60,7 @@ mod tasks;
 mod tls;
 mod transactions;
 mod turn;
+mod verbosity;
 mod wait;
 mod watch;
 mod webhook;
@@ -91,7 +92,7 @@ pub use tls::TlsSettings;
 use crate::{
     admission::Admission,
     api::{Instance, InstanceProcesses, Object},
-    appmesh::{Here, NoticeSource, OutputSource, Sdk},
+    appmesh::{Here, NoticeSource, OutputSource, Sdk, Verbosity},
     audit::Audit,
     auth::{Authenticator, OidcIssuer, Peers},
     clock::SharedClock,
@@ -111,6 +112,8 @@ pub struct ServerConfig {
     pub files: PathBuf,
     /// The machine's name, for the certificate.
     pub hostname: String,
+    /// How much is logged.
+    pub verbosity: Verbosity,
     /// Certificates that somebody else has made, and names.
     pub tls: TlsSettings,
     /// Whose tokens are believed beside our own.
@@ -219,7 +222,8 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     };
     let (node, files) = (config.hostname.clone(), config.files);
     let name = node.clone();
-    let here = Here { node, address, files, since: on.clock.now() };
+    let verbosity = config.verbosity;
+    let here = Here { node, address, files, verbosity: verbosity.clone(), since: on.clock.now() };
 
     let names: Vec<String> =
         [config.hostname, address.ip().to_string()].into_iter().filter(|n| pki::is_nameable(n)).collect();
@@ -254,6 +258,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         feed: on.feed,
         data_dir: config.data_dir.clone(),
         node: name,
+        verbosity,
         backup: Arc::new(tokio::sync::Semaphore::new(1)),
         audit: on.audit,
         token,

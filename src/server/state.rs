@@ -20,7 +20,7 @@ use super::{
 use crate::{
     admission::Admission,
     api::{Instance, KINDS, Kind, Status},
-    appmesh::Sdk,
+    appmesh::{Sdk, Verbosity},
     audit::Audit,
     auth::{Authenticator, Identity, token::TokenHash},
     clock::SharedClock,
@@ -43,6 +43,8 @@ pub(super) struct State {
     pub data_dir: PathBuf,
     /// The name of this node.
     pub node: String,
+    /// How much is logged.
+    pub verbosity: Verbosity,
     /// Whoever makes a backup: one at a time.
     pub backup: Arc<tokio::sync::Semaphore>,
     pub audit: Option<Arc<Audit>>,

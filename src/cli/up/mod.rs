@@ -32,7 +32,7 @@ use super::{
     canvas::Canvas,
     context::{Context, Selection, Where, served},
     error::{CliError, Exit},
-    follow,
+    follow, logging,
     logs::{self, LogOptions},
     manifests::{self, Manifests},
     screen,
@@ -88,8 +88,8 @@ pub(super) fn run(args: UpArgs, global: &Global) -> Result<(), CliError> {
             let address = server::start_detached(&args.server, global)?;
             screen::remark(format_args!("server started: {address}"));
         } else {
-            let log = server::log_to_file(&global.data_dir())?;
-            let mut started = server::start(&args.server, global).await?;
+            let (log, verbosity) = logging::to_file(&global.data_dir())?;
+            let mut started = server::start(&args.server, global, verbosity).await?;
             started.ready().await;
             screen::remark(format_args!("server started: {} (log: {})", started.url(), log.display()));
             running = Some(started);

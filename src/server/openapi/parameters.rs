@@ -207,6 +207,7 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
         ("object", text(), "Of objects of this name only."),
         ("requestId", text(), "Of this request only."),
         ("denied", flag(), "Only what was refused."),
+        ("level", text(), "`error`, `warn`, `info`, `debug`, `trace`, or directives: `info,appm_edges=debug`."),
         ("dataKeys", flag(), "Replace the data keys too, and encrypt everything that is sealed anew."),
         (
             "includeObject",

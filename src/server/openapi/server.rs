@@ -36,6 +36,8 @@ pub(super) fn all() -> Vec<Path> {
     );
     all.extend(discovery().into_iter().chain(server()).map(|(path, operation)| (path.to_owned(), get(operation))));
     all.push(("/sealing/rotate".to_owned(), post(rotate())));
+    let [read, change] = log_level();
+    all.push(("/log-level".to_owned(), get(read).operation(HttpMethod::Post, change.build())));
     let (posted, (keys, read)) = login::all();
     all.extend(posted.into_iter().map(|(path, operation)| (path.to_owned(), post(operation))));
     all.push((keys.to_owned(), get(read)));
@@ -322,6 +324,17 @@ fn rotate() -> Described {
         .takes(&["dataKeys"])
         .answers(200, "The new key is in use.", &[form(JSON, Shape::of("Sealing"))])
         .refuses(answers::ROTATE)
+}
+
+fn log_level() -> [Described; 2] {
+    let level =
+        |described: Described| described.answers(200, "How much is logged.", &[form(JSON, Shape::of("LogLevel"))]);
+    let read = Described::new(SERVER, "getLogLevel", "Read how much the server logs").refuses(answers::SOME_DOCUMENT);
+    let change = Described::new(SERVER, "setLogLevel", "Change how much the server logs")
+        .description("Until it is changed again or the server ends; the next one begins with `APPM_LOG`.")
+        .takes(&["level"])
+        .refuses(answers::STOP);
+    [level(read), level(change)]
 }
 
 fn stop() -> Described {

@@ -592,6 +592,14 @@ fn texts() -> Shapes {
             ),
         ),
         (
+            "LogLevel",
+            object(
+                "How much the server logs.",
+                &["level"],
+                json!({"level": text("As it was said: `info`, or directives.")}),
+            ),
+        ),
+        (
             "Version",
             object(
                 "The server's version, in the shape that Kubernetes' clients parse. `major` and `minor` say which \

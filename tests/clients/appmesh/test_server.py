@@ -132,7 +132,10 @@ class Server(unittest.TestCase):
         self.assertNotIn("wire-label", (c.list_labels if NEW else c.view_tags)())
         config = (c.get_config if NEW else c.view_config)()
         self.assertEqual(config["REST"]["RestListenAddress"], "127.0.0.1")
-        self.assertEqual(c.set_log_level(config["BaseConfig"]["LogLevel"]), config["BaseConfig"]["LogLevel"])
+        before = config["BaseConfig"]["LogLevel"]
+        self.assertEqual([c.set_log_level(level) for level in ("DEBUG", "WARN", before)], ["DEBUG", "WARN", before])
+        with self.assertRaises(Exception):
+            c.set_log_level("LOUD")
         with self.assertRaises(Exception):
             c.set_config({"REST": {"RestListenPort": 1}})
         self.assertNotIn("Salt", json.dumps(config))

@@ -122,6 +122,7 @@ impl Api {
         let readiness = Arc::new(Readiness::new());
         let dir = tempfile::tempdir().unwrap();
         let mut config = ServerConfig {
+            verbosity: Default::default(),
             data_dir: dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             frames: None,

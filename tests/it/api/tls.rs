@@ -252,6 +252,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
         let store = Store::open(Memory::new().engine(), clock.clone(), Limits::default()).await.unwrap();
         let data = tempfile::tempdir().unwrap();
         let config = ServerConfig {
+            verbosity: Default::default(),
             oidc: Vec::new(),
             data_dir: data.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{appm, appm_with, objects::with_apps, run_with, words_of};
+use crate::harness::{World, wait_for};
 
 fn web(replicas: u32) -> String {
     json!({
@@ -145,4 +146,27 @@ async fn a_shell_is_offered_resources_names_and_fields() {
         let script = run_with(&api, &words_of(&format!("completion {shell}")), &[]).await.ok();
         assert!(script.contains("APPM_COMPLETE"), "{shell}: {script}");
     }
+}
+
+#[test]
+fn how_much_a_running_server_logs_can_be_changed() {
+    let mut world = World::new();
+    world.set_env("APPM_LOG", "warn");
+    world.start();
+    let level = |args: &[&str]| world.command(&[&["server", "log-level"], args].concat());
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert_eq!(said(&level(&[])), "warn");
+    let rotate = || assert!(world.command(&["secrets", "rotate-key"]).status.success());
+    rotate();
+    assert!(!world.stderr().contains("a new key"), "{}", world.stderr());
+    assert_eq!(said(&level(&["info"])), "info");
+    rotate();
+    wait_for("more to be logged", || match world.stderr().contains("a new key") {
+        true => Ok(()),
+        false => Err(world.stderr()),
+    });
+    let refused = level(&["loud"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no log level"));
+    assert_eq!(said(&level(&[])), "info");
 }
