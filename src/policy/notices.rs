@@ -13,7 +13,7 @@ pub const MOST_PENDING: usize = 32;
 /// Reasons of a Source that knows nothing for now, or does nothing: nothing that was noted is over by that.
 const NOTHING_KNOWN: &[&str] = &["Reading", "DependencyNotReady", "Suspended"];
 /// The reason of a plan that waits for somebody's leave.
-const APPROVAL: &str = "ApprovalNeeded";
+const APPROVAL: &str = "AwaitingApproval";
 
 /// Notes what is new in a status, and who is to be told: all that is still to be told is in the status then.
 pub fn note(status: &mut SourceStatus, to: &[SourceNotification], uid: &str, now: Time) {
@@ -142,6 +142,7 @@ mod tests {
             ("b", YES, "Applied", &[DRIFTED]),
             ("b", NO, "HealthTimeout", &[STALLED, DRIFTED]),
             ("b", YES, "Applied", &[]),
+            ("b", NO, "AwaitingApproval", &[STALLED]),
         ]);
         let steps: Vec<String> = steps.iter().map(|step| step.join(", ")).collect();
         assert_eq!(
@@ -159,6 +160,7 @@ mod tests {
                 "Applied uid-5 to all, Healthy uid-6 to all, Drifted uid-7 to all",
                 "Unhealthy uid-8 to all+bad, Stalled uid-9 to all",
                 "Healthy uid-10 to all",
+                "ApprovalNeeded uid-11 to all, Stalled uid-12 to all",
             ]
         );
     }
