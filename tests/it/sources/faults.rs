@@ -130,12 +130,17 @@ fn kill_9_in_the_middle_of_an_apply_leaves_all_of_it_or_nothing() {
     let mut dice = Dice::new(seed);
     let mut world = World::new();
     let (count, mut value) = (200, 0);
-    let dir = world.root().join("manifests");
+    let [dir, new, old] = ["manifests", "new", "old"].map(|name| world.root().join(name));
     fs::create_dir(&dir).unwrap();
+    // All files at once: whoever looks while some are written and others are not yet applies what is there.
     let write = |value: u64| {
+        fs::create_dir(&new).unwrap();
         for number in 0..count {
-            fs::write(dir.join(format!("{number}.yaml")), config(&format!("c{number}"), &value.to_string())).unwrap();
+            fs::write(new.join(format!("{number}.yaml")), config(&format!("c{number}"), &value.to_string())).unwrap();
         }
+        fs::rename(&dir, &old).unwrap();
+        fs::rename(&new, &dir).unwrap();
+        fs::remove_dir_all(&old).unwrap();
     };
     write(value);
     world.start();
