@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Namespace, Role, Run, Schedule, Served, Source, User, Workflow, kinds, schema},
+    api::{App, Instance, Kind, Namespace, Role, Run, Served, User, Workflow, kinds, schema},
     client::http::{Request, served_path},
 };
 
@@ -94,14 +94,9 @@ pub(super) fn namespaces() -> ArgValueCompleter {
     completer(|line, _| line.names(served::<Namespace>()))
 }
 
-/// Names of Schedules.
-pub(super) fn schedules() -> ArgValueCompleter {
-    completer(|line, _| line.names(served::<Schedule>()))
-}
-
-/// Names of Sources.
-pub(super) fn sources() -> ArgValueCompleter {
-    completer(|line, _| line.names(served::<Source>()))
+/// Names of the objects of a kind.
+pub(super) fn names_of<K: Kind>() -> ArgValueCompleter {
+    completer(|line, _| line.names(served::<K>()))
 }
 
 /// Names of Workflows.

@@ -45,6 +45,7 @@ mod login;
 mod logs;
 mod ls;
 mod manifests;
+mod of_kind;
 mod output;
 mod patch;
 mod plan;

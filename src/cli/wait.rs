@@ -234,6 +234,35 @@ async fn reach(
     Err(CliError::failed("the server ended the watch"))
 }
 
+/// Looks at an object as it is, and then whenever it changes, until `look` has an answer.
+pub(super) async fn see<T>(
+    context: &Context,
+    served: Served,
+    name: &str,
+    mut look: impl FnMut(&Value) -> Option<T>,
+) -> Result<T, CliError> {
+    let place = Where::Namespace(context.namespace());
+    let only = Selection::by_fields(format!("metadata.name={name}"));
+    let (revision, items) = context.list(served, place, &only).await?;
+    let Some(object) = items.first() else { return Err(context.absent(served, context.namespace(), name).await) };
+    if let Some(answer) = look(object) {
+        return Ok(answer);
+    }
+    let start = follow::Start::of_list(revision, &items);
+    let changes = follow::changes(context, served, place, only, start, "application/json");
+    futures::pin_mut!(changes);
+    while let Some((change, object)) = changes.try_next().await? {
+        if change == "DELETED" {
+            let message = format!("{} was deleted meanwhile", qualified(served, name));
+            return Err(CliError::new(Exit::NotFound, message));
+        }
+        if let Some(answer) = look(&object) {
+            return Ok(answer);
+        }
+    }
+    Err(CliError::failed("the server ended the watch"))
+}
+
 /// Returns when none of these objects is there any more; one of the same name that was made anew is another one.
 pub(super) async fn until_gone(
     context: &Context,

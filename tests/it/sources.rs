@@ -2,6 +2,7 @@
 
 mod approve;
 mod faults;
+mod gitops;
 mod model;
 mod notifications;
 mod references;

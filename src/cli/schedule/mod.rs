@@ -11,16 +11,14 @@ use super::{
     complete,
     context::{Context, served},
     cron::times,
-    delete,
     error::CliError,
-    get::{self, GetArgs},
+    of_kind::{self, ListArgs, Named, Names},
     output::{self, Format, OutputArgs},
     screen::{self, Screen},
     settings::Global,
-    suspend,
 };
 use crate::{
-    api::{Kind, Object, Schedule, Time, time_zone},
+    api::{Object, Schedule, Time, time_zone},
     policy::schedule::Times,
 };
 
@@ -46,24 +44,24 @@ enum Verb {
     #[command(visible_alias = "list")]
     Ls(ListArgs),
     /// Show one Schedule, or several
-    Get(Named),
+    Get(Named<Schedule>),
     /// Delete Schedules, and what they made
     #[command(visible_alias = "delete")]
-    Rm(Names),
+    Rm(Names<Schedule>),
     Next(NextArgs),
     /// Do now what it does at its times, which stay as they are; of a task, print the result
-    Trigger(Named),
+    Trigger(Named<Schedule>),
     /// Start nothing until it is resumed
-    Pause(Named),
+    Pause(Named<Schedule>),
     /// Start again at the next time; what was missed is not made up for
-    Resume(Named),
+    Resume(Named<Schedule>),
 }
 
 /// Say when its next times are
 #[derive(Args, Debug)]
 struct NextArgs {
     /// The Schedule
-    #[arg(add = complete::schedules())]
+    #[arg(add = complete::names_of::<Schedule>())]
     name: String,
     /// So many; `-n N` says the same, for a namespace that is a number write --namespace and --number
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -78,31 +76,6 @@ struct NextArgs {
     output: OutputArgs,
 }
 
-#[derive(Args, Debug)]
-struct Named {
-    /// The Schedules
-    #[arg(required = true, add = complete::schedules())]
-    names: Vec<String>,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-#[derive(Args, Debug)]
-struct Names {
-    /// The Schedules
-    #[arg(required = true, add = complete::schedules())]
-    names: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-struct ListArgs {
-    /// Of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
 impl ScheduleArgs {
     /// Takes the number of `next NAME -n 10` out of the flag for namespaces, before anybody reads it as one.
     pub(super) fn take_number(&mut self, global: &mut Global) {
@@ -113,19 +86,15 @@ impl ScheduleArgs {
 }
 
 pub(super) async fn run(args: ScheduleArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
-    let schedules = || vec![Schedule::INFO.plural.to_owned()];
     match args.verb {
         Verb::Add(args) => add::run(&args, context).await,
-        Verb::Ls(args) => get::run(GetArgs::of(schedules(), args.all_namespaces, args.output), context).await,
-        Verb::Get(args) => {
-            let words = schedules().into_iter().chain(args.names).collect();
-            get::run(GetArgs::of(words, false, args.output), context).await
-        }
-        Verb::Rm(args) => delete::named_of::<Schedule>(&args.names, context).await,
+        Verb::Ls(args) => of_kind::ls::<Schedule>(args, context).await,
+        Verb::Get(args) => of_kind::get(args, context).await,
+        Verb::Rm(args) => of_kind::rm(&args, context).await,
         Verb::Next(args) => next(&args, context, screen).await,
         Verb::Trigger(args) => trigger::run(&args, context).await,
-        Verb::Pause(args) => suspend::set::<Schedule>((&args.names, &args.output), (true, "paused"), context).await,
-        Verb::Resume(args) => suspend::set::<Schedule>((&args.names, &args.output), (false, "resumed"), context).await,
+        Verb::Pause(args) => of_kind::suspend(&args, (true, "paused"), context).await,
+        Verb::Resume(args) => of_kind::suspend(&args, (false, "resumed"), context).await,
     }
 }
 

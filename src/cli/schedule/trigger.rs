@@ -2,23 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{
-        context::{Context, name_of, served},
-        error::CliError,
-        output::{self, Format, without_managed_fields},
-        resources::qualified,
-        screen, task,
-    },
-    Named,
+use super::super::{
+    context::{Context, name_of, served},
+    error::CliError,
+    of_kind::Named,
+    output::{self, Format, without_managed_fields},
+    resources::qualified,
+    screen, task,
 };
 use crate::{
     api::{Kind, Object, Run, SCHEDULE_LABEL, Schedule, Served, WorkflowRun},
     client::http::{Request, path_of},
 };
 
-pub(super) async fn run(args: &Named, context: &Context) -> Result<(), CliError> {
-    for name in &args.names {
+pub(super) async fn run(args: &Named<Schedule>, context: &Context) -> Result<(), CliError> {
+    for name in &args.of.names {
         let object = context.get(served::<Schedule>(), context.namespace(), name).await?;
         let schedule: Object<Schedule> = serde_json::from_value(object.clone())
             .map_err(|e| CliError::failed(format!("schedule `{name}` cannot be read: {e}")))?;
@@ -37,7 +35,13 @@ pub(super) async fn run(args: &Named, context: &Context) -> Result<(), CliError>
 }
 
 /// Makes what belongs to the Schedule, as the ones of its times do.
-async fn make(served: Served, spec: &Value, schedule: &Value, args: &Named, context: &Context) -> Result<(), CliError> {
+async fn make(
+    served: Served,
+    spec: &Value,
+    schedule: &Value,
+    args: &Named<Schedule>,
+    context: &Context,
+) -> Result<(), CliError> {
     let name = name_of(schedule);
     let owner = json!({
         "apiVersion": schedule["apiVersion"], "kind": Schedule::INFO.kind, "name": name,

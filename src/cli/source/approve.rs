@@ -23,7 +23,7 @@ const SHORTEST: usize = 8;
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
     /// The Source
-    #[arg(add = complete::sources())]
+    #[arg(add = complete::names_of::<Source>())]
     name: String,
     #[command(flatten)]
     output: OutputArgs,
@@ -39,7 +39,7 @@ Examples:
 Without HASH what waits now is approved, unseen. It needs the verb `approve` on the Source.")]
 pub(super) struct ApproveArgs {
     /// The Source
-    #[arg(add = complete::sources())]
+    #[arg(add = complete::names_of::<Source>())]
     name: String,
     /// The hash of the plan, or its beginning
     hash: Option<String>,

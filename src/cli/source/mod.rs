@@ -3,36 +3,30 @@
 mod add;
 mod approve;
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
     complete,
     context::{Context, Selection, Where, name_of, namespace_of, served},
-    delete,
     error::{CliError, Exit},
-    get::{self, GetArgs},
-    output::{self, Format, OutputArgs, without_managed_fields},
+    of_kind::{self, ListArgs, Named, Names},
+    output::{self, Format, without_managed_fields},
     resources::qualified,
     screen::{self, Screen},
-    suspend,
     table::Table,
+    wait,
 };
 use crate::{
     api::{
-        Condition, ConditionStatus, GoDuration, Kind, Object, SOURCE_LABEL, SOURCE_NAMESPACE_LABEL, SYNC_REQUESTED,
-        Source, Time, kinds, source_condition::READY,
+        Condition, ConditionStatus, GoDuration, Object, SOURCE_LABEL, SOURCE_NAMESPACE_LABEL, SYNC_REQUESTED, Source,
+        Time, kinds, source_condition::READY,
     },
     policy::{
         fleet::can_be_declared,
         health::{Health, health},
     },
 };
-
-/// Between two looks at a Source that is waited for.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Keep a directory or a git repository applied; see how it goes
 #[derive(Args, Debug)]
@@ -56,73 +50,45 @@ enum Verb {
     #[command(visible_alias = "list")]
     Ls(ListArgs),
     /// Show one Source, or several
-    Get(Named),
+    Get(Named<Source>),
     /// Delete Sources; what they have applied stays
     #[command(visible_alias = "delete")]
-    Rm(Names),
+    Rm(Names<Source>),
     /// Say why it is, or is not, ready, and how everything is that it has applied
-    Status(Named),
+    Status(Named<Source>),
     Sync(SyncArgs),
     Diff(approve::DiffArgs),
     Approve(approve::ApproveArgs),
     /// Read nothing and change nothing until it is resumed
     #[command(visible_alias = "pause")]
-    Suspend(Named),
+    Suspend(Named<Source>),
     /// Go on
-    Resume(Named),
+    Resume(Named<Source>),
 }
 
 /// Look now, and wait until what is there is applied
 #[derive(Args, Debug)]
 struct SyncArgs {
     /// The Sources
-    #[arg(required = true, add = complete::sources())]
+    #[arg(required = true, add = complete::names_of::<Source>())]
     names: Vec<String>,
     /// How long to wait; 0: do not
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     timeout: GoDuration,
 }
 
-#[derive(Args, Debug)]
-struct Named {
-    /// The Sources
-    #[arg(required = true, add = complete::sources())]
-    names: Vec<String>,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-#[derive(Args, Debug)]
-struct Names {
-    /// The Sources
-    #[arg(required = true, add = complete::sources())]
-    names: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-struct ListArgs {
-    /// Of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
 pub(super) async fn run(args: SourceArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
-    let sources = || vec![Source::INFO.plural.to_owned()];
     match args.verb {
         Verb::Add(args) => add::run(&args, context).await,
-        Verb::Ls(args) => get::run(GetArgs::of(sources(), args.all_namespaces, args.output), context).await,
-        Verb::Get(args) => {
-            get::run(GetArgs::of(sources().into_iter().chain(args.names).collect(), false, args.output), context).await
-        }
-        Verb::Rm(args) => delete::named_of::<Source>(&args.names, context).await,
+        Verb::Ls(args) => of_kind::ls::<Source>(args, context).await,
+        Verb::Get(args) => of_kind::get(args, context).await,
+        Verb::Rm(args) => of_kind::rm(&args, context).await,
         Verb::Status(args) => status(&args, context, screen).await,
         Verb::Sync(args) => sync(&args, context).await,
         Verb::Diff(args) => approve::diff(&args, context, screen).await,
         Verb::Approve(args) => approve::approve(&args, context).await,
-        Verb::Suspend(args) => suspend::set::<Source>((&args.names, &args.output), (true, "suspended"), context).await,
-        Verb::Resume(args) => suspend::set::<Source>((&args.names, &args.output), (false, "resumed"), context).await,
+        Verb::Suspend(args) => of_kind::suspend(&args, (true, "suspended"), context).await,
+        Verb::Resume(args) => of_kind::suspend(&args, (false, "resumed"), context).await,
     }
 }
 
@@ -131,8 +97,8 @@ async fn typed(name: &str, context: &Context) -> Result<Object<Source>, CliError
     serde_json::from_value(object).map_err(|e| CliError::failed(format!("source `{name}` cannot be read: {e}")))
 }
 
-async fn status(args: &Named, context: &Context, screen: &Screen) -> Result<(), CliError> {
-    for name in &args.names {
+async fn status(args: &Named<Source>, context: &Context, screen: &Screen) -> Result<(), CliError> {
+    for name in &args.of.names {
         match &args.output.output {
             Format::Table | Format::Wide => told(&typed(name, context).await?, context, screen).await?,
             format => {
@@ -209,22 +175,21 @@ async fn sync(args: &SyncArgs, context: &Context) -> Result<(), CliError> {
 
 /// Waits until what was asked for is applied; what was not, and why, is an error.
 async fn arrived(name: &str, asked: &str, context: &Context) -> Result<(), CliError> {
-    loop {
-        let source = typed(name, context).await?;
-        let ready = Condition::find(&source.status.conditions, READY);
-        if source.status.last_handled_sync == asked
-            && let Some(ready) = ready
-        {
-            let applied = ready.status == ConditionStatus::True || ready.reason == "Progressing";
-            if applied {
-                let revision = &source.status.last_applied_revision;
-                let name = qualified(served::<Source>(), name);
-                return Ok(screen::line(format_args!("{name} has applied {revision}: {}", ready.message))?);
-            }
-            if ready.status == ConditionStatus::False && ready.reason != "DependencyNotReady" {
-                return Err(CliError::failed(format!("source `{name}`: {}: {}", ready.reason, ready.message)));
-            }
+    wait::see(context, served::<Source>(), name, |object| {
+        let source: Object<Source> = serde_json::from_value(object.clone()).ok()?;
+        let ready = Condition::find(&source.status.conditions, READY)?;
+        if source.status.last_handled_sync != asked {
+            return None;
         }
-        tokio::time::sleep(LOOK).await;
-    }
+        if ready.status == ConditionStatus::True || ready.reason == "Progressing" {
+            let revision = &source.status.last_applied_revision;
+            let name = qualified(served::<Source>(), name);
+            return Some(
+                screen::line(format_args!("{name} has applied {revision}: {}", ready.message)).map_err(CliError::from),
+            );
+        }
+        let failed = ready.status == ConditionStatus::False && ready.reason != "DependencyNotReady";
+        failed.then(|| Err(CliError::failed(format!("source `{name}`: {}: {}", ready.reason, ready.message))))
+    })
+    .await?
 }

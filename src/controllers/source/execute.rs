@@ -1,18 +1,21 @@
 //! Does what a plan says, in one transaction, as the Source's identity.
 
 use super::{
-    decide::{Plan, some},
+    decide::{Plan, named, some},
     ledger::Ledger,
     withheld::told,
 };
 use crate::{
-    api::{Key, OWNER, Object, Operation, OperationVerb, Source, Status, StoredObject, Transaction, manager_of},
+    api::{Cause, Key, OWNER, Object, Operation, OperationVerb, Source, Status, StoredObject, Transaction, manager_of},
     client::{Done, SharedClient},
     controllers::operations::{delete, is_refusal},
     drivers::sources::Tree,
     policy::{drift::differences, fleet::Fleet},
     runtime::Caches,
 };
+
+/// How a warning begins that a field of one of Kubernetes' own kinds is unknown.
+const UNKNOWN: &str = "unknown field \"";
 
 /// What came of it.
 #[derive(Debug, PartialEq)]
@@ -74,6 +77,7 @@ impl Acting<'_> {
         self.caches.written(&done);
         for (key, done) in plan.apply.iter().zip(&done) {
             self.remember(key, &done.object, Vec::new(), ledger);
+            ledger.warn(key, &done.warnings);
         }
         Ok(Outcome::Done)
     }
@@ -105,11 +109,34 @@ impl Acting<'_> {
 
     /// What the server said, at the places where it is written.
     pub(super) fn told(&self, sent: &[Key], status: &Status) -> String {
-        let cause_told = |cause: &crate::api::Cause| match self.fleet.locate(sent, cause) {
+        let cause_told = |cause: &Cause| match self.fleet.locate(sent, cause) {
             Some(placed) => told(&placed, self.tree),
             None => cause.message.clone(),
         };
         let causes = &status.details.causes;
         if causes.is_empty() { status.message.clone() } else { some(causes.len(), causes.iter().map(cause_told)) }
     }
+}
+
+/// What the server warned of when it took objects, at the places where it is written; nothing if it warned of nothing.
+pub(super) fn warnings(fleet: &Fleet, tree: Option<&Tree>, ledger: &Ledger) -> String {
+    let all = || ledger.warned.iter().flat_map(|(key, warnings)| warnings.iter().map(move |warning| (key, warning)));
+    let cause = |field: &str| Cause {
+        reason: "FieldUnknown".to_owned(),
+        message: "unknown field; it is ignored".to_owned(),
+        field: format!("operations[0].object.{field}"),
+    };
+    let is_sealed = |key: &Key| {
+        let file = fleet.declared().get(key).map(|origin| &origin.file);
+        file.zip(tree).is_some_and(|(file, tree)| tree.is_sealed(file))
+    };
+    let say = |(key, warning): (&Key, &String)| {
+        let field = warning.strip_prefix(UNKNOWN).and_then(|rest| rest.strip_suffix('"'));
+        match field.and_then(|field| fleet.locate(std::slice::from_ref(key), &cause(field))) {
+            Some(placed) => told(&placed, tree),
+            None if is_sealed(key) => format!("{}: a warning is not shown, because its file is encrypted", named(key)),
+            None => format!("{}: {warning}", named(key)),
+        }
+    };
+    some(all().count(), all().map(say))
 }

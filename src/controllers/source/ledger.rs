@@ -70,6 +70,8 @@ pub(super) struct Ledger {
     pub(super) failed: BTreeMap<Key, String>,
     /// Objects that differ from what is declared, and are left so.
     pub(super) drifted: BTreeSet<Key>,
+    /// What the server warned of when it took objects.
+    pub(super) warned: BTreeMap<Key, Vec<String>>,
 }
 
 /// What objects are looked at with.
@@ -140,6 +142,7 @@ impl Ledger {
         if !declared {
             record.applied = None;
             self.drifted.remove(key);
+            self.warned.remove(key);
         }
         if !declared && !owned {
             self.records.remove(key);
@@ -178,6 +181,11 @@ impl Ledger {
         }
         let record = self.records.entry(key.clone()).or_default();
         record.applied = Some(Applied { digest: origin.digest, witness: witness(object), drift });
+    }
+
+    /// Remembers what the server warned of when it took an object.
+    pub(super) fn warn(&mut self, key: &Key, warnings: &[String]) {
+        put(&mut self.warned, key, Some(warnings.to_vec()).filter(|warnings| !warnings.is_empty()));
     }
 
     /// How many objects bear the labels of the Source.

@@ -96,10 +96,22 @@ struct Memory {
     /// What is declared otherwise than when the ledger was written.
     declared: BTreeSet<Key>,
     ledger: Ledger,
+    /// What was warned of when this was applied.
+    warnings: Option<(Arc<Fleet>, String)>,
     /// What was refused, and when that may be tried again.
     refused: Option<Refused>,
     /// When the status was written last.
     said: Timestamp,
+}
+
+impl Memory {
+    /// What the server warned of when it took what these manifests declare.
+    fn warnings(&mut self, fleet: &Arc<Fleet>) -> String {
+        let known = self.warnings.take().filter(|(of, _)| Arc::ptr_eq(of, fleet));
+        let anew = || (fleet.clone(), execute::warnings(fleet, self.tree.as_deref(), &self.ledger));
+        let (_, told) = self.warnings.insert(known.unwrap_or_else(anew));
+        told.clone()
+    }
 }
 
 struct Refused {
@@ -190,7 +202,9 @@ impl SourceController {
                 outcome = self.act(&around, &plan, consent.only(), memory, now).await?;
             }
         }
+        let warnings = fleet.as_ref().map_or_else(String::new, |fleet| memory.warnings(fleet));
         let judged = Judged {
+            warnings: &warnings,
             fleet: fleet.as_deref(),
             revision: &revision,
             trouble: memory.trouble.as_ref(),
@@ -205,6 +219,9 @@ impl SourceController {
         if outcome == Outcome::Done && plan.held.is_none() && plan.apply.len() + plan.prune.len() > 0 {
             let message = format!("{revision}: {} applied, {} deleted", plan.apply.len(), plan.prune.len());
             self.events.record(ObjectReference::to(&**source), EventType::Normal, "Applied", message, now);
+            if !warnings.is_empty() {
+                self.events.record(ObjectReference::to(&**source), EventType::Warning, "Warned", warnings.clone(), now);
+            }
         }
         // While much becomes ready, its count is not worth a write each time.
         let next = memory.said.saturating_add(COUNTED).unwrap_or(Timestamp::MAX);
@@ -236,7 +253,7 @@ impl SourceController {
         let outcome = match (&memory.refused, &of) {
             // It would be refused again.
             (Some(refused), Some((tree, generation)))
-                if Arc::ptr_eq(&refused.of.0, tree) && refused.of.1 == *generation && now < refused.until =>
+                if refused.of.0.texts == tree.texts && refused.of.1 == *generation && now < refused.until =>
             {
                 Outcome::Refused(refused.message.clone())
             }
@@ -245,6 +262,9 @@ impl SourceController {
                 refused => refused,
             },
         };
+        if !plan.apply.is_empty() {
+            memory.warnings = None;
+        }
         let interval = SignedDuration::try_from(source.spec.interval.0).unwrap_or_default();
         memory.refused = match (&outcome, of, memory.refused.take()) {
             (Outcome::Done, ..) | (_, None, _) => None,
@@ -265,9 +285,14 @@ impl SourceController {
         let only = (!place.is_empty()).then_some(place.as_str());
         let home = Home { only, said_by: "the source", default: &source.metadata.namespace };
         if let Some(tree) = &seen.tree {
-            let known = memory.read.as_ref().is_some_and(|known| Arc::ptr_eq(known, tree));
-            if !known || !memory.files.is_at(home) {
-                self.read(source, tree, home, memory);
+            match &memory.read {
+                Some(known) if Arc::ptr_eq(known, tree) && memory.files.is_at(home) => {}
+                // Another name of the same, or looked at once more.
+                Some(known) if memory.broken.is_none() && known.texts == tree.texts && memory.files.is_at(home) => {
+                    memory.read = Some(tree.clone());
+                    memory.tree = Some(tree.clone());
+                }
+                _ => self.read(source, tree, home, memory),
             }
         }
         // What is newer than what is wrong cannot be read at all: that is the matter now.

@@ -36,6 +36,8 @@ pub(super) struct Judged<'a> {
     pub(super) incomplete: Option<&'a str>,
     pub(super) plan: &'a Plan,
     pub(super) outcome: &'a Outcome,
+    /// What the server warned of.
+    pub(super) warnings: &'a str,
     pub(super) ledger: &'a Ledger,
     pub(super) heard: &'a str,
 }
@@ -156,10 +158,9 @@ fn verdict(source: &Object<Source>, judged: &Judged<'_>, status: &SourceStatus, 
     }
     let count = fleet.declared().len();
     let objects = if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };
-    let message = match judged.incomplete {
-        Some(why) => format!("{objects}; nothing is pruned: {why}"),
-        None => objects,
-    };
+    let pruned = judged.incomplete.map(|why| format!("nothing is pruned: {why}"));
+    let warned = Some(judged.warnings.to_owned()).filter(|warnings| !warnings.is_empty());
+    let message = std::iter::once(objects).chain(pruned).chain(warned).collect::<Vec<_>>().join("; ");
     (Verdict { ready: ConditionStatus::True, stalled: false, reason: "Applied".to_owned(), message }, Requeue::Rest)
 }
 

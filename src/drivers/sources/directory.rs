@@ -109,11 +109,13 @@ impl Reading<'_> {
 
     fn end(self) -> Result<Tree, ReadError> {
         let mut tree = self.tree.whole()?;
-        let digest = tree.digest(self.earlier);
-        tree.revision = match self.earlier {
-            Some(earlier) if earlier.texts == tree.texts => earlier.revision.clone(),
-            _ => format!("sha256:{digest}"),
-        };
+        match self.earlier {
+            Some(earlier) if earlier.texts == tree.texts => {
+                tree.revision.clone_from(&earlier.revision);
+                tree.digests.clone_from(&earlier.digests);
+            }
+            _ => tree.revision = format!("sha256:{}", tree.digest(self.earlier)),
+        }
         Ok(tree)
     }
 }

@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Repository, appm, config, configs, pairs, said, sync, until, until_said};
+use super::{Repository, appm, config, configs, pairs, said, sync, synced, until, until_said};
 use crate::harness::{Dice, World, setting, wait_for};
 
 /// A Source of a directory that is looked at when the kernel says so, or when somebody asks, and at no other time.
@@ -63,6 +63,30 @@ fn what_may_not_be_read_is_named_and_nothing_goes_for_it() {
         until(&world, &[("a", path), ("b", "1")]);
         until_said(&world, "fleet", "Ready", "Applied");
     }
+}
+
+#[test]
+fn a_field_that_nobody_knows_is_ignored_and_told_at_its_place() {
+    let misspelt = config("a", "1") + "dta: {x: y}\n";
+    let (world, dir) = synced(&[("a.yaml", &misspelt), ("b.yaml", &config("b", "1"))]);
+    until(&world, &[("a", "1"), ("b", "1")]);
+    let told = "a.yaml:5:1: dta: unknown field; it is ignored";
+    let until_told = |expected: String| {
+        wait_for(&expected, || match said(&world, "sync-dir", "Ready").1 {
+            message if message == expected => Ok(()),
+            message => Err(message),
+        });
+    };
+    until_told(format!("2 objects; {told}"));
+    wait_for("the event", || match appm(&world, &["events"]) {
+        events if events.lines().any(|line| line.contains("Warned") && line.contains(told)) => Ok(()),
+        events => Err(events),
+    });
+    // It stands elsewhere now; and then nowhere.
+    fs::write(dir.join("a.yaml"), format!("# a\n{misspelt}")).unwrap();
+    until_told(format!("2 objects; {}", told.replace(":5:", ":6:")));
+    fs::write(dir.join("a.yaml"), config("a", "2")).unwrap();
+    until_told("2 objects".to_owned());
 }
 
 #[test]
