@@ -111,7 +111,7 @@ async fn every_right_that_is_missing_is_named_and_what_is_wrong_besides_is_an_er
     let rights: Vec<String> = plan.missing_rights.iter().map(named).collect();
     let needed = [
         r#"patch apps web ["admin", "edit", "operator"]"#,
-        r#"create apps web ["admin", "edit"]"#,
+        r#"create apps web ["admin", "edit", "member"]"#,
         r#"patch users me ["admin"]"#,
         r#"create users me ["admin"]"#,
     ];
