@@ -23,6 +23,7 @@ mod metadata;
 mod namespace;
 mod operation;
 mod password;
+mod past;
 mod plan;
 mod quota;
 mod read;
@@ -42,6 +43,7 @@ use tokio::sync::RwLock;
 
 pub use foresee::{Forecast, ForecastError, Forecaster};
 pub use local::LocalClient;
+pub use past::{PastPage, When};
 pub use quota::{Bound, Quotas, bounds};
 pub use read::{Seen, Watching};
 pub use reveal::Eyes;

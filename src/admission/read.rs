@@ -15,7 +15,7 @@ use crate::{
 
 /// Which objects a caller sees.
 #[derive(Clone, Debug)]
-struct Filter {
+pub(super) struct Filter {
     namespace: Option<String>,
     labels: LabelSelector,
     fields: FieldSelector,
@@ -52,13 +52,13 @@ impl Filter {
         Listing { revision, items }
     }
 
-    fn show_all(&self, items: &mut [Arc<StoredObject>]) {
+    pub(super) fn show_all(&self, items: &mut [Arc<StoredObject>]) {
         if matches!(self.eyes, Eyes::Half(_)) {
             items.iter_mut().for_each(|object| *object = self.eyes.show(object.clone()));
         }
     }
 
-    fn sees(&self, object: &StoredObject) -> bool {
+    pub(super) fn sees(&self, object: &StoredObject) -> bool {
         self.namespace.as_deref().is_none_or(|n| *object.key.namespace == *n)
             && (self.labels.is_empty() || self.labels.matches(&object.meta().labels))
             && (self.fields.is_empty() || self.fields.matches(object))
@@ -251,7 +251,7 @@ impl Admission {
     }
 
     /// What a caller sees of what a query selects.
-    fn filter(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Filter, Status> {
+    pub(super) fn filter(&self, caller: &Caller, verb: &str, served: Served, query: &Query) -> Result<Filter, Status> {
         let viewer = self.viewer(caller, verb, served, query)?;
         let eyes = self.eyes(caller, served.kind);
         Ok(Filter { viewer: viewer.map(Box::new), eyes, ..Filter::parse(served, query)? })

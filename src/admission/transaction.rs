@@ -265,6 +265,7 @@ pub(super) fn prepared(caller: &Caller, transaction: Transaction) -> Prepared {
     if !transaction.reason.is_empty() {
         caller.reason = transaction.reason;
     }
+    caller.cause = transaction.cause.or(caller.cause);
     let options = WriteOptions {
         dry_run: transaction.dry_run,
         durability: transaction.durability,

@@ -428,6 +428,11 @@ impl Served {
         self.view.map_or(self.kind.subresources, |v| v.subresources).contains(&subresource)
     }
 
+    /// True if versions of it are remembered: what was can be read.
+    pub fn has_history(&self) -> bool {
+        self.kind.log == ChangeLog::Main && self.verbs().allow("update")
+    }
+
     /// Table columns: for a view with columns of its own their cells are made from this form, else from the stored one.
     pub fn columns(&self) -> &'static [Column] {
         self.view.and_then(|v| v.columns).unwrap_or(self.kind.columns)

@@ -58,6 +58,10 @@ pub fn components() -> Map<String, Value> {
     add::<super::InstanceProcesses>(&mut generator, &mut all, super::InstanceProcesses::KIND);
     add::<super::Task>(&mut generator, &mut all, super::Task::KIND);
     add::<super::TaskList>(&mut generator, &mut all, super::TaskList::KIND);
+    add::<super::History>(&mut generator, &mut all, super::History::KIND);
+    add::<super::HistoryPin>(&mut generator, &mut all, super::HistoryPin::KIND);
+    add::<super::PastTransactionList>(&mut generator, &mut all, super::PastTransactionList::KIND);
+    add::<super::PastTransactionInfo>(&mut generator, &mut all, "PastTransactionInfo");
     add::<super::StatusDetails>(&mut generator, &mut all, "StatusDetails");
     add::<super::Reason>(&mut generator, &mut all, "Reason");
     for (name, definition) in generator.take_definitions(true) {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Uid;
+use super::{Rev, Uid};
 
 /// What one operation of a transaction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +107,10 @@ pub struct Transaction {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub reason: String,
+    /// The revision that this answers to; only parts of appm say so.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub cause: Option<Rev>,
     /// Check everything and answer as if it was done, but store nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -131,6 +135,7 @@ impl Transaction {
             operations,
             field_manager: manager.to_owned(),
             reason: String::new(),
+            cause: None,
             dry_run: false,
             plan_hash: String::new(),
             durability: Durability::Durable,

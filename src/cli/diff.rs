@@ -78,16 +78,21 @@ async fn differs(args: DiffArgs, context: &Context) -> Result<bool, CliError> {
     Ok(differs)
 }
 
-/// A unified diff; empty if there is no difference.
-fn difference(name: &str, before: Option<Value>, mut after: Value, screen: &Screen) -> String {
+/// A unified diff of what is and what is declared; empty if there is no difference.
+fn difference(name: &str, before: Option<Value>, after: Value, screen: &Screen) -> String {
+    between([&format!("{name} (live)"), &format!("{name} (declared)")], before, after, screen)
+}
+
+/// A unified diff under these titles; empty if there is no difference.
+pub(super) fn between(titles: [&str; 2], before: Option<Value>, mut after: Value, screen: &Screen) -> String {
     let fresh = before.is_none();
     let mut before = before.unwrap_or_default();
     mask(&mut before, &mut after);
     let shown = |object: Value| if object.is_null() { String::new() } else { yaml(&without_noise(object)) };
     let (before, after) = (shown(before), shown(after));
-    let old = if fresh { "/dev/null".to_owned() } else { format!("{name} (live)") };
+    let old = if fresh { "/dev/null" } else { titles[0] };
     let diff = TextDiff::from_lines(&before, &after);
-    let text = diff.unified_diff().header(&old, &format!("{name} (declared)")).to_string();
+    let text = diff.unified_diff().header(old, titles[1]).to_string();
     let paint = |line: &str| {
         let style = match line.as_bytes().first() {
             _ if line.starts_with("---") || line.starts_with("+++") => screen::BOLD,

@@ -36,6 +36,7 @@ mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod get;
+mod history;
 mod import;
 mod jsonpath;
 mod kubeconfig;
@@ -47,6 +48,7 @@ mod ls;
 mod manifests;
 mod of_kind;
 mod output;
+mod past;
 mod patch;
 mod plan;
 mod plugin;
@@ -57,7 +59,9 @@ mod quotas;
 mod resources;
 mod restart;
 mod restore;
+mod retention;
 mod role;
+mod rollback;
 mod rollout;
 mod run;
 mod scale;
@@ -73,10 +77,12 @@ mod suspend;
 mod table;
 mod task;
 mod top;
+mod undo;
 mod up;
 mod user;
 mod version;
 mod wait;
+mod why;
 mod words;
 mod workflow;
 
@@ -125,10 +131,14 @@ enum Command {
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
     Events(events::EventsArgs),
+    Why(why::WhyArgs),
     Top(top::TopArgs),
     Scale(scale::ScaleArgs),
     Restart(restart::RestartArgs),
     Rollout(rollout::RolloutArgs),
+    History(history::HistoryArgs),
+    Rollback(rollback::RollbackArgs),
+    Undo(undo::UndoArgs),
     /// Stop Apps, and keep their definition
     Stop(stop::SuspendArgs),
     /// Start Apps that were stopped
@@ -262,10 +272,14 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Describe(args) => describe::run(args, &context).await,
             Command::Logs(args) => logs::run(args, &context).await,
             Command::Events(args) => events::run(args, &context).await,
+            Command::Why(args) => why::run(args, &context).await,
             Command::Top(args) => top::run(args, &context).await,
             Command::Scale(args) => scale::run(args, &context).await,
             Command::Restart(args) => restart::run(args, &context).await,
             Command::Rollout(args) => rollout::run(args, &context).await,
+            Command::History(args) => history::run(args, &context).await,
+            Command::Rollback(args) => rollback::run(args, &context).await,
+            Command::Undo(args) => undo::run(args, &context).await,
             Command::Stop(args) => stop::run(args, &context, true).await,
             Command::Start(args) => stop::run(args, &context, false).await,
             Command::Delete(args) => delete::run(args, &context).await,

@@ -38,6 +38,7 @@ use super::{
     error::{CliError, Exit},
     logging::{self, LevelArgs, LogFormat},
     quotas::{self, QuotaWord},
+    retention::HistoryOptions,
     screen,
     settings::{self, Global},
 };
@@ -152,6 +153,8 @@ pub(super) struct ServerOptions {
     pub(super) peer: Vec<Peers>,
     #[command(flatten)]
     pub(super) tls: TlsOptions,
+    #[command(flatten)]
+    pub(super) history: HistoryOptions,
 }
 
 /// One issuer, or a list of them, as they are written in a flag or a variable.
@@ -322,6 +325,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global, verbosity: V
         seal_key_file: options.seal_key_file.clone(),
         admin_password_file: options.admin_password_file.clone(),
         audit: audit_settings(options),
+        history: options.history.settings(),
         engines: engines(options),
         quotas: quotas::of(&options.namespace_quota, &options.user_quota)?,
         exe,
@@ -497,6 +501,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         audit_level: AuditLevel::default(),
         audit_max_size: 64,
         audit_max_files: 0,
+        history: HistoryOptions::default(),
         docker_host: None,
         podman_host: None,
         namespace_quota: Vec::new(),
@@ -551,6 +556,7 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     }
     command.args(["--audit-max-size", &options.audit_max_size.to_string()]);
     command.args(["--audit-max-files", &options.audit_max_files.to_string()]);
+    command.args(options.history.flags());
     if let Some(address) = &options.tcp_listen {
         command.arg("--tcp-listen").arg(address.to_string());
     }

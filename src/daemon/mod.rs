@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use settings::{DataDir, Settings};
+pub use settings::{DataDir, HistorySettings, Settings};
 
 pub use crate::{
     admission::{Quotas, bounds as quota_bounds},
@@ -68,7 +68,7 @@ use crate::{
     policy::powers::Host,
     runtime::{self, EventRecorder},
     server::{self, Bounds, Foundation, Readiness, RunningServer, ServerConfig},
-    store::{Limits, OpenError, Sqlite, Store},
+    store::{OpenError, Sqlite, Store},
 };
 
 /// How long a forecast of what becomes of processes may take.
@@ -156,7 +156,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let data_dir = settings.data_dir.path().to_owned();
     let boot_id = clock::boot_id().map_err(StartError::Boot)?;
     let engine = Sqlite::open(&data_dir, settings.seal_key_file.as_deref()).await?;
-    let store = Store::open(Box::new(engine), clock.clone(), Limits::default()).await?;
+    let store = Store::open(Box::new(engine), clock.clone(), settings.history.limits()).await?;
     let audit = audit::Settings { dir: settings.data_dir.audit(), ..settings.audit };
     let audit = Audit::open(audit, clock.clone(), store.anchored())?;
     store.set_witness(audit.witness());

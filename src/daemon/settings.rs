@@ -3,7 +3,10 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use jiff::SignedDuration;
 
 use crate::{
     admission::Quotas,
@@ -12,6 +15,7 @@ use crate::{
     auth::OidcIssuer,
     drivers::container::EngineHosts,
     server::{PeerServer, TlsSettings},
+    store::{Limits, Retention},
 };
 
 /// Everything that the server can be told. Flags, environment (`APPM_…`) and defaults all end here.
@@ -43,6 +47,8 @@ pub struct Settings {
     pub seal_key_file: Option<PathBuf>,
     /// How the audit log is kept; it always lies in [`DataDir::audit`].
     pub audit: audit::Settings,
+    /// What the history keeps.
+    pub history: HistorySettings,
     /// How much namespaces and users may have where nobody says anything else.
     pub quotas: Quotas,
     /// The file with the first password of the user `admin`; without one it is made.
@@ -54,6 +60,33 @@ pub struct Settings {
 impl Settings {
     /// HTTPS on 127.0.0.1:6060.
     pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6060);
+}
+
+/// What the history keeps, beside what still stood at its begin and what is pinned: whatever is beyond any of these goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// For how long.
+    pub max_age: Duration,
+    /// How many bytes.
+    pub max_bytes: u64,
+    /// How many versions.
+    pub max_versions: u64,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        let Limits { history, history_bytes, .. } = Limits::default();
+        Self { max_age: history.age.unsigned_abs(), max_bytes: history_bytes, max_versions: history.rows }
+    }
+}
+
+impl HistorySettings {
+    /// The store's limits with these.
+    pub(super) fn limits(self) -> Limits {
+        let age = SignedDuration::try_from(self.max_age).unwrap_or(SignedDuration::MAX);
+        let history = Retention { age, rows: self.max_versions };
+        Limits { history, history_bytes: self.max_bytes, ..Limits::default() }
+    }
 }
 
 /// The layout of the data directory. Nothing else is ever written by the server.

@@ -87,6 +87,46 @@ impl FieldSet {
         self.below.binary_search_by(|(known, _)| (**known).cmp(element))
     }
 
+    /// The part of a value that is in the set: whole where a path ends, and of items of keyed lists their keys too. `None` if nothing of
+    /// it is there.
+    pub fn pick(&self, value: &Value) -> Option<Value> {
+        if self.below.is_empty() {
+            return self.member.then(|| value.clone());
+        }
+        let picked = match value {
+            Value::Object(map) => {
+                let fields = self.below.iter().filter_map(|(element, set)| {
+                    let name = element.strip_prefix("f:")?;
+                    Some((name.to_owned(), set.pick(map.get(name)?)?))
+                });
+                Value::Object(fields.collect())
+            }
+            Value::Array(items) => items.iter().filter_map(|item| self.pick_item(item)).collect(),
+            other => return self.member.then(|| other.clone()),
+        };
+        let is_empty = picked.as_object().is_some_and(|map| map.is_empty()) || picked == Value::Array(Vec::new());
+        (!is_empty || self.member).then_some(picked)
+    }
+
+    fn pick_item(&self, item: &Value) -> Option<Value> {
+        self.below.iter().find_map(|(element, set)| {
+            if let Some(text) = element.strip_prefix("v:") {
+                return serde_json::from_str::<Value>(text).is_ok_and(|value| value == *item).then(|| item.clone());
+            }
+            let keys: serde_json::Map<String, Value> = serde_json::from_str(element.strip_prefix("k:")?).ok()?;
+            if !keys.iter().all(|(key, value)| item.get(key) == Some(value)) {
+                return None;
+            }
+            match set.pick(item)? {
+                Value::Object(mut picked) => {
+                    picked.extend(keys);
+                    Some(Value::Object(picked))
+                }
+                other => Some(other),
+            }
+        })
+    }
+
     /// Takes away the point that `path` leads to and everything below it.
     pub fn cut(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else {

@@ -12,6 +12,7 @@ use super::{
     documents::not_allowed,
     handle::Peer,
     metrics::RequestLabels,
+    past,
     path::{self, Target},
     query::{Params, decode},
     respond::{self, Answer, BodyError},
@@ -124,7 +125,11 @@ impl<'s> Observed<'s> {
             // Everybody who is let in may ask; of a transaction each operation has its own.
             ("" | "transactions", _) => return String::new(),
             (resource, _) if resource.ends_with("reviews") => return String::new(),
-            (resource, _) => Attributes { verb, group, resource, subresource, namespace, name, path: "" },
+            (resource, _) => {
+                // Who may read or change the object, may its past.
+                let subresource = if subresource == past::HISTORY { "" } else { subresource };
+                Attributes { verb, group, resource, subresource, namespace, name, path: "" }
+            }
         };
         let Some(who) = &self.who else { return String::new() };
         let reason = self.authority.reason(who, &what);

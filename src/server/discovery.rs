@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::accept;
-use crate::api::{GROUP, InstanceProcesses, Served, Subresource, Task, VERSION, api_version, kinds::served};
+use crate::api::{GROUP, History, InstanceProcesses, Served, Subresource, Task, VERSION, api_version, kinds::served};
 
 /// One resource, or a part of one, as discovery names it.
 struct Entry {
@@ -95,8 +95,10 @@ fn parts(served: Served) -> impl Iterator<Item = Entry> {
     });
     let artifacts = served.has(Subresource::Artifacts).then(|| Entry { verbs: &["get"], ..whole("artifacts") });
     let finalize = served.has(Subresource::Finalize).then(|| Entry { verbs: &["update"], ..whole("finalize") });
+    let remembers = served.has_history() && served.view.is_none();
+    let history = remembers.then(|| Entry { kind: History::KIND, verbs: &["get"], ..whole("history") });
     let status = served.has(Subresource::Status).then(|| whole("status"));
-    [artifacts, finalize, log, processes, scale, status, stdin, task].into_iter().flatten()
+    [artifacts, finalize, history, log, processes, scale, status, stdin, task].into_iter().flatten()
 }
 
 /// Every group but the core one, each with its versions; ours first.

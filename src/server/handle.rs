@@ -22,6 +22,7 @@ use super::{
     documents::{self, not_allowed},
     hosts, login, logs,
     metrics::RequestLabels,
+    past,
     path::{self, Resource, Target},
     processes,
     query::{Params, decode},
@@ -336,11 +337,14 @@ fn methods(path: &str) -> String {
         Some(Target::Document(verbosity::PATH)) => &["get", "create"],
         Some(Target::Document(path)) if login::serves(path) && path.starts_with("auth/") => &["create"],
         Some(Target::Resource(resource)) => match resource.served() {
+            None if resource.plural == "transactions" => &["get", "create"],
             None => &["create"],
             Some(_) if resource.subresource == Subresource::Stdin.word() || webhook::serves(&resource) => &["create"],
             Some(_) if resource.watched || resource.subresource == "log" => &["get"],
             Some(_) if resource.subresource == "task" && resource.below.is_empty() => &["get", "create"],
             Some(_) if resource.subresource == "task" => &["get", "delete"],
+            Some(_) if resource.subresource == past::HISTORY && resource.below.is_empty() => &["get"],
+            Some(_) if resource.subresource == past::HISTORY => &["update", "delete"],
             Some(served) => {
                 let (one, there) = (!resource.name.is_empty(), served.verbs().words());
                 let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
@@ -400,6 +404,10 @@ async fn objects(
     labels: &mut RequestLabels,
 ) -> Result<Answer, Status> {
     if (resource.group, resource.version, resource.plural) == (GROUP, VERSION, "transactions") {
+        let reads = matches!(call.method, Method::GET | Method::HEAD);
+        if reads && resource.namespace.is_empty() && resource.subresource.is_empty() {
+            return past::transactions(state, &call, resource, labels).await;
+        }
         return virtual_create(state, &mut call, resource, labels).await;
     }
     if reviews::serves(resource.group, resource.version, resource.plural) {
@@ -408,6 +416,9 @@ async fn objects(
     let served = resource.served().ok_or_else(Status::no_route)?;
     if resource.subresource == Subresource::Task.word() && served.has(Subresource::Task) {
         return tasks::answer(state, call, resource, labels).await;
+    }
+    if resource.subresource == past::HISTORY && !resource.watched {
+        return past::history(state, call, served, resource, labels).await;
     }
     let verb = verb(&call, resource)?;
     verb.clone_into(&mut labels.verb);
@@ -476,6 +487,8 @@ async fn whole(
     let target = write::target(served, resource, None);
     let everywhere = served.kind.is_namespaced() && resource.namespace.is_empty();
     match verb {
+        "get" if past::is_asked(&call.params) => past::get(state, &call, served, resource).await,
+        "list" if past::is_asked(&call.params) => past::list(state, &call, served, resource).await,
         "get" | "list" => {
             if served.view.is_some_and(|view| view.measured) {
                 // Whoever may not read it makes nobody look.

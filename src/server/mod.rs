@@ -40,6 +40,7 @@ mod metrics;
 pub mod openapi;
 mod pages;
 mod parts;
+mod past;
 mod path;
 mod peers;
 mod pki;

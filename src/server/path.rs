@@ -27,7 +27,7 @@ pub(super) struct Resource<'a> {
     pub name: &'a str,
     /// Subresource; empty for the object itself.
     pub subresource: &'a str,
-    /// What of the subresource: the name of a task; empty for all of it.
+    /// What of the subresource: the name of a task or of a pin; empty for all of it.
     pub below: &'a str,
     /// True for the older paths that ask for a watch: `/apis/GROUP/VERSION/watch/…`.
     pub watched: bool,
@@ -50,7 +50,7 @@ impl Resource<'_> {
 }
 
 /// Parts of a namespace, as against objects in it.
-const NAMESPACE_PARTS: &[&str] = &["status", "finalize"];
+const NAMESPACE_PARTS: &[&str] = &["status", "finalize", "history"];
 
 /// Parses a path; `None` if it cannot be anything.
 pub(super) fn parse(path: &str) -> Option<Target<'_>> {
@@ -69,7 +69,9 @@ pub(super) fn parse(path: &str) -> Option<Target<'_>> {
         rest => (false, rest),
     };
     let (rest, below) = match rest {
-        [of @ .., below] if of.len() == 5 && of[4] == "task" => (of, *below),
+        [of @ .., below] if of.len() == 5 && ["task", "history"].contains(&of[4]) => (of, *below),
+        // Of what is in no namespace.
+        [of @ .., below] if of.len() == 3 && of[2] == "history" => (of, *below),
         rest => (rest, ""),
     };
     let (namespace, plural, name, subresource) = match *rest {
@@ -101,6 +103,10 @@ mod tests {
             ("/apis/appm.dev/v1/namespaces/a/apps/web/scale", ("appm.dev", "v1", "a", "apps", "web", "scale")),
             ("/apis/appm.dev/v1/namespaces/a/apps/web/task", ("appm.dev", "v1", "a", "apps", "web", "task")),
             ("/apis/appm.dev/v1/namespaces/a/apps/web/task/x-1", ("appm.dev", "v1", "a", "apps", "web", "task")),
+            ("/apis/appm.dev/v1/namespaces/a/apps/web/history/x", ("appm.dev", "v1", "a", "apps", "web", "history")),
+            ("/apis/appm.dev/v1/roles/r/history/x", ("appm.dev", "v1", "", "roles", "r", "history")),
+            ("/api/v1/namespaces/a/history", ("", "v1", "", "namespaces", "a", "history")),
+            ("/api/v1/namespaces/a/history/x", ("", "v1", "", "namespaces", "a", "history")),
             ("/api/v1/namespaces", ("", "v1", "", "namespaces", "", "")),
             ("/api/v1/namespaces/a", ("", "v1", "", "namespaces", "a", "")),
             ("/api/v1/namespaces/a/status", ("", "v1", "", "namespaces", "a", "status")),

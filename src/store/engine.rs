@@ -1,7 +1,7 @@
 //! The port to what makes commits last. It speaks of objects, revisions and commits, not of SQL.
 //!
 //! Two forms: [`super::Sqlite`], and [`super::Memory`] for the simulated world. The store alone calls it: one writer
-//! calls `commit`, `reserve`, `compact`, `tidy` and `close` one after another; `changes` and `history` may run beside.
+//! calls `commit`, `reserve`, `compact`, `tidy` and `close` one after another; `changes` and all of [`Archive`] may run beside.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{
-    Anchor, HistoryEntry, Limits, Provenance,
+    Anchor, Archive, Limits, Provenance,
     backup::{Snapshot, SnapshotError},
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
 
 /// Makes commits last, and gives them back.
-pub trait Engine: Send + Sync + 'static {
+pub trait Engine: Archive {
     /// Everything that is needed at start. Called once, first.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>>;
 
@@ -35,9 +35,6 @@ pub trait Engine: Send + Sync + 'static {
         until: Rev,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>>;
-
-    /// The remembered versions of an object, oldest first.
-    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>>;
 
     /// Up to which revisions the logs are beyond `limits`. Removes nothing.
     fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>>;
@@ -187,6 +184,19 @@ pub enum Remembered {
     Version(Body),
     /// That it was deleted.
     Deletion,
+}
+
+impl Remembered {
+    /// How much room it takes; `None` if nothing is remembered.
+    pub(super) fn size(&self) -> Option<usize> {
+        /// Of a row beside its body, roughly.
+        const ROW: usize = 128;
+        match self {
+            Remembered::Nothing => None,
+            Remembered::Version(body) => Some(ROW + body.json().len()),
+            Remembered::Deletion => Some(ROW),
+        }
+    }
 }
 
 /// One change, read back.

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    Anchor, Bounds, ChangeRow, Core, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError,
-    RotateError, Sealing, Store,
+    Anchor, Archive, AsOf, Bounds, ChangeRow, Core, Engine, EngineError, Group, HistoryEntry, Horizon, Limits, Loaded,
+    Oldest, OpenError, PastTransaction, Pin, RotateError, Sealing, Stood, Store, Transactions,
     backup::{Snapshot, SnapshotError},
     counters::Counters,
     watch::Hub,
@@ -53,6 +53,50 @@ struct Forgetful {
     oldest: Oldest,
 }
 
+/// It has no past.
+impl Archive for Forgetful {
+    fn horizon(&self) -> BoxFuture<'_, Result<Horizon, EngineError>> {
+        Box::pin(ready(Ok(Horizon { oldest: self.oldest.main, since: None })))
+    }
+
+    fn revision_at(&self, _: Timestamp) -> BoxFuture<'_, Result<Rev, EngineError>> {
+        Box::pin(ready(Ok(self.oldest.main)))
+    }
+
+    fn versions<'a>(
+        &'a self,
+        _: &'a Key,
+        _: Option<Rev>,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn as_of<'a>(&'a self, _: &'a AsOf, _: usize) -> BoxFuture<'a, Result<Stood, EngineError>> {
+        Box::pin(ready(Ok(Stood::default())))
+    }
+
+    fn transactions<'a>(
+        &'a self,
+        _: &'a Transactions,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<PastTransaction>, EngineError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn pin(&self, _: Pin) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn unpin<'a>(&'a self, _: &'a Key, _: &'a str) -> BoxFuture<'a, Result<bool, EngineError>> {
+        Box::pin(ready(Ok(false)))
+    }
+
+    fn pins<'a>(&'a self, _: &'a Key) -> BoxFuture<'a, Result<Vec<Pin>, EngineError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+}
+
 impl Engine for Forgetful {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>> {
         Box::pin(ready(Err(OpenError::Engine(nothing()))))
@@ -74,10 +118,6 @@ impl Engine for Forgetful {
         _: usize,
     ) -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>> {
         Box::pin(ready(Err(nothing())))
-    }
-
-    fn history<'a>(&'a self, _: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> {
-        Box::pin(ready(Ok(Vec::new())))
     }
 
     fn beyond<'a>(&'a self, _: &'a Limits, _: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {

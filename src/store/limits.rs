@@ -30,8 +30,10 @@ pub struct Limits {
     pub changes: Retention,
     /// What the short change log (Events) keeps.
     pub short: Retention,
-    /// What the history keeps.
+    /// What the history keeps, beside what still stood at its begin and what is pinned.
     pub history: Retention,
+    /// Bytes that the history keeps.
+    pub history_bytes: u64,
     /// How often what is beyond the limits is looked for.
     pub compact_every: SignedDuration,
     /// Rows that are removed at once, between two groups.
@@ -52,6 +54,7 @@ impl Default for Limits {
             changes: Retention { age: SignedDuration::from_hours(1), rows: 30_000 },
             short: Retention { age: SignedDuration::from_mins(10), rows: 10_000 },
             history: Retention { age: SignedDuration::from_hours(7 * 24), rows: 100_000 },
+            history_bytes: 256 << 20,
             compact_every: SignedDuration::from_mins(5),
             compact_rows: 500,
             reseal_rows: 100,

@@ -3,6 +3,8 @@
 //! [`Memory`] is the disk. It outlives the servers that run on it: [`Memory::engine`] is what one server's store is
 //! opened with, and takes the disk away from the server before it.
 
+mod past;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::future::{BoxFuture, ready};
@@ -10,8 +12,8 @@ use imbl::OrdMap;
 use jiff::Timestamp;
 
 use super::{
-    Anchor, Before, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, LoadedObject, Oldest,
-    OpenError, Provenance, Remembered, Retention, RotateError, Sealing, Tail,
+    Anchor, Before, Bounds, ChangeRow, Engine, EngineError, Group, Limits, Loaded, LoadedObject, Oldest, OpenError,
+    Pin, Provenance, Remembered, Retention, RotateError, Sealing, Tail,
     backup::{Snapshot, SnapshotError},
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
@@ -38,6 +40,9 @@ struct Disk {
     failing: u32,
 }
 
+/// Whose version it is, and the body unless it is a deletion.
+type Version = (Key, Uid, Option<Body>);
+
 /// What stands on the disk. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 struct Image {
@@ -45,7 +50,10 @@ struct Image {
     txns: OrdMap<Rev, (Timestamp, Provenance)>,
     main: OrdMap<(Rev, usize), ChangeRow>,
     short: OrdMap<(Rev, usize), ChangeRow>,
-    history: OrdMap<(Rev, usize), (Key, Uid, Option<Body>)>,
+    history: OrdMap<(Rev, usize), Version>,
+    pins: OrdMap<(Key, String), Pin>,
+    /// What stood is known from here on.
+    horizon: Rev,
     reserved: Rev,
     oldest: Oldest,
     anchor: Option<Anchor>,
@@ -149,10 +157,6 @@ impl Engine for MemoryEngine {
             newer.filter(|row| row.key.kind == kind).take(limit).cloned().collect()
         });
         Box::pin(ready(rows))
-    }
-
-    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> {
-        Box::pin(ready(self.disk().map(|disk| disk.written.history_of(key))))
     }
 
     fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
@@ -260,20 +264,12 @@ impl Image {
         }
     }
 
-    fn history_of(&self, key: &Key) -> Vec<HistoryEntry> {
-        let entry = |((revision, _), (_, uid, body)): (&(Rev, usize), &(Key, Uid, Option<Body>))| {
-            let (at, provenance) = self.txns.get(revision)?.clone();
-            Some(HistoryEntry { at, provenance, revision: *revision, uid: uid.clone(), body: body.clone() })
-        };
-        self.history.iter().filter(|(_, (of, ..))| of == key).filter_map(entry).collect()
-    }
-
     fn beyond(&self, limits: &Limits, now: Timestamp) -> Bounds {
         let main = self.last_beyond(&self.main, limits.changes, now);
         let short = self.last_beyond(&self.short, limits.short, now);
-        let history = self.last_beyond(&self.history, limits.history, now);
+        let history = self.last_beyond(&self.history, limits.history, now).max(self.too_large(limits.history_bytes));
         let oldest = Oldest { main: main.max(self.oldest.main), short: short.max(self.oldest.short) };
-        Bounds { oldest, history }
+        Bounds { oldest, history: history.max(self.horizon) }
     }
 
     /// The newest revision in `log` that is too old or one too many.
@@ -288,7 +284,8 @@ impl Image {
         self.oldest = bounds.oldest;
         let more = drop_up_to(&mut self.main, bounds.oldest.main, rows)
             | drop_up_to(&mut self.short, bounds.oldest.short, rows)
-            | drop_up_to(&mut self.history, bounds.history, rows);
+            | self.drop_versions(bounds.history, rows);
+        self.horizon = bounds.history;
         if !more {
             let kept: std::collections::BTreeSet<Rev> = self.history.keys().map(|(revision, _)| *revision).collect();
             let floor = bounds.oldest.main.min(bounds.oldest.short);

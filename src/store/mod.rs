@@ -26,6 +26,7 @@ mod limits;
 mod lock;
 mod memory;
 mod model;
+mod past;
 mod ring;
 mod seal;
 mod sqlite;
@@ -47,6 +48,7 @@ pub use engine::{
 pub use limits::{Limits, Retention};
 pub use memory::Memory;
 pub use model::*;
+pub use past::{Archive, AsOf, Horizon, MOST_PINS, PAGE_BYTES, PastTouch, PastTransaction, Pin, Stood, Transactions};
 pub use sqlite::{Examination, Sqlite, examine};
 pub use watch::Watch;
 pub use witness::{Anchor, Testimony, Touched, Witness};
@@ -283,15 +285,6 @@ impl Store {
         (Snapshot { revision, items: index::select(&objects, None) }, watch)
     }
 
-    /// The remembered versions of an object, oldest first: spec and metadata, no status. Deleted and re-created objects
-    /// of the same key have different uids.
-    ///
-    /// # Errors
-    /// When the engine cannot be read.
-    pub async fn history(&self, key: &Key) -> Result<Vec<HistoryEntry>, EngineError> {
-        self.core.engine.history(key).await
-    }
-
     /// The oldest revision that a watch of a kind of the main log can resume from.
     pub fn oldest(&self) -> Rev {
         self.core.oldest(ChangeLog::Main)
@@ -405,5 +398,7 @@ impl std::fmt::Debug for Core {
 
 #[cfg(test)]
 mod fork_tests;
+#[cfg(test)]
+mod past_tests;
 #[cfg(test)]
 mod tests;

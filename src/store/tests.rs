@@ -51,6 +51,13 @@ pub(super) async fn delete(store: &Store, name: &str, at: Rev) -> Committed {
     store.commit(commit(Durability::Durable, vec![write(App::INFO, name, Expect::At(at), None)])).await.expect("goes")
 }
 
+/// All versions of an object, oldest first.
+pub(super) async fn remembered(store: &Store, key: &Key) -> Vec<HistoryEntry> {
+    let mut all = store.versions(key, None, usize::MAX).await.expect("reads");
+    all.reverse();
+    all
+}
+
 pub(super) fn app(name: &str) -> Key {
     Key::of::<App>("default", name)
 }
@@ -310,7 +317,7 @@ async fn the_history_remembers_specs_with_who_and_why_and_no_status() {
     status.status_only = true;
     let at = store.commit(commit(Durability::Relaxed, vec![status])).await.unwrap().revision;
     let gone = delete(&store, "web", at).await.revision;
-    let history = store.history(&app("web")).await.unwrap();
+    let history = remembered(&store, &app("web")).await;
     let seen: Vec<_> = history.iter().map(|entry| (entry.revision, entry.body.is_some())).collect();
     assert_eq!(seen, [(made, true), (updated, true), (gone, false)]);
     let text = String::from_utf8_lossy(history[1].body.as_ref().unwrap().json()).into_owned();
@@ -323,7 +330,7 @@ async fn events_have_a_short_log_of_their_own_and_no_history() {
     let store = open(&Memory::new()).await;
     let write = write(Event::INFO, "e", Expect::Absent, Some("1"));
     store.commit(commit(Durability::Relaxed, vec![write])).await.unwrap();
-    assert!(store.history(&Key::of::<Event>("default", "e")).await.unwrap().is_empty());
+    assert!(remembered(&store, &Key::of::<Event>("default", "e")).await.is_empty());
     let mut watch = store.watch(Event::INFO, Rev(1)).await.unwrap();
     assert_eq!(step(&mut watch).await, "2 +e");
 }
@@ -383,7 +390,7 @@ pub(super) async fn old_changes_go_by_age_and_count(engine: Box<dyn Engine>) {
     assert_eq!(expired, WatchError::Expired { asked: Rev(at.0 - 4), oldest: kept });
     let mut watch = store.watch(App::INFO, kept).await.expect("is kept");
     assert_eq!(watch.next().await.expect("is kept").revision, Rev(at.0 - 2));
-    assert_eq!(store.history(&app("web")).await.expect("reads").len(), 8);
+    assert_eq!(remembered(&store, &app("web")).await.len(), 8);
 
     until(|| async {
         // The timer is armed anew when the removal before is done.
@@ -393,9 +400,11 @@ pub(super) async fn old_changes_go_by_age_and_count(engine: Box<dyn Engine>) {
     .await;
     until(|| async {
         clock.advance(limits.compact_every);
-        store.history(&app("web")).await.expect("reads").is_empty()
+        remembered(&store, &app("web")).await.len() == 1
     })
     .await;
+    let stood = store.versions(&app("web"), None, 9).await.expect("reads").remove(0);
+    assert_eq!((stood.revision, stood.provenance.actor.as_str()), (at, "tester"), "what stands stays, however old");
     assert!(store.get(&app("web")).is_some());
     store.close().await;
 }

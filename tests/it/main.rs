@@ -16,6 +16,7 @@ mod containers;
 mod frames;
 mod fuzz;
 mod harness;
+mod history;
 mod keeper;
 mod kill9;
 mod life;

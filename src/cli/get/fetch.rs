@@ -16,7 +16,7 @@ use super::{
         output::Format,
         resources::{self, Target},
     },
-    GetArgs,
+    GetArgs, then,
 };
 
 /// A resource; which objects of it, or none: all; and where.
@@ -59,7 +59,7 @@ fn options(args: &GetArgs) -> Vec<(&'static str, String)> {
     let table = matches!(args.output.output, Format::Table | Format::Wide);
     // What is sorted by must be there.
     let whole = table && args.sort_by.is_some();
-    whole.then(|| ("includeObject", "Object".to_owned())).into_iter().collect()
+    whole.then(|| ("includeObject", "Object".to_owned())).into_iter().chain(args.then.options()).collect()
 }
 
 /// Fetches a list or each object; an absent object is told at the end, not at once.
@@ -79,6 +79,11 @@ pub(super) async fn fetch(
         let path = served_path(wanted.served, place.name(), Some(name)) + &part + &query_string(&options(args));
         match context.client.call(Request::get(path).accept(accept)).await {
             Ok(answer) => found.push(answer.json()?),
+            Err(RequestError::Refused(status)) if status.is(Reason::NotFound) && args.then.is_asked() => {
+                if !args.ignore_not_found {
+                    absent.push(then::absent(wanted.served, name));
+                }
+            }
             Err(RequestError::Refused(status)) if status.is(Reason::NotFound) && part.is_empty() => {
                 if !args.ignore_not_found {
                     absent.push(context.absent(wanted.served, place.name().unwrap_or_default(), name).await);
@@ -109,7 +114,9 @@ async fn list(
             options.push(("continue", next));
         }
         let request = Request::get(context.list_path(served, place, &args.selection, &options)).accept(accept);
-        let mut page = context.call(request).await?.json()?;
+        let answer = context.client.call(request).await?;
+        // What is said with every page of the past is said by the columns, or not asked for.
+        let mut page = if args.then.is_asked() { answer } else { context.heard(answer) }.json()?;
         next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
         if whole.is_null() {
             whole = page;

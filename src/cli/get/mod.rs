@@ -2,6 +2,7 @@
 
 mod fetch;
 mod layout;
+mod then;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use super::{
     follow, jsonpath,
     jsonpath::JsonPath,
     output::{self, Format, OutputArgs, without_managed_fields},
+    past::AtArgs,
     screen,
 };
 use fetch::{Wanted, changes, fetch};
@@ -36,6 +38,8 @@ Examples:
   appm get apps --sort-by=.metadata.creationTimestamp -L tier
   appm get app web -o jsonpath='{.status.readyReplicas}'
   appm get apps -o custom-columns=NAME:.metadata.name,COMMAND:.spec.process.command
+  appm get apps --at 10m                 as they were, without their status
+  appm get app web --revision 4711 -o yaml
   appm get --raw /apis/appm.dev/v1")]
 pub(super) struct GetArgs {
     /// `apps`, `app web db`, `app/web node/host`, `apps,instances`, `all`
@@ -90,6 +94,8 @@ pub(super) struct GetArgs {
     /// An object that is not there is no failure
     #[arg(long)]
     ignore_not_found: bool,
+    #[command(flatten)]
+    then: AtArgs,
     /// Print what the server answers at this path, as it is
     #[arg(long, value_name = "PATH", conflicts_with_all = ["words", "filename"])]
     raw: Option<String>,
@@ -115,7 +121,11 @@ pub(super) async fn run(mut args: GetArgs, context: &Context) -> Result<(), CliE
     if args.all_namespaces && named && args.filename.is_empty() {
         return Err(CliError::usage("an object with a name is in one namespace; say which by -n instead of -A"));
     }
+    if args.then.is_asked() {
+        then::check(&args)?;
+    }
     match args.output.output {
+        Format::Table | Format::Wide if args.then.is_asked() => then::tables(&args, context, wanted).await,
         Format::Table | Format::Wide => tables(&args, context, wanted).await,
         _ => whole(&args, context, wanted).await,
     }

@@ -158,6 +158,11 @@ impl Request {
         Self::new(Method::POST, path, body.to_string().into())
     }
 
+    /// A PUT of JSON.
+    pub fn put(path: impl Into<String>, body: &Value) -> Self {
+        Self::new(Method::PUT, path, body.to_string().into())
+    }
+
     /// A JSON merge patch.
     pub fn merge_patch(path: impl Into<String>, patch: &Value) -> Self {
         Self::patch(path, MERGE_PATCH, patch)

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     api::{
-        App, CHANGE_CAUSE, Durability, MicroTime, Object, Operation, OperationVerb, ROLLED_BACK_AT, Revision, Status,
+        App, CHANGE_CAUSE, Durability, MicroTime, Object, Operation, OperationVerb, ROLLED_BACK_AT, Rev, Revision,
+        Status,
     },
     client::{SharedClient, operation},
     controllers::operations::{change, delete, reason, status, with_uid},
@@ -45,7 +46,9 @@ pub(super) async fn execute(
     let durability = if deletes_app || changes_app { Durability::Durable } else { Durability::Relaxed };
     let reason = reason(&plan.actions);
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
-    let done = client.transact(batch.transaction(operations)).await?;
+    let mut transaction = batch.transaction(operations);
+    transaction.cause = Rev::parse(&app.metadata.resource_version);
+    let done = client.transact(transaction).await?;
     caches.written(&done);
     Ok(())
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Action, MANAGER, Plan};
 use crate::{
-    api::{Durability, Object, Operation, OperationVerb, Run, Status},
+    api::{Durability, Object, Operation, OperationVerb, Rev, Run, Status},
     client::{SharedClient, operation},
     controllers::operations::{change, delete, reason, status},
     runtime::{Caches, batch::Batch},
@@ -30,7 +30,9 @@ pub(super) async fn execute(
     let durability = if deletes { Durability::Durable } else { Durability::Relaxed };
     let reason = reason(&plan.actions);
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
-    let done = client.transact(batch.transaction(operations)).await?;
+    let mut transaction = batch.transaction(operations);
+    transaction.cause = Rev::parse(&run.metadata.resource_version);
+    let done = client.transact(transaction).await?;
     caches.written(&done);
     Ok(())
 }

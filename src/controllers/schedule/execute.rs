@@ -56,7 +56,9 @@ impl Acting<'_> {
             let before = schedule.status.since;
             let lasting = plan.starts() || before.is_some() && before != plan.status.since;
             let durability = if lasting { Durability::Durable } else { Durability::Relaxed };
-            let done = client.transact(batch(durability).transaction(operations)).await?;
+            let mut transaction = batch(durability).transaction(operations);
+            transaction.cause = Some(stored.revision);
+            let done = client.transact(transaction).await?;
             caches.written(&done);
         }
         for action in &plan.actions {

@@ -10,7 +10,9 @@ use super::{
     operation::{Described, Form, JSON, Shape, form},
     parameters,
 };
-use crate::api::{InstanceProcesses, Served, Subresource, Task, TaskList, kinds::served, schema::component_name};
+use crate::api::{
+    History, HistoryPin, InstanceProcesses, Served, Subresource, Task, TaskList, kinds::served, schema::component_name,
+};
 
 const YAML: &str = "application/yaml";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -125,6 +127,11 @@ impl Words {
         if served.has(Subresource::Processes) {
             all.push((format!("{one}/processes"), item([(HttpMethod::Get, self.processes())])));
         }
+        if self.remembers() {
+            all.push((format!("{one}/history"), item([(HttpMethod::Get, self.history())])));
+            let [put, delete] = self.pins();
+            all.push((format!("{one}/history/{{pin}}"), item([(HttpMethod::Put, put), (HttpMethod::Delete, delete)])));
+        }
         if served.has(Subresource::Task) {
             let (tasks, task) = self.tasks();
             all.push((format!("{one}/task"), tasks));
@@ -194,7 +201,9 @@ impl Words {
             form(TABLE, Shape::of("Table")),
             form(METADATA_LIST, Shape::of("PartialObjectMetadataList")),
         ];
-        list.takes(parameters::LIST).answers(200, "The objects, all of one snapshot.", &forms).refuses(answers::LIST)
+        // Without the two that ask for the past.
+        let taken = if self.remembers() { parameters::LIST } else { &parameters::LIST[..parameters::LIST.len() - 2] };
+        list.takes(taken).answers(200, "The objects, all of one snapshot.", &forms).refuses(answers::LIST)
     }
 
     fn watching(&self, watch: Described) -> Described {
@@ -213,7 +222,11 @@ impl Words {
         let get = self
             .operation("read", "", "get", &format!("Read {}", self.one))
             .takes(self.place(true))
-            .takes(&["resourceVersion", "includeObject"])
+            .takes(if self.remembers() {
+                &["resourceVersion", "includeObject", "at", "atRevision"]
+            } else {
+                &["resourceVersion", "includeObject"]
+            })
             .answers(200, "The object.", &self.shown())
             .refuses(answers::READ);
         let mut all = vec![(HttpMethod::Get, get)];
@@ -340,6 +353,40 @@ impl Words {
             .takes(&["artifact"])
             .answers(200, "The archive.", &[form("application/x-tar", Shape::Text)])
             .refuses(answers::READ)
+    }
+
+    /// Whether versions of it can be told.
+    fn remembers(&self) -> bool {
+        self.served.has_history() && self.served.view.is_none()
+    }
+
+    fn history(&self) -> Described {
+        let shown = Shape::of(History::KIND);
+        self.operation("read", "History", "get", &format!("Read the history of {}", self.one))
+            .description(
+                "The versions that are remembered, newest first, each with who made it, through what, and which fields changed; also of what \
+                 is deleted. They hold no status. `…?atRevision=` gives a version as a whole.",
+            )
+            .takes(self.place(true))
+            .takes(&["limit", "continue"])
+            .answers(200, "The versions.", &[form(JSON, shown.clone()), form(YAML, shown)])
+            .refuses(answers::READ)
+    }
+
+    fn pins(&self) -> [Described; 2] {
+        let pin = || Shape::of(HistoryPin::KIND);
+        let described = |verb: &str, action: &str, summary: &str| {
+            self.operation(verb, "HistoryPin", action, summary).takes(self.place(true)).takes(&["pin"])
+        };
+        let put = described("replace", "put", &format!("Keep a version of {}", self.one))
+            .description("A version under a name: no retention removes it. Absent `revision`: the one that stands now.")
+            .body("Which version.", &[form(JSON, pin()), form(YAML, pin())], false)
+            .answers(200, "The pin.", &[form(JSON, pin())])
+            .refuses(answers::WRITE);
+        let delete = described("delete", "delete", &format!("Let go of a version of {}", self.one))
+            .answers(200, "The pin that was.", &[form(JSON, pin())])
+            .refuses(answers::WRITE);
+        [put, delete]
     }
 
     fn stdin(&self) -> Described {

@@ -25,6 +25,8 @@ pub(super) const LIST: &[&str] = &[
     "resourceVersionMatch",
     "watch",
     "includeObject",
+    "at",
+    "atRevision",
 ];
 /// Those of a watch.
 pub(super) const WATCH: &[&str] = &[
@@ -57,6 +59,8 @@ pub(super) fn all() -> Map<String, Value> {
         ("group", "An API group, `appm.dev` say.", "appm.dev"),
         ("version", "A version of an API group.", "v1"),
         ("task", "The name of a task.", "bcdfg-1"),
+        ("pin", "What a version is called that is kept.", "baseline"),
+        ("revision", "A revision.", "4711"),
     ]
     .map(|(name, description, example)| {
         let schema = json!({"type": "string", "minLength": 1, "maxLength": 253});
@@ -135,6 +139,17 @@ fn queries() -> Vec<(&'static str, Value, &'static str)> {
         ),
     ];
     let reading = [
+        (
+            "at",
+            text(),
+            "As it stood then: how long ago (`10m`, `2d`) or a point in time (`2026-11-21T08:00:00Z`). The past has no status, and is 410 \
+             where it is forgotten.",
+        ),
+        (
+            "atRevision",
+            json!({"type": "string", "pattern": "^[1-9][0-9]*$"}),
+            "As it stood at this revision, which may be any that `at` could mean, or that of a pinned version.",
+        ),
         ("labelSelector", text(), "Only objects with such labels: `tier=front,env in (prod,test),!legacy`."),
         ("fieldSelector", text(), "Only objects with such fields: `metadata.name=web`, `metadata.namespace!=default`."),
         (

@@ -29,7 +29,11 @@ pub(super) fn tags() -> [Value; 5] {
 
 /// All of them.
 pub(super) fn all() -> Vec<Path> {
-    let mut all = vec![(format!("/apis/{GROUP}/v1/transactions"), post(transact()))];
+    let transactions = format!("/apis/{GROUP}/v1/transactions");
+    let mut all = vec![
+        (transactions.clone(), post(transact()).operation(HttpMethod::Get, past_transactions().build())),
+        (format!("{transactions}/{{revision}}"), get(past_transaction())),
+    ];
     all.push((format!("/apis/{GROUP}/v1/namespaces/{{namespace}}/sources/{{name}}/webhook"), post(webhook())));
     all.extend(
         REVIEWS.iter().map(|(group, plural, kind)| (format!("/apis/{group}/v1/{plural}"), post(review(group, kind)))),
@@ -82,6 +86,24 @@ fn webhook() -> Described {
         .body("What the git server says; it is not read.", &[form(JSON, Shape::of("WebhookBody"))], false)
         .answers(202, "The Source looks.", &[form(JSON, Shape::of("Status"))])
         .refuses(answers::OPEN_LOGIN)
+}
+
+fn past_transactions() -> Described {
+    Described::new(TRANSACTION, "listTransactions", "List what I changed, newest first")
+        .description(
+            "One's own requests that changed what the history remembers, each with the first fifty objects that it changed. At most a \
+             hundred are told at once; `metadata.continue` goes on.",
+        )
+        .takes(&["limit", "continue"])
+        .answers(200, "The transactions.", &[form(JSON, Shape::of("PastTransactionList"))])
+        .refuses(answers::READ)
+}
+
+fn past_transaction() -> Described {
+    Described::new(TRANSACTION, "readTransaction", "Read one of my transactions, with all that it changed")
+        .takes(&["revision"])
+        .answers(200, "The transaction.", &[form(JSON, Shape::of("PastTransactionInfo"))])
+        .refuses(answers::READ)
 }
 
 const REVIEWS: &[(&str, &str, &str)] = &[

@@ -12,10 +12,10 @@ use super::{
     *,
 };
 use crate::{
-    api::{Durability, Kind, Namespace},
+    api::{Durability, Key, Kind, Namespace},
     store::{
         Expect, Store,
-        tests::{commit, write},
+        tests::{commit, remembered, write},
     },
 };
 
@@ -48,7 +48,7 @@ async fn assert_readable(engine: Sqlite, why: &str) {
     let store = store_of(engine).await;
     let door = Key::new(&SECRET, "default", "door");
     assert_eq!(store.get(&door).expect("is there").value()["spec"]["mark"], "open barley", "{why}");
-    let past = store.history(&door).await.unwrap_or_else(|e| panic!("{why}: {e}"));
+    let past = remembered(&store, &door).await;
     assert_eq!(past.iter().filter(|entry| entry.body.is_some()).count(), 2, "{why}");
     store.close().await;
 }

@@ -5,6 +5,7 @@
 //! database file. After a failed sync the whole WAL is written to the database anew before anything else is committed:
 //! the kernel may have dropped pages that it could not write, and a later sync would not tell.
 
+mod archive;
 mod compact;
 mod examine;
 mod keys;
@@ -28,14 +29,13 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{
-    Anchor, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Limits, Loaded, Oldest, OpenError,
-    RotateError, Sealing,
+    Anchor, Bounds, ChangeRow, Engine, EngineError, Group, Limits, Loaded, Oldest, OpenError, RotateError, Sealing,
     backup::{self, Snapshot, SnapshotError},
     lock::DirLock,
     seal::{KeyFile, Seal},
 };
 use crate::{
-    api::{KINDS, Key, KindInfo, Rev},
+    api::{KINDS, KindInfo, Rev},
     clock,
 };
 pub use examine::{Examination, examine};
@@ -166,10 +166,6 @@ impl Engine for Sqlite {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>> {
         Box::pin(self.read_changes(kind, after, until, limit))
-    }
-
-    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> {
-        Box::pin(self.read_history(key))
     }
 
     fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {

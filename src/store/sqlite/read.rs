@@ -1,19 +1,16 @@
-//! Reading: everything at start, changes and history later, beside the writer.
+//! Reading: everything at start, and changes later, beside the writer.
 
 use futures::TryStreamExt;
-use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Sqlite, connect_to_read,
+    Sqlite,
     schema::{classify, corrupt, end_of, revision, revision_of},
     write::Seq,
 };
 use crate::{
     api::{Body, ChangeLog, Key, KindInfo, Rev},
-    store::{
-        Anchor, Before, ChangeRow, EngineError, HistoryEntry, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail,
-    },
+    store::{Anchor, Before, ChangeRow, EngineError, Loaded, LoadedObject, Oldest, OpenError, Provenance, Tail},
 };
 
 impl Sqlite {
@@ -36,14 +33,15 @@ impl Sqlite {
             seq: unsigned(row.get(1)),
             hash: row.get(2),
         });
-        let newest = "SELECT revision, seq_main, seq_short, seq_history FROM txn ORDER BY revision DESC LIMIT 1";
+        let newest =
+            "SELECT revision, seq_main, seq_short, seq_history, bytes_history FROM txn ORDER BY revision DESC LIMIT 1";
         let newest = sqlx::query(newest).fetch_optional(&mut *connection).await.map_err(failed)?;
         let objects = self.load_objects(connection).await?;
         let oldest = Oldest { main: revision(meta.get(3)), short: revision(meta.get(4)) };
         let mut last = oldest.main.max(oldest.short);
         if let Some(row) = newest {
             last = last.max(revision(row.get(0)));
-            writing.seq = Seq { main: row.get(1), short: row.get(2), history: row.get(3) };
+            writing.seq = Seq { main: row.get(1), short: row.get(2), history: row.get(3), bytes: row.get(4) };
         }
         let tail = if whole { Tail::Whole } else { Tail::Doubtful };
         let (reserved, place) = (revision(meta.get(0)), self.file.clone());
@@ -81,7 +79,7 @@ impl Sqlite {
         Ok(objects)
     }
 
-    fn body(&self, key: &Key, stored: &[u8]) -> Result<Body, Unreadable> {
+    pub(super) fn body(&self, key: &Key, stored: &[u8]) -> Result<Body, Unreadable> {
         let json = self.seal.unseal(key, stored).map_err(|e| Unreadable::Sealed(e.to_string()))?;
         Body::from_json(json).map_err(|e| Unreadable::Malformed(e.to_string()))
     }
@@ -124,46 +122,9 @@ impl Sqlite {
         })
         .await
     }
-
-    pub(super) async fn read_history(&self, key: &Key) -> Result<Vec<HistoryEntry>, EngineError> {
-        let sql = "SELECT t.revision, t.at, t.actor, t.manager, t.request_id, t.cause, t.reason, h.uid, h.body \
-                   FROM history h JOIN txn t ON t.revision = h.id >> 14 \
-                   WHERE h.kind = ? AND h.namespace = ? AND h.name = ? ORDER BY h.id";
-        let query = sqlx::query(sql).bind(self.kind_name(key.kind)).bind(key.namespace.clone()).bind(key.name.clone());
-        self.read(query, |row| {
-            let stored: Option<&[u8]> = row.get(8);
-            let body = stored.map(|stored| self.body(key, stored)).transpose();
-            Ok(HistoryEntry {
-                at: Timestamp::from_microsecond(row.get(1)).unwrap_or_default(),
-                provenance: provenance(row),
-                revision: revision(row.get(0)),
-                uid: row.get::<&str, _>(7).into(),
-                body: body.map_err(|e| EngineError(format!("`{key}`: {e}")))?,
-            })
-        })
-        .await
-    }
-
-    /// Runs a query on the reading connection, which is opened when it is first needed.
-    async fn read<T>(
-        &self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-        each: impl Fn(&SqliteRow) -> Result<T, EngineError>,
-    ) -> Result<Vec<T>, EngineError> {
-        let mut reading = self.reading.lock().await;
-        if reading.is_none() {
-            *reading = Some(connect_to_read(&self.file).await?);
-        }
-        let connection = reading.as_mut().expect("it was opened just above");
-        let rows = query.fetch_all(connection).await;
-        if rows.is_err() {
-            *reading = None;
-        }
-        rows?.iter().map(each).collect()
-    }
 }
 
-fn provenance(row: &SqliteRow) -> Provenance {
+pub(super) fn provenance(row: &SqliteRow) -> Provenance {
     Provenance {
         actor: row.get(2),
         manager: row.get(3),
@@ -176,7 +137,7 @@ fn provenance(row: &SqliteRow) -> Provenance {
 
 /// Why a stored body cannot be read.
 #[derive(Debug, thiserror::Error)]
-enum Unreadable {
+pub(super) enum Unreadable {
     #[error("{0}")]
     Sealed(String),
     #[error("{0}")]

@@ -8,10 +8,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    api::{App, Durability, Event, Instance, Kind},
+    api::{App, Durability, Event, Instance, Key, Kind},
     store::{
-        Change, CommitError, Expect, Memory, Store, Watch, Write,
-        tests::{app, clock, commit, create, names, old_changes_go_by_age_and_count, step, update, write},
+        Archive, AsOf, Change, CommitError, Expect, HistoryEntry, Horizon, Memory, PastTransaction, Pin, Stood, Store,
+        Transactions, Watch, Write,
+        past_tests::{pins_outlive_everything, what_stood_is_told_at_any_revision},
+        tests::{app, clock, commit, create, names, old_changes_go_by_age_and_count, remembered, step, update, write},
     },
 };
 
@@ -54,7 +56,7 @@ async fn everything_is_there_after_a_clean_restart() {
     let store = store_of(engine(dir.path(), "boot-2").await.unwrap()).await;
     assert_eq!(store.revision(), updated);
     assert_eq!(store.get(&app("web")).unwrap().value()["spec"]["mark"], "2");
-    assert_eq!(store.history(&app("web")).await.unwrap().len(), 2);
+    assert_eq!(remembered(&store, &app("web")).await.len(), 2);
     let mut watch = store.watch(App::INFO, made).await.unwrap();
     assert_eq!(step(&mut watch).await, format!("{updated} ~web"));
 }
@@ -198,13 +200,26 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
 struct Shared(Arc<Sqlite>);
 
 #[rustfmt::skip]
+impl Archive for Shared {
+    fn horizon(&self) -> BoxFuture<'_, Result<Horizon, EngineError>> { self.0.horizon() }
+    fn revision_at(&self, at: Timestamp) -> BoxFuture<'_, Result<Rev, EngineError>> { self.0.revision_at(at) }
+    fn versions<'a>(&'a self, key: &'a Key, below: Option<Rev>, limit: usize)
+        -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> { self.0.versions(key, below, limit) }
+    fn as_of<'a>(&'a self, of: &'a AsOf, limit: usize) -> BoxFuture<'a, Result<Stood, EngineError>> { self.0.as_of(of, limit) }
+    fn transactions<'a>(&'a self, of: &'a Transactions, limit: usize)
+        -> BoxFuture<'a, Result<Vec<PastTransaction>, EngineError>> { self.0.transactions(of, limit) }
+    fn pin(&self, pin: Pin) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.pin(pin) }
+    fn unpin<'a>(&'a self, key: &'a Key, name: &'a str) -> BoxFuture<'a, Result<bool, EngineError>> { self.0.unpin(key, name) }
+    fn pins<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<Pin>, EngineError>> { self.0.pins(key) }
+}
+
+#[rustfmt::skip]
 impl Engine for Shared {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, OpenError>> { self.0.load() }
     fn reserve(&self, end: Rev, oldest: Oldest) -> BoxFuture<'_, Result<(), EngineError>> { self.0.reserve(end, oldest) }
     fn commit(&self, group: Group) -> BoxFuture<'_, Result<(), EngineError>> { self.0.commit(group) }
     fn changes(&self, kind: &'static KindInfo, after: Rev, until: Rev, limit: usize)
         -> BoxFuture<'_, Result<Vec<ChangeRow>, EngineError>> { self.0.changes(kind, after, until, limit) }
-    fn history<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<HistoryEntry>, EngineError>> { self.0.history(key) }
     fn beyond<'a>(&'a self, limits: &'a Limits, now: Timestamp) -> BoxFuture<'a, Result<Bounds, EngineError>> {
         self.0.beyond(limits, now) }
     fn compact(&self, bounds: Bounds, rows: usize) -> BoxFuture<'_, Result<bool, EngineError>> { self.0.compact(bounds, rows) }
@@ -242,13 +257,13 @@ async fn old_rows_leave_the_file() {
     engine.load().await.unwrap();
     let bounds = engine.beyond(&Limits::default(), Timestamp::MAX).await.unwrap();
     while engine.compact(bounds, 2).await.unwrap() {}
-    for (table, left) in [("change", 0), ("history", 0), ("txn", 0), ("object", 1)] {
+    for (table, left) in [("change", 0), ("history", 1), ("txn", 1), ("object", 1)] {
         let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
         let mut writing = engine.writing.lock().await;
         let rows: i64 = sqlx::query_scalar(sql).fetch_one(writing.connection()).await.unwrap();
         assert_eq!(rows, left, "{table}");
     }
-    // The counter does not need the rows.
+    // What stands stays, and who made it. The counter does not need the rows.
     assert_eq!(store_of(engine).await.revision(), Rev(9));
 }
 
@@ -312,7 +327,7 @@ async fn seen(store: &Store) -> Vec<String> {
         }
         for name in 0..4 {
             let key = Key::new(kind, "default", &format!("n{name}"));
-            for entry in store.history(&key).await.expect("reads") {
+            for entry in remembered(store, &key).await {
                 seen.push(format!("{key} {} {:?}", entry.revision, entry.body));
             }
         }
@@ -366,4 +381,56 @@ proptest! {
             assert_eq!(seen(&store).await, seen(&model).await);
         });
     }
+}
+
+#[tokio::test]
+async fn what_stood_is_told_by_the_file_as_by_the_memory() {
+    let dir = TempDir::new().unwrap();
+    what_stood_is_told_at_any_revision(Box::new(engine(dir.path(), "boot-1").await.expect("opens"))).await;
+}
+
+#[tokio::test]
+async fn a_pinned_version_outlives_compaction_and_kill_9() {
+    let last = std::sync::Mutex::new(None::<TempDir>);
+    pins_outlive_everything(async || {
+        // What a process finds that begins anew: nothing was closed.
+        let found = last.lock().unwrap().as_ref().map_or_else(|| TempDir::new().unwrap(), killed);
+        let engine = engine(found.path(), "boot-1").await.expect("opens");
+        *last.lock().unwrap() = Some(found);
+        Box::new(engine) as Box<dyn Engine>
+    })
+    .await;
+}
+
+/// An older appm removed versions by their age though they still stood.
+#[tokio::test]
+async fn what_an_older_appm_forgot_is_not_made_up() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let old = create(&store, "old").await;
+    let new = create(&store, "new").await;
+    store.close().await;
+    drop(store);
+    let file = dir.path().join("appm.db");
+    let mut connection = connect_to_write(&file).await.unwrap();
+    for sql in [
+        "DELETE FROM history WHERE name = 'old'".to_owned(),
+        format!("UPDATE meta SET oldest_history = {old}"),
+        "DROP TABLE pin".to_owned(),
+        "ALTER TABLE txn DROP COLUMN bytes_history".to_owned(),
+        "ALTER TABLE meta DROP COLUMN whole".to_owned(),
+        "DELETE FROM _sqlx_migrations WHERE version = 5".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    let store = open(&dir).await;
+    assert_eq!(store.horizon().await.unwrap().oldest, new);
+    let of = AsOf { kind: App::INFO, namespace: None, at: new, after: None };
+    let stood = store.as_of(&of, 9).await.unwrap();
+    let names: Vec<&str> = stood.objects.iter().map(|(key, _)| &*key.name).collect();
+    assert_eq!(names, ["new", "old"]);
+    let kept = stood.objects[1].1.body.as_ref().unwrap();
+    assert!(!String::from_utf8_lossy(kept.json()).contains("status"));
+    assert_eq!(stood.objects[1].1.uid.as_str(), "uid-old");
 }

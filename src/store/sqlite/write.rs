@@ -26,6 +26,8 @@ pub(super) struct Writing {
     wal: usize,
     /// True after a failed sync: pages that the kernel gave up on may be missing from the WAL.
     doubtful: bool,
+    /// How far the history was looked at for removal, and up to which bound: an id.
+    pub(super) looked: (Rev, i64),
     /// How far bodies were sealed with new data keys.
     pub(super) resealed: Resealed,
     /// Commits up to here have been looked at for removal.
@@ -38,6 +40,8 @@ pub(super) struct Seq {
     pub(super) main: i64,
     pub(super) short: i64,
     pub(super) history: i64,
+    /// Bytes of the history, not rows.
+    pub(super) bytes: i64,
 }
 
 /// A WAL longer than this is folded into the database.
@@ -51,6 +55,7 @@ impl Writing {
             seq: Seq::default(),
             wal: 0,
             doubtful: false,
+            looked: (Rev(0), 0),
             resealed: Resealed::default(),
             pruned: Rev(0),
         }
@@ -247,7 +252,7 @@ impl<'g> Rows<'g> {
         let (main, short, history) = (Vec::new(), Vec::new(), Vec::new());
         let mut rows = Self { txns, objects, main, short, history, engine, bytes: 4096 };
         for txn in &group.txns {
-            let mut remembered = 0;
+            let (mut remembered, mut bytes) = (0, 0);
             for (place, row) in txn.rows.iter().enumerate() {
                 let id = row_id(txn.revision, place);
                 rows.bytes += 3 * row.body.json().len() + 512;
@@ -256,15 +261,17 @@ impl<'g> Rows<'g> {
                     ChangeLog::Main => rows.main.push((id, row)),
                     ChangeLog::Short => rows.short.push((id, row)),
                 }
-                if row.remembered != Remembered::Nothing {
+                if let Some(size) = row.remembered.size() {
                     rows.history.push((id, row));
                     remembered += 1;
+                    bytes += i64::try_from(size).unwrap_or(i64::MAX);
                 }
             }
             *seq = Seq {
                 main: seq.main + txn.rows.iter().filter(|row| row.key.kind.log == ChangeLog::Main).count() as i64,
                 short: seq.short + txn.rows.iter().filter(|row| row.key.kind.log == ChangeLog::Short).count() as i64,
                 history: seq.history + remembered,
+                bytes: seq.bytes.saturating_add(bytes),
             };
             rows.txns.push((txn, *seq, remembered));
         }
@@ -277,7 +284,7 @@ impl<'g> Rows<'g> {
             let query = query.bind(number(*revision)).bind(at.as_microsecond());
             let query = query.bind(by.actor.clone()).bind(by.manager.clone()).bind(by.request_id.clone());
             let query = query.bind(by.cause.map(number)).bind(by.reason.clone());
-            query.bind(seq.main).bind(seq.short).bind(seq.history).bind(*remembered)
+            query.bind(seq.main).bind(seq.short).bind(seq.history).bind(*remembered).bind(seq.bytes)
         })
         .await?;
         for (table, rows) in [(&CHANGE, &self.main), (&CHANGE_SHORT, &self.short)] {
@@ -328,7 +335,7 @@ struct Insert {
     tail: &'static str,
 }
 
-const TXN: Insert = Insert { head: "INSERT INTO txn VALUES ", columns: 11, tail: "" };
+const TXN: Insert = Insert { head: "INSERT INTO txn VALUES ", columns: 12, tail: "" };
 const CHANGE: Insert = Insert { head: "INSERT INTO change VALUES ", columns: 7, tail: "" };
 const CHANGE_SHORT: Insert = Insert { head: "INSERT INTO change_short VALUES ", columns: 7, tail: "" };
 const HISTORY: Insert = Insert { head: "INSERT INTO history VALUES ", columns: 6, tail: "" };

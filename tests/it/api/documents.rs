@@ -91,7 +91,8 @@ async fn what_is_not_there_is_a_status() {
         (Method::POST, "/apis", 405, "MethodNotAllowed"),
         (Method::PUT, "/apis/appm.dev/v1/namespaces/default/apps", 405, "MethodNotAllowed"),
         (Method::POST, "/apis/appm.dev/v1/apps", 405, "MethodNotAllowed"),
-        (Method::GET, "/apis/appm.dev/v1/transactions", 405, "MethodNotAllowed"),
+        (Method::PUT, "/apis/appm.dev/v1/transactions", 405, "MethodNotAllowed"),
+        (Method::GET, "/apis/appm.dev/v1/transactions/999999", 404, "NotFound"),
     ] {
         let reply = api.send(method.clone(), path, &[], "").await.expect(code);
         if code != 200 {
