@@ -181,7 +181,7 @@ async fn methods_that_make_no_sense_are_405_and_say_which_do() {
         (Method::POST, "/apis/appm.dev/v1/apps", "GET, HEAD"),
         (Method::DELETE, "/apis/appm.dev/v1/apps", "GET, HEAD"),
         (Method::DELETE, "/apis", "GET, HEAD"),
-        (Method::GET, "/apis/appm.dev/v1/transactions", "POST"),
+        (Method::DELETE, "/apis/appm.dev/v1/transactions", "GET, HEAD, POST"),
     ] {
         let reply = api.send(method.clone(), path, &[], "{}").await.expect(405);
         assert_eq!(failure(&reply.json()).0, "MethodNotAllowed", "{method} {path}");
