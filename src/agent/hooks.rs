@@ -2,12 +2,22 @@
 //!
 //! A command runs under a name (`postStart`, `preStop`) at most once beside an attempt as long as its keeper or engine remembers it, so a new
 //! agent that finds one under way waits for its end. A request or a pause is begun anew by a new agent: postStart as long as
-//! the status does not say `started`, preStop as long as it says `stopping.preStop`. So each is done at least once.
+//! the status does not say `started`, preStop as long as it says `stopping.preStop`. So each is done at least once; of a pause
+//! before the end only what is left of it.
 
 use std::time::Duration;
 
 use super::probes::ask::{self, Answer, Place};
 use crate::{api::LifecycleHandler, clock::SharedClock, drivers::SharedDriver};
+
+/// How much time there is for a hook.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    /// How long it may take.
+    pub(super) left: Duration,
+    /// So much of it is gone since an earlier agent began it: a pause is that much shorter.
+    pub(super) gone: Duration,
+}
 
 /// How long a driver that does not answer is asked again.
 const TRIES: u32 = 5;
@@ -41,8 +51,9 @@ pub(super) async fn run(
     place: Place,
     hook: Hook,
     handler: LifecycleHandler,
-    timeout: Duration,
+    time: Time,
 ) -> Result<(), String> {
+    let timeout = time.left;
     let doing = async {
         let mut why = String::new();
         for _try in 0..TRIES {
@@ -52,7 +63,8 @@ pub(super) async fn run(
                 }
                 LifecycleHandler { http_get: Some(get), .. } => ask::http(&*driver, &place, get).await,
                 LifecycleHandler { sleep: Some(sleep), .. } => {
-                    clock.sleep(Duration::from_secs(sleep.seconds.unsigned_abs())).await;
+                    let whole = Duration::from_secs(sleep.seconds.unsigned_abs());
+                    clock.sleep(whole.saturating_sub(time.gone)).await;
                     Answer::Yes
                 }
                 _ => Answer::Yes,

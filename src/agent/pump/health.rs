@@ -8,9 +8,10 @@ use super::{Finished, Pump, Slot, tell};
 use crate::{
     agent::{
         Drivers,
+        decide::grace,
         forms::Form,
         health::Death,
-        hooks::{self, Hook},
+        hooks::{self, Hook, Time},
         memory::{Note, Phase, StopReason},
         probes::{Command, Report, Subject, ask::Place},
     },
@@ -56,11 +57,20 @@ impl Pump {
                 let age = Duration::try_from(now.duration_since(started.start_time)).unwrap_or_default();
                 self.attend_running(uid, &instance, age);
             }
-            Phase::Stopping { kill_at, .. } => {
-                let left = Duration::try_from(kill_at.duration_since(now)).unwrap_or_default();
+            Phase::Stopping { kill_at, reason, .. } => {
+                let left = kill_at.duration_since(now);
+                // An earlier agent may have begun it. A probe may leave less time than the spec: then nobody knows since when.
+                let gone = match reason {
+                    StopReason::Unhealthy => SignedDuration::ZERO,
+                    _ => grace(Some(&instance)) - left,
+                };
+                let positive = |time: SignedDuration| Duration::try_from(time).unwrap_or_default();
+                let time = Time { left: positive(left), gone: positive(gone) };
                 let handler = instance.spec.lifecycle.pre_stop.as_ref();
                 match handler.filter(|_| slot.memory.health.pre_stop) {
-                    Some(handler) => self.begin_hook(uid, &instance, Hook::PreStop, handler.clone(), left),
+                    Some(handler) => {
+                        self.begin_hook(uid, &instance, Hook::PreStop, handler.clone(), time);
+                    }
                     // It was taken out of the manifest while it was waited for.
                     None if slot.memory.health.pre_stop => slot.memory.pre_stop_ended(now),
                     None => {}
@@ -85,7 +95,8 @@ impl Pump {
         if !slot.memory.health.is_open(spec)
             && let Some(handler) = &spec.lifecycle.post_start
         {
-            return self.begin_hook(uid, instance, Hook::PostStart, handler.clone(), hooks::LONGEST);
+            let time = Time { left: hooks::LONGEST, gone: Duration::ZERO };
+            return self.begin_hook(uid, instance, Hook::PostStart, handler.clone(), time);
         }
         if slot.attended.watched == Some(generation) {
             return;
@@ -133,7 +144,7 @@ impl Pump {
         instance: &Arc<Object<Instance>>,
         hook: Hook,
         handler: LifecycleHandler,
-        timeout: Duration,
+        time: Time,
     ) {
         let place = self.place(uid, instance);
         let Some(slot) = self.slots.get_mut(uid).filter(|slot| slot.attended.hook != Some(hook)) else { return };
@@ -141,7 +152,7 @@ impl Pump {
         let (driver, clock) = (self.agent.drivers.of(Form::of(instance)).clone(), self.agent.clock.clone());
         self.work.push(Box::pin(async move {
             let key = place.key.clone();
-            Finished::Hook(key, hook, hooks::run(driver, clock, place, hook, handler, timeout).await)
+            Finished::Hook(key, hook, hooks::run(driver, clock, place, hook, handler, time).await)
         }));
     }
 

@@ -182,9 +182,19 @@ impl Stage {
 fn listed(actions: &[PlannedAction]) -> String {
     let mut moments: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     let mut all = String::new();
+    let alike = |a: &PlannedAction, b: &PlannedAction| {
+        a.after_seconds.to_bits() == b.after_seconds.to_bits() && a.verb == b.verb && a.owner == b.owner
+    };
+    for together in actions.chunk_by(alike) {
+        let mut reasons: Vec<&str> = together.iter().map(|action| action.because.as_str()).collect();
+        reasons.sort_unstable();
+        for because in reasons {
+            let PlannedAction { after_seconds, verb, owner, .. } = &together[0];
+            writeln!(all, "  {after_seconds:>8} {verb:?} {owner}: {because}").unwrap();
+        }
+    }
     for action in actions {
-        let PlannedAction { after_seconds, verb, owner, instance, attempt, because, .. } = action;
-        writeln!(all, "  {after_seconds:>8} {verb:?} {owner}: {because}").unwrap();
+        let PlannedAction { after_seconds, verb, instance, attempt, .. } = action;
         let moment = moments.entry((after_seconds * 1000.0).round() as u64).or_default();
         moment.push(format!("{verb:?} {instance}/{attempt}"));
     }
