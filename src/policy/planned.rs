@@ -295,7 +295,7 @@ mod tests {
         - configmap/old in default is deleted
 
         What becomes of processes
-             now  + replace  app/web in default  web-b-0  it takes the place of one of revision web-a
+              now  + replace  app/web in default  web-b-0  it takes the place of one of revision web-a
           +1m1.5s  - stop     app/web in default  web-a-0  revision web-b takes its place
 
           app/web in default: 1 → 2 ready; never less than 1
