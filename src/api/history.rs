@@ -75,6 +75,8 @@ pub enum VersionChange {
 /// One version of an object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// `Version` is the server's.
+#[schemars(rename = "PastVersion")]
 pub struct Version {
     /// The revision that brought it.
     pub revision: String,

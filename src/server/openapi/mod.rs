@@ -261,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn no_two_types_have_one_name() {
+        let derived = crate::api::schema::components();
+        let shapes = shapes::all();
+        let twice: Vec<_> = shapes.keys().filter(|name| derived.contains_key(*name)).collect();
+        assert_eq!(twice, Vec::<&String>::new());
+    }
+
+    #[test]
     fn everything_has_a_type_and_nothing_is_null() {
         let document = document();
         let mut found = Vec::new();
