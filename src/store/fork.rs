@@ -2,19 +2,15 @@
 //!
 //! Objects are shared until they change, and nothing is written anywhere: when a fork is dropped, it never was.
 
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
 
 use super::{
-    Anchor, Archive, AsOf, Bounds, ChangeRow, Core, Engine, EngineError, Group, HistoryEntry, Horizon, Limits, Loaded,
+    Anchor, Archive, AsOf, Bounds, ChangeRow, Engine, EngineError, Group, HistoryEntry, Horizon, Limits, Loaded,
     Oldest, OpenError, PastTransaction, Pin, RotateError, Sealing, Stood, Store, Transactions,
     backup::{Snapshot, SnapshotError},
-    counters::Counters,
-    watch::Hub,
-    writer::Writer,
 };
 use crate::{
     api::{Key, KindInfo, Rev},
@@ -28,22 +24,8 @@ impl Store {
         let index = self.core.index().clone();
         let revision = index.revision();
         let oldest = Oldest { main: revision, short: revision };
-        let core = Arc::new(Core {
-            engine: Arc::new(Forgetful { largest: self.largest(), oldest }),
-            hub: Mutex::new(Hub::new(revision, &limits)),
-            index: RwLock::new(index),
-            oldest: Mutex::new(oldest),
-            counters: Counters::default(),
-            committed: Notify::new(),
-            witness: OnceLock::new(),
-            stirred: Notify::new(),
-            anchor: Mutex::new(None),
-            limits,
-        });
-        let (queue, requests) = mpsc::channel(core.limits.queue);
-        let writer = Writer::new(core.clone(), clock, revision, Rev(u64::MAX));
-        tokio::spawn(writer.run(requests));
-        Arc::new(Store { core, queue })
+        let engine = Arc::new(Forgetful { largest: self.largest(), oldest });
+        Store::begin(engine, index, (oldest, None), Rev(u64::MAX), clock, limits)
     }
 }
 

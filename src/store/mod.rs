@@ -138,6 +138,19 @@ impl Store {
         let reserved = Rev(revision.0 + limits.block);
         engine.reserve(reserved, oldest).await.map_err(OpenError::Engine)?;
 
+        Ok(Self::begin(engine, index, (oldest, loaded.anchor), reserved, clock, limits))
+    }
+
+    /// A store of these objects, whose writer runs on the runtime that is current; revisions up to `reserved` may be handed out.
+    fn begin(
+        engine: Arc<dyn Engine>,
+        index: Index,
+        (oldest, anchor): (Oldest, Option<Anchor>),
+        reserved: Rev,
+        clock: SharedClock,
+        limits: Limits,
+    ) -> Arc<Self> {
+        let revision = index.revision();
         let core = Arc::new(Core {
             engine,
             hub: Mutex::new(Hub::new(revision, &limits)),
@@ -147,13 +160,13 @@ impl Store {
             committed: Notify::new(),
             witness: OnceLock::new(),
             stirred: Notify::new(),
-            anchor: Mutex::new(loaded.anchor),
+            anchor: Mutex::new(anchor),
             limits,
         });
         let (queue, requests) = mpsc::channel(core.limits.queue);
         let writer = Writer::new(core.clone(), clock, revision, reserved);
         tokio::spawn(writer.run(requests));
-        Ok(Arc::new(Self { core, queue }))
+        Arc::new(Self { core, queue })
     }
 
     /// The newest revision.

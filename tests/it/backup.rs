@@ -231,7 +231,7 @@ fn a_restore_that_is_killed_anywhere_has_happened_or_not() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        thread::sleep(whole * (round + 1) / ROUNDS.next_multiple_of(2));
+        thread::sleep(whole * (round + 1) / ROUNDS);
         let _ = child.kill();
         child.wait().unwrap();
         world.start();
