@@ -31,6 +31,34 @@ pub(super) enum DryRun {
     Client,
 }
 
+/// Which manifests, and in whose name: of `apply`, `diff` and `plan`.
+#[derive(Args, Debug)]
+pub(super) struct DeclaredArgs {
+    /// File, directory, or - for stdin; may be given several times
+    #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    filename: Vec<PathBuf>,
+    /// Look into subdirectories too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Whose fields these are
+    #[arg(long, value_name = "NAME", default_value = "appm")]
+    field_manager: String,
+    /// Take fields that other managers own
+    #[arg(long)]
+    force_conflicts: bool,
+    /// Accepted for kubectl's sake: apply is always done by the server
+    #[arg(long, hide = true)]
+    server_side: bool,
+}
+
+impl DeclaredArgs {
+    /// What the files declare, and how it is applied.
+    pub(super) fn read(self, context: &Context) -> Result<(Manifests, Options), CliError> {
+        let manifests = manifests::read(&self.filename, self.recursive, context.global.namespace.as_deref())?;
+        Ok((manifests, Options { force: self.force_conflicts, manager: self.field_manager, ..Options::default() }))
+    }
+}
+
 /// Declare objects by manifests: all of them or none
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -46,21 +74,11 @@ Examples:
 Every file is read, and every mistake is reported at once, with file, line, column and field.
 If there is any, nothing is changed and the exit code is 4.")]
 pub(super) struct ApplyArgs {
-    /// File, directory, or - for stdin; may be given several times
-    #[arg(short, long = "filename", value_name = "PATH", required_unless_present_any = ["kustomize", "plan"], num_args = 1..)]
-    filename: Vec<PathBuf>,
-    /// Look into subdirectories too
-    #[arg(short = 'R', long)]
-    recursive: bool,
+    #[command(flatten)]
+    declared: DeclaredArgs,
     /// server: check everything, store nothing
     #[arg(long, value_enum, value_name = "WHERE", default_value = "none", num_args = 0..=1, require_equals = true, default_missing_value = "server", hide_default_value = true, hide_possible_values = true)]
     dry_run: DryRun,
-    /// Whose fields these are
-    #[arg(long, value_name = "NAME", default_value = "appm")]
-    field_manager: String,
-    /// Take fields that other managers own
-    #[arg(long)]
-    force_conflicts: bool,
     #[command(flatten)]
     prune: PruneArgs,
     /// Show first what would be done and what would become of processes, as `appm plan` does, and ask
@@ -72,14 +90,11 @@ pub(super) struct ApplyArgs {
     /// Do what `appm plan --out FILE` has kept, if the world is still as it was then
     #[arg(long, value_name = "FILE", conflicts_with_all = ["filename", "recursive", "confirm", "prune", "dry_run", "force_conflicts", "field_manager"])]
     plan: Option<PathBuf>,
-    /// Accepted for kubectl's sake: apply is always done by the server
-    #[arg(long, hide = true)]
-    server_side: bool,
     /// Accepted for kubectl's sake: unknown fields are always refused
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     validate: Option<String>,
     /// There for the sake of an answer
-    #[arg(short = 'k', long, hide = true, value_name = "DIR")]
+    #[arg(short = 'k', long, hide = true, value_name = "DIR", conflicts_with = "filename")]
     kustomize: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
@@ -98,18 +113,13 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> Result<(), CliErr
     if let Some(file) = &args.plan {
         return plan::apply_saved(file, &args.output, context).await;
     }
-    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
+    let (manifests, mut options) = args.declared.read(context)?;
     if args.dry_run == DryRun::Client {
         let objects = manifests.sound(context, "nothing was applied")?.objects.into_iter().map(|o| o.value).collect();
         let format = if args.output.output.is_table() { &Format::Name } else { &args.output.output };
         return output::objects(format, objects, false);
     }
-    let mut options = Options {
-        dry_run: args.dry_run == DryRun::Server,
-        force: args.force_conflicts,
-        manager: args.field_manager,
-        ..Options::default()
-    };
+    options.dry_run = args.dry_run == DryRun::Server;
     options.pruned = prune::operations(&args.prune, context, &manifests, &options.manager).await?;
     if args.confirm {
         let (plan, _) = plan::plan(context, &manifests, &options).await?;

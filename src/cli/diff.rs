@@ -2,17 +2,14 @@
 //!
 //! The server says what would be, by a dry run of the very transaction that `apply` would send.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::Value;
 use similar::TextDiff;
 
 use super::{
-    apply::{self, Options},
+    apply::{self, DeclaredArgs},
     context::Context,
     error::{CliError, Exit},
-    manifests,
     output::yaml,
     resources::qualified,
     screen::{self, Screen},
@@ -28,21 +25,8 @@ Examples:
 The exit code is 0 if nothing would change and 1 if something would; all others are failures: 2 stands
 for those that have 1 elsewhere. Values of Secrets are not shown.")]
 pub(super) struct DiffArgs {
-    /// File, directory, or - for stdin; may be given several times
-    #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
-    filename: Vec<PathBuf>,
-    /// Look into subdirectories too
-    #[arg(short = 'R', long)]
-    recursive: bool,
-    /// Whose fields these would be
-    #[arg(long, value_name = "NAME", default_value = "appm")]
-    field_manager: String,
-    /// Take fields that other managers own
-    #[arg(long)]
-    force_conflicts: bool,
-    /// Accepted for kubectl's sake: apply is always done by the server
-    #[arg(long, hide = true)]
-    server_side: bool,
+    #[command(flatten)]
+    declared: DeclaredArgs,
 }
 
 pub(super) async fn run(args: DiffArgs, context: &Context) -> Result<(), CliError> {
@@ -55,9 +39,8 @@ pub(super) async fn run(args: DiffArgs, context: &Context) -> Result<(), CliErro
 }
 
 async fn differs(args: DiffArgs, context: &Context) -> Result<bool, CliError> {
-    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
-    let options =
-        Options { dry_run: true, force: args.force_conflicts, manager: args.field_manager, ..Options::default() };
+    let (manifests, mut options) = args.declared.read(context)?;
+    options.dry_run = true;
     let results = apply::apply(context, &manifests, &options).await?;
     let mut differs = false;
     for (declared, result) in manifests.objects.iter().zip(results) {

@@ -38,9 +38,9 @@ pub(super) struct Names<K: Kind> {
 pub(super) struct ListArgs {
     /// Of all namespaces
     #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    pub(super) all_namespaces: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 /// Lists all there are.

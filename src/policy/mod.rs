@@ -8,7 +8,6 @@ pub mod backoff;
 pub mod certificate;
 pub mod dag;
 pub mod depends;
-pub mod drift;
 pub mod expand;
 pub mod expr;
 pub mod fair;

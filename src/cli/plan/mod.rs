@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 pub(super) use saved::{apply_saved, is_other, other};
 
 use super::{
-    apply::{self, Options},
+    apply::{self, DeclaredArgs, Options},
     context::Context,
     error::{CliError, Exit},
-    manifests::{self, Manifests},
+    manifests::Manifests,
     output::{self, Format, OutputArgs},
     prompt,
     prune::{self, PruneArgs},
@@ -41,18 +41,8 @@ Examples:
 Nothing is changed. Values of Secrets are not shown; a file of --out holds them, and only you can read it.
 Rights that are missing are listed, all of them; the exit code is 6 then.")]
 pub(super) struct PlanArgs {
-    /// File, directory, or - for stdin; may be given several times
-    #[arg(short, long = "filename", value_name = "PATH", required = true, num_args = 1..)]
-    filename: Vec<PathBuf>,
-    /// Look into subdirectories too
-    #[arg(short = 'R', long)]
-    recursive: bool,
-    /// Whose fields these would be
-    #[arg(long, value_name = "NAME", default_value = "appm")]
-    field_manager: String,
-    /// Take fields that other managers own
-    #[arg(long)]
-    force_conflicts: bool,
+    #[command(flatten)]
+    declared: DeclaredArgs,
     #[command(flatten)]
     prune: PruneArgs,
     /// End with 0 if there is nothing to do, with 2 if there is, with 1 if that is not known
@@ -76,8 +66,7 @@ pub(super) async fn run(args: PlanArgs, context: &Context) -> Result<(), CliErro
 }
 
 async fn planned(args: PlanArgs, context: &Context) -> Result<Plan, CliError> {
-    let manifests = manifests::read(&args.filename, args.recursive, context.global.namespace.as_deref())?;
-    let mut options = Options { force: args.force_conflicts, manager: args.field_manager, ..Options::default() };
+    let (manifests, mut options) = args.declared.read(context)?;
     options.pruned = prune::operations(&args.prune, context, &manifests, &options.manager).await?;
     let (plan, transaction) = plan(context, &manifests, &options).await?;
     match &args.output.output {

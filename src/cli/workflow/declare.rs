@@ -9,8 +9,9 @@ use super::{
     super::{
         complete,
         context::{Context, Selection, name_of, served},
-        delete, diagnostics,
+        diagnostics,
         error::{CliError, Exit},
+        of_kind::ListArgs,
         output::{self, Format, OutputArgs, without_managed_fields},
         resources::qualified,
         screen::{self, Screen},
@@ -140,24 +141,6 @@ pub(super) async fn told(args: &NamedArgs, context: &Context) -> Result<(), CliE
     Ok(screen::print(table.render(&context.screen, true))?)
 }
 
-/// Workflows of the namespace.
-#[derive(Args, Debug)]
-pub(super) struct ListArgs {
-    /// Of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-/// Workflows to be deleted.
-#[derive(Args, Debug)]
-pub(super) struct NamesArgs {
-    /// The Workflows
-    #[arg(required = true, add = complete::workflows())]
-    names: Vec<String>,
-}
-
 /// All of them, with their newest runs.
 pub(super) async fn list(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let place = context.place(args.all_namespaces);
@@ -183,9 +166,4 @@ pub(super) async fn list(args: &ListArgs, context: &Context) -> Result<(), CliEr
         false => screen::print(table.render(&context.screen, true))?,
     }
     Ok(())
-}
-
-/// Deletes them, and with them their runs.
-pub(super) async fn remove(args: &NamesArgs, context: &Context) -> Result<(), CliError> {
-    delete::named_of::<Workflow>(&args.names, context).await
 }

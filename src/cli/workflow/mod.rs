@@ -12,7 +12,8 @@ mod tree;
 
 use clap::{Args, Subcommand};
 
-use super::{context::Context, error::CliError, screen::Screen, settings::Global};
+use super::{context::Context, error::CliError, of_kind, screen::Screen, settings::Global};
+use crate::api::Workflow;
 
 /// Work with Workflows
 #[derive(Args, Debug)]
@@ -35,12 +36,12 @@ enum Verb {
     Add(declare::AddArgs),
     /// List Workflows, with their newest runs
     #[command(visible_alias = "list")]
-    Ls(declare::ListArgs),
+    Ls(of_kind::ListArgs),
     /// Print one Workflow as a manifest
     Get(declare::NamedArgs),
     /// Delete Workflows, and their runs
     #[command(visible_alias = "remove")]
-    Rm(declare::NamesArgs),
+    Rm(of_kind::Names<Workflow>),
     /// Say what a run of a Workflow is told
     Inputs(declare::NamedArgs),
     Graph(graph::GraphArgs),
@@ -85,7 +86,7 @@ pub(super) async fn run(args: WorkflowArgs, context: &Context, screen: &Screen) 
         Verb::Add(args) => declare::add(&args, context).await,
         Verb::Ls(args) => declare::list(&args, context).await,
         Verb::Get(args) => declare::get(&args, context).await,
-        Verb::Rm(args) => declare::remove(&args, context).await,
+        Verb::Rm(args) => of_kind::rm(&args, context).await,
         Verb::Inputs(args) => declare::told(&args, context).await,
         Verb::Lint(_) | Verb::Eval(_) | Verb::Import(_) => {
             unreachable!("verbs that need no server are done by `run_here`")

@@ -10,7 +10,7 @@ use crate::{
     client::{Done, SharedClient},
     controllers::operations::{delete, is_refusal},
     drivers::sources::Tree,
-    policy::{drift::differences, fleet::Fleet},
+    policy::{field_changes::changes, fleet::Fleet},
     runtime::Caches,
 };
 
@@ -95,7 +95,8 @@ impl Acting<'_> {
         };
         for (key, done) in plan.compare.iter().zip(&done) {
             let Some(live) = self.caches.of(key.kind).get(key) else { continue };
-            let drift = differences(&live.value(), &done.object.value());
+            let changed = changes(Some(&live.value()), Some(&done.object.value()));
+            let drift = changed.into_iter().map(|change| change.path).collect();
             self.remember(key, &live, drift, ledger);
         }
         Ok(Outcome::Done)
