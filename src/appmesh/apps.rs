@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Call, NAMESPACE, Reply, Sdk, caller,
     definition::{self, Definition, Of},
+    dependencies,
     find::Found,
     names,
 };
@@ -28,9 +29,16 @@ pub(super) const MANAGER: &str = "appmesh";
 
 impl Sdk {
     pub(super) fn list_apps(&self, who: &Identity, call: &Call) -> Result<Reply, Status> {
+        self.applications(who, call).map(|all| Reply::json(200, Value::Array(all)))
+    }
+
+    /// All applications that somebody sees, as they are shown.
+    ///
+    /// # Errors
+    /// See [`Reply::refusal`].
+    pub fn applications(&self, who: &Identity, call: &Call) -> Result<Vec<Value>, Status> {
         let found = self.all(&caller(who, call))?;
-        let all: Vec<Value> = found.iter().map(|found| self.shown(found)).collect();
-        Ok(Reply::json(200, Value::Array(all)))
+        Ok(found.iter().map(|found| self.shown(found)).collect())
     }
 
     pub(super) fn get_app(&self, name: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
@@ -46,7 +54,8 @@ impl Sdk {
 
     /// Makes an application, or makes it another one.
     pub(super) async fn put_app(&self, name: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
-        let json = call.json()?;
+        let mut json = call.json()?;
+        dependencies::stored(&mut json);
         let said = json.get("name").and_then(Value::as_str).map(str::trim).filter(|name| !name.is_empty());
         let said = said.unwrap_or(name);
         let caller = caller(who, call);

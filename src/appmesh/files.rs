@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Call, Content, NAMESPACE, Reply, Sdk, multipart::Multipart, permission};
+use super::{Call, Content, NAMESPACE, Reply, Route, Sdk, multipart::Multipart, permission};
 use crate::{
     api::{GROUP, Reason, Status},
     auth::{self, Identity, May},
@@ -293,6 +293,22 @@ impl Sdk {
             runs_as.as_ref().is_some_and(|own| own.gid.as_raw() == *group) || may_use(format!("group:{named}"))
         });
         Attributes { user, group, ..wanted }
+    }
+
+    /// Whether a file would come down, or be taken in: asked by clients whose transport has other ways for the file itself. What it is like is in
+    /// the reply's headers.
+    ///
+    /// # Errors
+    /// See [`Reply::refusal`].
+    pub async fn would_send(&self, route: &Route, who: &Identity, call: &Call) -> Result<Reply, Status> {
+        if *route == Route::Download {
+            return Ok(Reply { content: Content::Nothing, ..self.download(who, call).await? });
+        }
+        self.may_upload(who)?;
+        let path = unquoted(call.header(PATH));
+        let (root, suffix) = (self.here.files.clone(), clock::name_suffix(&*self.clock));
+        blocking(move || opened(&root)?.create(&path, &suffix).map(drop)).await?;
+        Ok(Reply::empty(200))
     }
 
     fn may_upload(&self, who: &Identity) -> Result<(), Status> {

@@ -1,4 +1,4 @@
-//! App Mesh's own wire, second generation: its clients in Python, Go, Rust, JavaScript and Java work here as they are.
+//! App Mesh's own wire, second and third generation: its clients in Python, Go, Rust, JavaScript and Java work here as they are.
 //!
 //! ```text
 //!  HTTPS (server::appmesh) ─┐  Call                 Reply  ┌─ status, headers, body as App Mesh has them
@@ -12,6 +12,8 @@
 
 mod apps;
 mod definition;
+mod dependencies;
+mod discovery;
 mod events;
 mod files;
 mod find;
@@ -22,6 +24,7 @@ mod names;
 mod output;
 mod people;
 mod permission;
+mod principals;
 mod reply;
 mod route;
 mod runs;
@@ -39,7 +42,7 @@ use serde_json::{Map, Value};
 pub use self::{
     events::{EVENT_PATH, Event, Listener, Push, Seat},
     files::{LARGEST_FILE, Upload},
-    host::Here,
+    host::{Here, open_files},
     output::{NoticeSource, OutputSource, Start, Wanted, Written},
     reply::{Content, Reply},
     route::{Door, Route, route, routes},
@@ -77,6 +80,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The body.
     pub body: Payload,
+    /// How this server was addressed; empty where a transport does not say.
+    pub host: String,
     /// Where it comes from.
     pub from: From,
     /// The connection that it came on, if it can be told from others.
@@ -146,6 +151,7 @@ impl Sdk {
             Route::Renew => self.refresh(&call).await,
             Route::FetchTask(app) => self.fetch_task(app, &call).await,
             Route::GiveTask(app) => Ok(self.give_task(app, call).await),
+            Route::AuthConfig => Ok(self.auth_config(&call)),
             _ => Err(Status::no_route()),
         }
     }
@@ -171,6 +177,10 @@ impl Sdk {
             Route::Resources => self.resources(who, &call),
             Route::OwnUser => Ok(self.own_user(who)),
             Route::OwnPermissions => Ok(self.own_permissions(who)),
+            Route::OwnPrincipal => Ok(self.own_principal(who, &call)),
+            Route::Principals => self.list_principals(who, &call),
+            Route::PutPrincipal(id) => self.put_principal(id, who, &call).await,
+            Route::DeletePrincipal(id) => self.delete_principal(id, who, &call).await,
             Route::Users => self.list_users(who, &call),
             Route::Groups => self.list_groups(who, &call),
             Route::PutUser(user) => self.put_user(user, who, &call).await,

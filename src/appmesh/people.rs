@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::{Call, Reply, Sdk, caller, permission};
+use super::{Call, Reply, Sdk, caller, names, permission};
 use crate::{
     admission::{Caller, DeleteOptions, Patch, Target, WriteOptions},
     api::{Key, Kind, Reason, Role, Status, StoredObject, User},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What App Mesh says of a user and we have no place for.
-const EMAIL: &str = "appm.dev/app-mesh-email";
+pub(super) const EMAIL: &str = "appm.dev/app-mesh-email";
 const METADATA: &str = "appm.dev/app-mesh-metadata";
 
 impl Sdk {
@@ -100,11 +100,15 @@ impl Sdk {
 
     /// What whoever asks may do.
     pub(super) fn own_permissions(&self, who: &Identity) -> Reply {
+        Reply::json(200, json!(self.permissions_of(who)))
+    }
+
+    pub(super) fn permissions_of(&self, who: &Identity) -> Vec<&'static str> {
         let authority = self.admission.authority();
         let has = |name: &&str| {
             permission::named(name).is_some_and(|all| all.iter().all(|what| authority.may(who, what).is_ok()))
         };
-        Reply::json(200, json!(permission::all().filter(has).collect::<Vec<_>>()))
+        permission::all().filter(has).collect()
     }
 
     pub(super) fn list_permissions() -> Reply {
@@ -121,36 +125,45 @@ impl Sdk {
                 let asked = permission::named(name).unwrap_or_default();
                 !asked.is_empty() && asked.iter().all(|what| subject.may(what) != May::Never)
             };
-            (role.key.name.to_string(), json!(permission::all().filter(has).collect::<Vec<_>>()))
+            (names::shown(&role.value()), json!(permission::all().filter(has).collect::<Vec<_>>()))
         });
         Ok(Reply::json(200, Value::Object(all.collect())))
     }
 
     /// A role of these permissions; of none, none.
-    pub(super) async fn put_role(&self, name: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
+    pub(super) async fn put_role(&self, said: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
         let permissions: Vec<String> = serde_json::from_slice(&call.body.to_bytes())
             .map_err(|_| Status::bad_request("the body is not a list of permissions"))?;
         let caller = caller(who, call);
         if permissions.is_empty() {
-            return self.delete_role(name, who, call).await;
+            return self.delete_role(said, who, call).await;
         }
         let rules = permission::rules(&permissions);
         let rules = rules.map_err(|odd| Status::bad_request(format!("there is no permission `{odd}`")))?;
-        let live = self.there::<Role>(&caller, name)?;
+        let name = role_name(said);
+        let live = self.there::<Role>(&caller, &name)?;
         let before = live.as_ref().and_then(|role| role.typed::<Role>());
         let role = permission::role(rules, before.as_ref().map(|role| &role.body));
-        self.write::<Role>(&caller, name, live.is_some(), json!({"spec": role.spec})).await?;
+        let mut whole = json!({"spec": role.spec});
+        if name != said {
+            whole["metadata"]["annotations"][names::NAMED] = json!(said);
+        }
+        self.write::<Role>(&caller, &name, live.is_some(), whole).await?;
         Ok(Reply::message(200, "Role update success"))
     }
 
     pub(super) async fn delete_role(&self, name: &str, who: &Identity, call: &Call) -> Result<Reply, Status> {
-        match self.delete::<Role>(&caller(who, call), name).await {
+        match self.delete::<Role>(&caller(who, call), &role_name(name)).await {
             Err(status) if !status.is(Reason::NotFound) => Err(status),
             _ => Ok(Reply::message(200, "Role delete success")),
         }
     }
 
-    fn there<K: Kind>(&self, caller: &Caller, name: &str) -> Result<Option<std::sync::Arc<StoredObject>>, Status> {
+    pub(super) fn there<K: Kind>(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<Option<std::sync::Arc<StoredObject>>, Status> {
         match self.admission.get(caller, K::INFO.stored_form(), &Key::of::<K>("", name)) {
             Err(status) if status.is(Reason::NotFound) => Ok(None),
             found => found.map(Some),
@@ -158,7 +171,13 @@ impl Sdk {
     }
 
     /// Makes one, or merges into the one that is there.
-    async fn write<K: Kind>(&self, caller: &Caller, name: &str, is_there: bool, change: Value) -> Result<(), Status> {
+    pub(super) async fn write<K: Kind>(
+        &self,
+        caller: &Caller,
+        name: &str,
+        is_there: bool,
+        change: Value,
+    ) -> Result<(), Status> {
         let served = K::INFO.stored_form();
         let options = WriteOptions::default();
         if is_there {
@@ -173,7 +192,7 @@ impl Sdk {
         self.admission.create(caller, served, "", whole, &options).await.map(drop)
     }
 
-    async fn delete<K: Kind>(&self, caller: &Caller, name: &str) -> Result<(), Status> {
+    pub(super) async fn delete<K: Kind>(&self, caller: &Caller, name: &str) -> Result<(), Status> {
         let target = Target { served: K::INFO.stored_form(), namespace: "", name, subresource: None };
         self.admission.delete(caller, &target, &DeleteOptions::default(), &WriteOptions::default()).await.map(drop)
     }
@@ -210,11 +229,16 @@ fn groups(before: &Value, group: &str) -> Value {
     json!(Some(json!(group)).filter(|_| !group.is_empty()).into_iter().chain(others.cloned()).collect::<Vec<_>>())
 }
 
+/// The Role of a name: App Mesh's may have capitals and underscores, as applications.
+fn role_name(said: &str) -> String {
+    names::stored(said).unwrap_or_else(|_| said.to_owned())
+}
+
 /// Those that are named; where one is had in some namespaces only, that stays.
-fn roles(before: &Value, named: &Value) -> Value {
-    let named = named.as_array().into_iter().flatten().filter_map(Value::as_str);
+pub(super) fn roles(before: &Value, named: &Value) -> Value {
+    let named = named.as_array().into_iter().flatten().filter_map(Value::as_str).map(role_name);
     let known = |name: &str| before.as_array().into_iter().flatten().find(|role| role["name"] == name).cloned();
-    json!(named.map(|name| known(name).unwrap_or_else(|| json!({"name": name}))).collect::<Vec<_>>())
+    json!(named.map(|name| known(&name).unwrap_or_else(|| json!({"name": name}))).collect::<Vec<_>>())
 }
 
 /// In base64, as newer clients send it, or as it is.

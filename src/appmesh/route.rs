@@ -84,6 +84,16 @@ pub enum Route {
     OwnUser,
     /// What whoever asks may do.
     OwnPermissions,
+    /// Who issues tokens, and for whom.
+    AuthConfig,
+    /// Whoever asks, in the third generation's words.
+    OwnPrincipal,
+    /// All of them.
+    Principals,
+    /// One is changed.
+    PutPrincipal(String),
+    /// One is removed.
+    DeletePrincipal(String),
     /// All users.
     Users,
     /// All groups.
@@ -121,7 +131,8 @@ impl Route {
     /// Who may ask.
     pub fn door(&self, headers: &HeaderMap) -> Door {
         match self {
-            Route::Login | Route::ValidateTotp | Route::FetchTask(_) | Route::GiveTask(_) => Door::Open,
+            Route::Login | Route::ValidateTotp | Route::AuthConfig => Door::Open,
+            Route::FetchTask(_) | Route::GiveTask(_) => Door::Open,
             Route::Renew if headers.contains_key("x-refresh-token") => Door::Open,
             _ => Door::Known,
         }
@@ -132,9 +143,8 @@ impl Route {
         match self {
             Route::RunTask(_) | Route::GiveTask(_) => TASK_LIMIT,
             Route::PutApp(_) | Route::RunSync | Route::RunAsync => OBJECT,
-            Route::ValidateTotp | Route::SetConfig | Route::PutUser(_) | Route::Password(_) | Route::PutRole(_) => {
-                WORDS
-            }
+            Route::ValidateTotp | Route::SetConfig | Route::PutUser(_) | Route::Password(_) => WORDS,
+            Route::PutRole(_) | Route::PutPrincipal(_) => WORDS,
             _ => 0,
         }
     }
@@ -145,6 +155,12 @@ type Make = fn(String) -> Route;
 
 /// Method, path below `/appmesh`, where `*` is a name, and the call.
 const ROUTES: &[(&str, &str, Make)] = &[
+    ("GET", "auth/config", |_| Route::AuthConfig),
+    ("GET", "principal/self", |_| Route::OwnPrincipal),
+    ("GET", "principal/self/permissions", |_| Route::OwnPermissions),
+    ("GET", "principals", |_| Route::Principals),
+    ("POST", "principal/*", Route::PutPrincipal),
+    ("DELETE", "principal/*", Route::DeletePrincipal),
     ("POST", "login", |_| Route::Login),
     ("POST", "auth", |_| Route::Auth),
     ("POST", "token/renew", |_| Route::Renew),
@@ -173,6 +189,9 @@ const ROUTES: &[(&str, &str, Make)] = &[
     ("DELETE", "subscribe", |_| Route::Unsubscribe),
     ("GET", "file/download", |_| Route::Download),
     ("POST", "file/upload", |_| Route::Upload),
+    // Where clients of the WebSocket send and fetch files.
+    ("GET", "file/download/ws", |_| Route::Download),
+    ("POST", "file/upload/ws", |_| Route::Upload),
     ("GET", "labels", |_| Route::Labels),
     ("PUT", "label/*", Route::SetLabel),
     ("DELETE", "label/*", Route::DeleteLabel),

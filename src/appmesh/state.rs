@@ -105,6 +105,7 @@ impl Sdk {
         let owner = meta.annotations.get(OWNER).unwrap_or_default();
         put("owner", json!(owner));
         put("owner_principal_id", json!(owner));
+        put("owner_display_name", json!(owner));
         put("register_time", meta.creation_timestamp.map_or(Value::Null, |at| seconds(at.0)));
         put("starts", json!(found.starts));
         put("health", json!(found.health()));
@@ -124,9 +125,17 @@ impl Sdk {
         if found.of == Of::Run {
             put("status", json!(2));
         }
+        let runs_as = match found.of {
+            Of::App => self.admission.authority().exec_user(owner),
+            Of::Schedule | Of::Run => None,
+        };
+        put("execution_user", runs_as.map_or(Value::Null, Value::from));
         // A pid of the definition is that of a process that was taken over, and this is it.
         if let Some(instance) = instance {
             self.of_instance(&instance, found, &mut put);
+        }
+        if found.of == Of::App {
+            self.show_dependencies(found, &mut shown);
         }
         for name in TIMES {
             if let Some(at) = shown.get(name).and_then(Value::as_i64).and_then(|at| Timestamp::from_second(at).ok()) {

@@ -128,6 +128,11 @@ impl Authenticator {
         }
     }
 
+    /// The issuers whose tokens are believed beside our own.
+    pub fn issuers(&self) -> impl Iterator<Item = &OidcIssuer> {
+        self.issuers.settings()
+    }
+
     /// The same, which believes the tokens of these issuers.
     #[must_use]
     pub fn believing(self, issuers: Vec<OidcIssuer>) -> Self {

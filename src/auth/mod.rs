@@ -34,6 +34,7 @@ pub use authority::{Authority, Viewer};
 pub use challenge::Challenge;
 pub use enrol::{CodeRequest, Enrolment, RecoveryCodes};
 pub use issue::{TokenIssued, TokenRequest};
+pub use jwt::AUDIENCE;
 pub use oidc::OidcIssuer;
 pub use peer::{INSTANCES, Known, PeerCredentials, Peers};
 pub use roles::built_in as built_in_roles;

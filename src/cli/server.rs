@@ -95,6 +95,9 @@ pub(super) struct ServerOptions {
     /// Where App Mesh's clients find its TCP, 127.0.0.1:6059 say; port 0: any that is free [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT", env = "APPM_TCP_LISTEN", hide_env_values = true)]
     pub(super) tcp_listen: Option<SocketAddr>,
+    /// Where App Mesh's clients find its WebSocket, 127.0.0.1:6058 say, and HTTPS beside it; port 0: any that is free [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "APPM_WSS_LISTEN", hide_env_values = true)]
+    pub(super) wss_listen: Option<SocketAddr>,
     /// Directory for files that App Mesh's clients send and fetch [default: DATA_DIR/files]
     #[arg(long, value_name = "DIR", env = "APPM_FILES_DIR", hide_env_values = true)]
     pub(super) files_dir: Option<PathBuf>,
@@ -316,6 +319,7 @@ pub(super) async fn start(options: &ServerOptions, global: &Global, verbosity: V
         data_dir: DataDir::new(std::path::absolute(global.data_dir()).unwrap_or_else(|_| global.data_dir())),
         listen: options.listen,
         tcp_listen: options.tcp_listen,
+        wss_listen: options.wss_listen,
         files_dir: options.files_dir.clone(),
         sync_dir: options.sync_dir.as_ref().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.clone())),
         tls: options.tls.settings(),
@@ -430,6 +434,9 @@ async fn serve(options: &ServerOptions, global: &Global, verbosity: Verbosity) -
             if let Some(address) = running.frames() {
                 let _ = screen::line(format_args!("tcp {address}"));
             }
+            if let Some(address) = running.wss() {
+                let _ = screen::line(format_args!("wss {address}"));
+            }
             let _ = screen::line(format_args!("ready {}", running.url()));
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tokio::select! {
@@ -493,6 +500,7 @@ async fn stop_orphans(data_dir: &Path, global: &Global) -> Result<(), CliError> 
         config: None,
         listen,
         tcp_listen: None,
+        wss_listen: None,
         sync_dir: None,
         files_dir: None,
         node_name: None,
@@ -559,6 +567,9 @@ pub(super) fn start_detached(options: &ServerOptions, global: &Global) -> Result
     command.args(options.history.flags());
     if let Some(address) = &options.tcp_listen {
         command.arg("--tcp-listen").arg(address.to_string());
+    }
+    if let Some(address) = &options.wss_listen {
+        command.arg("--wss-listen").arg(address.to_string());
     }
     if let Some(dir) = &options.files_dir {
         command.arg("--files-dir").arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));

@@ -211,6 +211,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         data_dir: data_dir.clone(),
         listen: settings.listen,
         frames: settings.tcp_listen,
+        wss: settings.wss_listen,
         files: settings.files_dir.unwrap_or_else(|| settings.data_dir.files()),
         hostname: facts.name.clone(),
         verbosity: settings.verbosity,
@@ -427,6 +428,11 @@ impl Running {
     /// Where App Mesh's frames are served.
     pub fn frames(&self) -> Option<SocketAddr> {
         self.server.frames
+    }
+
+    /// Where App Mesh's WebSocket is.
+    pub fn wss(&self) -> Option<SocketAddr> {
+        self.server.wss
     }
 
     /// Makes the server look at certificates and their keys again.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where App Mesh's frames are served, if anywhere; port 0 picks one.
     pub tcp_listen: Option<SocketAddr>,
+    /// Where App Mesh's WebSocket is, with HTTPS beside it, if anywhere; port 0 picks one.
+    pub wss_listen: Option<SocketAddr>,
     /// The directory for files that App Mesh's clients send and fetch; none: [`DataDir::files`].
     pub files_dir: Option<PathBuf>,
     /// The absolute path of a directory whose manifests are kept applied.

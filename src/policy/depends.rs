@@ -31,6 +31,12 @@ impl Progress {
     }
 }
 
+/// Who of them is not as far as is wanted. `look` as for [`unmet`].
+pub fn unmet_names(dependencies: &[Dependency], look: impl Fn(&str) -> Option<Progress>) -> impl Iterator<Item = &str> {
+    let is_met = move |on: &&Dependency| look(&on.app).is_some_and(|p| p.counted(on.condition) >= p.wanted);
+    dependencies.iter().filter(move |on| !is_met(on)).map(|on| on.app.as_str())
+}
+
 /// What is waited for, in one sentence; empty if it is all there. `look` knows Apps by name, `None` is one that does not
 /// exist, which is waited for too.
 pub fn unmet(dependencies: &[Dependency], look: impl Fn(&str) -> Option<Progress>) -> String {

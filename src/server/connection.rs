@@ -31,6 +31,7 @@ use tokio::{
 use super::{
     body::Lent,
     bounds::{Share, Source},
+    grants::Grant,
     handle::{self, Peer},
     respond::{self, BodyError},
     state::State,
@@ -53,8 +54,8 @@ pub(super) enum Spoken {
     Either,
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve<S>(stream: S, spoken: Spoken, peer: Peer, state: Arc<State>)
+/// Serves a connection to its end; with a `grant` it may become something else before that.
+pub(super) async fn serve<S>(stream: S, spoken: Spoken, grant: Option<Grant>, peer: Peer, state: Arc<State>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -77,11 +78,15 @@ where
         .keep_alive_timeout(PING_PATIENCE);
     let stopping = state.stopping.clone();
     let usage = Arc::new(Usage::new());
-    let (counted, asks) = (usage.clone(), turns.clone());
-    let service =
-        service_fn(move |request| answer(state.clone(), peer.clone(), counted.clone(), asks.clone(), request));
+    let (counted, asks, granted) = (usage.clone(), turns.clone(), grant.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(grant) = &granted {
+            request.extensions_mut().insert(grant.clone());
+        }
+        answer(state.clone(), peer.clone(), counted.clone(), asks.clone(), request)
+    });
     let io = TokioIo::new(Impatient { inner: stream, patience: bounds.stalled, waiting: None });
-    let connection = pin!(builder.serve_connection(io, service));
+    let connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut connection = InTurn::new(connection, turns);
     let mut farewell = pin!(async {
         tokio::select! {
@@ -96,13 +101,16 @@ where
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection broke off");
                 }
-                return;
+                break;
             }
             () = farewell.as_mut(), if !said => {
                 said = true;
                 connection.inner().graceful_shutdown();
             }
         }
+    }
+    if let Some(session) = grant.and_then(|grant| grant.taken()) {
+        session.await;
     }
 }
 

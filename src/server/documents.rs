@@ -44,7 +44,7 @@ pub(super) fn answer(state: &State, path: &str, method: &Method, headers: &hyper
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let known = match path {
         "" => Some(respond::ok(
-            &json!({"paths": PATHS.iter().chain(super::login::PATHS).collect::<std::collections::BTreeSet<_>>()}),
+            &json!({"paths": PATHS.iter().chain(super::login::PATHS).chain(super::issuer::PATHS).collect::<std::collections::BTreeSet<_>>()}),
         )),
         "api" => Some(match discovery::aggregated_version(accept) {
             Some(version) => aggregated(Half::Core, version, headers),

@@ -20,7 +20,8 @@ use super::{
     call::Call,
     delete,
     documents::{self, not_allowed},
-    hosts, login, logs,
+    grants::Grant,
+    hosts, issuer, login, logs,
     metrics::RequestLabels,
     past,
     path::{self, Resource, Target},
@@ -73,7 +74,7 @@ impl Peer {
     }
 
     /// Whether the connection itself proves who asks.
-    fn is_ambient(&self) -> bool {
+    pub(super) fn is_ambient(&self) -> bool {
         matches!(self, Peer::Local(_) | Peer::Remote { certificate: Some(_), .. })
     }
 }
@@ -151,9 +152,15 @@ async fn route(
     labels: &mut RequestLabels,
     observed: &mut Observed<'_>,
 ) -> Result<Answer, Status> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     state.tls.shown().hosts.admit(&head, peer.at())?;
     hosts::same_site(&head, peer.is_ambient())?;
+    let from = login::from(&peer, &head.headers);
+    if let Some(grant) = head.extensions.get::<Grant>().cloned()
+        && appmesh::ws::is_wanted(&head)
+    {
+        return appmesh::ws::accept(state, &peer, (&mut head, &grant), &from, observed).await;
+    }
     let url = decode(head.uri.path(), false);
     let params = Params::parse(head.uri.query());
     let target = path::parse(&url);
@@ -162,12 +169,16 @@ async fn route(
     {
         return Ok(answer);
     }
-    let from = login::from(&peer, &head.headers);
     if let Some(Target::Document(path)) = target
         && appmesh::serves(path)
     {
         let asked = appmesh::Asked { path, params, head: &head, from, request_id };
         return Ok(appmesh::answer(state, &peer, asked, body, observed).await);
+    }
+    if let Some(Target::Document(path)) = target
+        && issuer::serves(path)
+    {
+        return issuer::answer(state, path, &head, &from, body, observed).await;
     }
     if let Some(Target::Document(path)) = target
         && login::is_open(path)

@@ -14,6 +14,7 @@ use super::{
     appmesh,
     bounds::Source,
     connection::{self, Spoken},
+    grants::Grant,
     handle::Peer,
     state::State,
 };
@@ -36,6 +37,8 @@ enum Wire {
     Http,
     /// App Mesh's frames.
     Frames,
+    /// HTTP, and App Mesh's WebSocket.
+    WebSocket,
 }
 
 /// The doors.
@@ -43,6 +46,8 @@ pub(super) struct Doors {
     pub tcp: TcpListener,
     /// For App Mesh's frames.
     pub frames: Option<TcpListener>,
+    /// For App Mesh's WebSocket.
+    pub wss: Option<TcpListener>,
     pub unix: UnixListener,
     /// Names who comes by the socket.
     pub peers: Arc<Peers>,
@@ -50,7 +55,7 @@ pub(super) struct Doors {
 
 /// Serves until `state.stopping` is cancelled, then lets what is under way finish.
 pub(super) async fn serve(doors: Doors, state: Arc<State>) {
-    let Doors { tcp, frames, unix, peers } = doors;
+    let Doors { tcp, frames, wss, unix, peers } = doors;
     let guests = TaskTracker::new();
     let from_afar = door(
         &state,
@@ -58,15 +63,16 @@ pub(super) async fn serve(doors: Doors, state: Arc<State>) {
         || tcp.accept().boxed(),
         |(stream, source)| remote(stream, source, Wire::Http, state.clone()),
     );
-    let from_frames = async {
-        let Some(frames) = &frames else { return };
-        let serve = |(stream, source)| remote(stream, source, Wire::Frames, state.clone());
-        door(&state, &guests, || frames.accept().boxed(), serve).await;
+    let from_app_mesh = async |listener: &Option<TcpListener>, wire| {
+        let Some(listener) = listener else { return };
+        let serve = |(stream, source)| remote(stream, source, wire, state.clone());
+        door(&state, &guests, || listener.accept().boxed(), serve).await;
     };
     let from_here =
         door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, peers.clone(), state.clone()));
-    tokio::join!(from_afar, from_frames, from_here);
-    drop((tcp, frames, unix));
+    let (framed, upgraded) = (from_app_mesh(&frames, Wire::Frames), from_app_mesh(&wss, Wire::WebSocket));
+    tokio::join!(from_afar, framed, upgraded, from_here);
+    drop((tcp, frames, wss, unix));
     guests.close();
     if tokio::time::timeout(FAREWELL, guests.wait()).await.is_err() {
         tracing::info!("some connections did not end in time");
@@ -138,8 +144,9 @@ async fn remote(stream: TcpStream, source: SocketAddr, wire: Wire, state: Arc<St
     let spoken = if http2 { Spoken::Http2 } else { Spoken::Http1 };
     let peer = Peer::Remote { source, at, certificate };
     let served = match wire {
-        Wire::Http => connection::serve(stream, spoken, peer, state.clone()).boxed(),
-        Wire::Frames => appmesh::tcp::serve(stream, peer, state.clone()).boxed(),
+        Wire::Http => connection::serve(stream, spoken, None, peer, state.clone()).boxed(),
+        Wire::WebSocket => connection::serve(stream, spoken, Some(Grant::default()), peer, state.clone()).boxed(),
+        Wire::Frames => appmesh::frames(stream, peer, state.clone()).boxed(),
     };
     let Some(chain) = chain else { return served.await };
     tokio::select! {
@@ -199,5 +206,5 @@ async fn local(stream: UnixStream, peers: Arc<Peers>, state: Arc<State>) {
     let Some(identity) = identified(peer, &peers, &state).await else {
         return tracing::warn!(uid = peer.uid, "a stranger at the socket was turned away");
     };
-    connection::serve(stream, Spoken::Either, Peer::Local(identity), state).await;
+    connection::serve(stream, Spoken::Either, None, Peer::Local(identity), state).await;
 }

@@ -67,6 +67,8 @@ pub(super) struct Metrics {
     revision: Gauge<i64, AtomicI64>,
     certificates: Family<CertificateLabels, Gauge<i64, AtomicI64>>,
     certificate_faults: Gauge<i64, AtomicI64>,
+    /// How often App Mesh's own figures were asked for.
+    pub app_mesh_scrapes: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -102,6 +104,7 @@ impl Default for Metrics {
             revision,
             certificates,
             certificate_faults: faults,
+            app_mesh_scrapes: AtomicU64::new(0),
         }
     }
 }

@@ -28,9 +28,11 @@ mod documents;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod grants;
 mod handle;
 mod health;
 mod hosts;
+mod issuer;
 mod kubeconfig;
 mod lines;
 mod listen;
@@ -109,6 +111,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where App Mesh's frames are served, if anywhere; port 0 picks one.
     pub frames: Option<SocketAddr>,
+    /// Where App Mesh's WebSocket is, with HTTPS beside it, if anywhere; port 0 picks one.
+    pub wss: Option<SocketAddr>,
     /// The directory for files that App Mesh's clients send and fetch; made when the first one comes.
     pub files: PathBuf,
     /// The machine's name, for the certificate.
@@ -205,6 +209,8 @@ pub struct RunningServer {
     pub address: SocketAddr,
     /// Where App Mesh's frames are served.
     pub frames: Option<SocketAddr>,
+    /// Where App Mesh's WebSocket is.
+    pub wss: Option<SocketAddr>,
     stopping: CancellationToken,
     reload: Arc<Notify>,
     task: JoinHandle<()>,
@@ -217,10 +223,7 @@ pub struct RunningServer {
 pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer, StartError> {
     let peer_servers = peers::Peers::open(&config.peers)?;
     let (tcp, address) = bind(config.listen).await?;
-    let frames = match config.frames {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
+    let (frames, wss) = (bind_if(config.frames).await?, bind_if(config.wss).await?);
     let (node, files) = (config.hostname.clone(), config.files);
     let name = node.clone();
     let verbosity = config.verbosity;
@@ -266,7 +269,7 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
         tls,
         address: address.to_string(),
         port: address.port(),
-        frames: frames.as_ref().map(|(_, address)| address.port()),
+        app_mesh: frames.iter().chain(&wss).map(|(_, address)| address.port()).collect(),
         peers: peer_servers,
         metrics: metrics::Metrics::default(),
         pages: pages::Pages::default(),
@@ -280,12 +283,19 @@ pub async fn start(config: ServerConfig, on: Foundation) -> Result<RunningServer
     tokio::spawn(state.admission.clone().keep_quotas(stopping.clone()));
     let reload = Arc::new(Notify::new());
     let renewal = renewal::keep(state.clone(), kubeconfig, reload.clone());
-    let (framed, frames) = frames.unzip();
-    let serve = listen::serve(listen::Doors { tcp, frames: framed, unix, peers }, state);
+    let ((framed, frames), (upgraded, wss)) = (frames.unzip(), wss.unzip());
+    let serve = listen::serve(listen::Doors { tcp, frames: framed, wss: upgraded, unix, peers }, state);
     let task = tokio::spawn(async move {
         tokio::join!(serve, renewal);
     });
-    Ok(RunningServer { address, frames, stopping, reload, task })
+    Ok(RunningServer { address, frames, wss, stopping, reload, task })
+}
+
+async fn bind_if(wanted: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    match wanted {
+        Some(address) => bind(address).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn bind(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -56,8 +56,8 @@ pub(super) struct State {
     /// `127.0.0.1:6060`, for discovery.
     pub address: String,
     pub port: u16,
-    /// That of App Mesh's TCP, if it is served.
-    pub frames: Option<u16>,
+    /// Those of App Mesh's TCP and WebSocket, where they are served.
+    pub app_mesh: Vec<u16>,
     /// To whom App Mesh's calls are passed on.
     pub peers: Peers,
     pub metrics: Metrics,

@@ -1,4 +1,5 @@
-//! A client of App Mesh's wire, over TLS: its frames, and HTTP for comparison. It shares no code with the server.
+//! A client of App Mesh's wire, over TLS: its frames, its WebSocket (by a library that the server does not use), and HTTP for comparison. It shares no
+//! code with the server.
 
 use std::{
     fs,
@@ -13,13 +14,17 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::{Map, Value};
+use tungstenite::{Message, WebSocket, client::IntoClientRequest};
 
 use crate::harness::PATIENCE;
+
+/// A connection over TLS.
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 const MAGIC: u32 = 0x07c7_07f8;
 
 /// A connection to a server whose authority is in this file.
-pub(crate) fn connect(address: SocketAddr, ca: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+pub(crate) fn connect(address: SocketAddr, ca: &Path) -> Stream {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -51,9 +56,44 @@ impl Frame {
     }
 }
 
-/// A connection that speaks frames.
+/// Opens a WebSocket, or says with what code that was refused.
+pub(crate) fn upgrade(
+    (address, ca): (SocketAddr, &Path),
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocket<Stream>, (u16, String)> {
+    let mut request = format!("wss://localhost:{}{path}", address.port()).into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    match tungstenite::client(request, connect(address, ca)) {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
+            let shown = answer.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
+            Err((answer.status().as_u16(), shown.unwrap_or_default()))
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What parts messages.
+enum Carrier {
+    Frames(Box<Stream>),
+    WebSocket(Box<WebSocket<Stream>>),
+}
+
+impl Carrier {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Carrier::Frames(stream) => stream.get_ref(),
+            Carrier::WebSocket(socket) => socket.get_ref().get_ref(),
+        }
+    }
+}
+
+/// A connection that speaks messages.
 pub(crate) struct Frames {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    carrier: Carrier,
     token: String,
     /// `X-Target-Host`, if it is not empty.
     pub(crate) target: String,
@@ -61,7 +101,32 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn connect(address: SocketAddr, ca: &Path) -> Self {
-        Self { stream: connect(address, ca), token: String::new(), target: String::new() }
+        Self { carrier: Carrier::Frames(Box::new(connect(address, ca))), token: String::new(), target: String::new() }
+    }
+
+    /// Over a WebSocket, opened with these headers.
+    pub(crate) fn web_socket(at: (SocketAddr, &Path), headers: &[(&'static str, &str)]) -> Self {
+        let headers = [headers, &[("sec-websocket-protocol", "appmesh-ws")]].concat();
+        let socket = upgrade(at, "/", &headers).unwrap();
+        Self { carrier: Carrier::WebSocket(Box::new(socket)), token: String::new(), target: String::new() }
+    }
+
+    /// Why the server has closed its WebSocket.
+    pub(crate) fn reason(&mut self) -> (u16, String) {
+        let Carrier::WebSocket(socket) = &mut self.carrier else { panic!("it is none") };
+        loop {
+            match socket.read().unwrap() {
+                Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
+                Message::Close(None) => return (0, String::new()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Another message than those of App Mesh.
+    pub(crate) fn say(&mut self, message: Message) {
+        let Carrier::WebSocket(socket) = &mut self.carrier else { panic!("it is none") };
+        socket.send(message).unwrap();
     }
 
     /// Logs in; every later call is made so.
@@ -125,16 +190,20 @@ impl Frames {
 
     /// Sends bytes of a file, or with none its end.
     pub(crate) fn block(&mut self, bytes: &[u8]) {
+        let stream = match &mut self.carrier {
+            Carrier::Frames(stream) => stream,
+            Carrier::WebSocket(socket) => return socket.send(Message::binary(bytes.to_vec())).unwrap(),
+        };
         let mut out = MAGIC.to_be_bytes().to_vec();
         out.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
         out.extend(bytes);
-        self.stream.write_all(&out).unwrap();
-        self.stream.flush().unwrap();
+        stream.write_all(&out).unwrap();
+        stream.flush().unwrap();
     }
 
     /// True if the server has closed its side, whatever it had still to send.
     pub(crate) fn is_closed(&self) -> bool {
-        let tcp = self.stream.get_ref();
+        let tcp = self.carrier.tcp();
         let (own, other) = (tcp.local_addr().unwrap().port(), tcp.peer_addr().unwrap().port());
         let ends = (format!(":{other:04X}"), format!(":{own:04X}"));
         let sockets = fs::read_to_string("/proc/self/net/tcp").unwrap();
@@ -146,12 +215,23 @@ impl Frames {
 
     /// The bytes of the next frame, whatever they are.
     pub(crate) fn raw(&mut self) -> io::Result<Vec<u8>> {
+        let stream = match &mut self.carrier {
+            Carrier::Frames(stream) => stream,
+            Carrier::WebSocket(socket) => loop {
+                match socket.read() {
+                    Ok(Message::Binary(bytes)) => return Ok(bytes.to_vec()),
+                    Ok(Message::Close(_)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(_) => {}
+                    Err(error) => return Err(io::Error::other(error)),
+                }
+            },
+        };
         let mut head = [0; 8];
-        self.stream.read_exact(&mut head)?;
+        stream.read_exact(&mut head)?;
         let word = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().unwrap());
         assert_eq!(word(0), MAGIC);
         let mut bytes = vec![0; word(4) as usize];
-        self.stream.read_exact(&mut bytes)?;
+        stream.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -243,9 +323,11 @@ pub(crate) fn https(
     body: &[u8],
 ) -> (u16, String, Vec<u8>) {
     let mut stream = connect(address, ca);
+    let is_host = |header: &&(&str, &str)| header.0.eq_ignore_ascii_case("host");
+    let host = headers.iter().find(is_host).map_or("localhost", |(_, host)| host);
     let mut head =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}", body.len());
-    for (name, value) in headers {
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}", body.len());
+    for (name, value) in headers.iter().filter(|header| !is_host(header)) {
         head += &format!("\r\n{name}: {value}");
     }
     stream.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();

@@ -15,6 +15,7 @@ mod cli;
 mod containers;
 mod frames;
 mod fuzz;
+mod g3;
 mod harness;
 mod history;
 mod keeper;

@@ -1,4 +1,4 @@
-//! App Mesh's wire between machines: calls that are meant for another server, and events over TCP.
+//! App Mesh's wire between machines: calls that are meant for another server, and events over TCP and the WebSocket.
 
 use std::{
     fs,
@@ -7,34 +7,38 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 use crate::{
-    frames::{Frames, basic, https},
+    frames::{Frames, basic, https, upgrade},
     harness::{World, app, app_path, wait_for},
 };
 
-/// A server with App Mesh's TCP, and where it is.
-struct Node {
-    world: World,
-    https: SocketAddr,
-    tcp: SocketAddr,
-    ca: PathBuf,
+/// A server with App Mesh's TCP and WebSocket, and where it is.
+pub(crate) struct Node {
+    pub(crate) world: World,
+    pub(crate) https: SocketAddr,
+    pub(crate) tcp: SocketAddr,
+    pub(crate) wss: SocketAddr,
+    pub(crate) ca: PathBuf,
 }
 
-fn node(password: &str, peers: &Value) -> Node {
+pub(crate) fn node(password: &str, peers: &Value) -> Node {
     let mut world = World::new();
     let file = world.root().join("password");
     fs::write(&file, password).unwrap();
     world.set_env("APPM_ADMIN_PASSWORD_FILE", file.display().to_string());
     world.set_env("APPM_TCP_LISTEN", "127.0.0.1:0");
+    world.set_env("APPM_WSS_LISTEN", "127.0.0.1:0");
     world.set_env("APPM_PEER", peers.to_string());
     let lines = world.spawn();
-    let tcp = lines.iter().find_map(|line| line.strip_prefix("tcp ").map(str::to_owned)).expect("its line of TCP");
+    let told = |word: &str| lines.iter().find_map(|line| line.strip_prefix(word).map(str::to_owned)).expect(word);
+    let (tcp, wss) = (told("tcp "), told("wss "));
     let url = world.await_ready(&lines);
     let at = |address: &str| address.to_socket_addrs().unwrap().next().unwrap();
     let https = at(url.strip_prefix("https://").unwrap());
     let ca = world.data().join("pki/ca.pem");
-    Node { https, tcp: at(&tcp), ca, world }
+    Node { https, tcp: at(&tcp), wss: at(&wss), ca, world }
 }
 
 fn peer(name: &str, at: SocketAddr, ca: &Path) -> Value {
@@ -42,12 +46,12 @@ fn peer(name: &str, at: SocketAddr, ca: &Path) -> Value {
 }
 
 impl Node {
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
         let (code, _, body) = https((self.https, &self.ca), method, path, headers, body);
         (code, String::from_utf8_lossy(&body).into_owned())
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.world.command(&["server", "stop", "--apps"]);
     }
 }
@@ -152,7 +156,12 @@ fn a_call_for_a_declared_peer_is_done_there_by_the_callers_own_right_and_for_oth
 #[test]
 fn a_listener_that_reads_slowly_is_told_everything_in_order() {
     let a = node("password-of-a", &json!([]));
-    let mut slow = Frames::connect(a.tcp, &a.ca);
+    reads_slowly(&a, Frames::connect(a.tcp, &a.ca), "framed");
+    reads_slowly(&a, Frames::web_socket((a.wss, &a.ca), &[]), "upgraded");
+    a.end();
+}
+
+fn reads_slowly(a: &Node, mut slow: Frames, name: &str) {
     assert_eq!(slow.login("admin", "password-of-a").code, 200);
     let events = [("events", "START,STDOUT,EXIT")];
     let subscribed = slow.ask("POST", "/appmesh/subscribe", &[], &events, b"");
@@ -160,12 +169,13 @@ fn a_listener_that_reads_slowly_is_told_everything_in_order() {
     // More than the connection holds of it.
     const LONG: usize = 16 << 20;
     let script = format!("head -c {LONG} /dev/zero | tr '\\0' x; exit 3");
-    let mut web = app(&a.world, "web", 1, &script);
+    let mut web = app(&a.world, name, 1, &script);
     web["spec"]["restartPolicy"] = json!("Never");
     assert!(a.world.api().apply(&web).unwrap().is_ok());
     wait_for("the process to end, which waits for no listener", || {
         let instances = a.world.api().list("/apis/appm.dev/v1/namespaces/default/instances").unwrap();
-        let exit = instances.first().map(|instance| instance["status"]["lastExit"]["code"].clone()).unwrap_or_default();
+        let own = instances.iter().find(|i| i["metadata"]["labels"]["appm.dev/app"] == name);
+        let exit = own.map(|instance| instance["status"]["lastExit"]["code"].clone()).unwrap_or_default();
         if exit == 3 { Ok(()) } else { Err(format!("{instances:?}")) }
     });
     let (mut words, mut written, mut sequence) = (Vec::new(), 0, 0);
@@ -192,5 +202,97 @@ fn a_listener_that_reads_slowly_is_told_everything_in_order() {
     }
     assert_eq!(words, ["START", "STDOUT", "EXIT"]);
     assert_eq!(written, LONG);
+}
+
+/// A token of `admin`, as the second generation logs in, or the third brings one.
+pub(crate) fn token(a: &Node) -> String {
+    let (code, text) = a.ask("POST", "/appmesh/login", &[("Authorization", &basic("admin", "password-of-a"))], b"");
+    assert_eq!(code, 200, "{text}");
+    let granted: Value = serde_json::from_str(&text).unwrap();
+    granted["access_token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_web_socket_is_opened_at_its_door_alone_and_is_whose_token_opened_it() {
+    let a = node("password-of-a", &json!([]));
+    let bearer = format!("Bearer {}", token(&a));
+    let (own, protocol) = (("authorization", bearer.as_str()), ("sec-websocket-protocol", "appmesh-ws"));
+    let refused = |at, path, headers: &[(&'static str, &str)]| upgrade((at, &a.ca), path, headers).err().map(|no| no.0);
+    // At the door of HTTPS it is a request like another.
+    assert_eq!(refused(a.https, "/", &[own, protocol]), Some(200));
+    assert_eq!(refused(a.wss, "/appmesh/applications", &[own, protocol]), Some(400));
+    assert_eq!(refused(a.wss, "/", &[own, ("sec-websocket-protocol", "v5.channel.k8s.io")]), Some(400));
+    assert_eq!(refused(a.wss, "/", &[own, ("host", "evil.example")]), Some(421));
+    assert_eq!(
+        refused(a.wss, "/", &[("cookie", "appmesh_auth_token=x"), ("origin", "https://evil.example")]),
+        Some(403)
+    );
+    let (code, shown) = upgrade((a.wss, &a.ca), "/", &[("authorization", "Bearer x"), protocol]).unwrap_err();
+    assert_eq!(code, 401, "{shown}");
+    assert!(upgrade((a.wss, &a.ca), "/", &[own, ("sec-websocket-protocol", "other, appmesh-ws")]).is_ok());
+
+    // The third generation shows its token once, the second in each message; who shows none is nobody.
+    let apps = ("GET", "/appmesh/applications");
+    let mut third = Frames::web_socket((a.wss, &a.ca), &[own]);
+    assert_eq!(third.ask(apps.0, apps.1, &[], &[], b"").code, 200);
+    assert_eq!(third.ask(apps.0, apps.1, &[("Authorization", "Bearer x")], &[], b"").code, 401);
+    let mut second = Frames::web_socket((a.wss, &a.ca), &[]);
+    let nobody = second.ask(apps.0, apps.1, &[], &[], b"");
+    assert_eq!(nobody.code, 401, "{nobody:?}");
+    assert_eq!(second.login("admin", "password-of-a").code, 200);
+    assert_eq!(second.ask(apps.0, apps.1, &[], &[], b"").code, 200);
+
+    // A file is asked for in a message, and goes beside it by the token of the answer.
+    let path = ("X-File-Path", "by-socket");
+    let up = second.ask("POST", "/appmesh/file/upload", &[path], &[], b"");
+    assert_eq!(up.code, 200, "{up:?}");
+    let shown = ("Authorization", up.header("Authorization"));
+    let sent = https((a.wss, &a.ca), "POST", "/appmesh/file/upload/ws", &[shown, path], b"one two");
+    assert_eq!(sent.0, 200, "{sent:?}");
+    assert_eq!(second.ask("POST", "/appmesh/file/upload", &[path], &[], b"").code, 403, "it is there");
+    let down = second.ask("GET", "/appmesh/file/download", &[path], &[], b"");
+    assert_eq!((down.code, down.header("X-File-Mode"), down.body.len()), (200, "420", 0), "{down:?}");
+    let (code, head, file) = https((a.wss, &a.ca), "GET", "/appmesh/file/download/ws", &[shown, path], b"");
+    assert_eq!((code, file), (200, b"one two".to_vec()));
+    assert!(head.contains("content-type: application/octet-stream"), "{head}");
+    let outside = second.ask("GET", "/appmesh/file/download", &[("X-File-Path", "../worker.key")], &[], b"");
+    assert_eq!(outside.code, 403, "{outside:?}");
+
+    // Whoever loses the token loses the connection, and is told why.
+    let logoff = a.ask("POST", "/appmesh/self/logoff", &[("Authorization", &bearer)], b"");
+    assert_eq!(logoff.0, 200, "{}", logoff.1);
+    let (code, why) = third.reason();
+    assert_eq!(code, 1008, "{why}");
+    assert_eq!(second.ask(apps.0, apps.1, &[], &[], b"").code, 200, "another's token is as good as before");
     a.end();
+}
+
+#[test]
+fn a_web_socket_that_is_against_the_rules_ends_with_a_close_that_says_why() {
+    let a = node("password-of-a", &json!([]));
+    let open = || Frames::web_socket((a.wss, &a.ca), &[]);
+    let mut pinged = open();
+    pinged.say(Message::Ping(b"are you there".to_vec().into()));
+    pinged.say(Message::binary(vec![0x80]));
+    assert_eq!(pinged.next().unwrap().code, 404, "an empty request, after the answer to the ping");
+    let mut text = open();
+    text.say(Message::text("{}"));
+    assert_eq!(text.reason().0, 1003);
+    let mut junk = open();
+    junk.say(Message::binary(b"junk".to_vec()));
+    assert_eq!(junk.reason().0, 1007);
+    let mut bye = open();
+    bye.say(Message::Close(None));
+    assert_eq!(bye.reason().0, 1000);
+    // Long ones come whole, in whatever frames; what nobody may send is told at its head.
+    let mut long = open();
+    assert_eq!(long.login("admin", "password-of-a").code, 200);
+    assert_eq!(long.ask("PUT", "/appmesh/app/long", &[], &[], &vec![b'x'; 4 << 20]).code, 413);
+    long.say(Message::binary(vec![0; 66 << 20]));
+    assert_eq!(long.reason().0, 1009);
+    // The server's end is told as well.
+    let mut stays = open();
+    assert_eq!(stays.ask("GET", "/nothing", &[], &[], b"").code, 404);
+    a.world.command(&["server", "stop", "--apps"]);
+    assert_eq!(stays.reason().0, 1001);
 }

@@ -79,6 +79,11 @@ impl Issuers {
         Self(all.into_iter().map(issuer).collect())
     }
 
+    /// What was said of them.
+    pub(super) fn settings(&self) -> impl Iterator<Item = &OidcIssuer> {
+        self.0.iter().map(|issuer| &issuer.settings)
+    }
+
     /// What a token says that one of them vouches for; `None` if it is of none of them.
     ///
     /// # Errors

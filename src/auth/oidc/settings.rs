@@ -13,6 +13,9 @@ pub struct OidcIssuer {
     pub issuer: String,
     /// A token must be for one of these (`aud`): the ids of clients.
     pub audiences: Vec<String>,
+    /// The client that programs on people's machines are there, as App Mesh's clients are told. Default: the first audience.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_client_id: Option<String>,
     /// The claim with the name.
     #[serde(default = "sub")]
     pub username_claim: String,

@@ -96,7 +96,7 @@ pub(super) struct Asked<'a> {
 /// Finds out who answers, and who asks, where it is this server and somebody must have proved it.
 pub(super) async fn whom(state: &State, asked: Asked<'_>, observed: &mut Observed<'_>) -> Result<Whom, Status> {
     let Asked { connection, route, headers, from } = asked;
-    let ports: Vec<u16> = state.frames.into_iter().chain([state.port]).collect();
+    let ports: Vec<u16> = state.app_mesh.iter().copied().chain([state.port]).collect();
     let is_here = |target: &str| state.tls.shown().hosts.are_meant(target, connection.at(), &ports);
     let mut targets = headers.get_all("x-target-host").iter();
     if let Some(other) = targets.find(|target| !target.to_str().is_ok_and(is_here)) {

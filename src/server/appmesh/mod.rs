@@ -1,15 +1,19 @@
-//! App Mesh's wire behind this server's doors: [`crate::appmesh`] over HTTPS, and over TLS in its own frames ([`tcp`]).
+//! App Mesh's wire behind this server's doors: [`crate::appmesh`] over HTTPS, and in messages ([`line`]) over TLS ([`tcp`]) or a WebSocket ([`ws`]).
 
+mod figures;
 mod forward;
+mod line;
 mod msgpack;
-pub(super) mod tcp;
+mod tcp;
+pub(super) mod ws;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
-use hyper::{HeaderMap, StatusCode, body::Body as _, http::request::Parts};
+use hyper::{HeaderMap, StatusCode, body::Body as _, header, http::request::Parts};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::forward::{Brought, Whom};
 use super::{
@@ -17,7 +21,7 @@ use super::{
     body::{self, Lent},
     bounds::Work,
     handle::{self, Peer},
-    metrics,
+    issuer, metrics,
     query::Params,
     respond::{self, Answer, BodyError},
     state::State,
@@ -31,6 +35,14 @@ use crate::{
 
 const BYTES: &str = "application/octet-stream";
 const JSON: &str = "application/json";
+
+/// Serves a connection of frames, until it or the server ends.
+pub(super) async fn frames<S>(stream: S, peer: Peer, state: Arc<State>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    line::serve(stream, line::Wire::Tcp, peer, state).await;
+}
 
 /// A request for this wire over HTTP.
 pub(super) struct Asked<'a> {
@@ -54,11 +66,18 @@ pub(super) async fn answer(
     body: Lent,
     observed: &mut Observed<'_>,
 ) -> Answer {
+    let host = addressed(asked.head);
     let reply = tokio::select! {
         reply = over_http(state, peer, asked, body, observed) => reply,
         () = state.stopping.cancelled() => Err(stops()),
     };
-    spoken(reply.unwrap_or_else(|status| Reply::refusal(&status)))
+    spoken(challenged(reply.unwrap_or_else(|status| Reply::refusal(&status)), &host))
+}
+
+/// Whoever is nobody is told where they learn whose tokens are believed.
+fn challenged(reply: Reply, host: &str) -> Reply {
+    let is_told = reply.headers.iter().any(|(name, _)| *name == "www-authenticate");
+    if reply.code == 401 && !is_told { reply.with("www-authenticate", issuer::challenge(host)) } else { reply }
 }
 
 fn stops() -> Status {
@@ -93,6 +112,7 @@ async fn over_http(
         query: params.into_pairs(),
         headers: head.headers.clone(),
         body: payload,
+        host: addressed(head),
         from,
         connection: connection(peer),
         listener: None,
@@ -141,6 +161,7 @@ fn work(route: &Route) -> Option<Work> {
         Route::RunSync | Route::RunTask(_) | Route::Upload | Route::Download => None,
         Route::ListApps | Route::GetApp(_) | Route::AppHealth(_) | Route::Labels | Route::Config => Some(Work::Reading),
         Route::Resources | Route::Metrics | Route::OwnUser | Route::OwnPermissions => Some(Work::Reading),
+        Route::AuthConfig | Route::OwnPrincipal | Route::Principals => Some(Work::Reading),
         Route::Users | Route::Groups | Route::Permissions | Route::Roles | Route::Auth => Some(Work::Reading),
         _ => Some(Work::Writing),
     }
@@ -157,13 +178,24 @@ async fn said(state: &State, route: &Route, who: Option<&Identity>, call: Call) 
         Some(who) if *route == Route::Metrics => {
             let what = Attributes { verb: "get", path: "/metrics", ..Attributes::default() };
             state.admission.authority().must(who, &what)?;
-            let text = state.metrics.render(state.census());
-            let text = text.map_err(|_| Status::internal("the figures cannot be written"))?;
+            let apps = state.sdk.applications(who, &call)?;
+            let own = state.metrics.render(state.census());
+            let both = own.and_then(|own| {
+                let theirs = figures::render(&state.node, &state.metrics.app_mesh_scrapes, &apps)?;
+                Ok([own.trim_end_matches("# EOF\n"), &theirs].concat())
+            });
+            let text = both.map_err(|_| Status::internal("the figures cannot be written"))?;
             let content = Content::Text(metrics::CONTENT_TYPE, text.into());
             Ok(Reply { content, ..Reply::empty(200) })
         }
         Some(who) => state.sdk.known(route, who, call).await,
     }
+}
+
+/// How this server was addressed.
+pub(super) fn addressed(head: &Parts) -> String {
+    let written = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    head.uri.authority().map(|authority| authority.as_str()).or_else(written).unwrap_or_default().to_owned()
 }
 
 /// The connection, where it can be told from others.

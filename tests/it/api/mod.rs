@@ -126,6 +126,7 @@ impl Api {
             data_dir: dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             frames: None,
+            wss: None,
             files: dir.path().join("files"),
             hostname: "test-host".to_owned(),
             tls: TlsSettings::default(),

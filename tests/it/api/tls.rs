@@ -257,6 +257,7 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
             data_dir: data.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             frames: None,
+            wss: None,
             files: dir.path().join("files"),
             hostname: "test-host".to_owned(),
             tls: TlsSettings { brought: Some((path.clone(), key_path.clone())), ..TlsSettings::default() },
