@@ -12,6 +12,7 @@ use super::{
     command::{self, ProcessFlags},
     context::Context,
     error::CliError,
+    habits::application::{self, ApplicationArgs, Said},
     manifests::Manifests,
     output::{self, Format, OutputArgs, without_managed_fields},
 };
@@ -25,6 +26,7 @@ Examples:
   appm add -a hello -c 'while true; do date; sleep 1; done'     run by sh
   appm add -a job --script job.sh --restart OnFailure -e LEVEL=debug -w /srv
   appm add -a web -c ./serve --dry-run -o yaml > web.yaml       write the manifest instead
+  appm add -a tick -c date -i 60 -z TOKEN -Q standby            App Mesh's options: a Schedule, a Secret
 
 Adding an App that is there changes it to what the flags say.")]
 pub(super) struct AddArgs {
@@ -32,7 +34,7 @@ pub(super) struct AddArgs {
     #[arg(short, long = "app", value_name = "NAME")]
     app: String,
     /// Program and arguments, split as a shell would; run by `sh` if it needs one. $(NAME) is left to appm
-    #[arg(short, long, value_name = "COMMAND", required_unless_present_any = ["script", "words"], conflicts_with_all = ["script", "words"])]
+    #[arg(short, long, value_name = "COMMAND", required_unless_present_any = ["script", "words", "docker_image", "pid", "stdin"], conflicts_with_all = ["script", "words"])]
     command: Option<String>,
     /// Program and arguments, as they are
     #[arg(last = true, value_name = "PROGRAM", conflicts_with = "script")]
@@ -83,7 +85,22 @@ pub(super) struct AddArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    pub(super) application: Option<ApplicationArgs>,
+    #[command(flatten)]
     output: OutputArgs,
+}
+
+impl AddArgs {
+    /// What App Mesh's options are beside.
+    pub(super) fn said(&self) -> Said<'_> {
+        Said {
+            name: &self.app,
+            command: self.command.as_deref(),
+            words: &self.words,
+            env: &self.env,
+            workdir: self.workdir.as_deref(),
+        }
+    }
 }
 
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
@@ -101,6 +118,9 @@ fn port(text: &str) -> Result<(String, u16), String> {
 }
 
 pub(super) async fn run(args: AddArgs, context: &Context) -> Result<(), CliError> {
+    if let Some(application) = &args.application {
+        return application::add(&args.said(), application, &args.output.output, context).await;
+    }
     let manifest = manifest(&args, context.global.namespace.as_deref())?;
     declare(&manifest, args.dry_run, &args.output.output, context).await
 }

@@ -22,7 +22,7 @@ pub(super) struct AppChoice {
     #[command(flatten)]
     selection: Selection,
     /// Every App in the namespace
-    #[arg(long)]
+    #[arg(short = 'A', long)]
     all: bool,
 }
 

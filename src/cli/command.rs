@@ -81,25 +81,25 @@ pub(super) fn env(pairs: &[(String, String)]) -> Option<Value> {
 pub(super) struct OnceArgs {
     /// Program and arguments, split as a shell would; run by `sh` if it needs one
     #[arg(short, long, value_name = "COMMAND")]
-    command: Option<String>,
+    pub(super) command: Option<String>,
     /// In a container of this image
     #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
+    pub(super) image: Option<String>,
     /// Arguments: in place of the App's, behind those of the command, for the image; without any of these, the command itself
     #[arg(last = true, value_name = "ARGS")]
-    words: Vec<String>,
+    pub(super) words: Vec<String>,
     /// A variable of the environment; may be given several times
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::add::pair)]
-    env: Vec<(String, String)>,
+    pub(super) env: Vec<(String, String)>,
     /// The working directory [default: one of its own]
     #[arg(short, long, value_name = "DIR", conflicts_with_all = ["app", "image"])]
-    workdir: Option<std::path::PathBuf>,
+    pub(super) workdir: Option<std::path::PathBuf>,
     /// The OS user
     #[arg(short, long, value_name = "USER", conflicts_with_all = ["app", "image"])]
-    user: Option<String>,
+    pub(super) user: Option<String>,
     /// The most that it may use: memory=1Gi, cpu=500m, pids=100; may be given several times
     #[arg(long, value_name = "NAME=AMOUNT", value_parser = limit)]
-    limit: Vec<(String, Quantity)>,
+    pub(super) limit: Vec<(String, Quantity)>,
     /// Stop it after this time
     #[arg(long, value_name = "DURATION")]
     pub(super) timeout: Option<GoDuration>,

@@ -27,9 +27,9 @@ pub(super) struct Context {
 /// Which objects of a kind, as flags say it.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Selection {
-    /// Only objects with these labels: `a=b`, `a!=b`, `a in (b,c)`, `a`, `!a`, joined by commas
-    #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
-    pub(super) selector: String,
+    /// Only objects with these labels: `a=b`, `a!=b`, `a in (b,c)`, `a`, `!a`, joined by commas; may be given several times
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(super) selector: Vec<String>,
     /// Only objects with these fields: `metadata.name=web`, `spec.nodeName=host`
     #[arg(long, value_name = "FIELDS", default_value = "", hide_default_value = true)]
     pub(super) field_selector: String,
@@ -37,20 +37,25 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn by_labels(selector: impl Into<String>) -> Self {
-        Self { selector: selector.into(), field_selector: String::new() }
+        Self { selector: vec![selector.into()], field_selector: String::new() }
     }
 
     pub(super) fn by_fields(field_selector: impl Into<String>) -> Self {
-        Self { selector: String::new(), field_selector: field_selector.into() }
+        Self { selector: Vec::new(), field_selector: field_selector.into() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.selector.is_empty() && self.field_selector.is_empty()
+        self.labels().is_empty() && self.field_selector.is_empty()
     }
 
     fn options(&self) -> Vec<(&'static str, String)> {
-        let all = [("labelSelector", &self.selector), ("fieldSelector", &self.field_selector)];
-        all.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k, v.clone())).collect()
+        let all = [("labelSelector", self.labels()), ("fieldSelector", self.field_selector.clone())];
+        all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+    }
+
+    /// What the labels have to be, all of it.
+    fn labels(&self) -> String {
+        self.selector.join(",")
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     change::Objects,
     context::{Context, Selection, Where, name_of, namespace_of, served},
     error::{CliError, Exit},
+    habits,
     manifests::{self, Manifests},
     output::{self, Format, OutputArgs, without_managed_fields},
     resources::{self, Target, qualified},
@@ -44,10 +45,13 @@ Examples:
   appm delete apps --all --wait=false")]
 pub(super) struct DeleteArgs {
     /// `app web`, `app/web`, or `apps` with -l or --all
-    #[arg(value_name = "RESOURCE", required_unless_present = "filename", add = super::complete::resources())]
+    #[arg(value_name = "RESOURCE", required_unless_present_any = ["filename", "app"], add = super::complete::resources())]
     words: Vec<String>,
     #[command(flatten)]
     objects: Objects,
+    /// An application as App Mesh names them: an App, a Schedule or a Run; one that is not there is no failure
+    #[arg(short, long = "app", value_name = "NAME", conflicts_with_all = ["words", "filename", "selector", "all"])]
+    app: Vec<String>,
     /// Return when the objects are gone
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     wait: bool,
@@ -119,6 +123,9 @@ pub(super) async fn named_of<K: Kind>(names: &[String], context: &Context) -> Re
 }
 
 pub(super) async fn run(args: DeleteArgs, context: &Context) -> Result<(), CliError> {
+    if !args.app.is_empty() {
+        return habits::remove(&args.app, context).await;
+    }
     if args.words.is_empty() == args.objects.filename.is_empty() {
         return Err(CliError::usage("name either objects or manifests, not both"));
     }

@@ -51,6 +51,14 @@ pub(super) struct LabelArgs {
     write: WriteArgs,
 }
 
+impl LabelArgs {
+    /// What stands behind `-l`, and bare words.
+    pub(super) fn named(&self) -> Vec<&str> {
+        let chosen = self.objects.selection.selector.iter().flat_map(|some| some.split(','));
+        self.words.iter().map(String::as_str).chain(chosen).collect()
+    }
+}
+
 /// Keys, and their values; none: to be removed.
 type Changes = Vec<(String, Option<String>)>;
 

@@ -55,6 +55,14 @@ pub(super) struct LogsArgs {
     prefix: bool,
 }
 
+impl LogsArgs {
+    /// All that Apps print, and go on to print.
+    pub(super) fn following(apps: Vec<String>) -> Self {
+        let options = LogOptions::default();
+        Self { words: apps, options, selector: None, follow: true, prefix: false }
+    }
+}
+
 /// Which part of an output.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct LogOptions {

@@ -6,15 +6,15 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{APP_LABEL, App, Condition, Container, Instance, Object, Process, last_exit_word},
+    api::{APP_LABEL, App, Condition, Container, Instance, Object, Process, SCHEDULE_LABEL, Schedule, last_exit_word},
     client::http::Endpoint,
 };
 
 use super::{
     ages,
-    context::{Context, Selection, Where},
+    context::{Context, Selection, Where, served},
     error::CliError,
-    logs::{self, LogOptions},
+    logs::{self, LogOptions, LogsArgs},
     output, screen,
     table::Table,
     words,
@@ -27,6 +27,7 @@ Examples:
   appm ls
   appm ls -a myapp          one App
   appm ls -a myapp -o       what it prints
+  appm ls -a myapp -f       and what it goes on to print
   appm ls -o json
 
 STATUS is `disabled` for an App that is stopped; HEALTH is `OK` when the instance is ready; RETURN
@@ -40,6 +41,12 @@ pub(super) struct LsArgs {
     #[arg(short, long, value_name = "FORM", num_args = 0..=1, default_missing_value = "output",
           value_parser = ["output", "table", "wide", "json", "yaml"], hide_possible_values = true)]
     output: Option<String>,
+    /// What the processes of these Apps print from now on too, as `appm logs -f`
+    #[arg(short, long, requires = "app")]
+    follow: bool,
+    /// The same as -o json
+    #[arg(short, long, conflicts_with_all = ["output", "follow"])]
+    json: bool,
     /// Only Apps with these labels
     #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
     selector: String,
@@ -54,13 +61,21 @@ pub(super) struct LsArgs {
 pub(super) async fn run(args: LsArgs, context: &Context) -> Result<(), CliError> {
     let place = context.place(args.all_namespaces);
     for name in &args.app {
-        context.get(super::context::served::<App>(), context.namespace(), name).await?;
+        if let Err(error) = context.get(served::<App>(), context.namespace(), name).await {
+            // What App Mesh's people added with -i is there, and no process that could be listed.
+            let planned = context.get(served::<Schedule>(), context.namespace(), name).await.is_ok();
+            let told = format!("`{name}` is a Schedule: appm schedule ls, appm get runs -l {SCHEDULE_LABEL}={name}");
+            return Err(if planned { error.help(told) } else { error });
+        }
+    }
+    if args.follow {
+        return logs::run(LogsArgs::following(args.app), context).await;
     }
     let mut apps = context.typed::<App>(place, &Selection::by_labels(&args.selector)).await?;
     apps.retain(|app| args.app.is_empty() || args.app.contains(&app.metadata.name));
     let instances = context.typed::<Instance>(place, &Selection::by_labels(APP_LABEL)).await?;
     let rows = rows(context, &apps, &instances);
-    match args.output.as_deref() {
+    match args.output.as_deref().or(args.json.then_some("json")) {
         Some("output") => outputs(context, &rows).await,
         Some("json") => output::value(&output::Format::Json, &Value::Array(rows.iter().map(Row::json).collect())),
         Some("yaml") => output::value(&output::Format::Yaml, &Value::Array(rows.iter().map(Row::json).collect())),

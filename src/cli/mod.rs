@@ -32,10 +32,12 @@ mod error;
 mod events;
 mod explain;
 mod export;
+mod file;
 mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod get;
+mod habits;
 mod history;
 mod import;
 mod jsonpath;
@@ -123,10 +125,13 @@ enum Command {
     Up(up::UpArgs),
     Apply(apply::ApplyArgs),
     Run(run::RunArgs),
+    Exec(run::ExecArgs),
+    Shell(run::ShellArgs),
     Cancel(run::CancelArgs),
+    #[command(alias = "reg")]
     Add(add::AddArgs),
     Get(get::GetArgs),
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", alias = "view")]
     Ls(ls::LsArgs),
     Describe(describe::DescribeArgs),
     Logs(logs::LogsArgs),
@@ -140,10 +145,12 @@ enum Command {
     Rollback(rollback::RollbackArgs),
     Undo(undo::UndoArgs),
     /// Stop Apps, and keep their definition
+    #[command(visible_alias = "disable")]
     Stop(stop::SuspendArgs),
     /// Start Apps that were stopped
+    #[command(visible_alias = "enable")]
     Start(stop::SuspendArgs),
-    #[command(visible_alias = "rm")]
+    #[command(visible_alias = "rm", aliases = ["remove", "unreg"])]
     Delete(delete::DeleteArgs),
     Diff(diff::DiffArgs),
     Plan(plan::PlanArgs),
@@ -152,7 +159,7 @@ enum Command {
     Edit(edit::EditArgs),
     Patch(patch::PatchArgs),
     /// Set and remove labels
-    Label(label::LabelArgs),
+    Label(habits::labels::LabelsArgs),
     /// Set and remove annotations
     Annotate(label::LabelArgs),
     Wait(wait::WaitArgs),
@@ -188,6 +195,11 @@ enum Command {
     /// List the exit codes
     #[command(after_help = exit_codes_text())]
     ExitCodes,
+    File(file::FileArgs),
+    #[command(flatten)]
+    Question(habits::Question),
+    #[command(flatten)]
+    Phrase(habits::Phrase),
 }
 
 /// Runs the command that the arguments name.
@@ -233,6 +245,10 @@ fn parse() -> Result<Result<Cli, CliError>, clap::Error> {
 fn run(cli: Cli) -> Result<(), CliError> {
     let Cli { mut global, command } = cli;
     match command {
+        Command::Phrase(phrase) => match phrase.meant() {
+            Ok(command) => run(Cli { global, command }),
+            Err(error) => Err(CliError::usage(error.to_string())),
+        },
         Command::Completion(args) => completion::run(&args),
         Command::Auth(args) if args.is_about_a_login() => args.log_in_or_out(&global),
         Command::Explain(args) => explain::run(&args, &Screen::of_stdout(global.color)),
@@ -265,6 +281,10 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
         match command {
             Command::Apply(args) => apply::run(args, &context).await,
             Command::Run(args) => run::run(args, &context).await,
+            Command::Exec(args) => run::exec(args, &context).await,
+            Command::Shell(args) => run::shell(args, &context).await,
+            Command::File(args) => file::run(args, &context).await,
+            Command::Question(question) => habits::ask(question, &context).await,
             Command::Cancel(args) => run::cancel(args, &context).await,
             Command::Add(args) => add::run(args, &context).await,
             Command::Get(args) => get::run(args, &context).await,
@@ -289,7 +309,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             Command::Replace(args) => create::replace(args, &context).await,
             Command::Edit(args) => edit::run(args, &context).await,
             Command::Patch(args) => patch::run(args, &context).await,
-            Command::Label(args) => label::run(args, &context, label::LABELS).await,
+            Command::Label(args) => habits::labels::run(args, &context).await,
             Command::Annotate(args) => label::run(args, &context, label::ANNOTATIONS).await,
             Command::Wait(args) => wait::run(args, &context).await,
             Command::Schedule(args) => schedule::run(args, &context, &Screen::of_stdout(global.color)).await,
@@ -317,6 +337,7 @@ fn client_command(command: Command, global: &Global) -> Result<(), CliError> {
             | Command::Restore(_)
             | Command::Server(_)
             | Command::Up(_)
+            | Command::Phrase(_)
             | Command::ExitCodes => unreachable!("commands that are no clients are done by `run`"),
         }
     })
@@ -354,6 +375,18 @@ mod tests {
             "appm wait app/web --for=condition=Ready --timeout 30s",
             "appm logs -f web --tail 5 --since 10m --timestamps -p",
             "appm ls -a web -o",
+            "appm ls -a web -f",
+            "appm view -j",
+            "appm reg -a web -c ls -i 60 -z TOKEN=x",
+            "appm unreg -a web -a db",
+            "appm disable -a web",
+            "appm enable -A",
+            "appm label -a -l a=b -l c=d",
+            "appm exec -e A=b ls -l",
+            "appm shell -t 5",
+            "appm file put -l a -r b -a",
+            "appm logon -U ada",
+            "appm log -L debug",
             "appm scale app/web --replicas=3",
             "appm stop web",
             "appm get apps --sort-by=.metadata.name -L tier --chunk-size=500 -o custom-columns=N:.metadata.name",

@@ -9,6 +9,7 @@ use super::{
     choice::{self, AppChoice},
     context::{Context, served},
     error::CliError,
+    habits,
     output::OutputArgs,
 };
 
@@ -24,11 +25,17 @@ Examples:
 pub(super) struct SuspendArgs {
     #[command(flatten)]
     choice: AppChoice,
+    /// An application as App Mesh names them: an App, a Schedule or a Run; may be given several times
+    #[arg(short, long = "app", value_name = "NAME", conflicts_with_all = ["words", "selector", "field_selector", "all"])]
+    app: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(super) async fn run(args: SuspendArgs, context: &Context, suspend: bool) -> Result<(), CliError> {
+    if !args.app.is_empty() {
+        return habits::turn(&args.app, !suspend, context).await;
+    }
     let word = if suspend { "stopped" } else { "started" };
     for name in args.choice.names(context).await? {
         let patch = json!({"spec": {"suspend": suspend}});

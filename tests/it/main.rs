@@ -16,6 +16,7 @@ mod containers;
 mod frames;
 mod fuzz;
 mod g3;
+mod habits;
 mod harness;
 mod history;
 mod keeper;

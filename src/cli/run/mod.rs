@@ -3,6 +3,7 @@
 //! A Run is made by one request; three more follow its standard output, its standard error and its status. Each goes on where it was
 //! when the server was away for a while, so `appm run` outlives a restart of the server as the command itself does.
 
+mod exec;
 mod manifest;
 mod stdin;
 
@@ -20,6 +21,8 @@ use crate::{
     client::http::{Request, path_of},
 };
 
+pub(super) use exec::{ExecArgs, ShellArgs, exec, shell};
+
 use super::{
     command::OnceArgs,
     context::{Context, Selection, Where, name_of, served},
@@ -34,7 +37,7 @@ use super::{
 const LAST_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Run a command once, or an App's: its output, and its exit code
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
   appm run -c 'make test'                 a command, split as a shell would; by sh if it needs one

@@ -19,7 +19,7 @@ const PIECE: usize = 64 << 10;
 /// Sends all of it. Ends before that when nobody reads any more.
 pub(super) async fn send(context: &Context, name: &str) -> Result<(), CliError> {
     let path = path_of(Run::INFO, Some(context.namespace()), Some(name)) + "/stdin";
-    match context.client.upload(&path, stream::unfold(pieces(), next)).await {
+    match context.client.upload(&path, &[], stream::unfold(pieces(), next)).await {
         Ok(_) => Ok(()),
         // It is over, and how is seen elsewhere.
         Err(RequestError::Refused(status)) if status.is(Reason::Conflict) => Ok(()),

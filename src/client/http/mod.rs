@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Response, StatusCode, body::Incoming, client::conn::http1::SendRequest, header};
+use hyper::{HeaderMap, Method, Response, StatusCode, body::Incoming, client::conn::http1::SendRequest, header};
 use serde_json::Value;
 
 use super::{Client, Done, Listing, Message, Query, WatchStream};
@@ -138,6 +138,7 @@ pub struct Request {
     path: String,
     accept: &'static str,
     content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
     body: Bytes,
 }
 
@@ -153,14 +154,14 @@ impl Request {
         Self::new(Method::GET, path, Bytes::new())
     }
 
-    /// A POST of JSON.
+    /// A POST of JSON; of nothing, if it is null.
     pub fn post(path: impl Into<String>, body: &Value) -> Self {
-        Self::new(Method::POST, path, body.to_string().into())
+        Self::new(Method::POST, path, json(body))
     }
 
-    /// A PUT of JSON.
+    /// A PUT of JSON; of nothing, if it is null.
     pub fn put(path: impl Into<String>, body: &Value) -> Self {
-        Self::new(Method::PUT, path, body.to_string().into())
+        Self::new(Method::PUT, path, json(body))
     }
 
     /// A JSON merge patch.
@@ -173,9 +174,9 @@ impl Request {
         Self { content_type, ..Self::new(Method::PATCH, path, patch.to_string().into()) }
     }
 
-    /// A DELETE with options.
+    /// A DELETE with options; with none, if they are null.
     pub fn delete(path: impl Into<String>, options: &Value) -> Self {
-        Self::new(Method::DELETE, path, options.to_string().into())
+        Self::new(Method::DELETE, path, json(options))
     }
 
     /// A POST of bytes that say nothing of themselves.
@@ -189,8 +190,15 @@ impl Request {
         Self { accept, ..self }
     }
 
+    /// The same request with another header; values have no control characters.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     fn new(method: Method, path: impl Into<String>, body: Bytes) -> Self {
-        Self { method, path: path.into(), accept: JSON, content_type: JSON, body }
+        Self { method, path: path.into(), accept: JSON, content_type: JSON, headers: Vec::new(), body }
     }
 }
 
@@ -288,21 +296,24 @@ impl HttpClient {
         &self,
         request: Request,
     ) -> Result<BoxStream<'static, Result<Bytes, RequestError>>, RequestError> {
-        Ok(self.pieces(request).await?.0)
+        Ok(self.pieces(request).await?.1)
     }
 
-    /// The pieces of an answer's body, and what the server warns of.
-    async fn pieces(
+    /// The headers of an answer, and its body piece by piece.
+    ///
+    /// # Errors
+    /// As [`HttpClient::stream`].
+    pub async fn pieces(
         &self,
         request: Request,
-    ) -> Result<(BoxStream<'static, Result<Bytes, RequestError>>, Vec<String>), RequestError> {
+    ) -> Result<(HeaderMap, BoxStream<'static, Result<Bytes, RequestError>>), RequestError> {
         let (response, _) = self.send(request).await?;
-        let (status, warnings) = (response.status(), wire::warnings(response.headers()));
-        if !status.is_success() {
-            let body = response.into_body().collect().await?.to_bytes();
-            return Err(refusal(status, &body).into());
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            let body = body.collect().await?.to_bytes();
+            return Err(refusal(head.status, &body).into());
         }
-        let pieces = stream::unfold(response.into_body(), |mut body| async move {
+        let pieces = stream::unfold(body, |mut body| async move {
             loop {
                 match body.frame().await? {
                     Ok(frame) => match frame.into_data() {
@@ -313,7 +324,7 @@ impl HttpClient {
                 }
             }
         });
-        Ok((pieces.boxed(), warnings))
+        Ok((head.headers, pieces.boxed()))
     }
 
     /// The lines of an answer, without their ends; for watches.
@@ -335,8 +346,8 @@ impl HttpClient {
         &self,
         request: Request,
     ) -> Result<(BoxStream<'static, Result<Bytes, RequestError>>, Vec<String>), RequestError> {
-        let (pieces, warnings) = self.pieces(request).await?;
-        Ok((wire::lines(pieces).boxed(), warnings))
+        let (headers, pieces) = self.pieces(request).await?;
+        Ok((wire::lines(pieces).boxed(), wire::warnings(&headers)))
     }
 
     /// Sends a request; once more with another token if the first one is refused and there is one.
@@ -387,6 +398,7 @@ impl HttpClient {
         if !request.body.is_empty() {
             built = built.header(header::CONTENT_TYPE, request.content_type);
         }
+        built = request.headers.iter().fold(built, |built, (name, value)| built.header(*name, value));
         let request = built.body(Full::new(request.body.clone())).map_err(|e| RequestError::Broken(Box::new(e)))?;
         // A kept connection may have been closed by the server meanwhile; a request that was never sent comes back.
         let kept = self.idle.lock().expect("no holder panics").pop();
@@ -409,11 +421,18 @@ impl HttpClient {
     }
 }
 
+fn json(body: &Value) -> Bytes {
+    if body.is_null() { Bytes::new() } else { body.to_string().into() }
+}
+
 fn refusal(status: StatusCode, body: &Bytes) -> Status {
     let value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let mut refusal = Status::from_json(&value, status.as_u16());
-    if refusal.reason == Reason::Unknown && status == StatusCode::UNAUTHORIZED {
-        refusal.reason = Reason::Unauthorized;
+    if refusal.reason == Reason::Unknown {
+        // App Mesh's calls say it by the code alone.
+        let plain = [Reason::BadRequest, Reason::Unauthorized, Reason::Forbidden, Reason::NotFound, Reason::Conflict];
+        let said = plain.into_iter().find(|reason| reason.code() == status.as_u16());
+        refusal.reason = said.unwrap_or(Reason::Unknown);
     }
     refusal
 }

@@ -10,7 +10,7 @@ use hyper::{Method, body::Frame, header};
 use super::{Answer, Endpoint, HttpClient, RequestError, connect, refusal, wire};
 
 impl HttpClient {
-    /// Sends pieces as the body of a POST, each when it is there, over a connection of its own, and reads the whole answer. It may come
+    /// Sends pieces as the body of a POST with these headers, each when it is there, over a connection of its own, and reads the whole answer. It may come
     /// before the last piece. Not sent again if a token is refused: the pieces are gone. Dropped, the body breaks off.
     ///
     /// # Errors
@@ -18,6 +18,7 @@ impl HttpClient {
     pub async fn upload(
         &self,
         path: &str,
+        headers: &[(&'static str, String)],
         pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<Answer, RequestError> {
         let given = match &self.tokens {
@@ -31,6 +32,7 @@ impl HttpClient {
         };
         let head = self.head(&Method::POST, path, token).header(header::ACCEPT, super::JSON);
         let head = head.header(header::CONTENT_TYPE, "application/octet-stream");
+        let head = headers.iter().fold(head, |head, (name, value)| head.header(*name, value));
         let request = head.body(StreamBody::new(pieces.map_ok(Frame::data)));
         let request = request.map_err(|e| RequestError::Broken(Box::new(e)))?;
         let mut sender = connect::open(&self.endpoint, self.tls.as_ref()).await?;

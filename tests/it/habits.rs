@@ -1,0 +1,127 @@
+//! What App Mesh's people type does here what it does there.
+
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::World;
+
+/// What a command said, and its exit code.
+struct Said {
+    out: String,
+    err: String,
+    code: Option<i32>,
+}
+
+impl Said {
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out
+    }
+
+    #[track_caller]
+    fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).expect("JSON")
+    }
+
+    #[track_caller]
+    fn fails(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        self.err
+    }
+}
+
+/// `appm ARGS` in the project's directory, with a text on stdin.
+fn fed(world: &World, args: &[&str], stdin: &str) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_appm"));
+    command.arg("--data-dir").arg(world.data()).args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command");
+    // A command that reads nothing may be over before it was sent.
+    let _ = child.stdin.take().expect("a pipe").write_all(stdin.as_bytes());
+    let done = child.wait_with_output().expect("its end");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Said { out: text(done.stdout), err: text(done.stderr), code: done.status.code() }
+}
+
+/// `appm LINE`, split at blanks.
+fn appm(world: &World, line: &str) -> Said {
+    fed(world, &line.split(' ').collect::<Vec<_>>(), "")
+}
+
+fn world() -> World {
+    let mut world = World::new();
+    world.start();
+    world
+}
+
+#[test]
+fn app_mesh_s_options_declare_what_its_clients_would() {
+    let world = world();
+    let options = ["-i", "3600", "-z", "TOKEN=quite-secret", "-Q", "standby", "-d", "the time"];
+    let made = fed(&world, &[&["add", "-a", "tick", "-c", "date | cat"][..], &options].concat(), "").ok();
+    assert!(made.contains("start_interval_seconds: \"3600\"") && !made.contains("quite-secret"), "{made}");
+    let schedule = || appm(&world, "get schedule tick -o json").json();
+    assert_eq!(schedule()["metadata"]["annotations"]["kubernetes.io/description"], "the time");
+    assert!(appm(&world, "get secret tick-sec-env").ok().contains("tick-sec-env"));
+    assert!(appm(&world, "ls -a tick").fails(3).contains("is a Schedule"));
+    appm(&world, "disable -a tick").ok();
+    assert_eq!(schedule()["spec"]["suspend"], true);
+    appm(&world, "enable -a tick").ok();
+    assert_ne!(schedule()["spec"]["suspend"], true);
+
+    let whole = r#"{"name": "other", "command": "sleep 100", "env": {"A": "b"}}"#;
+    fed(&world, &["reg", "-a", "web", "-D", "std", "-R", "5"], whole).ok();
+    let spec = appm(&world, "get app web -o json").json()["spec"].clone();
+    assert_eq!(
+        (&spec["process"]["command"], &spec["terminationGracePeriodSeconds"]),
+        (&json!(["sleep", "100"]), &json!(5))
+    );
+
+    assert!(appm(&world, "add -a x -i soon -- true").fails(4).contains("soon"));
+    appm(&world, "add -a x -i 5 --replicas 2 -- true").fails(2);
+    appm(&world, "add -a x -i 5 -n other -- true").fails(2);
+    let said = appm(&world, "unreg -a tick -a web -a nobody");
+    assert!(said.err.contains("no application nobody"), "{}", said.err);
+    assert_eq!(said.ok(), "application tick removed\napplication web removed\n");
+}
+
+#[test]
+fn the_machine_has_labels_settings_and_files() {
+    let world = world();
+    let labels = appm(&world, "label -a -l zone=west -l tier=one").ok();
+    assert!(labels.contains("tier=one\n") && labels.contains("zone=west\n"), "{labels}");
+    assert!(!appm(&world, "label -d -l zone").ok().contains("zone"));
+    assert!(appm(&world, "label --view").ok().contains("tier=one\n"));
+    appm(&world, "label -a").fails(2);
+    assert!(appm(&world, "config").json()["BaseConfig"].is_object());
+    assert!(appm(&world, "resource").json()["host_name"].as_str().is_some_and(|name| !name.is_empty()));
+
+    let at = |name: &str| world.root().join(name).display().to_string();
+    let (sent, fetched) = (at("sent"), at("fetched"));
+    let bytes: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(&sent, &bytes).expect("a file");
+    fed(&world, &["file", "put", "-l", &sent, "-r", "name with blanks"], "").ok();
+    fed(&world, &["file", "get", "name with blanks", "-l", &fetched], "").ok();
+    assert!(fs::read(&fetched).expect("the file") == bytes, "it is another file");
+    fed(&world, &["file", "get", "name with blanks", "-l", &fetched], "").fails(7);
+    fed(&world, &["file", "put", &sent, "-r", "../above"], "").fails(6);
+}
+
+#[test]
+fn commands_run_in_this_directory_and_are_forgotten() {
+    let world = world();
+    assert_eq!(appm(&world, "exec pwd").ok().trim(), env!("CARGO_MANIFEST_DIR"));
+    let said = fed(&world, &["exec", "-e", "A=b", "echo $A; exit 7"], "");
+    assert_eq!((said.out.as_str(), said.code), ("b\n", Some(7)), "{}", said.err);
+    assert!(appm(&world, "exec web -- sh").fails(2).contains("appm run web"));
+    let said = fed(&world, &["shell"], "cd /usr\npwd\nfalse\ncd nowhere\nsh -c 'exit 5'\n");
+    assert_eq!((said.out.as_str(), said.code), ("/usr\n", Some(5)), "{}", said.err);
+    assert!(said.err.contains("nowhere"), "{}", said.err);
+    assert_eq!(appm(&world, "get runs -o json").json()["items"], json!([]), "a Run stays");
+}
