@@ -116,6 +116,7 @@ impl Keeper {
 
     /// Takes every exit there is. Those of orphans that fell to us are taken silently.
     pub(super) fn reap(&mut self) {
+        let mut ended = Vec::new();
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
             let end = match (status.exit_status(), status.terminating_signal()) {
@@ -128,13 +129,25 @@ impl Keeper {
                 // It may have named its successor with its last breath.
                 self.hear(&key);
                 if self.by_pid.contains_key(&pid) {
+                    let ours = self.live.get(&key).is_some_and(|live| live.pidfd.is_none());
                     self.end(&key, end);
+                    ended.extend(ours.then_some(key));
                 }
             } else if self.exec_ended(pid, status.exit_status()) {
             } else if self.pump.pid() == Some(pid) {
                 self.logger_died();
             }
         }
+        if !ended.is_empty() && self.knows_its_children() {
+            self.left_nobody.extend(ended);
+        }
+    }
+
+    /// True if there is nobody among our children whom an attempt of ours may have left behind: all that it ever started were our
+    /// descendants, and those whose parents are gone are our children.
+    fn knows_its_children(&self) -> bool {
+        let known = self.spared();
+        proc::children().is_some_and(|children| children.into_iter().all(known))
     }
 
     /// An attempt's process is gone.
@@ -375,6 +388,7 @@ impl Keeper {
         }
         self.pump.tidy(&key, self.ledger.book());
         self.execs.forget(|known| *known == key);
+        let left_nobody = self.left_nobody.remove(&key);
         if !group.is_none() {
             // Everybody whom it left behind is in there.
             let count = self.let_go(group);
@@ -382,7 +396,7 @@ impl Keeper {
                 self.tell_all(&Message::LeftBehind { key, count });
             }
             self.answer(to, Answer::Done);
-        } else if root.pid > 0 {
+        } else if root.pid > 0 && !left_nobody {
             self.acknowledged.push((root, to));
         } else {
             self.answer(to, Answer::Done);
@@ -399,7 +413,8 @@ impl Keeper {
             return self.answer(to, Answer::Failed(why));
         }
         let keys: Vec<_> = self.ledger.book().attempts.keys().filter(|key| of_uid(key)).cloned().collect();
-        let roots: Vec<_> = keys.iter().filter_map(|key| self.root_of_ended(key)).collect();
+        let doubtful: Vec<_> = keys.iter().filter(|key| !self.left_nobody.remove(key)).collect();
+        let roots: Vec<_> = doubtful.into_iter().filter_map(|key| self.root_of_ended(key)).collect();
         let groups: Vec<_> = keys.iter().map(|key| self.group_of(key)).collect();
         if let Err(e) = self.ledger.append(Line::Remove { uid: uid.clone() }) {
             return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));

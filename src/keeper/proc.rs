@@ -54,6 +54,13 @@ pub(super) fn pids() -> io::Result<impl Iterator<Item = i32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
+/// The children of this process, which has one thread. What a descendant of it leaves behind falls to it, so is among them; and none goes
+/// while they are read, because nobody else takes their exits. `None` if the kernel keeps no such list.
+pub(super) fn children() -> Option<Vec<i32>> {
+    let text = fs::read_to_string("/proc/thread-self/children").ok()?;
+    text.split_ascii_whitespace().map(|pid| pid.parse().ok()).collect()
+}
+
 /// The Instance and attempt in whose environment a process was started.
 pub fn tag(pid: i32) -> Option<StartKey> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
@@ -74,6 +81,15 @@ mod tests {
         let text = "42 (a) R (b) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1 2 3";
         assert_eq!(parse_stat(text), Some(Stat { state: 'S', ppid: 7, pgrp: 42, ticks: 9876, is_kernel: false }));
         assert_eq!(parse_stat("42 (a"), None);
+    }
+
+    #[test]
+    fn a_child_is_among_the_children_until_its_exit_is_taken() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(children().unwrap().contains(&pid));
+        child.wait().unwrap();
+        assert!(!children().unwrap().contains(&pid));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! answered when its child has executed its program, so many may be on their way at once.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     os::unix::net::UnixListener,
     path::PathBuf,
@@ -97,6 +97,8 @@ pub(super) struct Keeper {
     pub(super) leaving: Vec<(Group, u32)>,
     /// Ends that are forgotten; what they left behind is not killed yet.
     pub(super) acknowledged: Vec<(Root, Waiting)>,
+    /// Attempts that ended when all our children were known: nobody has to be sought whom they left behind.
+    pub(super) left_nobody: BTreeSet<StartKey>,
     /// Instances that the logger has not let go of yet.
     pub(super) removing: Vec<(Uid, Waiting)>,
     signals: SignalFd,
@@ -134,6 +136,7 @@ impl Keeper {
             inputs: Inputs::default(),
             leaving: Vec::new(),
             acknowledged: Vec::new(),
+            left_nobody: BTreeSet::new(),
             removing: Vec::new(),
             signals,
             build,
