@@ -1,6 +1,6 @@
 //! Writing: groups of commits, reservations, checkpoints.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use sqlx::{AssertSqlSafe, Connection, Row as _, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
@@ -167,9 +167,13 @@ impl Sqlite {
     ) -> sqlx::Result<(Seq, usize)> {
         let mut seq = writing.seq;
         let connection = writing.ready(self, group.durability).await?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let rows = Rows::of(self, group, &mut seq);
         let bytes = rows.bytes;
+        if fresh.is_empty() && rows.are_few() {
+            rows.write_at_once(connection).await?;
+            return Ok((seq, bytes));
+        }
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         insert_data_keys(connection, fresh).await?;
         rows.write(connection).await?;
         sqlx::query("COMMIT").execute(connection).await?;
@@ -279,30 +283,49 @@ impl<'g> Rows<'g> {
     }
 
     async fn write(self, to: &mut SqliteConnection) -> sqlx::Result<()> {
-        insert(to, &TXN, &self.txns, |query, (txn, seq, remembered)| {
-            let Txn { revision, at, provenance: by, .. } = txn;
-            let query = query.bind(number(*revision)).bind(at.as_microsecond());
-            let query = query.bind(by.actor.clone()).bind(by.manager.clone()).bind(by.request_id.clone());
-            let query = query.bind(by.cause.map(number)).bind(by.reason.clone());
-            query.bind(seq.main).bind(seq.short).bind(seq.history).bind(*remembered).bind(seq.bytes)
-        })
-        .await?;
+        insert(to, &TXN, &self.txns, bind_txn).await?;
         for (table, rows) in [(&CHANGE, &self.main), (&CHANGE_SHORT, &self.short)] {
-            insert(to, table, rows, |query, (id, row)| {
-                let query = bind_key(self.engine, query.bind(*id), &row.key);
-                let query = query.bind(row.deleted).bind(self.engine.seal.seal(&row.key, row.body.json()));
-                query.bind(number(row.before))
-            })
-            .await?;
+            insert(to, table, rows, |query, row| bind_change(self.engine, query, row)).await?;
         }
-        insert(to, &HISTORY, &self.history, |query, (id, row)| {
-            let body = match &row.remembered {
-                Remembered::Version(body) => Some(self.engine.seal.seal(&row.key, body.json())),
-                Remembered::Nothing | Remembered::Deletion => None,
-            };
-            bind_key(self.engine, query.bind(*id), &row.key).bind(row.uid.to_string()).bind(body)
-        })
-        .await?;
+        insert(to, &HISTORY, &self.history, |query, row| bind_version(self.engine, query, row)).await?;
+        let (there, gone) = self.there_and_gone();
+        for key in gone {
+            bind_key(self.engine, sqlx::query(DELETE), key).execute(&mut *to).await?;
+        }
+        insert(to, &OBJECT, &there, |query, row| bind_object(self.engine, query, row)).await
+    }
+
+    /// True of most commits: those of one writer who waits for it.
+    fn are_few(&self) -> bool {
+        self.txns.len() == 1 && self.main.len() + self.short.len() <= FEW
+    }
+
+    /// Writes all of a transaction with one text of many statements. Each hand-over to SQLite's thread and back takes as long as a small
+    /// statement itself, and there would be ten. Few rows make few texts, so that all of them stay prepared.
+    async fn write_at_once(self, to: &mut SqliteConnection) -> sqlx::Result<()> {
+        let (there, gone) = self.there_and_gone();
+        let inserts = [
+            (&TXN, self.txns.len()),
+            (&CHANGE, self.main.len()),
+            (&CHANGE_SHORT, self.short.len()),
+            (&HISTORY, self.history.len()),
+            (&OBJECT, there.len()),
+        ];
+        let inserts = inserts.into_iter().filter(|(_, rows)| *rows > 0).map(|(into, rows)| into.text(rows));
+        let deletes = gone.iter().map(|_| DELETE.to_owned());
+        let all: Vec<String> = iter::once("BEGIN IMMEDIATE".to_owned()).chain(inserts).chain(deletes).collect();
+        let mut query = sqlx::query(AssertSqlSafe(format!("{};COMMIT", all.join(";"))));
+        query = self.txns.iter().fold(query, bind_txn);
+        let changes = self.main.iter().chain(&self.short);
+        query = changes.fold(query, |query, row| bind_change(self.engine, query, row));
+        query = self.history.iter().fold(query, |query, row| bind_version(self.engine, query, row));
+        query = there.iter().fold(query, |query, row| bind_object(self.engine, query, row));
+        query = gone.iter().fold(query, |query, key| bind_key(self.engine, query, key));
+        query.execute(to).await.map(drop)
+    }
+
+    /// The objects that the group leaves, and those that it takes away.
+    fn there_and_gone(&self) -> (Vec<(Rev, &'g Row)>, Vec<&'g Key>) {
         let (mut there, mut gone) = (Vec::new(), Vec::new());
         for (key, (revision, row)) in &self.objects {
             match row {
@@ -310,16 +333,34 @@ impl<'g> Rows<'g> {
                 None => gone.push(*key),
             }
         }
-        for key in gone {
-            let query = sqlx::query("DELETE FROM object WHERE kind = ? AND namespace = ? AND name = ?");
-            bind_key(self.engine, query, key).execute(&mut *to).await?;
-        }
-        insert(to, &OBJECT, &there, |query, (revision, row)| {
-            let query = bind_key(self.engine, query, &row.key).bind(number(*revision));
-            query.bind(self.engine.seal.seal(&row.key, row.body.json()))
-        })
-        .await
+        (there, gone)
     }
+}
+
+fn bind_txn<'q>(query: Bound<'q>, (txn, seq, remembered): &(&Txn, Seq, i64)) -> Bound<'q> {
+    let Txn { revision, at, provenance: by, .. } = txn;
+    let query = query.bind(number(*revision)).bind(at.as_microsecond());
+    let query = query.bind(by.actor.clone()).bind(by.manager.clone()).bind(by.request_id.clone());
+    let query = query.bind(by.cause.map(number)).bind(by.reason.clone());
+    query.bind(seq.main).bind(seq.short).bind(seq.history).bind(*remembered).bind(seq.bytes)
+}
+
+fn bind_change<'q>(engine: &Sqlite, query: Bound<'q>, (id, row): &(i64, &Row)) -> Bound<'q> {
+    let query = bind_key(engine, query.bind(*id), &row.key);
+    query.bind(row.deleted).bind(engine.seal.seal(&row.key, row.body.json())).bind(number(row.before))
+}
+
+fn bind_version<'q>(engine: &Sqlite, query: Bound<'q>, (id, row): &(i64, &Row)) -> Bound<'q> {
+    let body = match &row.remembered {
+        Remembered::Version(body) => Some(engine.seal.seal(&row.key, body.json())),
+        Remembered::Nothing | Remembered::Deletion => None,
+    };
+    bind_key(engine, query.bind(*id), &row.key).bind(row.uid.to_string()).bind(body)
+}
+
+fn bind_object<'q>(engine: &Sqlite, query: Bound<'q>, (revision, row): &(Rev, &Row)) -> Bound<'q> {
+    let query = bind_key(engine, query, &row.key).bind(number(*revision));
+    query.bind(engine.seal.seal(&row.key, row.body.json()))
 }
 
 type Bound<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
@@ -334,6 +375,18 @@ struct Insert {
     columns: usize,
     tail: &'static str,
 }
+
+impl Insert {
+    /// The statement for so many rows.
+    fn text(&self, rows: usize) -> String {
+        let tuple = format!("({})", vec!["?"; self.columns].join(","));
+        format!("{}{}{}", self.head, vec![tuple; rows].join(","), self.tail)
+    }
+}
+
+const DELETE: &str = "DELETE FROM object WHERE kind = ? AND namespace = ? AND name = ?";
+/// Rows of a transaction that is written with one text.
+const FEW: usize = 12;
 
 const TXN: Insert = Insert { head: "INSERT INTO txn VALUES ", columns: 12, tail: "" };
 const CHANGE: Insert = Insert { head: "INSERT INTO change VALUES ", columns: 7, tail: "" };
@@ -356,9 +409,7 @@ async fn insert<T>(
     while !rows.is_empty() {
         let length = [64, 16, 4, 1].into_iter().find(|length| *length <= rows.len()).expect("1 fits");
         let (now, later) = rows.split_at(length);
-        let tuple = format!("({})", vec!["?"; into.columns].join(","));
-        let sql = format!("{}{}{}", into.head, vec![tuple; length].join(","), into.tail);
-        let query = now.iter().fold(sqlx::query(AssertSqlSafe(sql)), &bind);
+        let query = now.iter().fold(sqlx::query(AssertSqlSafe(into.text(length))), &bind);
         query.execute(&mut *to).await?;
         rows = later;
     }
