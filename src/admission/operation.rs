@@ -55,6 +55,8 @@ pub(super) struct Step {
     pub(super) subresource: Option<Subresource>,
     pub(super) preconditions: Preconditions,
     pub(super) action: Action,
+    /// What is made has its status already.
+    pub(super) with_status: bool,
 }
 
 /// What a step does.
@@ -286,7 +288,7 @@ impl Context<'_> {
         let Decoded { mut object, unknown, warnings } = decoded;
         metadata::strip(&mut object);
         let adopted = metadata::adopt_within(&mut object, key, self.caller, plan);
-        if kind.has(Subresource::Status) {
+        if kind.has(Subresource::Status) && !step.with_status {
             remove_field(&mut object, "status");
         }
         let mut managers = Managers::default();

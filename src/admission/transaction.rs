@@ -365,7 +365,8 @@ fn placed_causes(status: &Status, at: &FieldPath) -> Vec<Cause> {
 
 /// One operation as it came over the wire.
 fn step_of(operation: Operation) -> Parsed {
-    let Operation { verb, object, force, preconditions, propagation_policy, grace_period_seconds } = operation;
+    let Operation { verb, object, force, preconditions, with_status, .. } = operation;
+    let (propagation_policy, grace_period_seconds) = (operation.propagation_policy, operation.grace_period_seconds);
     let text = |name: &str| object[name].as_str().unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let Some(served) = kinds::find_served(api_version, kind) else {
@@ -398,7 +399,7 @@ fn step_of(operation: Operation) -> Parsed {
             ..DeleteOptions::default()
         }),
     };
-    Ok(Step { served, namespace, name, subresource, preconditions, action })
+    Ok(Step { served, namespace, name, subresource, preconditions, action, with_status })
 }
 
 fn no_such_kind(api_version: &str, kind: &str) -> Status {

@@ -25,6 +25,7 @@ fn step(target: &Target<'_>, action: Action) -> Step {
         subresource: target.subresource,
         preconditions: Preconditions::default(),
         action,
+        with_status: false,
     }
 }
 

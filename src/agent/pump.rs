@@ -7,6 +7,7 @@
 mod adopt;
 mod brief;
 mod given;
+mod handing;
 mod health;
 mod limits;
 mod ports;
@@ -60,8 +61,9 @@ use crate::{
         Durability, Instance, InstanceStatus, Key, Kind, Object, ObjectReference, Status, StepResult, StoredObject, Uid,
     },
     broker::Broker,
-    client::SharedClient,
+    client::{Done, SharedClient},
     clock::{SharedClock, Timeline},
+    controllers::run::Steps,
     drivers::{
         Attempt, DriverEvent, Ended, Fetched, LimitError, LogLimits, PrepareError, StartError, StartKey, Started,
         Unreachable,
@@ -107,6 +109,7 @@ pub struct Agent {
     clock: SharedClock,
     events: Reporter,
     questions: Questions,
+    steps: Steps,
 }
 
 impl Agent {
@@ -119,7 +122,12 @@ impl Agent {
         events: Reporter,
     ) -> Self {
         let (_, questions) = looker();
-        Self { config, client, drivers, clock, events, questions }
+        Self { config, client, drivers, clock, events, questions, steps: Steps::default() }
+    }
+
+    /// The same agent, which hands the ends of steps to the controllers that share `steps`.
+    pub fn handing_over(self, steps: Steps) -> Self {
+        Self { steps, ..self }
     }
 
     /// The same agent, which can be asked.
@@ -203,6 +211,7 @@ enum Finished {
     Observe(Form, u64, Result<BTreeMap<StartKey, Attempt>, Unreachable>),
     Fetch(Uid, Result<Option<Fetched>, PrepareError>),
     Write(Vec<(Entry, Written)>),
+    HandedOver(Entry, Option<Vec<Done>>),
     Hook(StartKey, Hook, Result<(), String>),
     LastWords(StartKey, String),
     Result(Uid, Box<StepResult>),
@@ -396,7 +405,7 @@ impl Pump {
     }
 
     fn next_wake(&self) -> BoxFuture<'static, ()> {
-        let writes = self.write_again.filter(|_| !self.writer.in_flight);
+        let writes = self.write_again.filter(|_| self.writer.in_flight.is_empty());
         let times = [self.due.next_due(), self.samples.next(), self.sights.next(), writes];
         match times.into_iter().flatten().min() {
             Some(at) => self.time.sleep_until(at),
@@ -441,6 +450,7 @@ impl Pump {
             Finished::Observe(form, step, result) => self.observation(form, step, result),
             Finished::Fetch(uid, result) => self.fetched(&uid, result),
             Finished::Write(results) => self.written(results),
+            Finished::HandedOver(entry, done) => self.handed_over(entry, done),
             Finished::Hook(key, hook, outcome) => self.hook_ended(&key, hook, outcome),
             Finished::LookedForPorts(key, taken) => self.looked_for_ports(&key, taken),
             Finished::Limits(key, result) => self.limits_answered(&key, result),
@@ -612,7 +622,8 @@ impl Pump {
             };
             slot.shown = status.clone();
             let what = What::Status(Box::new(status));
-            self.writer.push(Entry { key: slot.key.clone(), uid: uid.clone(), what, durability });
+            let entry = Entry { key: slot.key.clone(), uid: uid.clone(), what, durability };
+            handing::record(entry, instance, &mut self.writer, &self.agent.steps, &mut self.work);
         }
     }
 
@@ -631,7 +642,7 @@ impl Pump {
     }
 
     fn written(&mut self, results: Vec<(Entry, Written)>) {
-        self.writer.in_flight = false;
+        self.writer.in_flight.clear();
         let mut later = false;
         for (entry, written) in results {
             match written {
@@ -703,7 +714,7 @@ impl Pump {
 
     /// Writes what is still in line. What cannot be written now, the next agent will learn from the driver.
     async fn last_words(mut self) {
-        while self.writer.in_flight {
+        while !self.writer.in_flight.is_empty() {
             match self.work.next().await {
                 Some(Finished::Write(results)) => self.written(results),
                 Some(_) => {}

@@ -3,7 +3,7 @@
 //! At most one transaction is under way; what comes meanwhile is merged, the latest status of an Instance wins. Two
 //! different exits are never merged into one: each stands in `lastExit` of a version of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,10 @@ pub(super) struct Writer {
     pending: BTreeMap<Uid, VecDeque<Entry>>,
     /// The exits that were handed to the store last.
     issued: BTreeMap<Uid, u32>,
-    pub(super) in_flight: bool,
+    /// Of whom something is in the transaction that is under way.
+    pub(super) in_flight: BTreeSet<Uid>,
+    /// Of whom something was handed to somebody else, who writes it.
+    handed: BTreeSet<Uid>,
 }
 
 fn exit_of(what: &What) -> Option<u32> {
@@ -84,10 +87,11 @@ impl Writer {
 
     /// Takes the next batch, one entry of each Instance, if none is under way.
     pub(super) fn take(&mut self) -> Vec<Entry> {
-        if self.in_flight || self.pending.is_empty() {
+        if !self.in_flight.is_empty() || self.pending.is_empty() {
             return Vec::new();
         }
-        let uids: Vec<Uid> = self.pending.keys().take(BATCH).cloned().collect();
+        let uids: Vec<Uid> =
+            self.pending.keys().filter(|uid| !self.handed.contains(*uid)).take(BATCH).cloned().collect();
         let mut batch = Vec::with_capacity(uids.len());
         for uid in uids {
             let Some(line) = self.pending.get_mut(&uid) else { continue };
@@ -101,8 +105,25 @@ impl Writer {
                 self.issued.insert(entry.uid.clone(), exit);
             }
         }
-        self.in_flight = !batch.is_empty();
+        self.in_flight = batch.iter().map(|entry| entry.uid.clone()).collect();
         batch
+    }
+
+    /// Notes that an entry is handed to somebody else; false if something of its Instance is before it.
+    pub(super) fn hand_over(&mut self, entry: &Entry) -> bool {
+        let uid = &entry.uid;
+        if self.pending.contains_key(uid) || self.in_flight.contains(uid) || !self.handed.insert(uid.clone()) {
+            return false;
+        }
+        if let Some(exit) = exit_of(&entry.what) {
+            self.issued.insert(uid.clone(), exit);
+        }
+        true
+    }
+
+    /// What was handed over was written, or comes back.
+    pub(super) fn handed_back(&mut self, uid: &Uid) {
+        self.handed.remove(uid);
     }
 
     /// Puts an entry that could not be written back at the head of its line.
@@ -124,7 +145,7 @@ impl Writer {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        !self.in_flight && self.pending.is_empty()
+        self.in_flight.is_empty() && self.handed.is_empty() && self.pending.is_empty()
     }
 }
 
@@ -218,7 +239,7 @@ mod tests {
         writer.push(entry(2, 2, Durability::Durable));
         writer.push(entry(3, 2, Durability::Durable));
         assert_eq!(shown(&writer.take()), [(2, Durability::Durable)]);
-        writer.in_flight = false;
+        writer.in_flight.clear();
         assert_eq!(shown(&writer.take()), [(3, Durability::Durable)]);
     }
 
@@ -227,10 +248,31 @@ mod tests {
         let mut writer = Writer::default();
         writer.push(entry(2, 2, Durability::Durable));
         let batch = writer.take();
-        writer.in_flight = false;
+        writer.in_flight.clear();
         batch.into_iter().for_each(|e| writer.put_back(e));
         writer.push(entry(3, 3, Durability::Durable));
         assert_eq!(shown(&writer.take()), [(2, Durability::Durable)]);
+    }
+
+    #[test]
+    fn what_was_handed_over_is_overtaken_by_nothing() {
+        let mut writer = Writer::default();
+        let end = entry(1, 1, Durability::Durable);
+        writer.push(entry(1, 0, Durability::Relaxed));
+        assert!(!writer.hand_over(&end), "something waits before it");
+        assert_eq!(writer.take().len(), 1);
+        assert!(!writer.hand_over(&end), "something is being written before it");
+        writer.in_flight.clear();
+        assert!(writer.hand_over(&end) && !writer.hand_over(&end) && !writer.is_idle());
+        writer.push(entry(2, 1, Durability::Relaxed));
+        assert!(writer.take().is_empty());
+        writer.handed_back(&end.uid);
+        writer.put_back(end);
+        assert_eq!(
+            shown(&writer.take()),
+            [(2, Durability::Durable)],
+            "what came later says the same exit, and is as durable"
+        );
     }
 
     #[test]
@@ -239,12 +281,12 @@ mod tests {
         writer.push(entry(1, 0, Durability::Durable));
         let batch = writer.take();
         writer.push(entry(2, 1, Durability::Relaxed));
-        writer.in_flight = false;
+        writer.in_flight.clear();
         batch.into_iter().for_each(|e| writer.put_back(e));
         assert_eq!(shown(&writer.take()), [(1, Durability::Durable)]);
-        writer.in_flight = false;
+        writer.in_flight.clear();
         assert_eq!(shown(&writer.take()), [(2, Durability::Relaxed)]);
-        writer.in_flight = false;
+        writer.in_flight.clear();
         assert!(writer.is_idle());
     }
 }

@@ -68,6 +68,10 @@ pub struct Operation {
     /// Delete: the grace period, in seconds, in place of the object's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_period_seconds: Option<i64>,
+    /// Create: the object has its status from the beginning; only parts of appm may say so.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub with_status: bool,
 }
 
 impl Operation {
@@ -80,6 +84,7 @@ impl Operation {
             preconditions: Preconditions::default(),
             propagation_policy: PropagationPolicy::default(),
             grace_period_seconds: None,
+            with_status: false,
         }
     }
 }

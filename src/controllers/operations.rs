@@ -42,6 +42,13 @@ pub(super) fn status<K: Kind>(object: &Object<K>, status: &impl Serialize) -> Op
     operation
 }
 
+/// Writes the status of the object of that name and uid, whatever it is by now.
+pub(super) fn status_of(mut named: Value, uid: &Uid, status: &impl Serialize) -> Operation {
+    named["metadata"]["uid"] = json!(uid);
+    named["status"] = json!(status);
+    with_uid(Operation::new(OperationVerb::Status, named), uid)
+}
+
 /// Changes an object whose spec nobody else writes, whatever its status is by now. From the stored text, so that what a newer binary
 /// wrote stays. Nothing if it is gone.
 pub(super) fn change<K: Kind>(

@@ -353,6 +353,7 @@ impl Parts {
         let of_all = turns.clone();
         let steps = controllers::run::Steps::default();
         let shared = (turns, steps.clone());
+        let of_steps = steps.clone();
         self.run("app", |client, clock, ready, shutdown| {
             Box::pin(controllers::app::run(client, clock, ports, of_all, of_apps, ready, shutdown))
         });
@@ -395,7 +396,8 @@ impl Parts {
             broker: Some(self.admission.broker().clone()),
         };
         let agent = Agent::new(config, local(&self.admission, "agent"), drivers, self.clock.clone(), of_agent)
-            .answering(questions);
+            .answering(questions)
+            .handing_over(of_steps);
         let (ready, is_ready) = watch::channel(false);
         self.ready.push(is_ready);
         let (done, is_done) = watch::channel(false);

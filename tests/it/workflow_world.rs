@@ -94,12 +94,13 @@ impl World {
             AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None, broker: None };
         let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
         let drivers = Drivers { process: self.machine.driver(), container: containers };
-        let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"));
+        let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"))
+            .handing_over(steps.clone());
         let signals = Signals { ready: ready(), shutdown: shutdown.clone(), drain: CancellationToken::new() };
         let runs = run::run(
             local("run"),
             clock.clone(),
-            (Turns::default(), steps),
+            (Turns::default(), steps.clone()),
             reporter("appm.dev/run"),
             ready(),
             shutdown.clone(),
@@ -131,15 +132,41 @@ impl World {
         run.typed::<WorkflowRun>().expect("a run").status.clone()
     }
 
-    /// Does the workflow. The server is killed after two commits of its life, after three of the next, and so on up to eight.
-    async fn go(&mut self) -> BTreeMap<String, WorkState> {
+    /// Starts a server and begins a run of that Workflow.
+    async fn begin(&mut self, workflow: Value) {
         self.start().await;
         let meta = |name: &str| json!({"name": name, "namespace": "default"});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         self.make(OperationVerb::Apply, namespace).await;
         let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "appm.dev/v1", "kind": kind, "metadata": meta(name), "spec": spec});
-        self.make(OperationVerb::Create, object("Workflow", "many", workflow())).await;
+        self.make(OperationVerb::Create, object("Workflow", "many", workflow)).await;
         self.make(OperationVerb::Create, object("WorkflowRun", "many-1", json!({"workflow": "many"}))).await;
+    }
+
+    /// Does a job of so many steps, each of which ends at once; how many transactions that took.
+    async fn chain(&mut self, steps: usize) -> u64 {
+        let steps = vec![json!({"run": "true"}); steps];
+        self.begin(json!({"jobs": {"chain": {"steps": steps}}})).await;
+        let before = self.store().revision();
+        for _ in 0..100_000 {
+            turns(2).await;
+            for process in self.machine.running() {
+                self.machine.end(&process.key, End::Code(0));
+            }
+            if self.status().is_over() {
+                break;
+            }
+        }
+        assert_eq!(self.status().jobs["chain"].state, WorkState::Success);
+        turns(100).await;
+        let after = self.store().revision();
+        self.kill().await;
+        after.0 - before.0
+    }
+
+    /// Does the workflow. The server is killed after two commits of its life, after three of the next, and so on up to eight.
+    async fn go(&mut self) -> BTreeMap<String, WorkState> {
+        self.begin(workflow()).await;
         let (mut begun_at, mut lives, mut quiet) = (self.store().revision(), 1, 0);
         for _ in 0..200_000 {
             let before = self.store().revision();
@@ -192,5 +219,14 @@ fn a_workflow_of_many_jobs_comes_out_the_same_whenever_its_server_is_killed() {
             let expected = if end_of(&job) == End::Code(0) { WorkState::Success } else { WorkState::Failure };
             assert_eq!(state, expected, "{job}");
         }
+    });
+}
+
+#[test]
+fn a_step_is_one_transaction() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let few = World::new().chain(2).await;
+        assert_eq!(World::new().chain(12).await - few, 10);
     });
 }

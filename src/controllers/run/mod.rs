@@ -8,6 +8,7 @@
 //! durable write, which makes durable whatever came before it. So after a crash an attempt was made with its number, or not at all.
 
 mod decide;
+mod ends;
 mod execute;
 mod observe;
 mod plan;
@@ -24,6 +25,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use decide::decide;
+pub(in crate::controllers) use ends::End;
+pub use ends::Told;
 pub use observe::Observed;
 pub use plan::{Action, Plan};
 pub(in crate::controllers) use report::report;

@@ -12,11 +12,16 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Observed, Plan, decide, observe};
+use super::{
+    Observed, Plan, decide,
+    ends::{End, Told, Way},
+    observe,
+};
 use crate::{
     api::{Instance, Key, Kind, Object, Run},
+    client::Done,
     policy::place::Place,
     runtime::Caches,
 };
@@ -37,12 +42,14 @@ struct Inner {
     awaited: BTreeMap<Key, BTreeSet<Key>>,
     all: BTreeSet<Key>,
     called: Option<mpsc::UnboundedReceiver<Key>>,
+    way: Way,
 }
 
 impl Default for Steps {
     fn default() -> Self {
         let (calls, called) = mpsc::unbounded_channel();
-        let inner = Inner { awaited: BTreeMap::new(), all: BTreeSet::new(), called: Some(called) };
+        let (awaited, all, way) = (BTreeMap::new(), BTreeSet::new(), Way::default());
+        let inner = Inner { awaited, all, called: Some(called), way };
         Self(Arc::new(Shared { inner: Mutex::new(inner), calls }))
     }
 }
@@ -88,6 +95,19 @@ impl Steps {
         self.inner().all.contains(run)
     }
 
+    /// Hands the end of an attempt of `run` to its WorkflowRun `to`; nothing if that does not wait for it. What is answered then is in the
+    /// store, and durable; if nothing is, nobody has written anything.
+    pub(crate) fn hand_over(&self, run: &Key, to: Key, told: Told) -> Option<oneshot::Receiver<Vec<Done>>> {
+        let inner = self.inner();
+        inner.awaited.get(&to).filter(|runs| runs.contains(run))?;
+        inner.way.hand_over(to, told)
+    }
+
+    /// The ends that are handed over, each with its WorkflowRun. The first who asks gets them.
+    pub(in crate::controllers) fn ends(&self) -> BoxStream<'static, (Key, End)> {
+        self.inner().way.ends()
+    }
+
     /// Runs that are the Run controller's own again. The first who asks gets them.
     pub(super) fn calls(&self) -> BoxStream<'static, Key> {
         match self.inner().called.take() {
@@ -103,11 +123,22 @@ pub(in crate::controllers) fn first_attempt(run: &Object<Run>, place: Place, now
     decide(run, &observed, now)
 }
 
-/// How a Run has ended whose last attempt is over; nothing if it has not, or if there is more to do than to say so.
-pub(in crate::controllers) fn conclusion(run: &Object<Run>, caches: &Caches, now: Timestamp) -> Option<Plan> {
+/// How a Run has ended whose last attempt is over, be it that this was `told` and is not written down yet; nothing if it has not, or if
+/// there is more to do than to say so.
+pub(in crate::controllers) fn conclusion(
+    run: &Object<Run>,
+    caches: &Caches,
+    told: &BTreeMap<Key, Told>,
+    now: Timestamp,
+) -> Option<Plan> {
     let (namespace, name) = (&run.metadata.namespace, &run.metadata.name);
     let instances = caches.kind::<Instance>().controlled_by(namespace, Run::INFO.kind, name);
-    let (attempts, leftovers) = observe::attempts(run, &instances);
+    let (mut attempts, leftovers) = observe::attempts(run, &instances);
+    for instance in attempts.values_mut() {
+        if let Some(told) = told.get(&instance.key()).filter(|told| told.uid == *instance.uid()) {
+            Arc::make_mut(instance).body.status = (*told.status).clone();
+        }
+    }
     let observed = Observed { attempts, leftovers, place: Err(String::new()), full: None };
     observed.has_ended(run).then(|| decide(run, &observed, now)).filter(|plan| plan.concludes(run))
 }

@@ -48,6 +48,7 @@ impl Standing {
             && !plan.under_way.is_empty()
             && plan.actions.iter().all(harmless)
             && observed.ended.is_empty()
+            && observed.told.is_empty()
             && self.stored.status.start_time.is_some()
             && !status.is_over()
             // Others look for its claims.

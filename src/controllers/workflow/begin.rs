@@ -4,6 +4,8 @@
 //! agent that finds it so need not write that down itself. That is done only of what can be started at once: a step that waits for
 //! something would be taken for lost after a reboot, though it never began. All else is left to the controller of Runs.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -12,14 +14,22 @@ use crate::{
     api::{Instance, InstanceStatus, Kind, Object, Operation, OperationVerb, Run, RunSpec, Status},
     client::{SharedClient, operation},
     controllers::{
-        operations::named,
         place::{self, Nodes},
         run,
     },
     runtime::Caches,
 };
 
-/// What is done beside the making of the Runs in `actions`.
+/// What begins with its first attempt.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Makes the Runs and their attempts.
+    pub operations: Vec<Operation>,
+    /// The names of the Runs.
+    pub runs: BTreeSet<String>,
+}
+
+/// Those of the Runs in `actions` that can start at once.
 ///
 /// # Errors
 /// The nodes cannot be looked at.
@@ -29,8 +39,8 @@ pub(super) async fn begin(
     nodes: &Nodes,
     actions: &[Action],
     now: Timestamp,
-) -> Result<Vec<Operation>, Status> {
-    let mut operations = Vec::new();
+) -> Result<Begun, Status> {
+    let mut begun = Begun::default();
     for action in actions {
         let Action::Start { object } = action else { continue };
         let Some(run) = about_to_be(object) else { continue };
@@ -39,20 +49,21 @@ pub(super) async fn begin(
         let place = place::choose(client, caches, nodes, &run.spec.node_selector, run.spec.requests()).await?;
         let Some(place) = place.ok().filter(|_| leftovers.is_empty()) else { continue };
         let plan = run::first_attempt(&run, place, now);
-        for action in &plan.actions {
+        begun.operations.push(with_status((**object).clone(), json!(plan.status)));
+        for action in plan.actions {
             let run::Action::CreateInstance { instance, .. } = action else { continue };
-            operations.push(operation(OperationVerb::Create, &**instance));
             let intent = InstanceStatus { attempt: 1, ..InstanceStatus::default() };
-            operations.push(with_status(named(&instance.key()), &json!(intent)));
+            begun.operations.push(with_status(operation(OperationVerb::Create, &*instance).object, json!(intent)));
         }
-        operations.push(with_status(named(&run.key()), &json!(plan.status)));
+        begun.runs.insert(name.clone());
     }
-    Ok(operations)
+    Ok(begun)
 }
 
-fn with_status(mut object: Value, status: &Value) -> Operation {
-    object["status"] = status.clone();
-    Operation::new(OperationVerb::Status, object)
+/// Makes an object that has its status from the beginning.
+fn with_status(mut object: Value, status: Value) -> Operation {
+    object["status"] = status;
+    Operation { with_status: true, ..Operation::new(OperationVerb::Create, object) }
 }
 
 /// The Run as it will be, if nothing stands between it and its start. Its uid is not known yet; who refers to it says nothing of that.

@@ -2,24 +2,25 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, MANAGER, Observed, Plan, history};
+use super::{Action, MANAGER, Observed, Plan, begin::Begun, history};
 use crate::{
     api::{
         App, Durability, Key, Kind, Object, Operation, OperationVerb, Preconditions, Reason, Rev, Run, Status,
         StoredObject, WorkflowRun,
     },
-    client::SharedClient,
-    controllers::operations,
+    client::{Done, SharedClient},
+    controllers::{operations, run},
     runtime::{Caches, batch::Batch},
 };
 
 /// What a history entry says at most.
 const LONGEST_REASON: usize = 512;
 
-/// Does all of the plan or none of it, with `begun`, the first attempts of the steps that it begins, and the ends of Runs that were seen.
+/// Does all of the plan or none of it, with `begun`, the first attempts of the steps that it begins, the ends of attempts that were told and
+/// those of Runs that were seen.
 /// What a step runs as, and the status that says so, cannot be lost one without the other; and before its process starts both are durable:
 /// an attempt that is begun here may start as soon as it is heard of, so this waits for the disk, and of all others the agent writes down the
-/// intent. Beside them the end of a run waits, and a message that is to be sent once at most. What was written has the revision that is
+/// intent. Beside them the end of a run waits, and a message that is to be sent once at most. What was done is
 /// returned; nothing, if there was nothing to do.
 pub(super) async fn execute(
     client: &SharedClient,
@@ -27,12 +28,18 @@ pub(super) async fn execute(
     run: &Object<WorkflowRun>,
     observed: &Observed,
     plan: &Plan,
-    begun: Vec<Operation>,
-) -> Result<Option<Rev>, Status> {
-    let begins = !begun.is_empty();
+    begun: Begun,
+) -> Result<Vec<Done>, Status> {
+    let begins = !begun.runs.is_empty();
     let sends_once = plan.actions.iter().any(|action| matches!(action, Action::Send(sending) if !sending.again));
-    let mut operations: Vec<Operation> = plan.actions.iter().filter_map(|action| operation(action, caches)).collect();
-    operations.extend(begun);
+    let is_begun = |action: &Action| match action {
+        Action::Start { object } => object["metadata"]["name"].as_str().is_some_and(|name| begun.runs.contains(name)),
+        _ => false,
+    };
+    let others = plan.actions.iter().filter(|action| !is_begun(action));
+    let mut operations: Vec<Operation> = others.filter_map(|action| operation(action, caches)).collect();
+    operations.extend(begun.operations);
+    operations.extend(observed.told.values().map(run::Told::operation));
     operations.extend(observed.ended.iter().map(|ended| operations::status(&ended.run, &ended.plan.status)));
     if plan.status != run.status {
         let mut object = named(run);
@@ -45,17 +52,24 @@ pub(super) async fn execute(
     }
     operations.extend(history::last_run(caches, run, plan));
     if operations.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
+    // An end is acknowledged once it was written down.
+    let tells = !observed.told.is_empty();
     let durability =
-        if plan.status.is_over() || sends_once || begins { Durability::Durable } else { Durability::Relaxed };
+        if plan.status.is_over() || sends_once || begins || tells { Durability::Durable } else { Durability::Relaxed };
     let reason = plan.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let reason: String = reason.chars().take(LONGEST_REASON).collect();
     let batch = Batch { manager: MANAGER, reason: &reason, durability };
     let done = client.transact(batch.transaction(operations)).await?;
     caches.written(&done);
+    Ok(done)
+}
+
+/// The version of the run that was written among all that was done.
+pub(super) fn version(run: &Object<WorkflowRun>, done: &[Done]) -> Option<Rev> {
     let own = done.iter().find(|done| done.object.meta().uid.as_ref() == Some(run.uid()));
-    Ok(own.map(|done| done.object.revision))
+    own.map(|done| done.object.revision)
 }
 
 fn operation(action: &Action, caches: &Caches) -> Option<Operation> {

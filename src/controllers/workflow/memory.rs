@@ -11,6 +11,8 @@ use crate::api::{Key, Object, Rev, Run, WorkflowRun};
 
 /// Runs that are kept in their typed form: those that were last gone through.
 const DECODED: usize = 16;
+/// How long they are as JSON, together; what is decoded takes some times as much. One is kept however long it is.
+const LONGEST: usize = 4 << 20;
 
 /// Of all runs.
 #[derive(Debug, Default)]
@@ -24,7 +26,15 @@ struct Inner {
     /// What each run's last pass wrote.
     written: BTreeMap<Key, Rev>,
     /// Everybody who asks for the typed form while it is held here finds it made.
-    decoded: VecDeque<Arc<Object<WorkflowRun>>>,
+    decoded: VecDeque<Decoded>,
+}
+
+/// A run in its typed form.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub run: Arc<Object<WorkflowRun>>,
+    /// As JSON.
+    pub length: usize,
 }
 
 /// What was heard of while a pass was under way.
@@ -101,13 +111,19 @@ impl Memory {
     }
 
     /// Puts it back.
-    pub(super) fn keep(&self, key: &Key, known: Remembered, run: Option<Arc<Object<WorkflowRun>>>) {
+    pub(super) fn keep(&self, key: &Key, known: Remembered, decoded: Option<Decoded>) {
         let mut inner = self.inner();
         inner.runs.insert(key.clone(), known);
-        if let Some(run) = run {
-            inner.decoded.retain(|other| other.uid() != run.uid());
-            inner.decoded.push_front(run);
-            inner.decoded.truncate(DECODED);
+        if let Some(decoded) = decoded {
+            inner.decoded.retain(|other| other.run.uid() != decoded.run.uid());
+            inner.decoded.push_front(decoded);
+            let mut together = 0;
+            let fits = inner.decoded.iter().take(DECODED).take_while(|decoded| {
+                together += decoded.length;
+                together <= LONGEST
+            });
+            let fits = fits.count().max(1);
+            inner.decoded.truncate(fits);
         }
     }
 
@@ -116,12 +132,14 @@ impl Memory {
         let mut inner = self.inner();
         inner.runs.remove(key);
         inner.written.remove(key);
-        inner.decoded.retain(|run| run.key() != *key);
+        inner.decoded.retain(|decoded| decoded.run.key() != *key);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -143,6 +161,25 @@ mod tests {
         assert!(memory.end(&key, Some(Rev(7))), "somebody has written after it");
         memory.forget(&key);
         assert!(memory.is_news(&key, Rev(7)));
+    }
+
+    #[test]
+    fn what_is_kept_decoded_is_bounded_by_its_length() {
+        let memory = Memory::default();
+        let keep = |name: &str, length: usize| {
+            let metadata = json!({"name": name, "namespace": "default", "uid": name});
+            let run = json!({"metadata": metadata, "spec": {"workflow": "demo", "identity": "ada"}});
+            let run: Object<WorkflowRun> = serde_json::from_value(run).expect("a run");
+            memory.keep(&run.key(), Remembered::default(), Some(Decoded { run: run.into(), length }));
+            memory.inner().decoded.iter().map(|decoded| decoded.run.metadata.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(keep("a", LONGEST / 2), ["a"]);
+        assert_eq!(keep("b", LONGEST / 2), ["b", "a"]);
+        assert_eq!(keep("c", 1), ["c", "b"]);
+        assert_eq!(keep("b", 1), ["b", "c"], "one has one place");
+        assert_eq!(keep("d", 2 * LONGEST), ["d"], "the last is kept however long it is");
+        (0..2 * DECODED).for_each(|n| drop(keep(&format!("n{n}"), 1)));
+        assert_eq!(keep("e", 1).len(), DECODED);
     }
 
     #[test]

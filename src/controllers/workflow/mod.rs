@@ -8,6 +8,7 @@ mod ahead;
 mod artifacts;
 mod begin;
 mod cells;
+mod ends;
 mod execute;
 mod flights;
 mod history;
@@ -34,14 +35,20 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use self::{
     ahead::{Ahead, Standing},
+    begin::Begun,
+    ends::Ends,
     flights::Flights,
-    memory::{Memory, Remembered},
+    memory::{Decoded, Memory, Remembered},
     observe::Ended,
 };
 pub use self::{message::Sending, observe::Observed, pass::decide};
@@ -50,7 +57,7 @@ use crate::{
         App, CancelMode, Condition, Instance, Key, Kind, Node, Object, ObjectReference, RUN_FAILED, Reason, Rev, Run,
         Status, StoredObject, WORKFLOW_RUN_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus, WorkflowSpec,
     },
-    client::{Query, SharedClient},
+    client::{Done, Query, SharedClient},
     controllers::{self, operations, place::Nodes, run::Steps},
     runtime::{Caches, Controller, EventType, Reporter, Requeue, Watched},
 };
@@ -122,6 +129,7 @@ pub struct WorkflowRunController {
     flights: Flights,
     memory: Arc<Memory>,
     ahead: Ahead,
+    ends: Ends,
     nodes: Nodes,
     steps: Steps,
 }
@@ -137,6 +145,7 @@ impl WorkflowRunController {
             flights: Flights::new(),
             memory: Arc::default(),
             ahead: Ahead::default(),
+            ends: Ends::default(),
             nodes: Nodes::default(),
             steps,
         }
@@ -157,6 +166,7 @@ impl WorkflowRunController {
             self.flights.keep(key, &BTreeSet::new());
             self.memory.forget(key);
             self.ahead.forget(key);
+            self.ends.drop(key);
             self.steps.leave(key);
             return Ok((Requeue::Rest, None));
         };
@@ -168,15 +178,16 @@ impl WorkflowRunController {
             }
             false => None,
         };
+        let ends = self.ends.take(key, &stored);
         let standing = self.ahead.take(key, stored);
         let mut known = self.memory.take(key);
-        let mut observed = observe::observe(caches, &standing.run, &mut known, now);
+        let mut observed = observe::observe(caches, &standing.run, &mut known, ends.told(), now);
         observed.messages = self.flights.of(key);
         let plan = decide(&standing.run, &observed, now);
         if let Some(until) = standing.may_wait(&observed, &plan, self.flights.may_go_again(key), now) {
             return Ok((self.go_ahead(key, standing, plan, known, until, now), None));
         }
-        let (plan, written) = match self.carry_out(key, caches, &standing, &mut observed, plan, now).await {
+        let (plan, done) = match self.carry_out(key, caches, &standing, &mut observed, plan, now).await {
             Ok(done) => done,
             // The run goes soon, too.
             Err(status) if super::is_terminating(&status) => return Ok((Requeue::Rest, None)),
@@ -186,6 +197,8 @@ impl WorkflowRunController {
             }
         };
         let run = &standing.run;
+        ends.written(&done);
+        let written = execute::version(run, &done);
         let ended = observed.ended.iter().map(|ended| ended.run.key()).collect();
         self.steps.awaits(key, awaited(run, &plan), &ended);
         // Who holds a group may have to end for one that comes.
@@ -196,7 +209,8 @@ impl WorkflowRunController {
             execute::forget(&self.client, caches, history::beyond(caches, run, now)).await?;
         } else {
             // Now, while its steps run, and not when somebody waits for the next.
-            let decoded = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key);
+            let stored = caches.kind::<WorkflowRun>().get(key);
+            let decoded = stored.and_then(|run| Some(Decoded { length: run.json.len(), run: run.typed()? }));
             self.memory.keep(key, known, decoded);
         }
         self.report(run, &plan, now);
@@ -216,12 +230,12 @@ impl WorkflowRunController {
         observed: &mut Observed,
         mut plan: Plan,
         now: Timestamp,
-    ) -> Result<(Plan, Option<Rev>), Status> {
+    ) -> Result<(Plan, Vec<Done>), Status> {
         loop {
             // Before it is written: what is begun may have ended before that is answered.
             self.steps.will_await(key, &awaited(&standing.run, &plan));
             match self.execute(caches, &standing.stored, observed, &plan, now).await {
-                Ok(written) => return Ok((plan, written)),
+                Ok(done) => return Ok((plan, done)),
                 Err(status) if !super::is_terminating(&status) && operations::is_refusal(&status) => {
                     let Some(refused) = self.refused(&plan, &observed.refused).await? else { return Err(status) };
                     observed.refused.extend(refused);
@@ -271,9 +285,9 @@ impl WorkflowRunController {
         observed: &Observed,
         plan: &Plan,
         now: Timestamp,
-    ) -> Result<Option<Rev>, Status> {
+    ) -> Result<Vec<Done>, Status> {
         let begun = begin::begin(&self.client, caches, &self.nodes, &plan.actions, now).await?;
-        if !begun.is_empty() {
+        if !begun.runs.is_empty() {
             match execute::execute(&self.client, caches, run, observed, plan, begun).await {
                 Err(status) if !super::is_terminating(&status) => {
                     tracing::debug!(run = run.metadata.name, %status, "steps are begun without their attempts");
@@ -281,7 +295,7 @@ impl WorkflowRunController {
                 done => return done,
             }
         }
-        execute::execute(&self.client, caches, run, observed, plan, Vec::new()).await
+        execute::execute(&self.client, caches, run, observed, plan, Begun::default()).await
     }
 
     /// Which of the things that were to be begun will never be taken, and why. `None`: none of them.
@@ -376,7 +390,7 @@ impl Controller for WorkflowRunController {
     }
 
     fn calls(&self) -> BoxStream<'static, Key> {
-        self.flights.calls()
+        stream::select(self.flights.calls(), self.ends.calls(&self.steps)).boxed()
     }
 
     fn reconcile<'a>(

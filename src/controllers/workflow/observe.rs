@@ -38,6 +38,8 @@ pub struct Observed {
     pub depth: usize,
     /// The Runs among `runs` whose end is yet to be written down, in the transaction that says what follows from it.
     pub ended: Vec<Ended>,
+    /// How attempts ended of which only the agent knows yet: it is to be written down with all else, by the names of the Instances.
+    pub told: BTreeMap<Key, run::Told>,
 }
 
 /// A step's Run whose attempt is over.
@@ -60,9 +62,15 @@ impl Observed {
 }
 
 /// From caches alone; so what it does not find is not there.
-pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Remembered, now: Timestamp) -> Observed {
+pub(super) fn observe(
+    caches: &Caches,
+    run: &Object<WorkflowRun>,
+    known: &mut Remembered,
+    told: BTreeMap<Key, run::Told>,
+    now: Timestamp,
+) -> Observed {
     let namespace = &run.metadata.namespace;
-    let mut observed = Observed { depth: depth(caches, run), ..Observed::default() };
+    let mut observed = Observed { depth: depth(caches, run), told, ..Observed::default() };
     let apps = caches.kind::<App>().controlled_by(namespace, WorkflowRun::INFO.kind, &run.metadata.name);
     let own = |app: &Arc<Object<App>>| app.metadata.controller().is_some_and(|owner| owner.uid == *run.uid());
     let apps = apps.iter().filter_map(|app| app.typed::<App>()).filter(own);
@@ -81,7 +89,9 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, known: &mut Re
             if step.state.is_over() {
                 known.ended.insert(step.run.clone(), Some(found.clone()).filter(|run| leaves_something(run)));
             }
-            let found = match run::conclusion(&found, caches, now).filter(|_| step.state == WorkState::Running) {
+            let found = match run::conclusion(&found, caches, &observed.told, now)
+                .filter(|_| step.state == WorkState::Running)
+            {
                 Some(plan) => observed.end(found, plan),
                 None => found,
             };
