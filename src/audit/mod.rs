@@ -14,6 +14,7 @@
 //! are made; reads go on, and what could not be recorded of them is counted.
 
 mod flood;
+mod queue;
 mod read;
 mod record;
 mod trail;
@@ -68,7 +69,7 @@ const WAITING: usize = 4096;
 pub struct Audit {
     settings: Settings,
     clock: SharedClock,
-    queue: std::sync::mpsc::Sender<Message>,
+    queue: queue::Sender,
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
     /// Requests that may change something, until they are answered.
@@ -101,7 +102,7 @@ impl Audit {
     pub fn open(settings: Settings, clock: SharedClock, anchor: Option<Anchor>) -> Result<Arc<Self>, OpenError> {
         let trail = Trail::open(&settings, clock.clone(), anchor)?;
         let shared = trail.shared();
-        let (queue, waiting) = std::sync::mpsc::channel();
+        let (queue, waiting) = queue::queue();
         let started = std::thread::Builder::new().name("audit".to_owned()).spawn(move || trail.run(&waiting));
         started.map_err(|source| OpenError { action: "start the writer of", path: settings.dir.clone(), source })?;
         let (room, open) = (Arc::new(Semaphore::new(WAITING)), Mutex::default());
@@ -130,21 +131,19 @@ impl Audit {
         Begun { audit: self, key }
     }
 
-    /// Records what is not a change: on disk with the next that is, or a moment later.
+    /// Records what is not a change: written with the next that is or a hundredth of a second later, on disk half a second later.
     pub async fn note(&self, mut draft: Record) {
         draft.time = Time(self.clock.now()).to_string();
         let permit = self.room.clone().acquire_owned().await.expect("the semaphore is never closed");
-        // The thread ends with this handle only.
-        let _ = self.queue.send(Message::Note { draft: Box::new(draft), permit });
+        self.queue.send(Message::Note { draft: Box::new(draft), permit });
     }
 
     /// Everything that was noted so far is on disk.
     pub async fn flush(&self) {
         let (reply, done) = oneshot::channel();
-        if self.queue.send(Message::Flush { reply }).is_ok() {
-            // An error means that the thread is gone.
-            let _ = done.await;
-        }
+        self.queue.send(Message::Flush { reply });
+        // An error means that the thread is gone.
+        let _ = done.await;
     }
 
     /// What the store's writer asks and tells.
@@ -175,13 +174,8 @@ impl Audit {
         let deeds = deeds.collect();
         drop(open);
         let (reply, done) = oneshot::channel();
-        let sent = self.queue.send(Message::Deeds { deeds, reply });
-        Box::pin(async move {
-            match sent {
-                Ok(()) => done.await.unwrap_or_else(|_| Err(ENDED.to_owned())),
-                Err(_) => Err(ENDED.to_owned()),
-            }
-        })
+        self.queue.send(Message::Deeds { deeds, reply });
+        Box::pin(async move { done.await.unwrap_or_else(|_| Err(ENDED.to_owned())) })
     }
 
     fn open_requests(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Open>> {

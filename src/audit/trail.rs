@@ -7,10 +7,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::{
     Settings, Shared,
     flood::Floods,
+    queue::{Found, Receiver},
     record::{BEGINNING, Changed, Record, hash},
 };
 use crate::{
@@ -171,7 +169,7 @@ impl Trail {
     }
 
     /// Serves the queue until its other end is dropped.
-    pub(super) fn run(mut self, queue: &Receiver<Message>) {
+    pub(super) fn run(mut self, queue: &Receiver) {
         loop {
             let patience = match (self.is_troubled(), self.unsynced) {
                 (true, _) => Some(AGAIN),
@@ -179,21 +177,21 @@ impl Trail {
                 (false, false) => None,
             };
             let until = self.floods.next().map(|at| at.saturating_sub(self.clock.uptime()) + SOON);
-            let first = match patience.into_iter().chain(until).min() {
-                Some(patience) => queue.recv_timeout(patience),
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            let idle = match first {
-                Ok(_) => false,
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            self.serve(first.into_iter().chain(queue.try_iter()), idle);
+            match queue.take(patience.into_iter().chain(until).min()) {
+                Found::Messages(messages) => {
+                    let mut messages = messages.into_iter();
+                    while messages.len() > 0 {
+                        self.serve(&mut messages, false);
+                    }
+                }
+                Found::Nothing => self.serve(&mut std::iter::empty(), true),
+                Found::Closed => return,
+            }
         }
     }
 
     /// Writes what waits, and syncs it if anybody waits for that.
-    fn serve(&mut self, messages: impl Iterator<Item = Message>, idle: bool) {
+    fn serve(&mut self, messages: &mut impl Iterator<Item = Message>, idle: bool) {
         let (mut replies, mut flushes) = (Vec::new(), Vec::new());
         for message in messages {
             match message {
