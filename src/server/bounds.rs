@@ -240,12 +240,27 @@ type Queue<K> = Mutex<Fair<K, oneshot::Sender<()>>>;
 #[derive(Clone)]
 pub(super) struct Line<K> {
     queue: Arc<Queue<K>>,
+    /// How many of each flow may come to stand in it.
+    places: Shares<K>,
+    /// As many of a flow as may be seated at a time among others, and at least two: they crowd nobody.
+    few: usize,
     clock: SharedClock,
 }
 
 impl<K: Hash + Eq + Clone> Line<K> {
     pub(super) fn new(seats: Seats, clock: SharedClock) -> Self {
-        Self { queue: Arc::new(Mutex::new(Fair::new(seats))), clock }
+        let few = seats.among.max(2) as usize;
+        Self { queue: Arc::new(Mutex::new(Fair::new(seats))), places: Shares::new(usize::MAX), few, clock }
+    }
+
+    /// One more of a flow that may come to stand here.
+    pub(super) fn place(&self, key: K) -> Option<Share<K>> {
+        self.places.take(key)
+    }
+
+    /// Whether so many of a flow may stand here that others would wait for all of them.
+    pub(super) fn is_crowded_by(&self, key: &K) -> bool {
+        self.places.count(key) > self.few
     }
 
     /// So many seats; `None` if too many of its flow wait. Cancel-safe.
@@ -327,6 +342,7 @@ impl<K: Hash + Eq + Clone> Drop for Seat<K> {
 }
 
 /// So many of something for each.
+#[derive(Clone)]
 struct Shares<K> {
     most: usize,
     counts: Arc<Mutex<HashMap<K, usize>>>,
@@ -339,6 +355,10 @@ impl<K: Hash + Eq + Clone> Shares<K> {
 
     fn take(&self, key: K) -> Option<Share<K>> {
         self.take_of(key, self.most)
+    }
+
+    fn count(&self, key: &K) -> usize {
+        lock(&self.counts).get(key).copied().unwrap_or_default()
     }
 
     fn take_of(&self, key: K, most: usize) -> Option<Share<K>> {

@@ -4,6 +4,7 @@
 //! before the one who asks once. Here the connections of one user that have something to do stand in one line
 //! ([`super::bounds`]), and only its head is ready; it goes on until it must wait. While others are about, the next one's turn begins only
 //! when the runtime has gone round: then whoever else was ready has been served, and who asks little waits for one request, not for sixty.
+//! Whoever has only a few connections crowds nobody, and the runtime is not sent round for them: that costs more than a short request.
 
 use std::{
     pin::Pin,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use super::{
-    bounds::{Line, Turn},
+    bounds::{Line, Share, Turn},
     handle::Peer,
 };
 
@@ -41,9 +42,8 @@ impl Turns {
         }
     }
 
-    fn next(&self) -> Turn<Arc<str>> {
-        let whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.line.turn(&whose)
+    fn whose(&self) -> Arc<str> {
+        self.whose.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -53,11 +53,22 @@ pub(super) struct InTurn<F> {
     turns: Turns,
     /// Its place in line.
     waits: Option<Turn<Arc<str>>>,
+    /// It is one of those of this user.
+    place: Option<(Arc<str>, Option<Share<Arc<str>>>)>,
 }
 
 impl<F> InTurn<F> {
     pub(super) fn new(inner: F, turns: Turns) -> Self {
-        Self { inner, turns, waits: None }
+        Self { inner, turns, waits: None, place: None }
+    }
+
+    /// Whose turns these are by now.
+    fn whose(&mut self) -> Arc<str> {
+        let whose = self.turns.whose();
+        if self.place.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &whose)) {
+            self.place = Some((whose.clone(), self.turns.line.place(whose.clone())));
+        }
+        whose
     }
 }
 
@@ -72,7 +83,8 @@ impl<F: Future + Unpin> Future for InTurn<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        let mut turn = this.waits.take().unwrap_or_else(|| this.turns.next());
+        let whose = this.whose();
+        let mut turn = this.waits.take().unwrap_or_else(|| this.turns.line.turn(&whose));
         if let Turn::Then(_, told) = &mut turn
             && Pin::new(told).poll(cx).is_pending()
         {
@@ -80,7 +92,9 @@ impl<F: Future + Unpin> Future for InTurn<F> {
             return Poll::Pending;
         }
         let polled = Pin::new(&mut this.inner).poll(cx);
-        if let Turn::Then(seat, _) | Turn::Now { seat: Some(seat), among_others: true } = turn {
+        if let Turn::Then(seat, _) | Turn::Now { seat: Some(seat), among_others: true } = turn
+            && this.turns.line.is_crowded_by(&whose)
+        {
             // Until the runtime has looked for what came in, and gone round with it.
             tokio::spawn(async move {
                 tokio::task::yield_now().await;

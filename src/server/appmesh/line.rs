@@ -33,7 +33,15 @@ use crate::{
     appmesh::{self, Call, Content, Event, Listener, Reply, Route},
     auth::{From, Identity},
     broker::Payload,
-    server::{audit::Observed, bounds::Taken, handle::Peer, metrics::RequestLabels, query::decode, state::State},
+    server::{
+        audit::Observed,
+        bounds::Taken,
+        handle::Peer,
+        metrics::RequestLabels,
+        query::decode,
+        state::State,
+        turn::{InTurn, Turns},
+    },
 };
 
 /// The longest message: a task, and what stands around it.
@@ -127,6 +135,7 @@ pub(super) struct Line {
     pub wire: Wire,
     /// Who is told of events on it.
     listener: Arc<Listener>,
+    turns: Turns,
 }
 
 /// Serves one connection, until it or the server ends.
@@ -141,7 +150,8 @@ where
     let writing = tokio::spawn(write(writer, outs, state.turnstile.bounds().stalled, gone.clone()));
     let writing = AbortOnDropHandle::new(writing);
     let listener = listener(&state, &wire, &send);
-    let line = Arc::new(Line { peer, state: state.clone(), wire, listener });
+    let turns = Turns::new(state.turnstile.turns(), &peer);
+    let line = Arc::new(Line { peer, state: state.clone(), wire, listener, turns: turns.clone() });
     let revoked = async {
         match &line.wire {
             Wire::WebSocket { shown: Some(shown), .. } => drop(state.admission.authority().revoked(&shown.who).await),
@@ -153,7 +163,7 @@ where
         () = gone.cancelled() => End::silent("the client takes nothing in"),
         () = line.listener.broken() => End::told(1008, "a subscription cannot go on: what you may see has changed, or your token has ended"),
         () = revoked => End::told(1008, "what proved who you are has ended, or what you may do has changed: connect again"),
-        ended = read(&mut reader, &line, &send, &mut work) => ended.err().unwrap_or(End::silent("the client has left")),
+        ended = InTurn::new(Box::pin(read(&mut reader, &line, &send, &mut work)), turns) => ended.err().unwrap_or(End::silent("the client has left")),
     };
     tracing::debug!(peer = %line.peer, why = end.why, "a connection of App Mesh's clients ends");
     // What is under way on it ends with it.
@@ -205,12 +215,14 @@ where
         }
         let seat = seats.clone().acquire_owned().await.map_err(|_| End::silent("nobody closes it"))?;
         let (line, send) = (line.clone(), send.clone());
-        work.spawn(async move {
+        let turns = line.turns.clone();
+        let answer = async move {
             let body = Payload::from(request.body.clone()).holding(taken);
             let reply = exchange(&line, &request, headers, body).await;
             let _ = send.send(framed(&line.wire, &request, reply)).await;
             drop(seat);
-        });
+        };
+        work.spawn(InTurn::new(Box::pin(answer), turns));
     }
 }
 
@@ -269,7 +281,7 @@ pub(super) async fn recorded<'a>(
     body: Payload,
     answer: impl FnOnce(Route, Whom, Call) -> Answering<'a> + Send,
 ) -> Reply {
-    let Line { peer, state, wire, listener } = line;
+    let Line { peer, state, wire, listener, turns } = line;
     if let Wire::WebSocket { shown: Some(shown), .. } = wire
         && let Some(credential) = &shown.credential
         && !headers.contains_key(header::AUTHORIZATION)
@@ -311,6 +323,9 @@ pub(super) async fn recorded<'a>(
         Err(Status::internal(format!("an internal error occurred; the log knows it as {request_id}")))
     });
     let reply = outcome.as_ref().map_or_else(|status| Reply::refusal(status).code, |reply| reply.code);
+    if let Some(who) = observed.who() {
+        turns.are(&who.name);
+    }
     observed.end(&labels, reply, outcome.as_ref().err()).await;
     let took = state.clock.now().duration_since(started).try_into().unwrap_or_default();
     state.metrics.answered(RequestLabels { code: reply, ..labels }, took);
