@@ -42,6 +42,13 @@ pub enum Failure {
         /// How it ended.
         ended: Ended,
     },
+    /// The process says that it could not do it.
+    Failed {
+        /// Its instance.
+        instance: String,
+        /// What it says.
+        message: String,
+    },
 }
 
 impl Failure {
@@ -53,6 +60,7 @@ impl Failure {
             Failure::TimedOut { .. } => "TaskTimedOut",
             Failure::Cancelled { .. } => "TaskCancelled",
             Failure::Died { .. } => "InstanceEnded",
+            Failure::Failed { .. } => "TaskFailed",
         }
     }
 
@@ -61,7 +69,7 @@ impl Failure {
         match self {
             Failure::Full { .. } | Failure::Nobody => false,
             Failure::TimedOut { at, .. } | Failure::Cancelled { at, .. } => at.is_some(),
-            Failure::Died { .. } => true,
+            Failure::Died { .. } | Failure::Failed { .. } => true,
         }
     }
 }
@@ -93,6 +101,8 @@ impl fmt::Display for Failure {
             Failure::Died { instance, key, ended } => {
                 write!(f, "the instance `{instance}` (attempt {}) ended {}", key.attempt, how(ended))?;
             }
+            // It has begun, and says what came of it.
+            Failure::Failed { instance, message } => return write!(f, "the instance `{instance}` failed: {message}"),
         }
         f.write_str(if self.may_have_begun() { "; the work may have begun" } else { "; nothing was begun" })
     }
@@ -105,7 +115,7 @@ impl From<&Failure> for Status {
             Failure::Nobody => (Reason::ServiceUnavailable, None),
             Failure::TimedOut { .. } => (Reason::Timeout, None),
             Failure::Cancelled { .. } => (Reason::Conflict, None),
-            Failure::Died { .. } => (Reason::InternalError, None),
+            Failure::Died { .. } | Failure::Failed { .. } => (Reason::InternalError, None),
         };
         let mut status = Status::new(reason, format!("the task has no result: {failure}"));
         let cause = |reason: &str, message: String| Cause { reason: reason.to_owned(), message, field: String::new() };

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Broker, DELIVERIES, Desk, Done, Entry, Failure, Handed, Inner, Member, Owed, Payload, Pieces};
+use super::{Broker, DELIVERIES, Desk, Done, Entry, Failure, Handed, Inner, Member, Outcome, Owed, Payload, Pieces};
 use crate::{
     api::{APP_LABEL, Instance, MicroTime, Object, TaskState, Uid},
     drivers::{Ended, StartKey},
@@ -16,6 +16,8 @@ use crate::{
 const QUESTION: Duration = Duration::from_secs(240);
 /// So many answers that never came are remembered of a process.
 const OWED: usize = 64;
+/// So much of what a process says of its failure is told.
+const LONGEST_MESSAGE: usize = 4096;
 /// So many instances that have ended are remembered before those that are gone from the store are forgotten.
 const ENDED: usize = 4096;
 
@@ -156,6 +158,34 @@ impl Broker {
         on: Option<SocketAddr>,
         result: Payload,
     ) -> Result<(), GiveError> {
+        self.settle(worker, named, on, |task, entry| {
+            let result = entry.parts.before(result);
+            Ok(Done { task, instance: worker.instance.clone(), result })
+        })
+    }
+
+    /// A process says that it could not do the task, which is named as for [`Broker::give`]. It is not done again: somebody has looked at it.
+    ///
+    /// # Errors
+    /// As [`Broker::give`].
+    pub fn fail(
+        self: &Arc<Self>,
+        worker: &Worker,
+        named: Option<&str>,
+        on: Option<SocketAddr>,
+        message: &str,
+    ) -> Result<(), GiveError> {
+        let message = message.chars().take(LONGEST_MESSAGE).collect();
+        self.settle(worker, named, on, |_, _| Err(Failure::Failed { instance: worker.instance.clone(), message }))
+    }
+
+    fn settle(
+        self: &Arc<Self>,
+        worker: &Worker,
+        named: Option<&str>,
+        on: Option<SocketAddr>,
+        outcome: impl FnOnce(String, &mut Entry) -> Outcome,
+    ) -> Result<(), GiveError> {
         let mut inner = self.inner();
         let at = self.meant(&inner, worker, named, on)?;
         let owed = inner.owed.get_mut(&worker.attempt).ok_or(GiveError::NobodyWaits)?;
@@ -164,9 +194,8 @@ impl Broker {
             inner.owed.remove(&worker.attempt);
         }
         let entry = inner.tasks.get_mut(&task).filter(|entry| entry.is_with(&worker.attempt));
-        let result = entry.ok_or(GiveError::NobodyWaits)?.parts.before(result);
-        let done = Done { task: self.name(task), instance: worker.instance.clone(), result };
-        self.finish(&mut inner, task, Ok(done));
+        let outcome = outcome(self.name(task), entry.ok_or(GiveError::NobodyWaits)?);
+        self.finish(&mut inner, task, outcome);
         Ok(())
     }
 

@@ -85,7 +85,7 @@ where
         }
         answer(state.clone(), peer.clone(), counted.clone(), asks.clone(), request)
     });
-    let io = TokioIo::new(Impatient { inner: stream, patience: bounds.stalled, waiting: None });
+    let io = TokioIo::new(Impatient::new(stream, bounds.stalled));
     let connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut connection = InTurn::new(connection, turns);
     let mut farewell = pin!(async {
@@ -208,7 +208,7 @@ impl Drop for UnderWay {
 }
 
 /// A stream that breaks off when its peer takes nothing for too long.
-struct Impatient<S> {
+pub(super) struct Impatient<S> {
     inner: S,
     patience: Duration,
     /// Runs while a write waits.
@@ -216,6 +216,10 @@ struct Impatient<S> {
 }
 
 impl<S> Impatient<S> {
+    pub(super) fn new(inner: S, patience: Duration) -> Self {
+        Self { inner, patience, waiting: None }
+    }
+
     fn judge<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.waiting = None;

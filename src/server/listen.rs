@@ -16,6 +16,7 @@ use super::{
     connection::{self, Spoken},
     grants::Grant,
     handle::Peer,
+    lane,
     state::State,
 };
 use crate::{
@@ -68,8 +69,9 @@ pub(super) async fn serve(doors: Doors, state: Arc<State>) {
         let serve = |(stream, source)| remote(stream, source, wire, state.clone());
         door(&state, &guests, || listener.accept().boxed(), serve).await;
     };
-    let from_here =
-        door(&state, &guests, || unix.accept().boxed(), |(stream, _)| local(stream, peers.clone(), state.clone()));
+    let track = Arc::new(lane::Track::default());
+    let serve_here = |(stream, _)| local(stream, peers.clone(), track.clone(), state.clone());
+    let from_here = door(&state, &guests, || unix.accept().boxed(), serve_here);
     let (framed, upgraded) = (from_app_mesh(&frames, Wire::Frames), from_app_mesh(&wss, Wire::WebSocket));
     tokio::join!(from_afar, framed, upgraded, from_here);
     drop((tcp, frames, wss, unix));
@@ -198,7 +200,7 @@ async fn identified(peer: PeerCredentials, peers: &Arc<Peers>, state: &State) ->
     }
 }
 
-async fn local(stream: UnixStream, peers: Arc<Peers>, state: Arc<State>) {
+async fn local(stream: UnixStream, peers: Arc<Peers>, track: Arc<lane::Track>, state: Arc<State>) {
     let peer = match stream.peer_cred() {
         Ok(peer) => PeerCredentials { uid: peer.uid(), pid: peer.pid() },
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
@@ -206,5 +208,9 @@ async fn local(stream: UnixStream, peers: Arc<Peers>, state: Arc<State>) {
     let Some(identity) = identified(peer, &peers, &state).await else {
         return tracing::warn!(uid = peer.uid, "a stranger at the socket was turned away");
     };
-    connection::serve(stream, Spoken::Either, None, Peer::Local(identity), state).await;
+    match lane::is_meant(&stream, &state).await {
+        Ok(true) => track.serve(stream, identity, state).await,
+        Ok(false) => connection::serve(stream, Spoken::Either, None, Peer::Local(identity), state).await,
+        Err(error) => tracing::debug!(%error, "a peer at the socket said nothing"),
+    }
 }

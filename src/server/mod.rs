@@ -34,6 +34,7 @@ mod health;
 mod hosts;
 mod issuer;
 mod kubeconfig;
+mod lane;
 mod lines;
 mod listen;
 mod login;
