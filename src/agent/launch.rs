@@ -6,7 +6,7 @@ use super::{Account, node::NodeFacts, resolve::Given};
 use crate::{
     api::{
         APP_LABEL, Container, EnvVar, Instance, InstanceField, InstanceSpec, LimitName, NodeRoom, Object, Probe,
-        Process, Quantity, RUN_LABEL, RequestName, Resources, SecretValue,
+        Process, Quantity, RUN_LABEL, RequestName, Resources, SecretValue, TaskMode,
     },
     drivers::{ContainerProgram, Limits, LogLimits, Notify, ProcessProgram, Program, Start, StartKey},
     policy::expand::expand,
@@ -63,6 +63,8 @@ pub(super) struct Here<'a> {
     pub room: NodeRoom,
     /// By which the broker of tasks knows the attempt, if there is one.
     pub process_key: Option<&'a str>,
+    /// Where its processes reach the server.
+    pub socket: Option<&'a str>,
 }
 
 impl<'a> Here<'a> {
@@ -72,7 +74,7 @@ impl<'a> Here<'a> {
             cpu_milli: capacity("cpu").map_or(0, |cores| cores.milli()),
             memory_bytes: capacity("memory").map_or(0, |bytes| bytes.units()),
         };
-        Self { address, room, process_key: None }
+        Self { address, room, process_key: None, socket: None }
     }
 }
 
@@ -90,7 +92,8 @@ pub(super) fn launch(
         Some(container) => Program::Container(Box::new(container_program(instance, container, &env))),
         None => {
             let process = process_program(&spec.process.clone().unwrap_or_default(), &env);
-            Program::Process(Box::new(ProcessProgram { files: given.files, fed: spec.stdin_once, ..process }))
+            let lines = here.process_key.is_some() && spec.task_mode == TaskMode::Lines && !spec.once;
+            Program::Process(Box::new(ProcessProgram { files: given.files, fed: spec.stdin_once, lines, ..process }))
         }
     };
     let secrets = given.from.iter().chain(&given.vars).filter_map(|(_, value)| text(value));
@@ -127,6 +130,7 @@ fn process_program(process: &Process, env: &BTreeMap<String, String>) -> Process
         adopt: process.adopt.map(|adopt| adopt.pid),
         stdin: process.stdin.clone(),
         fed: false,
+        lines: false,
         login: process.login,
         tty: process.tty,
         files: Vec::new(),
@@ -219,6 +223,11 @@ fn identity(instance: &Object<Instance>, attempt: u32, here: Here<'_>) -> Vec<(S
     let key = here.process_key.filter(|_| !app.is_empty() && !instance.spec.once);
     let worker = key.map(|key| [("PROCESS_KEY", key.to_owned()), ("APPLICATION_NAME", app.clone())]);
     let worker = worker.into_iter().flatten().map(|(name, value)| (format!("APP_MESH_{name}"), value));
+    // Of a container it is outside.
+    let socket = here.socket.filter(|_| key.is_some() && instance.spec.container.is_none());
+    let socket = socket.map(|socket| ("SOCKET", socket.to_owned()));
+    let lines = key.is_some() && instance.spec.task_mode == TaskMode::Lines;
+    let mode = lines.then(|| ("TASK_MODE", "Lines".to_owned()));
     let facts = [
         ("INSTANCE_UID", instance.uid().to_string()),
         ("ATTEMPT", attempt.to_string()),
@@ -229,7 +238,14 @@ fn identity(instance: &Object<Instance>, attempt: u32, here: Here<'_>) -> Vec<(S
         ("ORDINAL", instance.spec.ordinal.to_string()),
     ];
     let run = meta.labels.get(RUN_LABEL).filter(|_| instance.spec.once).map(|run| ("RUN", run.to_owned()));
-    facts.into_iter().chain(run).map(|(name, value)| (format!("APPM_{name}"), value)).chain(worker).collect()
+    facts
+        .into_iter()
+        .chain(run)
+        .chain(socket)
+        .chain(mode)
+        .map(|(name, value)| (format!("APPM_{name}"), value))
+        .chain(worker)
+        .collect()
 }
 
 /// What a variable says of the Instance itself, if it is such a one.
@@ -268,7 +284,7 @@ mod tests {
         let instance: Object<Instance> = serde_json::from_value(object).expect("valid");
         let account = Account { name: "ada".to_owned(), home: "/home/ada".to_owned(), shell: "/bin/sh".to_owned() };
         let room = NodeRoom { cpu_milli: 4000, memory_bytes: 8 << 30 };
-        let here = Here { address: "127.0.0.1", room, process_key: Some("u.7.x") };
+        let here = Here { address: "127.0.0.1", room, process_key: Some("u.7.x"), socket: Some("/data/appm.sock") };
         launch(&instance, 7, here, Some(&account), Given::default()).start
     }
 
@@ -334,6 +350,7 @@ mod tests {
                 "APPM_NAMESPACE=shop",
                 "APPM_NODE=host-a",
                 "APPM_ORDINAL=3",
+                "APPM_SOCKET=/data/appm.sock",
             ]
         );
         assert_eq!(env(&start, "PATH"), Some(format!("/opt:{DEFAULT_PATH}")));

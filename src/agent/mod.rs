@@ -23,6 +23,7 @@ mod forms;
 mod health;
 mod hooks;
 mod launch;
+mod lines;
 mod looks;
 mod memory;
 pub mod node;

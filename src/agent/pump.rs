@@ -10,6 +10,7 @@ mod given;
 mod handing;
 mod health;
 mod limits;
+mod lines;
 mod ports;
 mod result;
 mod sample;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     given::Preparation,
     health::Attended,
+    lines::Spoken,
     ports::TakenPort,
     surely::{remove_surely, start_surely},
 };
@@ -88,6 +90,8 @@ pub struct AgentConfig {
     pub machine: Option<Arc<dyn Machine>>,
     /// From whom processes of Apps get tasks, and who learns how they end; none: they get none.
     pub broker: Option<Arc<Broker>>,
+    /// The server's socket, for those processes; none: they are told of none.
+    pub socket: Option<String>,
 }
 
 /// How an agent is watched and stopped.
@@ -241,6 +245,8 @@ struct Pump {
     /// Counts what happened.
     step: u64,
     sights: Sights,
+    /// Those that do tasks by lines.
+    lines: Spoken,
     /// Whether the Node says that the engine of containers is there.
     engine_shown: Option<bool>,
     draining: bool,
@@ -268,6 +274,7 @@ impl Pump {
             work: FuturesUnordered::new(),
             step: 0,
             sights: Sights::default(),
+            lines: Spoken::default(),
             engine_shown: None,
             draining: false,
         }
@@ -501,6 +508,7 @@ impl Pump {
             }
             self.act(uid, action, now);
         }
+        self.speak(uid);
         self.show(uid, now);
     }
 

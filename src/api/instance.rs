@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     ActiveWindow, Column, Condition, Container, Dependency, EnvFrom, EnvVar, FieldPath, FileSource, Kind, KindInfo,
     Lifecycle, Logs, Port, Probe, Problem, Process, Resources, Restart, RestartPolicy, RunStep, SelectableField,
-    StepResult, Subresource, TerminationMessagePolicy, Time, Violation, at, pod::phase,
+    StepResult, Subresource, TaskMode, TerminationMessagePolicy, Time, Violation, at, pod::phase,
 };
 
 /// The finalizer that keeps an Instance until the agent has ended every process of it.
@@ -85,6 +85,9 @@ pub struct InstanceSpec {
     /// Live: the App's `terminationMessagePolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination_message_policy: Option<TerminationMessagePolicy>,
+    /// Live: the App's `task.mode`.
+    #[serde(default, skip_serializing_if = "TaskMode::is_requests")]
+    pub task_mode: TaskMode,
     /// Live: true keeps the instance, with its output and its last exit, but runs nothing.
     #[serde(default)]
     pub suspend: bool,
@@ -129,6 +132,7 @@ pub const LIVE_FIELDS: &[&str] = &[
     "stopSignal",
     "logs",
     "terminationMessagePolicy",
+    "taskMode",
     "suspend",
     "restartedAt",
     "hold",

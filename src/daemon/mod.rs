@@ -394,6 +394,9 @@ impl Parts {
             account: agent::system_account,
             machine: Some(Arc::new(ThisMachine::new(data_dir.to_owned()))),
             broker: Some(self.admission.broker().clone()),
+            socket: std::path::absolute(data_dir.join("appm.sock"))
+                .ok()
+                .and_then(|path| path.to_str().map(str::to_owned)),
         };
         let agent = Agent::new(config, local(&self.admission, "agent"), drivers, self.clock.clone(), of_agent)
             .answering(questions)

@@ -79,6 +79,7 @@ impl Cast {
             account: self.account,
             machine: None,
             broker: None,
+            socket: None,
         };
         let (client, drivers) = (self.local("agent"), self.drivers.clone());
         let agent = Agent::new(config, client, drivers, clock(), reporter("appm.dev/agent"));

@@ -19,7 +19,7 @@ mod start;
 mod step;
 mod usage;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub use self::artifacts::open_artifact;
-pub use self::feed::{FeedError, Pieces};
+pub use self::feed::{FeedError, Lines, Pieces};
 pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
 pub use self::step::{STEP_FILES, WORKSPACES};
@@ -267,6 +267,14 @@ pub trait Driver: Send + Sync + 'static {
     /// breaks off, this call is dropped, or its whole process dies, the attempt is hung up: a part is never taken for the whole.
     fn feed<'a>(&'a self, _key: &'a StartKey, _pieces: Pieces) -> BoxFuture<'a, Result<u64, FeedError>> {
         Box::pin(async { Err(FeedError::NotWanted("it reads nothing that is sent".to_owned())) })
+    }
+
+    /// The pipes of an attempt whose program says `lines`; `None` if it has none.
+    ///
+    /// # Errors
+    /// When they cannot be opened.
+    fn lines(&self, _key: &StartKey) -> io::Result<Option<Lines>> {
+        Ok(None)
     }
 
     /// Every attempt that runs, or ended and is not acknowledged.

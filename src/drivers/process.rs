@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::link::Link;
 use super::{
-    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, FeedError, LimitError, Limits, LogLimits, Notified,
+    Attempt, Driver, DriverEvent, Exec, ExecError, Executed, FeedError, LimitError, Limits, Lines, LogLimits, Notified,
     Pieces, Reach, Start, StartError, StartKey, Started, Unreachable,
     last_words::last_words,
     processes::{Root, Scanner},
@@ -154,6 +154,10 @@ fn unexpected(answer: &Answer) -> Unreachable {
 impl Driver for ProcessDriver {
     fn feed<'a>(&'a self, key: &'a StartKey, pieces: Pieces) -> BoxFuture<'a, Result<u64, FeedError>> {
         Box::pin(self.feed_input(key, pieces))
+    }
+
+    fn lines(&self, key: &StartKey) -> io::Result<Option<Lines>> {
+        self.open_lines(key)
     }
 
     fn observe(&self) -> BoxFuture<'_, Result<BTreeMap<StartKey, Attempt>, Unreachable>> {

@@ -49,7 +49,7 @@ impl Start {
         if let Program::Process(process) = &mut self.program {
             process.argv = argv;
             (process.script, process.stdin, process.adopt) = (None, None, None);
-            (process.tty, process.fed, process.files) = (false, false, Vec::new());
+            (process.tty, process.fed, process.lines, process.files) = (false, false, false, Vec::new());
         }
         self
     }
@@ -96,6 +96,9 @@ pub struct ProcessProgram {
     /// Standard input is fed while it runs ([`super::Driver::feed`]), in place of `stdin`.
     #[serde(default)]
     pub fed: bool,
+    /// Standard input and output are pipes for tasks ([`super::Driver::lines`]); what else it prints is its output all the same.
+    #[serde(default)]
+    pub lines: bool,
     /// Through a login shell of the user; the working directory is then by default the user's home.
     pub login: bool,
     /// The standard streams are a terminal.

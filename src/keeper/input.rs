@@ -31,6 +31,8 @@ use crate::drivers::StartKey;
 
 /// The name of the FIFO in the directory of an attempt.
 pub const INPUT: &str = "in.fifo";
+/// That of the FIFO for the answers of an attempt that does tasks by lines.
+pub const ANSWERS: &str = "lines.fifo";
 /// What it holds, if the kernel allows so much.
 const ROOM: usize = 1 << 20;
 
@@ -80,9 +82,14 @@ pub(super) fn open(dir: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     let theirs: OwnedFd = OpenOptions::new().read(true).custom_flags(flags).open(&path)?.into();
     let ours: OwnedFd = OpenOptions::new().write(true).custom_flags(flags).open(&path)?.into();
     fcntl_setfl(&theirs, OFlags::empty())?;
-    // A smaller one does, too.
-    let _ = fcntl_setpipe_size(&ours, ROOM);
+    widen(&ours);
     Ok((theirs, ours))
+}
+
+/// More room for what goes through a FIFO.
+pub(super) fn widen(end: &OwnedFd) {
+    // A smaller one does, too.
+    let _ = fcntl_setpipe_size(end, ROOM);
 }
 
 impl Keeper {

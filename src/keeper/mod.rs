@@ -63,7 +63,8 @@ use rustix::fs::{FlockOperation, flock};
 pub use self::cgroup::{
     attempt_around, cgroup_version, groups_around, groups_of, memory_in_use, own_memory, working_set,
 };
-pub use self::input::INPUT;
+pub use self::input::{ANSWERS, INPUT};
+pub use self::prepare::OUTPUT;
 pub use self::proc::tag as tag_of;
 pub use self::spawn::{release_code, release_heap};
 use self::{

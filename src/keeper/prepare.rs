@@ -21,7 +21,8 @@ use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
 use super::{
     cgroup::{Group, Groups},
-    files, input,
+    files,
+    input::{self, ANSWERS, INPUT},
     memory::Memory,
     notify::socket_name,
     pty,
@@ -34,6 +35,8 @@ use crate::{
     drivers::{ProcessProgram, Start, StartKey},
 };
 
+/// The name of the FIFO for what an attempt writes to standard output, in its directory.
+pub const OUTPUT: &str = "out.fifo";
 /// Where programs are looked for if the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The field of the words of an attempt.
@@ -58,7 +61,7 @@ pub(super) enum PrepareError {
 pub(super) struct Ready {
     pub child: Prepared,
     pub tap: [OwnedFd; 2],
-    /// The writing end of its standard input, if that is fed.
+    /// The writing end of its standard input, if that is fed; of its output, if that is given by lines.
     pub input: Option<OwnedFd>,
     pub group: Group,
 }
@@ -108,7 +111,7 @@ pub(super) fn prepare(
     }
     memory.keep_values(start).map_err(|e| short(Path::new("secret values"), e))?;
     let in_memory = memory.files(start, switch.as_ref()).map_err(|e| short(Path::new("secret files"), e))?;
-    let [out, err] = ["out.fifo", "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
+    let [out, err] = [OUTPUT, "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
     let form = match &process.script {
         Some(text) => {
@@ -119,7 +122,14 @@ pub(super) fn prepare(
         None => command_form(start, process)?,
     };
     let mut input = None;
-    let streams = if process.fed {
+    let streams = if process.lines {
+        // Both ends of each are the process's: whoever speaks to it comes and goes. Whoever does finds the way to its log open.
+        let [tasks, answers] = [INPUT, ANSWERS].map(|name| fifo(&dir.join(name), switch.as_ref()).map(|(end, _)| end));
+        let (tasks, answers) = (tasks?, answers?);
+        [&tasks, &answers].into_iter().for_each(input::widen);
+        input = Some(out);
+        Ok([tasks, answers, err])
+    } else if process.fed {
         input::open(&dir).map(|(theirs, ours)| {
             input = Some(ours);
             [theirs, out, err]

@@ -21,6 +21,7 @@ mod harness;
 mod history;
 mod keeper;
 mod kill9;
+mod lane;
 mod life;
 mod manifests;
 mod model;

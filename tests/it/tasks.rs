@@ -24,6 +24,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     fn fetch(&self) -> Answer {
         self.api.ask("GET", &self.path, "", b"").unwrap()
     }

@@ -90,8 +90,14 @@ impl World {
         let workflows = Arc::new(WorkflowRunController::new(local("workflow"), reporter_of_workflows, steps.clone()));
         let info = NodeInfo { boot_id: "boot".to_owned(), ..NodeInfo::default() };
         let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
-        let config =
-            AgentConfig { node, address: "127.0.0.1".to_owned(), account: |_| None, machine: None, broker: None };
+        let config = AgentConfig {
+            node,
+            address: "127.0.0.1".to_owned(),
+            account: |_| None,
+            machine: None,
+            broker: None,
+            socket: None,
+        };
         let containers = Machine::new(Arc::new(self.clock.clone()), Faults::default()).driver();
         let drivers = Drivers { process: self.machine.driver(), container: containers };
         let agent = Agent::new(config, local("agent"), drivers, clock.clone(), reporter("appm.dev/agent"))

@@ -37,6 +37,11 @@ impl Attended {
     pub(super) fn fresh(attempt: u32, before: &Attended) -> Self {
         Self { attempt, watched: before.watched, hook: None, fresh: true }
     }
+
+    /// Whether this agent has started that attempt.
+    pub(super) fn is_fresh(&self, attempt: u32) -> bool {
+        self.fresh && self.attempt == attempt
+    }
 }
 
 impl Pump {

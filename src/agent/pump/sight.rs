@@ -10,7 +10,7 @@ use crate::{
         node,
     },
     api::{Instance, InstanceStatus, Key, Uid},
-    drivers::{Attempt, Ended, Fetched, PrepareError, StartKey, Unreachable},
+    drivers::{Attempt, Fetched, PrepareError, StartKey, Unreachable},
 };
 
 impl Pump {
@@ -89,13 +89,6 @@ impl Pump {
         }
         if engine_answers {
             self.show_engine(None);
-        }
-    }
-
-    /// Whoever sent a task to an attempt that has ended learns it now, not when it is written down.
-    pub(super) fn tell_broker(&self, key: &StartKey, ended: &Ended) {
-        if let Some(broker) = &self.agent.config.broker {
-            broker.ended(key, ended);
         }
     }
 

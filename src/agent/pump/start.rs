@@ -34,7 +34,8 @@ impl Slot {
         let account = process.and_then(|process| (config.account)(process.user.as_deref()));
         let key = StartKey { uid: instance.uid().clone(), attempt };
         let process_key = config.broker.as_ref().map(|broker| broker.key_of(&key));
-        let here = Here { process_key: process_key.as_deref(), ..Here::new(&config.address, &config.node) };
+        let (process_key, socket) = (process_key.as_deref(), config.socket.as_deref());
+        let here = Here { process_key, socket, ..Here::new(&config.address, &config.node) };
         launch(instance, attempt, here, account.as_ref(), self.given.take())
     }
 }

@@ -46,6 +46,26 @@ pub struct Tasks {
     /// True: a task may be done again when an instance ends in the middle of it. A caller may say so of a single one.
     #[serde(default)]
     pub idempotent: bool,
+    /// How they reach a process. A change takes effect when an instance starts.
+    #[serde(default, skip_serializing_if = "TaskMode::is_requests")]
+    pub mode: TaskMode,
+}
+
+/// How tasks reach a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TaskMode {
+    /// It asks for them: over the Unix socket in `APPM_SOCKET`, or as App Mesh's clients do.
+    #[default]
+    Requests,
+    /// It reads them from standard input and writes results to standard output: a JSON object a line (`{"id": 1, "data": "…"}`).
+    Lines,
+}
+
+impl TaskMode {
+    /// True for the one that nobody has to say.
+    pub fn is_requests(&self) -> bool {
+        *self == TaskMode::Requests
+    }
 }
 
 fn many() -> u32 {
@@ -60,6 +80,12 @@ fn patience() -> GoDuration {
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { max_queue: many(), concurrency: one_task(), timeout: patience(), idempotent: false }
+        Self {
+            max_queue: many(),
+            concurrency: one_task(),
+            timeout: patience(),
+            idempotent: false,
+            mode: TaskMode::default(),
+        }
     }
 }

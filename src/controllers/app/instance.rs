@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::api::{
     AGENT_FINALIZER, APP_LABEL, ActiveWindow, App, AppSpec, Condition, Container, Dependency, Instance, InstanceSpec,
     InstanceStatus, LIVE_FIELDS, Lifecycle, Logs, MicroTime, Object, ObjectMeta, OwnerReference, Port, Probe, Protocol,
-    RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType, TerminationMessagePolicy, TextMap, instance_name,
+    RESTARTED_AT, Resources, Restart, RestartPolicy, StrategyType, TaskMode, TerminationMessagePolicy, TextMap,
+    instance_name,
 };
 use crate::{controllers::referred_annotations, policy::rollout};
 
@@ -24,6 +25,8 @@ pub struct Live {
     logs: Logs,
     #[serde(skip_serializing_if = "Option::is_none")]
     termination_message_policy: Option<TerminationMessagePolicy>,
+    #[serde(skip_serializing_if = "TaskMode::is_requests")]
+    task_mode: TaskMode,
     #[serde(skip_serializing_if = "Lifecycle::is_empty")]
     lifecycle: Lifecycle,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +75,7 @@ impl Live {
     pub(super) fn wanted(spec: &AppSpec, resources: &Resources, restarted_at: &str, hold: &str) -> Self {
         let resources = resources.clone();
         let logs = spec.logs.shared_by(most(spec));
-        live!(spec, resources, logs, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
+        live!(spec, resources, logs, task_mode: spec.task.mode, restarted_at: restarted_at.to_owned(), hold: hold.to_owned(), drain_until: None)
     }
 
     /// The same for one that is to go, when it has served until then.
@@ -89,7 +92,7 @@ impl Live {
     pub(super) fn of(spec: &InstanceSpec) -> Self {
         let (restarted_at, hold) = (spec.restarted_at.clone(), spec.hold.clone());
         let resources = spec.resources.clone();
-        live!(spec, resources, logs: spec.logs.clone(), restarted_at, hold, drain_until: spec.drain_until)
+        live!(spec, resources, logs: spec.logs.clone(), task_mode: spec.task_mode, restarted_at, hold, drain_until: spec.drain_until)
     }
 
     /// Puts the fields into the JSON of an Instance's spec.
@@ -203,6 +206,7 @@ pub(super) fn new(
         stop_signal: live.stop_signal,
         logs: live.logs,
         termination_message_policy: live.termination_message_policy,
+        task_mode: live.task_mode,
         suspend: live.suspend,
         restarted_at: live.restarted_at,
         hold: live.hold,

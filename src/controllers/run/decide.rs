@@ -22,7 +22,7 @@ use crate::{
     api::{
         AGENT_FINALIZER, BACKOFF_LIMIT, CANCELED, COMPLETE, Condition, EXIT_ZERO, Instance, InstanceSpec,
         InstanceStatus, MicroTime, OVER_QUOTA, Object, ObjectMeta, OwnerReference, RUN_DEADLINE, RUN_FAILED, RUN_LABEL,
-        RUN_LOST, RUN_SUSPENDED, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, Time,
+        RUN_LOST, RUN_SUSPENDED, RUNNING, Restart, RestartPolicy, Run, RunExit, RunStatus, StepResult, TaskMode, Time,
         attempt_name,
     },
     policy::{backoff, restart::SUSPENDED},
@@ -340,6 +340,7 @@ fn instance(run: &Object<Run>, attempt: u32, node: &str) -> Object<Instance> {
         stop_signal: template.stop_signal,
         logs: template.logs.shared_by(1),
         termination_message_policy: template.termination_message_policy,
+        task_mode: TaskMode::default(),
         suspend: false,
         restarted_at: String::new(),
         hold: String::new(),

@@ -3,7 +3,7 @@
 //! The keeper is told when it begins and when it has ended. As long as neither has happened the keeper's own end of the FIFO keeps the process
 //! from seeing an end. If this side goes without a word, the keeper hangs the process up.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -15,11 +15,11 @@ use tokio::{
 };
 
 use super::{
-    super::{FeedError, Pieces, StartKey},
+    super::{FeedError, Lines, Pieces, StartKey},
     Job, ProcessDriver, unexpected,
 };
 use crate::keeper::{
-    INPUT,
+    ANSWERS, INPUT, OUTPUT,
     protocol::{Answer, Request},
 };
 
@@ -39,6 +39,24 @@ impl Drop for Feeding {
 }
 
 impl ProcessDriver {
+    /// The directory of an attempt, as the keeper makes it.
+    fn place(&self, key: &StartKey) -> PathBuf {
+        self.data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string())
+    }
+
+    /// Both ends of each pipe are the process's own, so it is there as long as the process is.
+    pub(super) fn open_lines(&self, key: &StartKey) -> io::Result<Option<Lines>> {
+        let (place, options) = (self.place(key), pipe::OpenOptions::new());
+        if !place.join(ANSWERS).try_exists()? {
+            return Ok(None);
+        }
+        Ok(Some(Lines {
+            answers: options.open_receiver(place.join(ANSWERS))?,
+            input: options.open_sender(place.join(INPUT))?,
+            output: options.open_sender(place.join(OUTPUT))?,
+        }))
+    }
+
     pub(super) async fn feed_input(&self, key: &StartKey, pieces: Pieces) -> Result<u64, FeedError> {
         match self.ask(Request::OpenInput { key: key.clone() }).await {
             Ok(Answer::Done) => {}
@@ -47,7 +65,7 @@ impl ProcessDriver {
             Err(unreachable) => return Err(FeedError::Unknown(unreachable.0)),
         }
         let mut feeding = Feeding { jobs: self.jobs.clone(), key: Some(key.clone()) };
-        let place = self.data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string()).join(INPUT);
+        let place = self.place(key).join(INPUT);
         let taken = match pipe::OpenOptions::new().open_sender(place) {
             Ok(pipe) => pour(pieces, pipe).await.map_err(FeedError::CutOff)?,
             Err(e) if nobody_reads(&e) => 0,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     ANY_EXIT, ActiveWindow, AppSpec, Container, EnvFrom, EnvVar, LimitName, Port, Process, RequestName, Resources,
-    Restart, RollingUpdate, rlimit, signal_number,
+    Restart, RollingUpdate, TaskMode, rlimit, signal_number,
 };
 use crate::api::{FieldPath, IntOrString, Problem, Violation, check_label_name};
 
@@ -34,6 +34,7 @@ pub(super) fn check(new: &Value, old: Option<&Value>) -> Vec<Violation> {
         let message = format!("`{}` is not a signal of this system, such as SIGTERM or SIGINT", spec.stop_signal);
         found.push(Violation::new(root.field("stopSignal"), Problem::NotSupported, message));
     }
+    found.extend(check_task_mode(&spec, &root.field("task").field("mode")));
     found.extend(check_restart(&spec.restart, &root.field("restart")));
     if spec.logs.max_size.units() < 4096 {
         let at = root.field("logs").field("maxSize");
@@ -95,6 +96,20 @@ fn check_process(process: &Process, at: &FieldPath) -> Vec<Violation> {
         found.push(Violation::new(path, Problem::Invalid, "must not contain a NUL character"));
     }
     found
+}
+
+/// Lines go through the standard streams of a process of ours, which must be free.
+fn check_task_mode(spec: &AppSpec, at: &FieldPath) -> Option<Violation> {
+    let process = spec.process.as_ref();
+    let why = match process {
+        _ if spec.task.mode == TaskMode::Requests => return None,
+        None => "a container is not spoken to by lines: its processes ask for tasks",
+        Some(process) if process.adopt.is_some() => "a process that runs already has its standard streams",
+        Some(process) if process.tty => "a terminal is the standard input and output already (`tty`)",
+        Some(process) if process.stdin.is_some() => "the standard input is a text already (`stdin`)",
+        Some(_) => return None,
+    };
+    Some(Violation::new(at.clone(), Problem::Forbidden, why))
 }
 
 fn check_env(env: &[EnvVar], at: &FieldPath) -> Vec<Violation> {
