@@ -1,0 +1,1 @@
+//! Nothing: the SDK's own tests are what is run.
