@@ -14,7 +14,7 @@ from typing import Any, AsyncIterator, Optional, Protocol, Union, cast
 from . import frames, lines
 from .client import Data
 from .errors import ConnectionLost, Refused, Superseded
-from .worker import Given, Handler, described, greeting, read_task, _AGAIN
+from .worker import AGAIN, Given, Handler, described, greeting, read_task
 
 
 class _Line:
@@ -135,11 +135,14 @@ async def serve(handler: Handler, *, slots: int = 1) -> None:
     """As `appm.serve`, in the loop that runs."""
     if os.environ.get("APPM_TASK_MODE") == "Lines":
         return await _Work(handler, slots).lines()
+    failures = 0
     while True:
+        work = _Work(handler, slots)
         try:
-            return await _Work(handler, slots).frames()
+            return await work.frames()
         except ConnectionLost:
-            await asyncio.sleep(_AGAIN)
+            failures = 0 if work.reached else failures + 1
+            await asyncio.sleep(AGAIN[min(failures, len(AGAIN) - 1)])
         except Superseded:
             return None
 
@@ -199,10 +202,12 @@ class _Work:
     def __init__(self, handler: Handler, slots: int) -> None:
         self._handler, self._slots = handler, slots
         self._under_way: set["asyncio.Task[None]"] = set()
+        self.reached = False
 
     async def frames(self) -> None:
         path, head = greeting(self._slots)
         line = await _Line.open(path)
+        self.reached = True
         try:
             await line.send(frames.WORK, 0, head)
             while True:

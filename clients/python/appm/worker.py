@@ -21,8 +21,8 @@ from .lines import Lines
 Given = Union[bytes, bytearray, memoryview, str, None]
 Handler = Callable[[bytes], Union[Given, Iterator[Given], Awaitable[Given], AsyncIterator[Given]]]
 
-# Seconds between attempts to reach a server that is away: this process outlives it.
-_AGAIN = 0.2
+# Seconds between attempts to reach a server that is away: this process outlives it. They grow, so that it costs nothing to wait for long.
+AGAIN = (0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
 _EXPIRED = 410
 
 
@@ -40,17 +40,16 @@ def serve(handler: Handler, *, slots: int = 1) -> None:
         if os.environ.get("APPM_TASK_MODE") == "Lines":
             lines = Lines()
             return _work(lines, lines.read, handler, slots, threads)
+        failures = 0
         while True:
             try:
                 channel = Frames(slots)
-            except ConnectionLost:
-                time.sleep(_AGAIN)
-                continue
-            try:
+                failures = 0
                 return _work(channel, channel.read, handler, slots, threads)
             except ConnectionLost:
                 # What it was at work on nobody waits for: the server that had sent it is gone.
-                time.sleep(_AGAIN)
+                time.sleep(AGAIN[min(failures, len(AGAIN) - 1)])
+                failures += 1
             except Superseded:
                 return None
 
