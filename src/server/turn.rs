@@ -53,8 +53,13 @@ pub(super) struct InTurn<F> {
     turns: Turns,
     /// Its place in line.
     waits: Option<Turn<Arc<str>>>,
-    /// It is one of those of this user.
-    place: Option<(Arc<str>, Option<Share<Arc<str>>>)>,
+    place: Option<Place>,
+}
+
+/// A connection, or a stream of one, counted among those of a user.
+struct Place {
+    of: Arc<str>,
+    _counted: Option<Share<Arc<str>>>,
 }
 
 impl<F> InTurn<F> {
@@ -65,8 +70,8 @@ impl<F> InTurn<F> {
     /// Whose turns these are by now.
     fn whose(&mut self) -> Arc<str> {
         let whose = self.turns.whose();
-        if self.place.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &whose)) {
-            self.place = Some((whose.clone(), self.turns.line.place(whose.clone())));
+        if self.place.as_ref().is_none_or(|place| !Arc::ptr_eq(&place.of, &whose)) {
+            self.place = Some(Place { of: whose.clone(), _counted: self.turns.line.place(whose.clone()) });
         }
         whose
     }
