@@ -280,3 +280,77 @@ proptest! {
         }
     }
 }
+
+/// The same in the third generation's words alone.
+fn as_third(said: &Map<String, Value>) -> Map<String, Value> {
+    let mut third = Map::new();
+    let is_cron = said.contains_key("cron");
+    for (name, value) in said {
+        let (name, value) = match name.as_str() {
+            "status" => ("enabled", json!(*value == 1)),
+            "retention" => ("stop_grace_period", value.clone()),
+            "stdout_cache_num" => ("stdout_backup_count", value.clone()),
+            "start_interval_seconds" if is_cron => ("cron_schedule", value.clone()),
+            "start_interval_seconds" => ("interval", value.clone()),
+            // It has none of these.
+            "cron" | "version" => continue,
+            "behavior" => {
+                let mut behavior = json!({"exit": value["exit"]});
+                if !value["control"].is_null() {
+                    behavior["exit_code_actions"] = value["control"].clone();
+                }
+                ("behavior", behavior)
+            }
+            name => (name, value.clone()),
+        };
+        third.insert(name.to_owned(), value);
+    }
+    third
+}
+
+/// What typed clients of both generations parse each word as; one of another type, and they give the whole answer up.
+fn has_its_type(name: &str, value: &Value) -> bool {
+    let texts =
+        |value: &Value| value.is_null() || value.as_object().is_some_and(|map| map.values().all(Value::is_string));
+    match name {
+        "shell" | "session_login" | "enabled" | "cron" => value.is_boolean(),
+        "status"
+        | "permission"
+        | "stdout_cache_num"
+        | "stdout_backup_count"
+        | "version"
+        | "pid"
+        | "start_time"
+        | "end_time" => value.is_u64(),
+        "env" => texts(value),
+        "depends_on" => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
+        "daily_limitation" | "resource_limit" => value.as_object().is_some_and(|map| map.values().all(Value::is_u64)),
+        "behavior" => value["exit"].is_string() && texts(&value["control"]) && texts(&value["exit_code_actions"]),
+        "metadata" => true,
+        _ => value.is_string(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_a_client_of_the_third_generation_said_is_what_it_reads_in_the_types_that_it_parses(said in said()) {
+        let third = as_third(&map(said));
+        let of = Of::said(&third);
+        let mut definition = Definition::new(of, "x");
+        definition.update(&third, true).expect("it can be said");
+        let shown = definition.shown();
+        for (name, value) in &shown {
+            prop_assert!(has_its_type(name, value), "{}: {}", name, value);
+        }
+        let mut read: Map<String, Value> = shown.into_iter().filter(|(name, _)| third.contains_key(name)).collect();
+        if let Some(behavior) = read.get_mut("behavior").and_then(Value::as_object_mut) {
+            behavior.shift_remove("control");
+        }
+        prop_assert_eq!(Value::Object(read), Value::Object(third.clone()));
+        // And what it sends back with both generations' words changes nothing.
+        let before = definition.said();
+        let again = definition.shown();
+        definition.update(&again, false).expect("it was shown");
+        prop_assert_eq!(definition.said(), before);
+    }
+}
