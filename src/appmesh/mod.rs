@@ -18,6 +18,7 @@ mod events;
 mod files;
 mod find;
 mod host;
+pub mod import;
 mod login;
 mod multipart;
 mod names;

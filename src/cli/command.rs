@@ -5,11 +5,11 @@ use std::{fs, io::Read, path::Path};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{
-    error::CliError,
-    words::{self, CommandLine},
+use super::error::CliError;
+use crate::{
+    api::{GoDuration, Quantity},
+    policy::words::{self, CommandLine},
 };
-use crate::api::{GoDuration, Quantity};
 
 /// A process of the operating system.
 #[derive(Clone, Copy, Debug, Default)]

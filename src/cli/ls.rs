@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{APP_LABEL, App, Condition, Container, Instance, Object, Process, SCHEDULE_LABEL, Schedule, last_exit_word},
     client::http::Endpoint,
+    policy::words,
 };
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     logs::{self, LogOptions, LogsArgs},
     output, screen,
     table::Table,
-    words,
 };
 
 /// Show processes, in App Mesh's columns

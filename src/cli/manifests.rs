@@ -79,6 +79,14 @@ pub(super) fn read(paths: &[PathBuf], recursive: bool, namespace: Option<&str>) 
     Ok(manifests)
 }
 
+/// Manifests that are there as text, under the name of a file.
+pub(super) fn of_text(name: &str, text: String, namespace: Option<&str>) -> Manifests {
+    let mut manifests = Manifests::default();
+    manifests.add(name.into(), text, namespace);
+    manifests.refuse_twins();
+    manifests
+}
+
 /// The manifests in a directory, sorted by name.
 fn collect(folder: &Path, recursive: bool, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;

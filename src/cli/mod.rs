@@ -32,6 +32,7 @@ mod error;
 mod events;
 mod explain;
 mod export;
+mod fates;
 mod file;
 mod follow;
 #[doc(hidden)]
@@ -85,7 +86,6 @@ mod user;
 mod version;
 mod wait;
 mod why;
-mod words;
 mod workflow;
 
 use std::process::ExitCode;

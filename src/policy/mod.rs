@@ -46,4 +46,5 @@ pub mod undo;
 pub mod versions;
 pub mod why;
 pub mod window;
+pub mod words;
 pub mod workflow;

@@ -19,6 +19,7 @@ mod g3;
 mod habits;
 mod harness;
 mod history;
+mod import;
 mod keeper;
 mod kill9;
 mod lane;

@@ -14,9 +14,9 @@ use crate::{
         error::{CliError, Exit},
         output::{self, Format},
         settings::environment,
-        words::{self, CommandLine},
     },
     client::http::Request,
+    policy::words::{self, CommandLine},
 };
 
 /// The longest definition: as long as App Mesh's call takes it.

@@ -1,8 +1,8 @@
 //! A command line in one string, split as a shell would split it; or kept as a script where only a shell understands it.
 
-/// What `add -c` was given.
+/// What a text to run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CommandLine {
+pub enum CommandLine {
     /// Program and arguments.
     Words(Vec<String>),
     /// Pipes, variables, globs and the like: for `sh`.
@@ -19,7 +19,7 @@ const OF_THE_SHELL: [&str; 17] = [
 ///
 /// # Errors
 /// When a quote is not closed, or there is no word.
-pub(super) fn split(text: &str) -> Result<CommandLine, String> {
+pub fn split(text: &str) -> Result<CommandLine, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut rest = text;
@@ -119,7 +119,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Words as a person would have to write them, for showing.
-pub(super) fn join<T: AsRef<str>>(words: &[T]) -> String {
+pub fn join<T: AsRef<str>>(words: &[T]) -> String {
     let quoted = |word: &T| {
         let word = word.as_ref();
         let plain = |c: char| c.is_alphanumeric() || "-_./:,@%+".contains(c) || (c == '=' && word.starts_with('-'));

@@ -8,23 +8,11 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{error::CliError, output, screen, settings::Global};
+use super::super::{error::CliError, output, screen, settings::Global};
 use crate::api::{LONGEST_SCHEDULE_NAME, cron::Cron, time_zone};
-
-/// Write manifests for what other programs are told to do; needs no server
-#[derive(Args, Debug)]
-pub(super) struct ImportArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand, Debug)]
-enum What {
-    Crontab(CrontabArgs),
-}
 
 /// Print a Schedule for each line of a crontab
 #[derive(Args, Debug)]
@@ -34,7 +22,7 @@ Examples:
   appm import crontab /etc/crontab --system | appm apply -f -
 
 Read what it prints before you apply it: a line that begins with `#!` says what is different, or was left out.")]
-struct CrontabArgs {
+pub(super) struct CrontabArgs {
     /// The crontab; `-` is stdin
     file: PathBuf,
     /// The sixth field is a user, as in /etc/crontab and /etc/cron.d
@@ -42,8 +30,7 @@ struct CrontabArgs {
     system: bool,
 }
 
-pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<(), CliError> {
-    let What::Crontab(args) = &args.what;
+pub(super) fn run(args: &CrontabArgs, global: &Global) -> Result<(), CliError> {
     let attempt = format!("cannot read {}", args.file.display());
     let mut text = String::new();
     let text = match args.file.as_os_str() == "-" {

@@ -1,4 +1,6 @@
-//! `appm export`: what people declared, as manifests that apply elsewhere.
+//! `appm export`: what people declared, as manifests that apply elsewhere, or as files of other programs.
+
+mod elsewhere;
 
 use std::{
     collections::BTreeSet,
@@ -26,19 +28,26 @@ use super::{
     screen,
 };
 
-/// Write what was declared as manifests that apply elsewhere
+/// Write what was declared as manifests that apply elsewhere, or for another program
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
 Examples:
   appm export all > everything.yaml       all namespaces, in the order in which it is to be applied
   appm export all -n prod --dir out/      a file for each object: out/prod/app-web.yaml
   appm export apps,schedules -l tier=web
   appm export app/web secret/db --secrets
   appm export all -o json
+  appm export systemd -l tier=web --dir units/    for another program; also quadlet, compose, kubernetes, procfile
 
 Left out: statuses and what else the server writes, what others made (Instances, Revisions, Events), Runs unless they
-are named, the roles that every server has, passwords and tokens. Secrets come with --secrets only.")]
+are named, the roles that every server has, passwords and tokens. Secrets come with --secrets only."
+)]
 pub(super) struct ExportArgs {
+    #[command(subcommand)]
+    elsewhere: Option<elsewhere::Elsewhere>,
     /// `all`, `apps`, `apps,secrets`, `app web`, `app/web schedule/nightly`
     #[arg(value_name = "RESOURCE", required = true, add = super::complete::resources())]
     words: Vec<String>,
@@ -55,6 +64,9 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) async fn run(args: ExportArgs, context: &Context) -> Result<(), CliError> {
+    if let Some(elsewhere) = &args.elsewhere {
+        return elsewhere::run(elsewhere, context).await;
+    }
     let json = match &args.output.output {
         Format::Table | Format::Yaml => false,
         Format::Json => true,
@@ -200,6 +212,16 @@ fn declared(kind: &'static KindInfo, mut object: Value) -> Option<Value> {
         object.as_object_mut()?.shift_remove("spec");
     }
     Some(object)
+}
+
+/// A manifest without what only a server adds to it.
+fn as_written(mut object: Value) -> Value {
+    let metadata = said_of_itself(&object["metadata"]);
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove("status");
+        fields.insert("metadata".to_owned(), metadata);
+    }
+    object
 }
 
 /// Name, namespace, labels and annotations, without what the server and kubectl put among them.

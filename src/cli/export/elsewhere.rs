@@ -1,0 +1,162 @@
+//! `appm export systemd`, `quadlet`, `compose`, `kubernetes`, `procfile`: what is declared, as another program takes it.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::Value;
+
+use super::super::{
+    context::{Context, Selection, Where},
+    error::{CliError, Exit},
+    fates, manifests, screen,
+    screen::Screen,
+};
+use crate::{
+    api::{App, ConfigMap, Kind, Namespace, Schedule, Secret, Served},
+    exchange::{
+        export::{self, File},
+        report::Report,
+    },
+};
+
+/// Manifests to files.
+type Writer = fn(&[Value]) -> Report<File>;
+
+/// Where one may go.
+#[derive(Subcommand, Debug)]
+pub(super) enum Elsewhere {
+    /// Units of systemd, for Apps and Schedules that run processes
+    #[command(after_help = "\
+Examples:
+  appm export systemd -l tier=web --dir units/
+  appm export systemd -f web.yaml            of manifests, without a server")]
+    Systemd(ElsewhereArgs),
+    /// Quadlets, for Podman's generator (4.4 and later): Apps with containers
+    #[command(after_help = "Example:\n  appm export quadlet --dir ~/.config/containers/systemd")]
+    Quadlet(ElsewhereArgs),
+    /// A compose.yaml: Apps with containers
+    #[command(after_help = "Example:\n  appm export compose -n shop > compose.yaml")]
+    Compose(ElsewhereArgs),
+    /// Deployments with their Services, CronJobs, Jobs, ConfigMaps: what runs containers
+    #[command(visible_alias = "k8s", after_help = "Example:\n  appm export kubernetes -n shop | kubectl apply -f -")]
+    Kubernetes(ElsewhereArgs),
+    /// A Procfile, with what all have in common in .env: Apps that run processes
+    #[command(after_help = "Example:\n  appm export procfile --dir .")]
+    Procfile(ElsewhereArgs),
+}
+
+/// What is written, and where to.
+#[derive(Args, Debug)]
+pub(super) struct ElsewhereArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Of manifests, in place of what the server has; may be given several times
+    #[arg(short, long = "filename", value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with_all = ["selector", "field_selector"])]
+    filename: Vec<PathBuf>,
+    /// Files in this directory, in place of the standard output
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+    /// Secrets too, with their values in clear (kubernetes)
+    #[arg(long)]
+    secrets: bool,
+    /// Do nothing, and end with 1, if anything is approximated or dropped
+    #[arg(long)]
+    strict: bool,
+    /// Tell of what is carried over, too
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Writes it.
+pub(super) async fn run(elsewhere: &Elsewhere, context: &Context) -> Result<(), CliError> {
+    let (args, write): (_, Writer) = match elsewhere {
+        Elsewhere::Systemd(args) => (args, export::systemd::write),
+        Elsewhere::Quadlet(args) => (args, export::quadlet::write),
+        Elsewhere::Compose(args) => (args, export::compose::write),
+        Elsewhere::Kubernetes(args) => (args, export::kubernetes::write),
+        Elsewhere::Procfile(args) => (args, export::procfile::write),
+    };
+    let with_data = matches!(elsewhere, Elsewhere::Kubernetes(_));
+    let objects = objects(args, with_data, context).await?;
+    if objects.is_empty() {
+        return Err(CliError::new(Exit::NotFound, "there is nothing to export"));
+    }
+    let report = write(&objects);
+    fates::tell(&report, "file", args.verbose, &Screen::of_stderr(context.global.color));
+    fates::strictly(&report, args.strict)?;
+    if report.parts.iter().all(|part| part.made.text.is_empty()) {
+        return Err(CliError::failed("nothing of it can be written there"));
+    }
+    match &args.dir {
+        Some(dir) => save(dir, &report),
+        None => {
+            let several = report.parts.len() > 1;
+            for (at, part) in report.parts.iter().enumerate() {
+                // Manifests follow one another, other files are told apart.
+                let head = match (with_data, several) {
+                    (true, _) if at > 0 => "---\n".to_owned(),
+                    (false, true) => format!("# {}\n", part.made.name),
+                    _ => String::new(),
+                };
+                screen::print(format_args!("{head}{}{}", fates::comments(&part.notes), part.made.text))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What is declared, in the order in which it is written.
+async fn objects(args: &ElsewhereArgs, with_data: bool, context: &Context) -> Result<Vec<Value>, CliError> {
+    if !args.filename.is_empty() {
+        let manifests = manifests::read(&args.filename, false, context.global.namespace.as_deref())?;
+        let manifests = manifests.sound(context, "nothing was exported")?;
+        return Ok(manifests.objects.into_iter().map(|object| super::as_written(object.value)).collect());
+    }
+    let mut kinds = vec![App::INFO, Schedule::INFO];
+    if with_data {
+        kinds.splice(0..0, [Namespace::INFO, ConfigMap::INFO]);
+    }
+    if with_data && args.secrets {
+        kinds.insert(2, Secret::INFO);
+    }
+    let mut all = Vec::new();
+    for kind in kinds {
+        let place = if kind.is_namespaced() { Where::Namespace(context.namespace()) } else { Where::Everywhere };
+        let found = context.list(Served { kind, view: None }, place, &args.selection).await?.1;
+        let made_by_another =
+            |object: &Value| object["metadata"]["ownerReferences"].as_array().is_some_and(|all| !all.is_empty());
+        let found = found.into_iter().filter(|object| !made_by_another(object));
+        all.extend(found.filter_map(|object| super::declared(kind, object)));
+    }
+    // A Namespace of nobody's is everybody's.
+    all.retain(|object| object["kind"] != "Namespace" || object["metadata"]["name"] == *context.namespace());
+    Ok(all)
+}
+
+/// A file for each; none that is there already is replaced.
+fn save(dir: &Path, report: &Report<File>) -> Result<(), CliError> {
+    let failed = |path: &Path, e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            let message = format!("`{}` is there already; nothing is replaced", path.display());
+            CliError::failed(message).help("remove it, or name another directory")
+        }
+        _ => CliError::io(&format!("cannot write `{}`", path.display()), &e),
+    };
+    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let paths: Vec<PathBuf> = report.parts.iter().map(|part| dir.join(&part.made.name)).collect();
+    if let Some(path) = paths.iter().find(|path| path.exists()) {
+        return Err(failed(path, ErrorKind::AlreadyExists.into()));
+    }
+    for (path, part) in paths.iter().zip(&report.parts) {
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let text = format!("{}{}", fates::comments(&part.notes), part.made.text);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| failed(path, e))?;
+        screen::line(path.display())?;
+    }
+    Ok(())
+}

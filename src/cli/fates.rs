@@ -1,0 +1,77 @@
+//! What became of the settings of an import or an export, for people: a table on standard error, and what `--strict` makes of it.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{
+    error::{CliError, Exit},
+    screen::{self, Screen},
+    table::Table,
+};
+use crate::exchange::report::{Fate, Note, Refusal, Report};
+
+/// Rows that somebody reads.
+const MOST: usize = 200;
+/// Mistakes that somebody reads.
+const MISTAKES: usize = 100;
+
+/// Shows what was approximated and dropped, with its place and the reason, and counts what was carried over; with `all` every setting.
+pub(super) fn tell<T>(report: &Report<T>, made: &str, all: bool, screen: &Screen) {
+    let mut rows: BTreeMap<(Fate, &str, &str), Vec<&Note>> = BTreeMap::new();
+    for note in report.all().filter(|note| all || note.fate != Fate::Carried) {
+        rows.entry((note.fate, &note.setting, &note.remark)).or_default().push(note);
+    }
+    let mut table = Table::new(["SETTING", "BECAME", "WHERE", "WHY"]);
+    let mut sorted: Vec<_> = rows.iter().collect();
+    sorted.sort_by_key(|((fate, ..), notes)| (Reverse(*fate), &notes[0].spot));
+    for ((fate, setting, remark), notes) in sorted.into_iter().take(MOST) {
+        let more = if notes.len() > 1 { format!(" and {} more", notes.len() - 1) } else { String::new() };
+        table.add([(*setting).to_owned(), fate.to_string(), format!("{}{more}", notes[0].spot), (*remark).to_owned()]);
+    }
+    if !table.is_empty() {
+        screen::remark(table.render(screen, true).trim_end());
+    }
+    if rows.len() > MOST {
+        screen::remark(format_args!("… and {} more rows; the comments have each", rows.len() - MOST));
+    }
+    let count = |fate| report.count(fate);
+    let things = report.parts.len();
+    let plural = if things == 1 { "" } else { "s" };
+    screen::remark(format_args!(
+        "{things} {made}{plural}: {} settings carried over, {} approximated, {} dropped",
+        count(Fate::Carried),
+        count(Fate::Approximated),
+        count(Fate::Dropped)
+    ));
+}
+
+/// With `--strict`, only what means the same is good.
+///
+/// # Errors
+/// If anything was approximated or dropped.
+pub(super) fn strictly<T>(report: &Report<T>, strict: bool) -> Result<(), CliError> {
+    if !strict || report.is_exact() {
+        return Ok(());
+    }
+    let (near, gone) = (report.count(Fate::Approximated), report.count(Fate::Dropped));
+    Err(CliError::failed(format!(
+        "{near} settings would be approximated and {gone} dropped; --strict: nothing was done"
+    )))
+}
+
+/// Why nothing was made.
+pub(super) fn refused(mut refusals: Vec<Refusal>, what: &str) -> CliError {
+    refusals.sort();
+    refusals.dedup();
+    let count = refusals.len();
+    let mut details: Vec<String> = refusals.iter().take(MISTAKES).map(|refusal| format!("  {refusal}")).collect();
+    if count > MISTAKES {
+        details.push(format!("  … and {} more", count - MISTAKES));
+    }
+    CliError { details, ..CliError::new(Exit::InvalidInput, format!("{what}; nothing was done")) }
+}
+
+/// The notes that stand as comments above what was made of them.
+pub(super) fn comments(notes: &[Note]) -> String {
+    let told = notes.iter().filter(|note| note.fate != Fate::Carried);
+    told.map(|note| format!("#! {note}\n")).collect()
+}

@@ -1,0 +1,174 @@
+//! What other programs are told to run, imported, applied and running.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::harness::{World, wait_for};
+
+fn said(output: &std::process::Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The names of the running Apps, when as many instances are ready as they want.
+fn ready(world: &World, names: &[&str]) {
+    wait_for("the imported Apps to be ready", || {
+        let apps = world.command(&["get", "apps", "-o", "json"]);
+        let apps: Value = serde_json::from_slice(&apps.stdout).map_err(|e| e.to_string())?;
+        let is_ready = |name: &&str| {
+            let app = apps["items"].as_array()?.iter().find(|app| app["metadata"]["name"] == **name)?;
+            let wanted = app["spec"]["replicas"].as_i64().unwrap_or(1);
+            Some(app["status"]["readyReplicas"].as_i64() == Some(wanted))
+        };
+        let waits: Vec<_> = names.iter().filter(|name| is_ready(name) != Some(true)).collect();
+        if waits.is_empty() { Ok(()) } else { Err(format!("{waits:?} of {apps}")) }
+    });
+}
+
+#[test]
+fn what_other_supervisors_run_is_imported_applied_and_running() {
+    let mut world = World::new();
+    world.start();
+    let dir = world.root().join("files");
+    fs::create_dir_all(dir.join("units")).unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    write("Procfile", "procfile-web: echo on $PORT $GREETING && exec sleep 600\nprocfile-worker: sleep 600\n");
+    write(".env", "GREETING='two words'\n");
+    write(
+        "s.conf",
+        "[supervisord]\nnodaemon=true\n[program:sup]\ncommand=sleep 60%(process_num)d\nnumprocs=2\nstopsignal=INT\n[include]\nfiles=more/*.conf\n",
+    );
+    fs::create_dir(dir.join("more")).unwrap();
+    write("more/a.conf", "[program:sup-more]\ncommand=/bin/sh -c \"exec sleep 600\"\n");
+    write(
+        "units/unit-a.service",
+        "[Service]\nEnvironment=T=600\nExecStart=/bin/sleep ${T}\nRestart=always\nPrivateTmp=yes\n",
+    );
+    write(
+        "units/unit-b.service",
+        "[Unit]\nAfter=unit-a.service\n[Service]\nExecStartPre=/bin/true\nExecStart=/bin/sleep 600\n",
+    );
+    write("units/tick.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n");
+    write("units/tick.timer", "[Timer]\nOnCalendar=daily\n");
+    write(
+        "pm2.json",
+        r#"[{"name": "pm2-app", "script": "sleep", "args": "600", "interpreter": "none", "instances": 2}]"#,
+    );
+    let path = |name: &str| dir.join(name).display().to_string();
+    for (words, file) in [("procfile", "Procfile"), ("supervisor", "s.conf"), ("systemd", "units"), ("pm2", "pm2.json")]
+    {
+        let done = world.command(&["import", words, &path(file), "--apply"]);
+        assert!(done.status.success(), "{words}: {}", said(&done));
+    }
+    ready(&world, &["procfile-web", "procfile-worker", "sup", "sup-more", "unit-a", "unit-b", "pm2-app"]);
+    let schedules = world.command(&["get", "schedules", "-o", "name"]);
+    assert_eq!(String::from_utf8_lossy(&schedules.stdout), "schedule.appm.dev/tick\n");
+    wait_for("the output", || {
+        let logs = world.command(&["logs", "procfile-web"]);
+        let text = said(&logs);
+        let is_told = text.starts_with("on ") && text.trim_end().ends_with("two words");
+        if is_told { Ok(()) } else { Err(text) }
+    });
+    // The second time changes nothing.
+    let again = world.command(&["import", "systemd", &path("units"), "--apply"]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout).matches("unchanged").count(), 3, "{}", said(&again));
+}
+
+#[test]
+fn every_example_is_imported_and_would_be_applied() {
+    let mut world = World::new();
+    world.start();
+    for (words, file) in [
+        (&["import", "procfile"][..], "Procfile"),
+        (&["import", "supervisor"], "supervisord.conf"),
+        (&["import", "systemd"], "systemd"),
+        (&["import", "pm2"], "ecosystem.json"),
+        (&["import", "compose"], "compose.yaml"),
+    ] {
+        let file = Path::new("examples/import").join(file);
+        let words: Vec<&str> = words.iter().copied().chain(file.to_str()).collect();
+        let made = world.command(&words);
+        assert!(made.status.success(), "{words:?}: {}", said(&made));
+        let manifest = world.root().join("made.yaml");
+        fs::write(&manifest, &made.stdout).unwrap();
+        let tried = world.command(&["apply", "-f", manifest.to_str().unwrap(), "--dry-run=server"]);
+        assert!(tried.status.success(), "{words:?}: {}", said(&tried));
+    }
+}
+
+#[test]
+fn a_home_of_app_mesh_becomes_apps_roles_and_users() {
+    let mut world = World::new();
+    world.start();
+    let home = world.root().join("home");
+    fs::create_dir_all(home.join("apps")).unwrap();
+    fs::create_dir_all(home.join("security")).unwrap();
+    let write = |name: &str, text: &str| fs::write(home.join(name), text).unwrap();
+    write(
+        "apps/ping.yaml",
+        "name: ping\nowner: mesh\ncommand: sleep 600\npermission: 33\nbehavior: {exit: restart}\nsec_env: {A: v2:abc, B: plain}\n",
+    );
+    write("apps/hourly.yaml", "name: hourly\ncommand: date\nstart_interval_seconds: 3600\n");
+    write(
+        "security/security.yaml",
+        "EncryptKey: true\nUsers:\n  ada: {email: a@example.org, group: dev, key: $pbkdf2$1, roles: [runner, view]}\nRoles:\n  runner: [app-run-sync]\n  view: [app-view]\n",
+    );
+    write("config.yaml", "Labels: {arch: x86}\nBaseConfig: {LogLevel: INFO}\n");
+    let done = world.command(&["import", "appmesh", home.to_str().unwrap(), "--apply"]);
+    assert!(done.status.success(), "{}", said(&done));
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    for word in ["ada.key", "sec_env.A", "Labels.arch", "app-mesh-view", "BaseConfig.LogLevel"] {
+        assert!(told.contains(word), "{word} in {told}");
+    }
+    ready(&world, &["ping"]);
+    let user = world.command(&["get", "user", "ada", "-o", "jsonpath={.spec.roles[*].name}"]);
+    assert_eq!(String::from_utf8_lossy(&user.stdout).trim(), "runner app-mesh-view");
+    let strict = world.command(&["import", "appmesh", home.to_str().unwrap(), "--strict"]);
+    assert_eq!((strict.status.code(), strict.stdout.len()), (Some(1), 0));
+}
+
+#[test]
+fn what_cannot_be_imported_changes_nothing_and_names_its_place() {
+    let mut world = World::new();
+    world.start();
+    let file = world.root().join("Procfile");
+    fs::write(&file, "good: sleep 1\nno process\nbad: echo 'x\n").unwrap();
+    let done = world.command(&["import", "procfile", file.to_str().unwrap(), "--apply"]);
+    assert_eq!(done.status.code(), Some(4));
+    let told = said(&done);
+    assert!(told.contains("Procfile:2: no process") && told.contains("Procfile:3: `bad`: a ' is not closed"), "{told}");
+    let apps = world.command(&["get", "apps", "-o", "name"]);
+    assert!(apps.stdout.is_empty(), "{}", said(&apps));
+}
+
+#[test]
+fn what_is_exported_is_taken_by_systemd_itself_and_means_the_same_when_it_is_imported_again() {
+    let world = World::new();
+    let (units, first) = (world.root().join("units"), world.root().join("first.yaml"));
+    let imported = world.command(&["import", "systemd", "examples/import/systemd"]);
+    fs::write(&first, &imported.stdout).unwrap();
+    let done = world.command(&["export", "systemd", "-f", first.to_str().unwrap(), "--dir", units.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", said(&done));
+    let files: Vec<_> = fs::read_dir(&units).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    match std::process::Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&files).output() {
+        Ok(judged) => assert!(judged.status.success() && judged.stderr.is_empty(), "{}", said(&judged)),
+        Err(error) => eprintln!("systemd-analyze cannot be asked: {error}"),
+    }
+    let specs = |yaml: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(yaml).into_owned();
+        text.split("---\n").map(|document| document.split_once("spec:").unwrap().1.to_owned()).collect()
+    };
+    let again = world.command(&["import", "systemd", units.to_str().unwrap()]);
+    let (mut before, mut after) = (specs(&imported.stdout), specs(&again.stdout));
+    before.sort();
+    after.sort();
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        let mut lines: Vec<&str> = before.lines().collect();
+        lines.retain(|line| !after.lines().any(|other| other == *line));
+        assert_eq!(lines, Vec::<&str>::new(), "{before}\n{after}");
+    }
+    let strict = world.command(&["export", "procfile", "-f", first.to_str().unwrap(), "--strict"]);
+    assert_eq!(strict.status.code(), Some(1), "{}", said(&strict));
+}
