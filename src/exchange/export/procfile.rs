@@ -21,7 +21,10 @@ pub fn write(objects: &[Value]) -> Report<File> {
         }
         let spec = source.spec;
         let env = variables(&mut source, spec, "what it comes from is known here only: put it into .env");
-        let line = command(&mut source);
+        let Some(line) = command(&mut source) else {
+            notes.append(&mut source.notes);
+            continue;
+        };
         text.push_str(&format!("{}: {line}\n", source.name));
         let all = shared.get_or_insert_with(|| env.clone());
         all.retain(|variable| env.contains(variable));
@@ -52,15 +55,21 @@ pub fn write(objects: &[Value]) -> Report<File> {
     report
 }
 
-/// The command of an App in a line for a shell.
-fn command(source: &mut Source<'_>) -> String {
+/// The command of an App in a line for a shell; nothing if it has no place in one.
+fn command(source: &mut Source<'_>) -> Option<String> {
     let process = &source.spec["process"];
     let args = unit::words(&process["args"]);
     if let Some(script) = process["script"].as_str() {
-        source.nearly("process.script", "a single line for `sh`");
-        let words: Vec<&str> =
-            ["sh", "-euc", script, "script"].into_iter().chain(args.iter().map(String::as_str)).collect();
-        return shlex::try_join(words).unwrap_or_default().replace('\n', ";");
+        let Some(shell) = unit::interpreter(script) else {
+            source.dropped("process.script", unit::NO_INTERPRETER);
+            return None;
+        };
+        source.nearly("process.script", "in a line, which `printf` takes apart again");
+        let quoted = |text: &str| shlex::try_quote(text).map(std::borrow::Cow::into_owned).unwrap_or_default();
+        let line = script.replace('\\', "\\\\").replace('\n', "\\n");
+        let script = format!("\"$(printf '%b' {})\"", quoted(&line));
+        let words = shell.iter().map(|word| quoted(word)).chain([script, "script".to_owned()]);
+        return Some(words.chain(args.iter().map(|word| quoted(word))).collect::<Vec<_>>().join(" "));
     }
     source.carried("process.command");
     let words: Vec<String> = unit::words(&process["command"]).into_iter().chain(args).collect();
@@ -70,7 +79,7 @@ fn command(source: &mut Source<'_>) -> String {
         && flag == "-c"
         && !line.contains('\n')
     {
-        return line.replace("$$", "$");
+        return Some(line.replace("$$", "$"));
     }
     let one = |word: &String| {
         let plain = shlex::try_quote(&word.replace("$$", "$")).map(std::borrow::Cow::into_owned).unwrap_or_default();
@@ -80,7 +89,7 @@ fn command(source: &mut Source<'_>) -> String {
             false => plain,
         }
     };
-    words.iter().map(one).collect::<Vec<_>>().join(" ")
+    Some(words.iter().map(one).collect::<Vec<_>>().join(" "))
 }
 
 fn quoted(value: &str) -> String {

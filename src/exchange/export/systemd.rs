@@ -129,17 +129,16 @@ fn process(source: &mut Source<'_>, spec: &Value, unit: &mut Unit) {
     let mut words = unit::words(&process["command"]);
     words.extend(unit::words(&process["args"]));
     if let Some(script) = process["script"].as_str() {
-        let interpreter = script.strip_prefix("#!").and_then(|rest| rest.lines().next()).map(str::trim);
-        let mut shell: Vec<String> = match interpreter {
-            Some(line) => line.split_whitespace().map(str::to_owned).chain(["-c".to_owned()]).collect(),
-            None => ["/bin/sh", "-eu", "-c"].map(str::to_owned).to_vec(),
-        };
-        shell.extend([draft::literal(script), "script".to_owned()]);
-        shell.append(&mut words);
-        words = shell;
-        match interpreter {
-            None => source.carried("process.script"),
-            Some(_) => source.nearly("process.script", "given to its interpreter by `-c`"),
+        match unit::interpreter(script) {
+            Some(shell) => {
+                let args = std::mem::take(&mut words);
+                words = shell.into_iter().chain([draft::literal(script), "script".to_owned()]).chain(args).collect();
+                source.nearly("process.script", "given to its interpreter as an argument");
+            }
+            None => {
+                words = vec!["/bin/false".to_owned()];
+                source.dropped("process.script", unit::NO_INTERPRETER);
+            }
         }
     } else {
         source.carried("process.command");

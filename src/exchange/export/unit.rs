@@ -74,6 +74,26 @@ pub(super) fn join(all: &[String], expands: bool) -> String {
     all.iter().map(|each| word(each, expands)).collect::<Vec<_>>().join(" ")
 }
 
+/// What runs a script that is an argument: the shell's own is `sh -eu -c`, others by their `#!` line, where it is known how they take one.
+pub(super) fn interpreter(script: &str) -> Option<Vec<String>> {
+    let Some(line) = script.strip_prefix("#!").and_then(|rest| rest.lines().next()) else {
+        return Some(["/bin/sh", "-eu", "-c"].map(str::to_owned).to_vec());
+    };
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
+    let program = words.iter().map(name).find(|name| name != "env" && name != "-S")?;
+    let flag = match program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.') {
+        "sh" | "bash" | "dash" | "zsh" | "ksh" | "python" => "-c",
+        "perl" | "ruby" | "node" => "-e",
+        _ => return None,
+    };
+    Some(words.into_iter().chain([flag.to_owned()]).collect())
+}
+
+/// Why a script is not written.
+pub(super) const NO_INTERPRETER: &str =
+    "how its interpreter takes a script as an argument is not known: write it into a file";
+
 /// A plain value: percent signs are doubled.
 pub(super) fn value(text: &str) -> String {
     super::one_line(text).replace('%', "%%")

@@ -118,6 +118,19 @@ fn a_schedule_is_a_timer_and_a_cron_job() {
     assert_eq!(through_systemd(&object), spec);
 }
 
+#[test]
+fn a_script_of_many_lines_is_a_line_that_says_the_same() {
+    let script = "if true; then\n  printf 'a\\tb %s' \"$1\"\nfi\n";
+    let object = app(json!({"process": {"script": script, "args": ["it's"]}}));
+    let written = export::procfile::write(&[object]);
+    let line = text(&written, "Procfile").trim_start_matches("web: ").trim_end().to_owned();
+    let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "a\tb it's", "{line}");
+    let odd = app(json!({"process": {"script": "#!/usr/bin/awk -f\nx"}}));
+    let written = export::procfile::write(&[odd]);
+    assert_eq!((text(&written, "Procfile"), written.count(Fate::Dropped)), ("", 1));
+}
+
 /// Words as people and generators write them.
 fn a_word() -> impl Strategy<Value = String> {
     "[ -~]{1,12}|[a-z/-]{1,9}|ü\n\t".prop_map(|word| word.replace("$(", "$"))
