@@ -106,7 +106,10 @@ pub fn application(json: &Map<String, Value>) -> Result<Imported, String> {
 
 /// The name of a role: one that every server has is not changed.
 fn role_name(name: &str) -> String {
-    if BUILT_IN_ROLES.contains(&name) { format!("app-mesh-{name}") } else { name.to_lowercase().replace('_', "-") }
+    if BUILT_IN_ROLES.contains(&name) {
+        return format!("app-mesh-{name}");
+    }
+    names::stored(name).unwrap_or_else(|_| name.to_owned())
 }
 
 /// A role of a file.
@@ -119,9 +122,12 @@ pub fn role(name: &str, permissions: &Value) -> Result<Imported, String> {
     let rules = permission::rules(&keys).map_err(|odd| format!("role `{name}`: there is no permission `{odd}`"))?;
     let made = role_name(name);
     let spec = permission::role(rules, None).spec;
-    let object = json!({
+    let mut object = json!({
         "apiVersion": Role::INFO.api_version(), "kind": Role::INFO.kind, "metadata": {"name": made}, "spec": spec,
     });
+    if made != name && names::stored(name).as_deref() == Ok(made.as_str()) {
+        object["metadata"]["annotations"][names::NAMED] = json!(name);
+    }
     let mut imported = Imported { objects: vec![object], ..Imported::default() };
     if made != name {
         imported.approximated.push((name.to_owned(), format!("its name became `{made}`")));
