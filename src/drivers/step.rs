@@ -13,7 +13,7 @@ use super::{StartKey, artifacts};
 use crate::{
     api::{AnnotationLevel, RunStep, StepAnnotation, StepResult},
     logger::{
-        Stream,
+        Stream, masks,
         read::{Attempts, Query, Reader, logs_dir},
         redact::{Known, Redactors},
         veil::veil,
@@ -88,7 +88,13 @@ pub(super) async fn output(data_dir: &Path, key: &StartKey, step: &RunStep, resu
             // What cannot be read was rotated away or never written.
             let _ = listen(&logs, key.attempt, &mut listener);
             let said = listener.end();
-            let masks = said.masks.clone();
+            let known = masks::of(&data_dir, &key).unwrap_or_default();
+            // What stands there was hidden by somebody who knew the value.
+            if known.is_none() && said.is_masked() {
+                return StepResult { fault: FORGOTTEN.to_owned(), ..StepResult::default() };
+            }
+            let mut masks = known.unwrap_or_default().values;
+            masks.extend(said.masks.iter().cloned());
             said.join(&mut result);
             if let Some(redactor) = Redactor::new(masks.iter().map(String::as_bytes)) {
                 if let Err(error) = veil(&logs, key.attempt, &redactor) {

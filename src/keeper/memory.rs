@@ -22,11 +22,13 @@ use super::{
 use crate::{
     api::Uid,
     drivers::{Start, StartKey},
-    logger::redact::{Known, Redactors, SECRETS, VALUES},
+    logger::{
+        masks::{LISTENS, MEMORY},
+        redact::{Known, Redactors, SECRETS, VALUES},
+    },
     policy::redact::{End, LONGEST},
 };
 
-const LINK: &str = "keeper/memory";
 const FILES: &str = "files";
 /// Where a link leads that is to lead nowhere: there are secrets, and no memory to keep them in.
 const NOWHERE: &str = "/nonexistent/appm";
@@ -44,7 +46,7 @@ impl Memory {
     /// What an earlier keeper used, without what nobody needs any more.
     pub(super) fn recorded() -> Memory {
         // A copied data directory is another one.
-        let found = fs::read_link(LINK).ok().filter(|dir| dir.file_name() == name().as_deref() && is_ours(dir));
+        let found = fs::read_link(MEMORY).ok().filter(|dir| dir.file_name() == name().as_deref() && is_ours(dir));
         for entry in found.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().filter_map(Result::ok) {
             let is_known = entry.file_name().to_str().is_some_and(|uid| instance_dir(&uid.into()).exists());
             if !is_known {
@@ -57,8 +59,8 @@ impl Memory {
     fn dir(&mut self) -> Option<&Path> {
         if self.found.as_ref().is_none_or(|dir| !is_ours(dir)) {
             self.found = find().and_then(|dir| {
-                let _ = fs::remove_file(LINK);
-                symlink(&dir, LINK).ok()?;
+                let _ = fs::remove_file(MEMORY);
+                symlink(&dir, MEMORY).ok()?;
                 Some(dir)
             });
         }
@@ -71,25 +73,33 @@ impl Memory {
         self.found.as_deref()
     }
 
-    /// Keeps the values that an attempt's output must not show, before it can write any. That there are some is noted beside
-    /// its FIFOs; so whoever pumps them knows, even if the values are gone.
+    /// Keeps the values that an attempt's output must not show, before it can write any, and whether it may ask for more. That there are some is
+    /// noted beside its FIFOs; so whoever pumps them knows, even if the values are gone.
     pub(super) fn keep_values(&mut self, start: &Start) -> io::Result<()> {
         let link = attempt_dir(&start.key).join(SECRETS);
         match fs::remove_file(&link) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        if start.secrets.is_empty() {
+        let listens = start.step.as_ref().is_some_and(|step| step.commands);
+        if start.secrets.is_empty() && !listens {
             return Ok(());
         }
-        let Some(dir) = self.dir() else { return symlink(NOWHERE, link) };
+        let Some(dir) = self.dir() else {
+            // What it asks to have hidden is then overwritten when it has ended.
+            return if start.secrets.is_empty() { Ok(()) } else { symlink(NOWHERE, link) };
+        };
         let of_instance = dir.join(start.key.uid.as_str());
         let place = of_instance.join(start.key.attempt.to_string());
         make(&of_instance, 0o711)?;
         make(&place, 0o700)?;
         symlink(&place, link)?;
-        let values = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(place.join(VALUES));
-        values?.write_all(&serde_json::to_vec(&start.secrets).map_err(io::Error::other)?)
+        let write = |name: &str, bytes: &[u8]| {
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(place.join(name));
+            file?.write_all(bytes)
+        };
+        write(VALUES, &serde_json::to_vec(&start.secrets).map_err(io::Error::other)?)?;
+        if listens { write(LISTENS, b"") } else { Ok(()) }
     }
 
     /// Where the secret files of an Instance are written, by its process. `None`: where they are wanted.
@@ -129,7 +139,7 @@ impl Memory {
     pub(super) fn leave(&self) {
         if let Some(dir) = &self.found {
             remove(dir);
-            let _ = fs::remove_file(LINK);
+            let _ = fs::remove_file(MEMORY);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod control;
 mod files;
+pub(crate) mod masks;
 pub mod notices;
 pub mod part;
 pub mod read;
@@ -111,7 +112,7 @@ impl Pumped {
     /// Moves one piece. `Moved::Some`: there may be more.
     fn take(&mut self, stream: Stream, scratch: &Scratch) -> io::Result<Moved> {
         let now = System.now();
-        if !self.redact {
+        if !self.redact && !self.guard.listens() {
             self.unguard(now)?;
         }
         let Some(Tap { fifo, .. }) = &self.taps[stream as usize] else { return Ok(Moved::NotYet) };
@@ -258,7 +259,7 @@ impl Logger {
         let dir = Path::new("instances").join(key.uid.as_str());
         let attempt_dir = dir.join(key.attempt.to_string());
         // One that was redacted before may have left something behind.
-        let guarded = limits.redact || redact::has_begun(&attempt_dir);
+        let guarded = limits.redact || redact::is_guarded(&attempt_dir);
         let guard = if guarded { Guard::of(&attempt_dir, &mut self.redactors) } else { Guard::Plain };
         let opened = Sink::new(dir.join("logs"), key.attempt, limits, guard.intent()).and_then(|sink| {
             let tap = |stream: Stream| -> io::Result<Option<Tap>> {

@@ -33,6 +33,7 @@ use rustix::{
 
 use super::{
     files::Stream,
+    masks::{Ear, LISTENS},
     sink::{Intent, Moved, PIECE, Sink},
 };
 use crate::{
@@ -53,6 +54,8 @@ const MARK: &[u8] =
 const FREED: u64 = 16 << 10;
 /// The least that is redacted at once: more than is ever held back.
 const LEAST: u64 = 512;
+/// The same where lines are held back that may be commands.
+const LEAST_HEARD: u64 = 68 << 10;
 
 /// What is known of an attempt's secret values.
 #[derive(Debug)]
@@ -101,9 +104,10 @@ impl Redactors {
     }
 }
 
-/// Whether secret values were taken out of this attempt's output before.
-pub(super) fn has_begun(attempt_dir: &Path) -> bool {
-    attempt_dir.join(SECRETS).join(CURSOR).exists()
+/// Whether secret values were taken out of this attempt's output before, or are to be when it asks for that.
+pub(super) fn is_guarded(attempt_dir: &Path) -> bool {
+    let secrets = attempt_dir.join(SECRETS);
+    [CURSOR, LISTENS].iter().any(|name| secrets.join(name).exists())
 }
 
 /// How an attempt's output is treated.
@@ -119,14 +123,21 @@ pub(super) enum Guard {
 
 impl Guard {
     pub(super) fn of(attempt_dir: &Path, among: &mut Redactors) -> Guard {
-        match Known::of(attempt_dir, among) {
-            Known::Nothing => Guard::Plain,
-            Known::Gone => Guard::Withhold(false),
-            Known::Values(redactor) => match Stage::open(&attempt_dir.join(SECRETS), redactor) {
-                Ok(stage) => Guard::Redact(Box::new(stage)),
-                Err(_) => Guard::Withhold(false),
-            },
-        }
+        let secrets = attempt_dir.join(SECRETS);
+        let opened = match (Known::of(attempt_dir, among), Ear::of(&secrets)) {
+            (Known::Nothing, Ok(None)) => return Guard::Plain,
+            (Known::Gone, _) | (_, Err(_)) => return Guard::Withhold(false),
+            (Known::Values(redactor), Ok(None)) => Stage::open(&secrets, Some(redactor), None),
+            (_, Ok(Some(ear))) => {
+                ear.redactor().and_then(|redactor| Stage::open(&secrets, redactor.map(Arc::new), Some(ear)))
+            }
+        };
+        opened.map_or(Guard::Withhold(false), |stage| Guard::Redact(Box::new(stage)))
+    }
+
+    /// Whether values may be asked to be taken out, whatever the App's manifest says.
+    pub(super) fn listens(&self) -> bool {
+        matches!(self, Guard::Redact(stage) if stage.ear.is_some())
     }
 
     /// What an earlier logger was about to write.
@@ -202,7 +213,9 @@ impl Cursor {
 /// Bytes that were taken from the FIFOs and are not done with.
 #[derive(Debug)]
 pub(super) struct Stage {
-    redactor: Arc<Redactor>,
+    /// None while there is nothing to look for.
+    redactor: Option<Arc<Redactor>>,
+    ear: Option<Ear>,
     streams: [File; 2],
     /// Where the next byte from the FIFO goes.
     ends: [u64; 2],
@@ -214,7 +227,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    fn open(dir: &Path, redactor: Arc<Redactor>) -> io::Result<Stage> {
+    fn open(dir: &Path, redactor: Option<Arc<Redactor>>, ear: Option<Ear>) -> io::Result<Stage> {
         let open = |name: &str| {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dir.join(name))
         };
@@ -228,7 +241,7 @@ impl Stage {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Cursor::default(),
             Err(e) => return Err(e),
         };
-        Ok(Stage { redactor, streams, ends, freed: [0; 2], file, cursor, is_settled: false })
+        Ok(Stage { redactor, ear, streams, ends, freed: [0; 2], file, cursor, is_settled: false })
     }
 
     fn holds(&self, stream: Stream) -> bool {
@@ -281,20 +294,43 @@ impl Stage {
                 return Ok(());
             }
             // All that fits into the log file, and always more than what is held back, so that it goes on.
-            let most = sink.room()?.clamp(LEAST, PIECE as u64);
+            let least = if self.ear.is_some() { LEAST_HEARD } else { LEAST };
+            let most = sink.room()?.clamp(least, PIECE as u64);
             let (length, end) = if there > most { (most, End::Open) } else { (there, end) };
             let is_last = length == there;
             let mut data = vec![0; usize::try_from(length).expect("a piece is small")];
             self.streams[slot].read_exact_at(&mut data, place.at)?;
-            let mut shown = Vec::with_capacity(data.len() + 16);
             let given = usize::try_from(place.given).expect("a part of a piece");
-            let Done { consumed, given } = self.redactor.redact(&data, given, end, &mut shown);
+            let until = self.listen(slot, place, &data, end)?.max(given);
+            let data = &data[..until];
+            let mut shown = Vec::with_capacity(data.len() + 16);
+            let Done { consumed, given } = match &self.redactor {
+                Some(redactor) => redactor.redact(data, given, end, &mut shown),
+                None => {
+                    shown.extend_from_slice(&data[given..]);
+                    Done { consumed: data.len(), given: 0 }
+                }
+            };
             let next = Place { at: place.at + consumed as u64, given: given as u64 };
             self.commit(sink, stream, next, &shown, now)?;
             if is_last {
                 return Ok(());
             }
         }
+    }
+
+    /// Hears what is asked for, so that it is looked for from here on. So many of the bytes may be shown.
+    fn listen(&mut self, slot: usize, place: Place, data: &[u8], end: End) -> io::Result<usize> {
+        let Some(ear) = &mut self.ear else { return Ok(data.len()) };
+        let mut before = [b'\n'];
+        if let Some(at) = place.at.checked_sub(1) {
+            self.streams[slot].read_exact_at(&mut before, at)?;
+        }
+        let (until, more) = ear.hear(data, before == [b'\n'], end)?;
+        if more {
+            self.redactor = ear.redactor()?.map(Arc::new);
+        }
+        Ok(until)
     }
 
     /// Writes a piece, and that its bytes are done with: both or neither.
@@ -321,11 +357,12 @@ impl Stage {
         self.free(slot, next.at)
     }
 
-    /// Gives the memory of what is done with back. Places stay: the file gets a hole.
+    /// Gives the memory of what is done with back, but for the last byte, by which it is known whether a line begins. Places stay: the file
+    /// gets a hole.
     fn free(&mut self, slot: usize, until: u64) -> io::Result<()> {
         const PAGE: u64 = 4096;
-        if until - self.freed[slot] >= FREED {
-            let until = until / PAGE * PAGE;
+        if until.saturating_sub(self.freed[slot]) > FREED {
+            let until = (until - 1) / PAGE * PAGE;
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             fallocate(&self.streams[slot], flags, 0, until)?;
             self.freed[slot] = until;

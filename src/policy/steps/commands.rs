@@ -1,5 +1,7 @@
 //! Commands in a step's output: `::name key=value,key=value::data`, one a line, and `##[name key=value;…]data`, their older form.
 
+use serde::{Deserialize, Serialize};
+
 /// What a line of output asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -63,12 +65,13 @@ pub struct Annotation {
 }
 
 /// Longer lines are no commands.
-const LONGEST: usize = 64 << 10;
+pub(super) const LONGEST: usize = 64 << 10;
 
 /// Reads a step's output line by line. All it remembers is whether commands are stopped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commands {
     /// The word that ends `stop-commands`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
 }
 

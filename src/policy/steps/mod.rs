@@ -6,8 +6,10 @@
 
 mod commands;
 mod files;
+mod masks;
 mod said;
 
 pub use commands::{Annotation, Command, Commands, Level};
 pub use files::{ChannelFault, LARGEST, MOST_NAMES, env, outputs, path, summary};
+pub use masks::{Heard, Masks};
 pub use said::{Listener, Said, cover};

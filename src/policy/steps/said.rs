@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use super::{
     commands::{Annotation, Command, Commands, Level},
     files::MOST_NAMES,
+    masks::MOST,
 };
-use crate::api::{AnnotationLevel, StepAnnotation, StepResult};
+use crate::{
+    api::{AnnotationLevel, StepAnnotation, StepResult},
+    policy::redact::MASK,
+};
 
 /// Annotations of one level, as in GitHub.
 const MOST_OF_A_LEVEL: usize = 10;
 /// Bytes of a message.
 const LONGEST_MESSAGE: usize = 1024;
-/// Values that are masked.
-const MOST_MASKS: usize = 100;
-
 /// What a step said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
@@ -22,6 +23,8 @@ pub struct Said {
     pub annotations: Vec<StepAnnotation>,
     /// What is not to be shown.
     pub masks: Vec<String>,
+    /// It asked for more than that.
+    pub is_too_much: bool,
     /// What it told by the older way.
     pub outputs: BTreeMap<String, String>,
     /// The first thing that it may not say: the step fails by it.
@@ -41,7 +44,8 @@ impl Listener {
         let said = &mut self.said;
         match self.commands.line(line) {
             Some(Command::Annotate(annotation)) => note(&mut said.annotations, told(annotation)),
-            Some(Command::AddMask(value)) if said.masks.len() < MOST_MASKS => said.masks.push(value),
+            Some(Command::AddMask(value)) if said.masks.len() < MOST => said.masks.push(value),
+            Some(Command::AddMask(_)) => said.is_too_much = true,
             Some(Command::SetOutput { name, value }) if said.outputs.len() < MOST_NAMES => {
                 said.outputs.insert(name, value);
             }
@@ -57,16 +61,35 @@ impl Listener {
 }
 
 impl Said {
+    /// Whether a value that it asked to have hidden was, before this was read.
+    pub fn is_masked(&self) -> bool {
+        self.masks.iter().any(|value| is_hidden(value))
+    }
+
     /// Puts it to what the step wrote to its files. What stands in a file counts before what was said.
     pub fn join(self, result: &mut StepResult) {
         self.annotations.into_iter().for_each(|annotation| note(&mut result.annotations, annotation));
+        if self.is_too_much {
+            let message = format!("`add-mask` is done for the first {MOST} values: what it asked for later is shown");
+            note(&mut result.annotations, warning(message));
+        }
         for (name, value) in self.outputs {
-            result.outputs.entry(name).or_insert(value);
+            if is_hidden(&value) {
+                // It was taken out before this was read.
+                note(&mut result.annotations, warning(left_out(&name)));
+            } else {
+                result.outputs.entry(name).or_insert(value);
+            }
         }
         if let Some(why) = self.refused.filter(|_| result.fault.is_empty()) {
             result.fault = why;
         }
     }
+}
+
+/// Whether something was taken out of it before it was read.
+fn is_hidden(value: &str) -> bool {
+    value.as_bytes().windows(MASK.len()).any(|part| part == MASK)
 }
 
 /// Adds an annotation, if there is room for one of its level.
@@ -92,16 +115,24 @@ fn shortened(mut text: String) -> String {
     text
 }
 
+fn warning(message: String) -> StepAnnotation {
+    StepAnnotation { level: AnnotationLevel::Warning, message, ..StepAnnotation::default() }
+}
+
+fn left_out(output: &str) -> String {
+    format!("the output `{output}` is left out: it holds a secret value")
+}
+
 /// Takes what nobody may see out of what a step left: outputs, variables and directories with such a value in them are left out, and it
 /// is said which; in texts that people read `covered` puts something else in its place.
 pub fn cover(result: &mut StepResult, covered: impl Fn(&str) -> String) {
     let hides = |text: &str| covered(text) != text;
     let (outputs, env, path) = (&mut result.outputs, &mut result.env, &mut result.path);
-    let mut left_out: Vec<String> = Vec::new();
+    let mut told: Vec<String> = Vec::new();
     outputs.retain(|name, value| {
         let shown = !hides(value) && !hides(name);
         if !shown {
-            left_out.push(format!("the output `{}` is left out: it holds a secret value", covered(name)));
+            told.push(left_out(&covered(name)));
         }
         shown
     });
@@ -109,14 +140,14 @@ pub fn cover(result: &mut StepResult, covered: impl Fn(&str) -> String) {
         let shown = !hides(value) && !hides(name);
         if !shown {
             let name = covered(name);
-            left_out.push(format!("the variable `{name}` is not passed on: it holds a secret value; use `sec_env`"));
+            told.push(format!("the variable `{name}` is not passed on: it holds a secret value; use `sec_env`"));
         }
         shown
     });
     let before = path.len();
     path.retain(|directory| !hides(directory));
     if path.len() < before {
-        left_out.push("a directory is not added to PATH: it holds a secret value".to_owned());
+        told.push("a directory is not added to PATH: it holds a secret value".to_owned());
     }
     for text in [&mut result.summary, &mut result.stdout, &mut result.fault] {
         *text = covered(text);
@@ -126,10 +157,7 @@ pub fn cover(result: &mut StepResult, covered: impl Fn(&str) -> String) {
             *text = covered(text);
         }
     }
-    for message in left_out {
-        let level = AnnotationLevel::Warning;
-        note(&mut result.annotations, StepAnnotation { level, message, ..StepAnnotation::default() });
-    }
+    told.into_iter().for_each(|message| note(&mut result.annotations, warning(message)));
 }
 
 #[cfg(test)]
