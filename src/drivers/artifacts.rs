@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 use super::{StartKey, WORKSPACES};
 use crate::{
     api::{AnnotationLevel, FetchedArtifact, IfNoFiles, KeptArtifact, KeptFiles, RunStep, StepAnnotation, StepResult},
-    policy::artifacts::{Entry, Search, beginning, end, padding, unpack},
+    policy::artifacts::{Entry, Packer, Search, unpack},
 };
 
 /// Where they are, in the data directory.
@@ -423,63 +423,65 @@ fn size(dir: &Path) -> io::Result<u64> {
 /// An archive that is being written. It goes if it is never whole.
 struct Archive<'a> {
     place: &'a Place,
-    file: Option<BufWriter<File>>,
+    tar: Option<Packer<Measured<'a>>>,
+    files: i32,
+}
+
+/// A file of limited size, and the digest of what is in it.
+struct Measured<'a> {
+    file: BufWriter<File>,
     hash: Sha256,
     size: u64,
-    files: i32,
+    room: &'a (u64, String),
+}
+
+impl Write for Measured<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (room, whose) = self.room;
+        if self.size + bytes.len() as u64 > *room {
+            return Err(io::Error::other(whose.clone()));
+        }
+        let written = self.file.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 impl<'a> Archive<'a> {
     fn begin(place: &'a Place) -> Result<Self, String> {
         let file = File::create_new(&place.part).map_err(said("cannot keep files"))?;
-        let file = Some(BufWriter::with_capacity(CHUNK, file));
-        Ok(Self { place, file, hash: Sha256::new(), size: 0, files: 0 })
+        let file = BufWriter::with_capacity(CHUNK, file);
+        let tar = Packer::begin(Measured { file, hash: Sha256::new(), size: 0, room: &place.room });
+        Ok(Self { place, tar: Some(tar), files: 0 })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.size += bytes.len() as u64;
-        let (room, whose) = &self.place.room;
-        if self.size > *room {
-            return Err(whose.clone());
-        }
-        self.hash.update(bytes);
-        let file = self.file.as_mut().ok_or("it is whole already")?;
-        file.write_all(bytes).map_err(said("cannot write"))
-    }
-
-    fn add(&mut self, name: &str, file: File, metadata: &fs::Metadata) -> Result<(), String> {
+    fn add(&mut self, name: &str, mut file: File, metadata: &fs::Metadata) -> Result<(), String> {
         let size = metadata.len();
         if size > LARGEST_FILE {
             return Err(format!("a file of an artifact has at most {} GiB", LARGEST_FILE >> 30));
         }
         let executable = metadata.mode() & 0o100 != 0;
         let modified = u64::try_from(metadata.mtime()).unwrap_or(0);
-        self.put(&beginning(&Entry { path: name.to_owned(), size, executable, modified }))?;
-        let (mut bytes, mut left) = (vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK)).max(1)], size);
-        let mut file = file.take(size);
-        while left > 0 {
-            match file.read(&mut bytes).map_err(said("cannot read"))? {
-                0 => return Err("it grew shorter while it was read".to_owned()),
-                read => {
-                    self.put(&bytes[..read])?;
-                    left -= read as u64;
-                }
-            }
-        }
-        self.put(&vec![0; padding(size)])?;
+        let tar = self.tar.as_mut().ok_or("it is whole already")?;
+        let entry = Entry { path: name.to_owned(), size, executable, modified };
+        tar.add(&entry, &mut file).map_err(|error| error.to_string())?;
         self.files += 1;
         Ok(())
     }
 
     fn finish(mut self) -> io::Result<KeptArtifact> {
-        self.put(&end()).map_err(io::Error::other)?;
-        let file = self.file.take().ok_or(io::ErrorKind::NotFound)?;
+        let Measured { file, hash, size, .. } = self.tar.take().ok_or(io::ErrorKind::NotFound)?.finish()?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         fs::rename(&self.place.part, &self.place.whole)?;
         File::open(&self.place.dir)?.sync_all()?;
-        let digest = format!("sha256:{}", hex::encode(self.hash.clone().finalize()));
-        let size = i64::try_from(self.size).unwrap_or(i64::MAX);
+        let digest = format!("sha256:{}", hex::encode(hash.finalize()));
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
         let file = self.place.file.clone();
         Ok(KeptArtifact { files: self.files, size, digest, file })
     }

@@ -3,5 +3,5 @@
 mod search;
 mod tar;
 
+pub use self::tar::{Entry, Packer, TarError, unpack};
 pub use search::{Search, matches_name};
-pub use tar::{Entry, TarError, beginning, end, padding, unpack};

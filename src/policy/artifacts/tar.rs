@@ -1,14 +1,16 @@
-//! The form in which an artifact is kept: a tar archive of plain files (POSIX.1-2001), which `tar -x` of any system takes.
+//! The form in which an artifact is kept: a tar archive of plain files, which `tar -x` of any system takes.
 //!
-//! What is read here was written here, so it is read strictly: plain files with names that lead nowhere else, and nothing beside.
+//! The crate knows the form. What is read here was written here, so it is read strictly: plain files with names that lead nowhere else, and
+//! nothing beside; and names are bounded, whatever an archive says of their length.
 
 use std::{
-    fmt::Write as _,
-    io::{self, Read},
+    cell::Cell,
+    io::{self, Read, Write},
+    str,
 };
 
-/// All is in blocks of so many bytes.
-const BLOCK: usize = 512;
+use tar::{Archive, Builder, EntryType, Header, PaxExtensions};
+
 /// The longest name.
 const LONGEST_NAME: usize = 4096;
 
@@ -36,60 +38,39 @@ pub enum TarError {
     Io(#[from] io::Error),
 }
 
-/// What stands before a file's bytes.
-pub fn beginning(entry: &Entry) -> Vec<u8> {
-    let mut all = Vec::with_capacity(BLOCK);
-    let plain = entry.path.len() <= 100 && entry.path.is_ascii();
-    if !plain {
-        let record = record("path", &entry.path);
-        all.extend(header("pax", record.len() as u64, b'x', 0o644, entry.modified));
-        all.extend(record.as_bytes());
-        all.resize(all.len() + padding(record.len() as u64), 0);
+/// Writes an archive, file by file.
+pub struct Packer<W: Write>(Builder<W>);
+
+impl<W: Write> Packer<W> {
+    /// An archive without files.
+    pub fn begin(out: W) -> Self {
+        Self(Builder::new(out))
     }
-    let name = if plain { entry.path.as_str() } else { "long" };
-    let mode = if entry.executable { 0o755 } else { 0o644 };
-    all.extend(header(name, entry.size, b'0', mode, entry.modified));
-    all
-}
 
-/// How many zero bytes stand behind so many bytes of a file.
-pub fn padding(size: u64) -> usize {
-    let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
-    (BLOCK - over) % BLOCK
-}
+    /// Adds a file; what there is beyond its size is left.
+    ///
+    /// # Errors
+    /// If it is shorter, cannot be read, or the archive cannot be written.
+    pub fn add(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_size(entry.size);
+        header.set_mode(if entry.executable { 0o755 } else { 0o644 });
+        header.set_mtime(entry.modified);
+        let mut bytes = bytes.take(entry.size);
+        self.0.append_data(&mut header, &entry.path, &mut bytes)?;
+        match bytes.limit() {
+            0 => Ok(()),
+            _ => Err(io::Error::other("it grew shorter while it was read")),
+        }
+    }
 
-/// What stands behind the last file.
-pub fn end() -> Vec<u8> {
-    vec![0; 2 * BLOCK]
-}
-
-/// `27 path=…\n`, its own length first.
-fn record(name: &str, value: &str) -> String {
-    let rest = name.len() + value.len() + 3;
-    let digits = |length: usize| length.to_string().len();
-    let length = rest + digits(rest + digits(rest));
-    format!("{length} {name}={value}\n")
-}
-
-fn header(name: &str, size: u64, kind: u8, mode: u32, modified: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, &format!("{mode:07o}"));
-    put(108, "0000000");
-    put(116, "0000000");
-    put(124, &format!("{size:011o}"));
-    put(136, &format!("{:011o}", modified.min(0o77_777_777_777)));
-    put(148, "        ");
-    put(257, "ustar\x0000");
-    block[156] = kind;
-    let sum = format!("{:06o}\0 ", sum(&block));
-    block[148..156].copy_from_slice(sum.as_bytes());
-    block
-}
-
-fn sum(block: &[u8; BLOCK]) -> u32 {
-    block.iter().map(|byte| u32::from(*byte)).sum()
+    /// Ends it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish(self) -> io::Result<W> {
+        self.0.into_inner()
+    }
 }
 
 /// Gives each file with its bytes to `each`, which need not read them to their end.
@@ -100,70 +81,63 @@ pub fn unpack(
     archive: &mut dyn Read,
     each: &mut dyn FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
 ) -> Result<(), TarError> {
-    let mut long = None;
-    loop {
-        let mut block = [0; BLOCK];
-        archive.read_exact(&mut block)?;
-        if block == [0; BLOCK] {
-            return match long {
-                None => Ok(()),
-                Some(_) => Err(TarError::Damaged("a name without a file")),
-            };
-        }
-        let (name, kind, entry) = parse(&block)?;
-        match kind {
-            b'x' if long.is_none() && entry.size <= 2 * LONGEST_NAME as u64 => {
-                let mut text = String::new();
-                archive.take(entry.size).read_to_string(&mut text)?;
-                skip(archive, padding(entry.size) as u64)?;
-                let path = text.split_once(" path=").and_then(|(_, path)| path.strip_suffix('\n'));
-                long = Some(path.ok_or(TarError::Damaged("a name that is none"))?.to_owned());
+    let over = Cell::new(false);
+    let mut archive = Archive::new(Watched { archive, over: &over });
+    let mut long: Option<String> = None;
+    // Raw: whoever asks for names as they are meant gets as much in memory as the archive says that they are long.
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry?;
+        let header = entry.header().clone();
+        match header.entry_type() {
+            EntryType::GNULongName | EntryType::XHeader
+                if long.is_none() && entry.size() <= 2 * LONGEST_NAME as u64 =>
+            {
+                let mut text = Vec::new();
+                entry.read_to_end(&mut text)?;
+                long = Some(long_name(&header, &text).ok_or(TarError::Damaged("a name that is none"))?);
             }
-            b'0' => {
-                let entry = Entry { path: long.take().unwrap_or(name), ..entry };
-                if !leads_down(&entry.path) {
-                    return Err(TarError::Damaged("a name that leads elsewhere"));
-                }
-                let mut bytes = archive.take(entry.size);
-                each(&entry, &mut bytes)?;
-                let left = bytes.limit();
-                skip(archive, left + padding(entry.size) as u64)?;
+            EntryType::Regular => {
+                let name = || String::from_utf8(header.path_bytes().into_owned()).ok();
+                let path = long.take().or_else(name).filter(|path| leads_down(path));
+                let path = path.ok_or(TarError::Damaged("a name that leads elsewhere"))?;
+                let executable = header.mode()? & 0o100 != 0;
+                let file = Entry { path, size: entry.size(), executable, modified: header.mtime()? };
+                each(&file, &mut entry)?;
             }
             _ => return Err(TarError::Damaged("something else than files")),
         }
     }
-}
-
-fn skip(archive: &mut dyn Read, bytes: u64) -> Result<(), TarError> {
-    match io::copy(&mut archive.take(bytes), &mut io::sink())? == bytes {
-        true => Ok(()),
-        false => Err(TarError::Damaged("it ends too soon")),
+    match long {
+        Some(_) => Err(TarError::Damaged("a name without a file")),
+        None if over.get() => Err(TarError::Damaged("it ends too soon")),
+        None => Ok(()),
     }
 }
 
-fn parse(block: &[u8; BLOCK]) -> Result<(String, u8, Entry), TarError> {
-    let mut blank = *block;
-    blank[148..156].fill(b' ');
-    let number = |from: usize, length: usize| {
-        let mut digits = block[from..from + length].iter().take_while(|byte| **byte != 0 && **byte != b' ');
-        digits.try_fold(0_u64, |all, byte| match byte {
-            b'0'..=b'7' => all.checked_mul(8)?.checked_add(u64::from(byte - b'0')),
-            _ => None,
-        })
-    };
-    if number(148, 8) != Some(u64::from(sum(&blank))) {
-        return Err(TarError::Damaged("a sum does not hold"));
+/// Notes that the archive is over; it has a last block that says so, after which nothing is read.
+struct Watched<'a> {
+    archive: &'a mut dyn Read,
+    over: &'a Cell<bool>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.archive.read(buffer)?;
+        self.over.set(self.over.get() || read == 0 && !buffer.is_empty());
+        Ok(read)
     }
-    let bad = TarError::Damaged("a number that is none");
-    let (Some(mode), Some(size), Some(modified)) = (number(100, 8), number(124, 12), number(136, 12)) else {
-        return Err(bad);
+}
+
+/// The name of the file that follows, in GNU's way or in that of POSIX.
+fn long_name(header: &Header, text: &[u8]) -> Option<String> {
+    let name = match header.entry_type() {
+        EntryType::GNULongName => text.strip_suffix(b"\0").unwrap_or(text),
+        _ => {
+            let mut all = PaxExtensions::new(text).filter_map(Result::ok);
+            all.find(|extension| extension.key_bytes() == b"path")?.value_bytes()
+        }
     };
-    let mut name = String::new();
-    for byte in block[..100].iter().take_while(|byte| **byte != 0) {
-        let _ = name.write_char(char::from(*byte));
-    }
-    let entry = Entry { path: String::new(), size, executable: mode & 0o100 != 0, modified };
-    Ok((name, block[156], entry))
+    str::from_utf8(name).ok().map(str::to_owned)
 }
 
 fn leads_down(path: &str) -> bool {
@@ -177,14 +151,28 @@ mod tests {
 
     use super::*;
 
+    const BLOCK: usize = 512;
+
     fn packed(files: &[(Entry, Vec<u8>)]) -> Vec<u8> {
-        let mut all = Vec::new();
+        let mut all = Packer::begin(Vec::new());
         for (entry, bytes) in files {
-            all.extend(beginning(entry));
-            all.extend(bytes);
-            all.resize(all.len() + padding(entry.size), 0);
+            all.add(entry, &mut bytes.as_slice()).unwrap();
         }
-        all.extend(end());
+        all.finish().unwrap()
+    }
+
+    /// One entry as somebody else may write it.
+    fn foreign(name: &[u8], kind: EntryType, size: u64, bytes: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_cksum();
+        let mut all = header.as_bytes().to_vec();
+        all.extend(bytes);
+        all.resize(all.len().next_multiple_of(BLOCK), 0);
         all
     }
 
@@ -206,18 +194,50 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_elsewhere_and_archives_that_break_off_are_refused() {
-        for path in ["../x", "/x", "a/../b", "a//b", "./a", "a/"] {
-            assert!(matches!(unpacked(&packed(&[file(path, b"x")])), Err(TarError::Damaged(_))), "{path}");
+    fn names_that_lead_elsewhere_links_and_archives_that_break_off_are_refused() {
+        let ended = |mut archive: Vec<u8>| {
+            archive.extend([0; 2 * BLOCK]);
+            unpacked(&archive)
+        };
+        let names = ["../x", "/x", "a/../b", "a//b", "./a", "a/", "..", ""];
+        for (name, long) in names.iter().flat_map(|name| [(name, false), (name, true)]) {
+            let mut archive = Vec::new();
+            if long {
+                archive.extend(foreign(b"long", EntryType::GNULongName, name.len() as u64, name.as_bytes()));
+            }
+            let plain = if long { "plain" } else { *name };
+            archive.extend(foreign(plain.as_bytes(), EntryType::Regular, 1, b"x"));
+            assert!(matches!(ended(archive), Err(TarError::Damaged("a name that leads elsewhere"))), "{name}");
         }
+        for kind in [EntryType::Symlink, EntryType::Link, EntryType::Directory, EntryType::Char, EntryType::GNUSparse] {
+            assert!(matches!(ended(foreign(b"a", kind, 0, b"")), Err(TarError::Damaged(_))), "{kind:?}");
+        }
+        let huge = foreign(b"a", EntryType::GNULongName, 1 << 40, b"x");
+        assert!(matches!(ended(huge), Err(TarError::Damaged(_))), "nobody reads a name of a terabyte");
         let whole = packed(&[file("a", b"abc"), file("b", b"d")]);
         assert_eq!(unpacked(&whole).unwrap().len(), 2);
-        for length in (0..whole.len() - BLOCK).step_by(97) {
+        for length in (0..=whole.len() - 2 * BLOCK).step_by(BLOCK).chain((0..whole.len() - 2 * BLOCK).step_by(97)) {
             assert!(unpacked(&whole[..length]).is_err(), "{length}");
         }
         let mut damaged = whole;
         damaged[3] = b'z';
-        assert!(matches!(unpacked(&damaged), Err(TarError::Damaged("a sum does not hold"))));
+        assert!(unpacked(&damaged).is_err(), "a sum does not hold");
+        let (entry, bytes) = file("a", b"abc");
+        let shorter = Packer::begin(Vec::new()).add(&entry, &mut &bytes[..2]);
+        assert_eq!(shorter.unwrap_err().to_string(), "it grew shorter while it was read");
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_read() {
+        let name = "ä/".repeat(60) + "b";
+        let record = format!(" path={name}\n");
+        let length = record.len() + 3;
+        let record = format!("{length}{record}");
+        let mut archive = foreign(b"pax", EntryType::XHeader, record.len() as u64, record.as_bytes());
+        archive.extend(foreign(b"long", EntryType::Regular, 3, b"abc"));
+        archive.extend([0; 2 * BLOCK]);
+        let files = unpacked(&archive).unwrap();
+        assert_eq!((files[0].0.path.as_str(), files[0].1.as_slice()), (name.as_str(), &b"abc"[..]));
     }
 
     proptest! {
