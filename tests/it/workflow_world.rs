@@ -1,5 +1,7 @@
 //! A workflow of many jobs in a simulated world, whose server is killed after commit upon commit: nothing is lost, nothing is begun twice,
 //! and what comes out is what comes out undisturbed. Store, admission, controllers and agent are the real ones.
+//!
+//! `WORKFLOW_JOBS=200 WORKFLOW_WRITES=1 cargo test --test it workflow_world` kills the server of so many jobs after each write.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,9 +29,11 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::setting;
+
 const NODE: &str = "sim";
 /// An unoptimised build is twenty times slower.
-const ROWS: usize = if cfg!(debug_assertions) { 8 } else { 20 };
+const JOBS: u64 = if cfg!(debug_assertions) { 80 } else { 200 };
 const COLUMNS: usize = 10;
 
 struct Daemon {
@@ -45,10 +49,15 @@ struct World {
     daemon: Option<Daemon>,
 }
 
+/// How many jobs there are.
+fn jobs() -> usize {
+    usize::try_from(setting("WORKFLOW_JOBS", JOBS)).expect("a number of jobs").next_multiple_of(COLUMNS)
+}
+
 /// Each job needs two of the row before it, and is one step.
 fn workflow() -> Value {
     let mut jobs = serde_json::Map::new();
-    for row in 0..ROWS {
+    for row in 0..self::jobs() / COLUMNS {
         for at in 0..COLUMNS {
             let needs = |at: usize| format!("j{:02}{:02}", row - 1, at % COLUMNS);
             let needs: Vec<String> = if row == 0 { Vec::new() } else { vec![needs(at), needs(at + 1)] };
@@ -170,17 +179,23 @@ impl World {
         after.0 - before.0
     }
 
-    /// Does the workflow. The server is killed after two commits of its life, after three of the next, and so on up to eight.
+    /// Does the workflow. The server is killed after one write of its life, after two of the next, and so on up to seven, or always after as
+    /// many as are asked for.
     async fn go(&mut self) -> BTreeMap<String, WorkState> {
         self.begin(workflow()).await;
         let (mut begun_at, mut lives, mut quiet) = (self.store().revision(), 1, 0);
-        for _ in 0..200_000 {
+        // Asked for every write, it looks as often as it can, and lets one step end at a time.
+        let asked = setting("WORKFLOW_WRITES", 0);
+        let (pause, most) = if asked == 0 { (2, 5) } else { (1, 1) };
+        let mut writes_seen = 0;
+        for _ in 0..1_000_000 {
             let before = self.store().revision();
-            turns(2).await;
-            for process in self.machine.running().into_iter().take(5) {
+            turns(pause).await;
+            for process in self.machine.running().into_iter().take(most) {
                 self.machine.end(&process.key, end_of(&process.env["APPM_JOB"]));
                 quiet = 0;
             }
+            writes_seen += u64::from(self.store().revision() != before);
             quiet = if self.store().revision() == before { quiet + 1 } else { 0 };
             if quiet > 40 {
                 if self.status().is_over() {
@@ -188,8 +203,9 @@ impl World {
                 }
                 self.clock.advance(SignedDuration::from_millis(50));
             }
-            // What an agent writes of itself when it begins is one of these.
-            if self.store().revision().0 >= begun_at.0 + 2 + lives % 7 {
+            let writes = if asked == 0 { 1 + lives % 7 } else { asked };
+            // Before these an agent writes of itself that it is there.
+            if self.store().revision().0 > begun_at.0 + writes {
                 self.kill().await;
                 self.start().await;
                 lives += 1;
@@ -199,12 +215,13 @@ impl World {
         let status = self.status();
         assert!(status.is_over(), "it does not end: {:?}", status.conditions);
         assert_eq!(self.machine.broken(), Vec::<String>::new());
-        assert!(lives > ROWS as u64 / 2, "the server was killed {lives} times only");
+        eprintln!("{} jobs, {lives} lives of the server, {writes_seen} moments with writes", jobs());
+        assert!(lives > jobs() as u64 / 20, "the server was killed {lives} times only");
         let starts = self.machine.starts();
         let runs = self.store().list(Run::INFO, None).items.len();
         let instances = self.store().list(Instance::INFO, None).items.len();
         assert!(starts.values().all(|count| *count == 1), "something was begun twice");
-        assert_eq!((runs, instances, starts.len()), (ROWS * COLUMNS, ROWS * COLUMNS, ROWS * COLUMNS));
+        assert_eq!((runs, instances, starts.len()), (jobs(), jobs(), jobs()));
         let states = status.jobs.iter().map(|(name, job)| (name.clone(), job.state)).collect();
         self.kill().await;
         states
