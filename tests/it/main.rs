@@ -40,6 +40,7 @@ mod tasks;
 mod triggers;
 mod wire;
 mod workflow_files;
+mod workflow_lint;
 mod workflow_parts;
 mod workflow_steps;
 mod workflow_world;

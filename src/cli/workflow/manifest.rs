@@ -22,10 +22,10 @@ use crate::{
 const BESIDE: &[&str] = &["name", "owner", "permission"];
 /// What GitHub knows and appm does not, and what is done instead.
 const ELSEWHERE: &[(&str, &str)] = &[
-    (
-        "uses",
-        "actions are not run here; write what it does as `run`, or let `appm workflow import github` take out checkouts",
-    ),
+    ("uses", "a step calls a workflow: `steps: [{workflow: NAME, with: {…}}]`"),
+    ("with", "stands in the step that calls the workflow"),
+    ("secrets", "a Secret comes in through `sec_env: {NAME: {secret: …, key: …}}`, also in a workflow that is called"),
+    ("run-name", "a run is named after its Workflow; `kubectl annotate` it, or say what it is about in an input"),
     ("permissions", "a run may do what its `execution_identity` may"),
     ("container", "make an App with a container, and run it by `app:`"),
     ("push", "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do"),

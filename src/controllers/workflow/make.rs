@@ -16,7 +16,7 @@ use crate::{
         EventName, JOB_LABEL, JobStatus, Kind, Object, Run, STEP_ANNOTATION, Scalar, SecretEnv, StepStatus,
         WORKFLOW_LABEL, WORKFLOW_RUN_LABEL, WORKSPACE_MARK, WorkflowRun, WorkflowStep,
     },
-    policy::label_names::check_value,
+    policy::{label_names::check_value, workflow::machine_label},
 };
 
 /// Seconds between the stop signal and SIGKILL.
@@ -272,9 +272,9 @@ pub(super) fn selector(here: &Here<'_>, of: &Cell<'_>) -> Result<BTreeMap<String
     let labels = of.job.runs_on.iter().chain(&of.job.node_label);
     let labels = labels.map(|(name, value)| {
         let name = if name == "host" { "kubernetes.io/hostname" } else { name };
-        Ok((name.to_owned(), here.text(value.as_str())?))
+        Ok(machine_label(name, here.text(value.as_str())?))
     });
-    labels.collect()
+    labels.filter_map(Result::transpose).collect()
 }
 
 /// The words that run a script, `{0}` for its file.

@@ -80,7 +80,8 @@ impl Pass<'_> {
         match (&said.process, &said.image) {
             (Some(process), _) => spec["process"] = json!(process),
             (None, image) => {
-                spec["container"] = json!({"image": image});
+                let image = image.as_deref().map(|image| here.text(image)).transpose();
+                spec["container"] = json!({"image": image.map_err(|why| format!("image: {why}"))?});
                 // Whoever does not say where it is reached is given a free port.
                 ports.iter_mut().for_each(|port| port.host_port = port.host_port.or(Some(0)));
             }

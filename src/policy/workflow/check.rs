@@ -226,14 +226,16 @@ fn concurrency(judge: &mut Judge, setting: Setting<'_>, at: &FieldPath, said: Op
 fn defaults(judge: &mut Judge, setting: Setting<'_>, at: &FieldPath, said: Option<&Defaults>) {
     let Some(said) = said else { return };
     let at = at.field("defaults").field("run");
-    shell(judge, &at, said.run.shell.as_deref());
+    shell(judge, setting, &at, said.run.shell.as_deref());
     if let Some(directory) = &said.run.working_directory {
         judge.text(setting, &at.field("working-directory"), directory);
     }
 }
 
-fn shell(judge: &mut Judge, at: &FieldPath, said: Option<&str>) {
+fn shell(judge: &mut Judge, setting: Setting<'_>, at: &FieldPath, said: Option<&str>) {
     let Some(said) = said.filter(|said| !SHELLS.contains(said)) else { return };
+    // It is a command line.
+    judge.command(setting, &at.field("shell"), said);
     if !said.contains("{0}") {
         let message = format!(
             "`{said}` is no shell that is known: bash, sh, python, or a command line with {{0}} in the place of the file"
@@ -345,6 +347,9 @@ fn service(judge: &mut Judge, setting: Setting<'_>, at: &FieldPath, name: &str, 
         }
         _ => {}
     }
+    if let Some(image) = &said.image {
+        judge.text(setting.at(Place::Service), &at.field("image"), image);
+    }
     for (name, value) in &said.env {
         let at = at.field("env").field(name);
         variable(judge, &at, name);
@@ -416,7 +421,7 @@ fn what(judge: &mut Judge, setting: Setting<'_>, step: &WorkflowStep, at: &Field
     if let Some(script) = step.script() {
         judge.command(setting, &at.field(word), script);
     }
-    shell(judge, at, step.shell.as_deref());
+    shell(judge, setting, at, step.shell.as_deref());
     either(judge, at, ("working-directory", step.working_directory.is_some()), ("workdir", step.workdir.is_some()));
     let texts = [
         ("app", &step.app),

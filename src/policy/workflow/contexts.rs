@@ -301,6 +301,9 @@ impl<'s> Setting<'s> {
                 among(results())
             }
             ("job", 1, "status") => among(vec!["success", "failure", "cancelled"]),
+            ("github", 1, "event_name") if same(text, "workflow_dispatch") => {
+                Some(format!("`{}` of what GitHub calls 'workflow_dispatch' is 'manual' here", written(read)))
+            }
             ("github", 1, "event_name") => among(vec!["manual", "schedule", "app_event", "workflow_call"]),
             _ => None,
         }

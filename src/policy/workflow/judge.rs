@@ -89,9 +89,10 @@ impl Judge {
                 continue;
             };
             let (read, name) = (written(&read), variable_for(&written(&read)));
+            let spliced = &text[splice.span.start..splice.span.end];
             let message = format!(
                 "what others wrote into `{read}` would be run as part of the command; pass it through \
-                 `env: {{{name}: ${{{{ {read} }}}}}}` and write \"${name}\""
+                 `env: {{{name}: {spliced}}}` and write \"${name}\""
             );
             self.push(at, Problem::Forbidden, message, Some(splice.span.start));
         }

@@ -21,4 +21,4 @@ mod tests;
 pub mod uses;
 
 pub use check::{Finding, MOST_JOBS, check};
-pub use spelling::canonical;
+pub use spelling::{canonical, machine_label};

@@ -14,6 +14,8 @@ const MACHINES: &[(&str, Option<(&str, &str)>)] = &[
     ("x64", Some(("kubernetes.io/arch", "amd64"))),
     ("arm64", Some(("kubernetes.io/arch", "arm64"))),
 ];
+/// The label that a word means which only the run knows.
+const OS: &str = "kubernetes.io/os";
 /// App Mesh's word for the label of a node's name.
 const HOST: &str = "kubernetes.io/hostname";
 
@@ -86,22 +88,38 @@ fn triggers(on: &mut Value) {
     }
 }
 
-/// `linux`, `[self-hosted, linux, x64]`, `ubuntu-latest`: labels, if every word is known.
+/// `linux`, `[self-hosted, linux, x64]`, `ubuntu-latest`: labels, if every word is known. What is an expression (`${{ matrix.os }}`) is one of
+/// these words, too: see [`machine_label`].
 fn machine(runs_on: &mut Value) {
     let words: Vec<&str> = match &*runs_on {
         Value::String(word) => vec![word],
         Value::Array(words) if words.iter().all(Value::is_string) => words.iter().filter_map(Value::as_str).collect(),
         _ => return,
     };
-    let known = |word: &str| {
-        let word = word.to_ascii_lowercase();
-        let (family, _) = word.split_once('-').filter(|_| word != "self-hosted").unwrap_or((&word, ""));
-        let family = if family == "ubuntu" { "linux" } else { family };
-        MACHINES.iter().find(|(name, _)| *name == family).map(|(_, label)| *label)
+    let label = |word: &str| match word.contains("${{") {
+        true => Some(Some((OS, word.to_owned()))),
+        false => known(word).map(|label| label.map(|(name, value)| (name, value.to_owned()))),
     };
-    let Some(labels) = words.into_iter().map(known).collect::<Option<Vec<_>>>() else { return };
+    let Some(labels) = words.into_iter().map(label).collect::<Option<Vec<_>>>() else { return };
     *runs_on =
         labels.into_iter().flatten().map(|(name, value)| (name.to_owned(), json!(value))).collect::<Map<_, _>>().into();
+}
+
+/// The label that a word of GitHub's for a machine means; `Some(None)`: none.
+fn known(word: &str) -> Option<Option<(&'static str, &'static str)>> {
+    let word = word.to_ascii_lowercase();
+    let (family, _) = word.split_once('-').filter(|_| word != "self-hosted").unwrap_or((&word, ""));
+    let family = if family == "ubuntu" { "linux" } else { family };
+    MACHINES.iter().find(|(name, _)| *name == family).map(|(_, label)| *label)
+}
+
+/// A label that a node must have, once expressions have been put in: `kubernetes.io/os: ubuntu-24.04` came out of `runs-on: ${{ matrix.os }}`.
+/// `None`: any node will do.
+pub fn machine_label(name: &str, value: String) -> Option<(String, String)> {
+    match known(&value).filter(|_| name == OS) {
+        Some(label) => label.map(|(name, value)| (name.to_owned(), value.to_owned())),
+        None => Some((name.to_owned(), value)),
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +153,17 @@ mod tests {
             job(json!({"runs-on": ["self-hosted", "Linux", "X64"]})),
             json!({"runs-on": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}})
         );
+        assert_eq!(
+            job(json!({"runs-on": ["x64", "${{ matrix.os }}"]})),
+            json!({"runs-on": {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "${{ matrix.os }}"}})
+        );
+        let label = |name: &str, value: &str| machine_label(name, value.to_owned());
+        let of = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+        assert_eq!(label(OS, "ubuntu-latest"), of(OS, "linux"));
+        assert_eq!(label(OS, "ARM64"), of("kubernetes.io/arch", "arm64"));
+        assert_eq!(label(OS, "self-hosted"), None);
+        assert_eq!(label(OS, "plan9"), of(OS, "plan9"), "no node has it");
+        assert_eq!(label("role", "linux"), of("role", "linux"));
         assert_eq!(job(json!({"runs-on": "gpu"})), json!({"runs-on": "gpu"}), "said by the schema");
         assert_eq!(job(json!({"node_label": {"host": "n1"}})), json!({"node_label": {HOST: "n1"}}));
         assert_eq!(

@@ -240,6 +240,11 @@ fn conditions_that_always_come_out_the_same_are_refused() {
             "inputs.flag == 'true'",
             "`inputs.flag` is a boolean, and no boolean equals a text; compare it with true or false",
         ),
+        ("github.event_name == 'manual'", ""),
+        (
+            "github.event_name == 'workflow_dispatch'",
+            "`github.event_name` of what GitHub calls 'workflow_dispatch' is 'manual' here",
+        ),
         ("inputs.where == 'z'", "`inputs.where` is never 'z': it is one of 'x', 'y', ''"),
         (
             "steps.first.outcome != 'failed'",
@@ -284,6 +289,12 @@ fn what_anybody_may_have_written_does_not_become_part_of_a_command() {
     let said = told(
         &json!({"on": {"manual": {"inputs": {"dry-run": {}}}}, "jobs": {"a": {"steps": [{"run": "x ${{ inputs.dry-run }}"}]}}}),
     );
+    let shells = step(json!({"run": "x", "shell": "sh ${{ inputs.text }} {0}"}));
+    assert!(
+        shells.starts_with("spec.jobs.a.steps[1].shell: Forbidden: what others wrote into `inputs.text`"),
+        "{shells}"
+    );
+    assert_eq!(step(json!({"run": "x", "shell": "sh ${{ inputs.flag && '-x' || '-e' }} {0}"})), "");
     insta::assert_snapshot!(said, @r#"
     spec.jobs.a.steps[0].run: Forbidden: what others wrote into `inputs.dry-run` would be run as part of the command; pass it through `env: {DRY_RUN: ${{ inputs.dry-run }}}` and write "$DRY_RUN"
     "#);
