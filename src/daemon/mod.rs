@@ -236,6 +236,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         shutdown: CancellationToken::new(),
         drain: CancellationToken::new(),
         tasks: JoinSet::new(),
+        rested: watch::channel(0).0,
         ready: Vec::new(),
     };
     let drivers = Drivers { process: driver.clone(), container: Arc::new(containers) };
@@ -247,7 +248,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let shown = agent::node::show_audit(client, clock, facts.name.clone(), audit.troubles());
     let until = parts.shutdown.clone();
     parts.tasks.spawn(async move { until.run_until_cancelled(shown).await.unwrap_or_default() });
-    parts.tasks.spawn(rest::rest(store.clone(), parts.clock.clone(), parts.shutdown.clone()));
+    let rested = parts.rested.clone();
+    parts.tasks.spawn(rest::rest(store.clone(), parts.clock.clone(), rested, parts.shutdown.clone()));
     let agent_done = parts.start(facts, &data_dir, drivers, questions);
     let Parts { shutdown, drain, tasks, ready, .. } = parts;
     Ok(Running {
@@ -324,6 +326,8 @@ struct Parts {
     shutdown: CancellationToken,
     drain: CancellationToken,
     tasks: JoinSet<()>,
+    /// Counts how often the server came to rest.
+    rested: watch::Sender<u64>,
     ready: Vec<watch::Receiver<bool>>,
 }
 
@@ -378,9 +382,12 @@ impl Parts {
             Box::pin(runtime::run(controller, client, clock, ready, shutdown))
         });
 
+        let rests = self.rested.subscribe();
         self.run("workflow", |client, clock, ready, shutdown| {
             let controller = Arc::new(WorkflowRunController::new(client.clone(), of_workflows, steps));
-            Box::pin(runtime::run(controller, client, clock, ready, shutdown))
+            let gives = controller.give_back(rests);
+            let runs = runtime::run(controller, client, clock, ready, shutdown);
+            Box::pin(async move { tokio::join!(runs, gives).0 })
         });
 
         self.run("trigger", |client, clock, ready, shutdown| {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::SharedClock, keeper, store::Store};
@@ -39,8 +40,13 @@ pub fn parked() {
     }
 }
 
-/// Gives back at each rest, until the end.
-pub(super) async fn rest(store: Arc<Store>, clock: SharedClock, shutdown: CancellationToken) {
+/// Gives back at each rest, until the end. `rested` counts the rests, for those who have something to give back themselves.
+pub(super) async fn rest(
+    store: Arc<Store>,
+    clock: SharedClock,
+    rested: watch::Sender<u64>,
+    shutdown: CancellationToken,
+) {
     let rests = async {
         loop {
             store.committed().await;
@@ -52,6 +58,8 @@ pub(super) async fn rest(store: Arc<Store>, clock: SharedClock, shutdown: Cancel
                 }
             }
             store.rest();
+            rested.send_modify(|rests| *rests += 1);
+            tokio::task::yield_now().await;
             RESTS.fetch_add(1, Ordering::Relaxed);
             // Something to do wakes another thread, which parks again.
             for _ in 0..2 {

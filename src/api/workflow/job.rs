@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::{Concurrency, Defaults, Flag, Names, Scalar, SecretEnv};
@@ -62,13 +62,20 @@ pub struct WorkflowJob {
     #[schemars(extend("maxProperties" = 32))]
     pub services: BTreeMap<String, JobService>,
     /// What is done, in order.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exact")]
     #[schemars(length(max = 1000))]
     pub steps: Vec<WorkflowStep>,
     /// What is done last, however the steps ended: after a failure, and after a cancellation, too. A failure here does not fail the job.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "exact")]
     #[schemars(length(max = 1000))]
     pub finally: Vec<WorkflowStep>,
+}
+
+/// Without room for more: most jobs have a step or two, and whoever reads a list whose length is not known makes room for four.
+fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WorkflowStep>, D::Error> {
+    let mut steps = Vec::deserialize(deserializer)?;
+    steps.shrink_to_fit();
+    Ok(steps)
 }
 
 /// Several cells of the same job.
@@ -89,7 +96,7 @@ pub struct JobStrategy {
 /// What runs beside a job. Exactly one of `image` and `process`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobService {
-    /// A container of this image.
+    /// A container of this image. Expressions are put in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,

@@ -127,6 +127,11 @@ impl Memory {
         }
     }
 
+    /// Nobody has written for a while: what is typed is let go of, which is many times as large as what is stored.
+    pub(super) fn rest(&self) {
+        self.inner().decoded = VecDeque::new();
+    }
+
     /// The run has ended, or is gone.
     pub(super) fn forget(&self, key: &Key) {
         let mut inner = self.inner();

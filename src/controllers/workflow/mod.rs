@@ -42,6 +42,7 @@ use futures::{
 };
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use self::{
     ahead::{Ahead, Standing},
@@ -148,6 +149,16 @@ impl WorkflowRunController {
             ends: Ends::default(),
             nodes: Nodes::default(),
             steps,
+        }
+    }
+
+    /// Lets go of what is made anew when it is asked for, each time the server comes to rest; ends with who counts those.
+    pub fn give_back(&self, mut rests: watch::Receiver<u64>) -> impl Future<Output = ()> + Send + use<> {
+        let memory = self.memory.clone();
+        async move {
+            while rests.changed().await.is_ok() {
+                memory.rest();
+            }
         }
     }
 
