@@ -190,6 +190,7 @@ impl Claim {
         #[serde(default)]
         struct Spec {
             resources: Resources,
+            suspend: bool,
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
@@ -211,6 +212,7 @@ impl Claim {
         #[serde(default, rename_all = "camelCase")]
         struct Metadata {
             owner_references: Vec<super::OwnerReference>,
+            labels: BTreeMap<String, String>,
         }
         let Read { spec, status, metadata } = serde_json::from_slice(json).unwrap_or_default();
         let names = [("cpu", RequestName::Cpu), ("memory", RequestName::Memory)];
@@ -222,10 +224,12 @@ impl Claim {
         // As in Kubernetes: who names a limit only requests as much.
         let mut requests = limits.clone();
         requests.extend(amounts(&spec.resources.requests));
-        // What an App has started can be started again.
+        // What an App has started can be started again, but for what ran beside a job that is over. (Whoever resumes that nevertheless
+        // asks for more again, and is held against the quota.)
         let controller = metadata.owner_references.iter().find(|owner| owner.controller == Some(true));
         let once = controller.is_some_and(|owner| owner.kind != super::App::INFO.kind);
-        Some(Self { over: once && status.state.exited.is_some(), requests, limits })
+        let beside_a_job = spec.suspend && metadata.labels.contains_key(super::WORKFLOW_RUN_LABEL);
+        Some(Self { over: (once || beside_a_job) && status.state.exited.is_some(), requests, limits })
     }
 
     fn milli(quantity: &Quantity) -> i128 {
@@ -387,6 +391,17 @@ mod tests {
         let (running, exited) = (json!({"running": {}}), json!({"exited": {"reason": "Completed"}}));
         let over = |owner: &str, state: &Value| claim(owner, state.clone()).over;
         assert!(over("Run", &exited) && !over("Run", &running) && !over("App", &exited));
+        let service = |suspend: bool, state: &Value| {
+            let object = json!({
+                "metadata": {
+                    "labels": {"appm.dev/workflow-run": "ci-1"},
+                    "ownerReferences": [{"apiVersion": "appm.dev/v1", "kind": "App", "name": "a", "uid": "u", "controller": true}],
+                },
+                "spec": {"suspend": suspend}, "status": {"state": state},
+            });
+            Claim::of(Instance::INFO, object.to_string().as_bytes()).expect("a claim").over
+        };
+        assert!(service(true, &exited) && !service(true, &running) && !service(false, &exited));
         let read = claim("App", running);
         assert_eq!(read.limits, [(RequestName::Memory, 1_024_000), (RequestName::Cpu, 2000)].into());
         assert_eq!(read.requests, [(RequestName::Memory, 1_024_000), (RequestName::Cpu, 500)].into());

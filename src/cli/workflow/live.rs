@@ -21,6 +21,8 @@ use super::super::{
 
 /// The longest between a change and its picture.
 const FRAME: Duration = Duration::from_millis(100);
+/// So many lines of the log of a step that failed are shown; more would bury what they are to explain.
+const LONGEST_LOG: usize = 1000;
 
 /// What is shown so far.
 struct Show<'a> {
@@ -119,7 +121,7 @@ impl Show<'_> {
         let failed = steps.filter(|step| step.state == WorkState::Failure && !step.run.is_empty());
         for step in failed {
             if !self.logs.contains_key(&step.run) {
-                self.logs.insert(step.run.clone(), log_lines(self.context, &step.run).await);
+                self.logs.insert(step.run.clone(), log_lines(self.context, &step.run, Some(LONGEST_LOG)).await);
             }
         }
     }

@@ -345,19 +345,26 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
 
 /// What a step printed. A step that called a Workflow printed nothing itself.
 async fn print_log(context: &Context, run: &str, indent: &str) -> Result<(), CliError> {
-    for line in log_lines(context, run).await {
+    for line in log_lines(context, run, None).await {
         screen::line(format_args!("{indent}{}", screen::harmless(&line)))?;
     }
     Ok(())
 }
 
-/// What the Run of a step printed, line by line, its commands in words.
-pub(super) async fn log_lines(context: &Context, run: &str) -> Vec<String> {
-    let request = Request::get(log_path(Run::INFO, context.namespace(), run, &[]));
+/// What the Run of a step printed, line by line, its commands in words; of what is longer than `most` lines, that it is, and the last ones.
+pub(super) async fn log_lines(context: &Context, run: &str, most: Option<usize>) -> Vec<String> {
+    let tail = most.map(|most| ("tailLines", (most + 1).to_string()));
+    let request = Request::get(log_path(Run::INFO, context.namespace(), run, tail.as_slice()));
     let Ok(answer) = context.call(request).await else { return Vec::new() };
     let mut commands = Commands::default();
     let text = String::from_utf8_lossy(&answer.body);
-    text.lines().filter_map(|line| in_words(&mut commands, line)).collect()
+    let mut lines = text.lines();
+    let is_longer = most.is_some_and(|most| text.lines().nth(most).is_some());
+    let left_out = is_longer.then(|| {
+        lines.next();
+        "[there is more before this: `appm workflow logs` shows it]".to_owned()
+    });
+    left_out.into_iter().chain(lines.filter_map(|line| in_words(&mut commands, line))).collect()
 }
 
 /// A line as people read it; nothing, if it was not meant for them.

@@ -37,8 +37,11 @@ pub(super) fn last_run(caches: &Caches, run: &Object<WorkflowRun>, plan: &Plan) 
         "status": status,
     });
     let mut operation = Operation::new(OperationVerb::Status, object);
-    // What another controller has written there meanwhile stays.
-    let shared = workflow.spec.on.app_event.is_some() || workflow.status.app_events.is_some();
+    // Of a Workflow that something starts by itself, `appEvents` and `conditions` are the controller's of triggers: they are passed on as they
+    // were seen, and only if they are that still. `lastRun` is written here alone.
+    let on = &workflow.spec.on;
+    let triggered = on.app_event.is_some() || !on.schedule.is_empty();
+    let shared = triggered || workflow.status.app_events.is_some() || !workflow.status.conditions.is_empty();
     let resource_version = shared.then(|| workflow.metadata.resource_version.clone());
     operation.preconditions = Preconditions { uid: Some(workflow.uid().clone()), resource_version };
     Some(operation)
