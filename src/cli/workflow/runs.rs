@@ -12,7 +12,10 @@ use crate::{
         WORKFLOW_LABEL, WorkflowRun, WorkflowRunStatus, age,
     },
     client::http::{Request, path_of},
-    policy::steps::{Annotation, Command, Commands, Level},
+    policy::{
+        meant::closest,
+        steps::{Annotation, Command, Commands, Level},
+    },
 };
 
 use super::super::{
@@ -24,6 +27,9 @@ use super::super::{
 };
 use super::{live, tree::mark};
 
+/// More jobs that wait are counted, not named.
+const MOST_NAMED: usize = 10;
+
 /// Start a Workflow
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -31,7 +37,8 @@ Examples:
   appm workflow run release -e env=prod
   appm workflow run release -e env=staging -f   and follow it to its end
 
-With -f the exit code is 0 if the run succeeded; of steps that failed the output is shown.")]
+With -f the exit code is 0 if the run succeeded; of steps that failed the output is shown, its last
+1,000 lines.")]
 pub(in crate::cli) struct RunArgs {
     /// The Workflow
     name: String,
@@ -281,6 +288,11 @@ pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen
             value.as_str().map_or_else(|| value.to_string(), str::to_owned)
         )))?;
     }
+    let jobs = run.spec.template.iter().flat_map(|template| template.jobs.keys());
+    let waiting: Vec<&str> = jobs
+        .map(String::as_str)
+        .filter(|job| !run.status.jobs.iter().any(|(name, cell)| name == job || cell.job == *job))
+        .collect();
     for (name, cell) in &run.status.jobs {
         screen::line(job_line(screen, name, cell, now))?;
         for step in &cell.steps {
@@ -292,6 +304,11 @@ pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen
         for (name, text) in &cell.outputs {
             screen::line(screen::harmless(&format!("    output {name}={text}")))?;
         }
+    }
+    match waiting.as_slice() {
+        [] => {}
+        all if all.len() > MOST_NAMED => screen::line(format_args!("{} jobs wait", all.len()))?,
+        all => screen::line(format_args!("waiting: {}", all.join(", ")))?,
     }
     Ok(())
 }
@@ -337,10 +354,21 @@ pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliEr
             print_log(context, &step.run, "").await?;
         }
     }
-    match found {
-        true => Ok(()),
-        false => Err(CliError::new(Exit::NotFound, "nothing was run that this names")),
+    if found {
+        return Ok(());
     }
+    let jobs = &run.status.jobs;
+    let asked =
+        args.job.as_deref().filter(|asked| !jobs.iter().any(|(name, cell)| name == asked || cell.job == **asked));
+    let why = asked.map_or_else(
+        || "nothing was run that this names".to_owned(),
+        |asked| {
+            let near = closest(asked, jobs.iter().flat_map(|(name, cell)| [name.as_str(), cell.job.as_str()]));
+            let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            format!("no job `{asked}` of the run has begun{meant}")
+        },
+    );
+    Err(CliError::new(Exit::NotFound, why))
 }
 
 /// What a step printed. A step that called a Workflow printed nothing itself.

@@ -1,15 +1,13 @@
 //! What a Workflow says of its runs, and how many of them are kept.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Plan;
+use super::{Plan, memory::Memory};
 use crate::{
     api::{
         COMPLETE, Condition, Key, Kind, LastRun, Object, Operation, OperationVerb, Preconditions, RUN_FAILED,
-        WORKFLOW_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
+        StoredObject, WORKFLOW_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
     },
     policy::schedule::surplus,
     runtime::Caches,
@@ -58,7 +56,7 @@ fn state(status: &WorkflowRunStatus) -> WorkState {
 }
 
 /// The runs of the same Workflow that are beyond the limit of its history, now that one has ended.
-pub(super) fn beyond(caches: &Caches, run: &Object<WorkflowRun>, now: Timestamp) -> Vec<Operation> {
+pub(super) fn beyond(caches: &Caches, memory: &Memory, run: &Object<WorkflowRun>, now: Timestamp) -> Vec<Operation> {
     let key = Key::of::<Workflow>(&run.metadata.namespace, &run.spec.workflow);
     let Some(workflow) = caches.kind::<Workflow>().typed::<Workflow>(&key) else { return Vec::new() };
     let all = caches.kind::<WorkflowRun>().list();
@@ -69,18 +67,17 @@ pub(super) fn beyond(caches: &Caches, run: &Object<WorkflowRun>, now: Timestamp)
             // Those of steps go with the runs that made them.
             && meta.controller().is_none_or(|owner| owner.kind != WorkflowRun::INFO.kind)
     });
-    let typed = same.filter_map(|other| other.typed::<WorkflowRun>());
-    let ended = typed.filter(|other| other.status.is_over() && !other.metadata.is_deleting());
-    let ended = ended.map(|other| (other.status.completion_time.map_or(now, |at| at.0), other));
-    surplus(ended.collect(), workflow.spec.runs_history_limit).into_iter().map(delete).collect()
+    let kept = same.filter(|other| !other.meta().is_deleting());
+    let ended = kept.filter_map(|other| Some((memory.ended(other, now)?, other)));
+    surplus(ended.collect(), workflow.spec.runs_history_limit).into_iter().map(|run| delete(run)).collect()
 }
 
-fn delete(run: Arc<Object<WorkflowRun>>) -> Operation {
+fn delete(run: &StoredObject) -> Operation {
     let object: Value = json!({
         "apiVersion": WorkflowRun::INFO.api_version(), "kind": WorkflowRun::INFO.kind,
-        "metadata": {"namespace": run.metadata.namespace, "name": run.metadata.name},
+        "metadata": {"namespace": run.meta().namespace, "name": run.meta().name},
     });
     let mut operation = Operation::new(OperationVerb::Delete, object);
-    operation.preconditions.uid = run.metadata.uid.clone();
+    operation.preconditions.uid = run.meta().uid.clone();
     operation
 }

@@ -7,7 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use crate::api::{Key, Object, Rev, Run, WorkflowRun};
+use jiff::Timestamp;
+
+use crate::api::{Key, Object, Rev, Run, StoredObject, WorkflowRun};
 
 /// Runs that are kept in their typed form: those that were last gone through.
 const DECODED: usize = 16;
@@ -25,6 +27,8 @@ struct Inner {
     passes: BTreeMap<Key, Heard>,
     /// What each run's last pass wrote.
     written: BTreeMap<Key, Rev>,
+    /// When each run ended, if it has, by the version that says so: who keeps the history of a Workflow asks it of all its runs.
+    ends: BTreeMap<Key, (Rev, Option<Timestamp>)>,
     /// Everybody who asks for the typed form while it is held here finds it made.
     decoded: VecDeque<Decoded>,
 }
@@ -130,6 +134,23 @@ impl Memory {
     /// Nobody has written for a while: what is typed is let go of, which is many times as large as what is stored.
     pub(super) fn rest(&self) {
         self.inner().decoded = VecDeque::new();
+    }
+
+    /// When a run ended; `None` while it goes on. Each version of it is read once.
+    pub(super) fn ended(&self, run: &StoredObject, now: Timestamp) -> Option<Timestamp> {
+        if let Some((_, at)) = self.inner().ends.get(&run.key).filter(|(revision, _)| *revision == run.revision) {
+            return *at;
+        }
+        let typed = run.typed::<WorkflowRun>()?;
+        let at = typed.status.is_over().then(|| typed.status.completion_time.map_or(now, |at| at.0));
+        self.inner().ends.insert(run.key.clone(), (run.revision, at));
+        at
+    }
+
+    /// The run is gone.
+    pub(super) fn gone(&self, key: &Key) {
+        self.forget(key);
+        self.inner().ends.remove(key);
     }
 
     /// The run has ended, or is gone.

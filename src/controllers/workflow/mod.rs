@@ -175,7 +175,7 @@ impl WorkflowRunController {
         let Some(stored) = caches.kind::<WorkflowRun>().typed::<WorkflowRun>(key) else {
             self.note(key, false);
             self.flights.keep(key, &BTreeSet::new());
-            self.memory.forget(key);
+            self.memory.gone(key);
             self.ahead.forget(key);
             self.ends.drop(key);
             self.steps.leave(key);
@@ -217,7 +217,7 @@ impl WorkflowRunController {
         self.send(key, &plan);
         if plan.status.is_over() {
             self.memory.forget(key);
-            execute::forget(&self.client, caches, history::beyond(caches, run, now)).await?;
+            execute::forget(&self.client, caches, history::beyond(caches, &self.memory, run, now)).await?;
         } else {
             // Now, while its steps run, and not when somebody waits for the next.
             let stored = caches.kind::<WorkflowRun>().get(key);
