@@ -1,13 +1,39 @@
 //! What other programs are told to run, imported, applied and running.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 
 use crate::harness::{World, wait_for};
 
-fn said(output: &std::process::Output) -> String {
+fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What a tool says that knows the form better than we do; it must be content.
+#[track_caller]
+fn judged(tool: &mut Command) -> Output {
+    let judged = tool.output().unwrap_or_else(|error| panic!("{tool:?}: {error}"));
+    assert!(judged.status.success(), "{tool:?}: {}", said(&judged));
+    judged
+}
+
+/// Whether all that one value says is said by another one too.
+fn says(all: &Value, some: &Value) -> Result<(), String> {
+    match (all, some) {
+        (Value::Object(all), Value::Object(some)) => some.iter().try_for_each(|(name, value)| {
+            says(all.get(name).unwrap_or(&Value::Null), value).map_err(|why| format!("{name}.{why}"))
+        }),
+        (Value::Array(all), Value::Array(some)) if all.len() == some.len() => {
+            all.iter().zip(some).try_for_each(|(all, some)| says(all, some))
+        }
+        (all, some) if all == some => Ok(()),
+        (all, some) => Err(format!(" {some} became {all}")),
+    }
 }
 
 /// The names of the running Apps, when as many instances are ready as they want.
@@ -151,10 +177,8 @@ fn what_is_exported_is_taken_by_systemd_itself_and_means_the_same_when_it_is_imp
     assert!(done.status.success(), "{}", said(&done));
     let files: Vec<_> = fs::read_dir(&units).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 3, "{files:?}");
-    match std::process::Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&files).output() {
-        Ok(judged) => assert!(judged.status.success() && judged.stderr.is_empty(), "{}", said(&judged)),
-        Err(error) => eprintln!("systemd-analyze cannot be asked: {error}"),
-    }
+    let judged = judged(Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&files));
+    assert!(judged.stderr.is_empty(), "{}", said(&judged));
     let specs = |yaml: &[u8]| -> Vec<String> {
         let text = String::from_utf8_lossy(yaml).into_owned();
         text.split("---\n").map(|document| document.split_once("spec:").unwrap().1.to_owned()).collect()
@@ -171,4 +195,35 @@ fn what_is_exported_is_taken_by_systemd_itself_and_means_the_same_when_it_is_imp
     }
     let strict = world.command(&["export", "procfile", "-f", first.to_str().unwrap(), "--strict"]);
     assert_eq!(strict.status.code(), Some(1), "{}", said(&strict));
+}
+
+#[test]
+fn containers_are_taken_by_compose_and_by_kubectl_as_they_are_meant() {
+    let world = World::new();
+    let export = |form: &str| {
+        let dir = world.root().join(form);
+        let words = ["export", form, "-f", "manifests/app-container.yaml", "--dir", dir.to_str().unwrap()];
+        let done = world.command(&words);
+        assert!(done.status.success(), "{}", said(&done));
+        dir
+    };
+    let yaml = |text: &str| serde_saphyr::from_str::<Value>(text).expect("YAML");
+
+    let file = export("compose").join("compose.yaml");
+    let read = judged(Command::new("docker-compose").arg("-f").arg(&file).arg("config"));
+    let cache = yaml(&String::from_utf8_lossy(&read.stdout))["services"]["cache"].clone();
+    assert_eq!(
+        (&cache["image"], &cache["pids_limit"], &cache["user"]),
+        (&"redis:7".into(), &100.into(), &"999:999".into())
+    );
+
+    // Where kubectl changes a file by itself, it reads it by its own types: what it does not know is gone then.
+    let text = fs::read_to_string(export("kubernetes").join("app-cache.yaml")).unwrap();
+    let workload = text.split("---\n").find(|document| document.contains("kind: Deployment")).unwrap();
+    let alone = world.root().join("deployment.yaml");
+    fs::write(&alone, workload).unwrap();
+    let read =
+        judged(Command::new("kubectl").args(["set", "env", "--local", "-o", "json", "KEPT=1", "-f"]).arg(&alone));
+    let read: Value = serde_json::from_slice(&read.stdout).expect("JSON");
+    assert_eq!(says(&read, &yaml(workload)), Ok(()));
 }

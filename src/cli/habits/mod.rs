@@ -4,11 +4,11 @@
 pub(super) mod application;
 pub(super) mod labels;
 
-use clap::{Args, FromArgMatches, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use super::{
-    Command,
+    Cli, Command,
     context::Context,
     error::CliError,
     output::{self, Format},
@@ -79,8 +79,8 @@ impl Phrase {
     /// # Errors
     /// As for that command: a level that begins with a hyphen, say.
     pub(super) fn meant(self) -> Result<Command, clap::Error> {
-        let commands = Command::augment_subcommands(clap::Command::new("appm").no_binary_name(true));
-        Command::from_arg_matches(&commands.try_get_matches_from(self.words())?)
+        let words = std::iter::once("appm".to_owned()).chain(self.words());
+        Ok(Cli::try_parse_from(words)?.command)
     }
 
     fn words(self) -> Vec<String> {
@@ -161,8 +161,6 @@ pub(super) async fn turn(applications: &[String], on: bool, context: &Context) -
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
     #[derive(Parser)]

@@ -131,6 +131,7 @@ fn service(
     let grace = spec["terminationGracePeriodSeconds"].as_i64().map(|seconds| format!("{seconds}s"));
     let ports = ports(source);
     let (deploy, logging, labels) = (deploy(source), logging(source), labels(source));
+    let pids = amount(&spec["resources"]["limits"]["pids"]).map_or(Value::Null, |pids| json!(pids.units()));
     for field in ["stopSignal", "terminationGracePeriodSeconds"] {
         if !spec[field].is_null() {
             source.carried(field);
@@ -173,6 +174,7 @@ fn service(
         ("restart", json!(restart)),
         ("stop_signal", spec["stopSignal"].clone()),
         ("stop_grace_period", json!(grace)),
+        ("pids_limit", pids),
         ("deploy", deploy),
         ("logging", logging),
         ("labels", labels),
@@ -194,6 +196,10 @@ fn ports(source: &mut Source<'_>) -> Vec<String> {
     made
 }
 
+fn amount(value: &Value) -> Option<crate::api::Quantity> {
+    text(value)?.parse().ok()
+}
+
 fn deploy(source: &mut Source<'_>) -> Value {
     let spec = source.spec;
     let mut deploy = Map::new();
@@ -205,13 +211,13 @@ fn deploy(source: &mut Source<'_>) -> Value {
     for (ours, theirs) in [("limits", "limits"), ("requests", "reservations")] {
         let mut side = Map::new();
         for (name, amount) in entries(&spec["resources"][ours]) {
-            let amount = text(amount).and_then(|text| text.parse::<crate::api::Quantity>().ok());
-            let Some(amount) = amount else { continue };
+            let Some(amount) = self::amount(amount) else { continue };
             let field = format!("resources.{ours}.{name}");
             match name.as_str() {
                 "memory" => drop(side.insert("memory".to_owned(), json!(amount.units().to_string()))),
                 "cpu" => drop(side.insert("cpus".to_owned(), json!((amount.milli() as f64 / 1000.0).to_string()))),
-                "pids" if ours == "limits" => drop(side.insert("pids".to_owned(), json!(amount.units()))),
+                // As `pids_limit`, which every Compose understands.
+                "pids" if ours == "limits" => {}
                 _ => {
                     source.dropped(&field, "memory, cpus and pids are limited there");
                     continue;

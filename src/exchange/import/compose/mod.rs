@@ -72,6 +72,14 @@ pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
     for service in &wanted {
         project.apps.insert(service.clone(), names.take(service, super::LONGEST_NAME));
     }
+    let is_in_the_default = |service: &&String| {
+        let body = &value["services"][service.as_str()];
+        body["network_mode"].is_null() && body["networks"].is_null()
+    };
+    if wanted.iter().filter(is_in_the_default).count() > 1 {
+        let remark = "services do not find each other by name: let one publish a port, and the others use it";
+        report.note(&tree.spot("services"), "networks.default", Fate::Approximated, remark);
+    }
     for service in &wanted {
         match extended(service, &value, tree) {
             Ok(body) => match service::app(service, &body, &project) {
