@@ -27,6 +27,9 @@ use crate::{
 /// Manifests to files.
 type Writer = fn(&[Value]) -> Report<File>;
 
+/// Words for where one may go.
+pub(super) const FORMS: [&str; 5] = ["systemd", "quadlet", "compose", "kubernetes", "procfile"];
+
 /// Where one may go.
 #[derive(Subcommand, Debug)]
 pub(super) enum Elsewhere {

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     context::{Context, Selection, Where},
-    error::{CliError, Exit},
+    error::{CliError, Exit, did_you_mean},
     output::{self, Format, OutputArgs},
     resources::{self, Target},
     screen,
@@ -73,7 +73,8 @@ pub(super) async fn run(args: ExportArgs, context: &Context) -> Result<(), CliEr
         _ => return Err(CliError::usage("manifests are written with `-o yaml` or `-o json`")),
     };
     let everything = matches!(args.words.as_slice(), [word] if word.eq_ignore_ascii_case("all"));
-    let mut targets = if everything { declarable() } else { resources::targets(&args.words)? };
+    let meant = |error: CliError| error.maybe_help(did_you_mean(&args.words[0], elsewhere::FORMS));
+    let mut targets = if everything { declarable() } else { resources::targets(&args.words).map_err(meant)? };
     if let Some(target) = targets.iter().find(|target| !can_be_declared(target.served.kind)) {
         let message = format!("{} are made by appm itself: nobody declares them", target.served.plural());
         return Err(CliError::usage(message).help("`appm get -o yaml` shows them"));

@@ -11,8 +11,11 @@ use super::{
 /// The tag.
 pub(super) const TAG: &str = "Login";
 
-/// The operations: those that are posted, and the keys.
-pub(super) fn all() -> (Vec<(&'static str, Described)>, (&'static str, Described)) {
+/// Operations by their paths.
+type Operations = Vec<(&'static str, Described)>;
+
+/// The operations: those that are posted, and those that are read.
+pub(super) fn all() -> (Operations, Operations) {
     let post = |id, summary, takes: &str| {
         Described::new(TAG, id, summary).body("What is asked for.", &[form(JSON, Shape::of(takes))], true)
     };
@@ -87,12 +90,29 @@ pub(super) fn all() -> (Vec<(&'static str, Described)>, (&'static str, Described
                 .refuses(answers::LOGIN),
         ),
     ];
-    let keys = Described::new(TAG, "getSigningKeys", "Read the keys that verify access tokens").public().answers(
-        200,
-        "The keys (RFC 7517).",
-        &json("JsonWebKeySet"),
+    let read = |id, summary, description, shape| {
+        Described::new(TAG, id, summary).public().answers(200, description, &json(shape))
+    };
+    let keys =
+        read("getSigningKeys", "Read the keys that verify access tokens", "The keys (RFC 7517).", "JsonWebKeySet");
+    let issuer = read(
+        "getIssuer",
+        "Read how this server issues tokens, in OpenID's words",
+        "Where tokens and keys are.",
+        "IssuerDescription",
     );
-    (posted, ("/openid/v1/jwks", keys))
+    let resource = read(
+        "getProtectedResource",
+        "Read whose tokens are believed (RFC 9728)",
+        "This server, and the issuers.",
+        "ProtectedResource",
+    );
+    let reads = vec![
+        ("/openid/v1/jwks", keys),
+        ("/.well-known/openid-configuration", issuer),
+        ("/.well-known/oauth-protected-resource", resource),
+    ];
+    (posted, reads)
 }
 
 /// The shapes.
@@ -111,6 +131,32 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
     let time = |description| json!({"type": "string", "format": "date-time", "description": description});
     let code = || text("A code of the authenticator, or a recovery code.");
     vec![
+        (
+            "IssuerDescription",
+            object(
+                "As much of OpenID Connect as there is: no page that takes a password. At the token endpoint a form is posted (RFC 6749: the grants `password` and `refresh_token`).",
+                &["issuer", "token_endpoint", "jwks_uri", "grant_types_supported"],
+                json!({
+                    "issuer": text("This server, as it was addressed."), "token_endpoint": text("Where tokens are."),
+                    "jwks_uri": text("Where the keys are."), "grant_types_supported": texts_of("The grants."),
+                    "response_types_supported": texts_of("None."), "scopes_supported": texts_of("`offline_access`: a refresh token too."),
+                    "subject_types_supported": texts_of("`public`."), "id_token_signing_alg_values_supported": texts_of("How tokens are signed."),
+                    "token_endpoint_auth_methods_supported": texts_of("How a client says who it is."),
+                }),
+            ),
+        ),
+        (
+            "ProtectedResource",
+            object(
+                "A resource that tokens are for (RFC 9728).",
+                &["resource", "authorization_servers"],
+                json!({
+                    "resource": text("This server, as it was addressed."), "resource_name": text("`appm`."),
+                    "authorization_servers": texts_of("Issuers whose tokens are believed."),
+                    "bearer_methods_supported": texts_of("Where a token is shown."),
+                }),
+            ),
+        ),
         (
             "LoginRequest",
             closed(

@@ -42,9 +42,9 @@ pub(super) fn all() -> Vec<Path> {
     all.push(("/sealing/rotate".to_owned(), post(rotate())));
     let [read, change] = log_level();
     all.push(("/log-level".to_owned(), get(read).operation(HttpMethod::Post, change.build())));
-    let (posted, (keys, read)) = login::all();
+    let (posted, read) = login::all();
     all.extend(posted.into_iter().map(|(path, operation)| (path.to_owned(), post(operation))));
-    all.push((keys.to_owned(), get(read)));
+    all.extend(read.into_iter().map(|(path, operation)| (path.to_owned(), get(operation))));
     all.push(("/stop".to_owned(), post(stop())));
     all
 }
