@@ -31,8 +31,11 @@ class Line:
             if len(body) < 1 << 16:
                 self.stream.sendall(frames.frame(kind, number, head, body))
             else:
-                self.stream.sendall(frames.frame_of(kind, number, head, len(body)))
-                self.stream.sendall(body)
+                # Both at once, so that the server need not look twice; then what did not fit.
+                start = frames.frame_of(kind, number, head, len(body))
+                sent = self.stream.sendmsg((start, body))
+                self.stream.sendall(start[sent:])
+                self.stream.sendall(memoryview(body)[max(sent - len(start), 0) :])
         except OSError as error:
             raise ConnectionLost(f"the server is gone: {error}") from error
 

@@ -58,7 +58,8 @@ class Reader:
         if len(kept) < 4 + length:
             return None
         body = _FIXED.size + head
-        read = Frame(kind, number, bytes(kept[_FIXED.size : body]), bytes(kept[body : 4 + length]))
+        with memoryview(kept) as view:
+            read = Frame(kind, number, bytes(view[_FIXED.size : body]), bytes(view[body : 4 + length]))
         del kept[: 4 + length]
         return read
 
