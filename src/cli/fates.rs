@@ -1,6 +1,13 @@
 //! What became of the settings of an import or an export, for people: a table on standard error, and what `--strict` makes of it.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    fs,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     error::{CliError, Exit},
@@ -42,6 +49,32 @@ pub(super) fn tell<T>(report: &Report<T>, made: &str, all: bool, screen: &Screen
         count(Fate::Approximated),
         count(Fate::Dropped)
     ));
+}
+
+/// Writes files, by their names, into a directory, and says which. None that is there already is replaced: then nothing is written.
+///
+/// # Errors
+/// When one is there, or cannot be written.
+pub(super) fn save(dir: &Path, files: impl IntoIterator<Item = (String, String)>) -> Result<(), CliError> {
+    let failed = |path: &Path, e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            let message = format!("`{}` is there already; nothing is replaced", path.display());
+            CliError::failed(message).help("remove it, or name another directory")
+        }
+        _ => CliError::io(&format!("cannot write `{}`", path.display()), &e),
+    };
+    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let files: Vec<(PathBuf, String)> = files.into_iter().map(|(name, text)| (dir.join(name), text)).collect();
+    if let Some((path, _)) = files.iter().find(|(path, _)| path.exists()) {
+        return Err(failed(path, ErrorKind::AlreadyExists.into()));
+    }
+    for (path, text) in &files {
+        // Variables and Secrets may be in it.
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| failed(path, e))?;
+        screen::line(path.display())?;
+    }
+    Ok(())
 }
 
 /// With `--strict`, only what means the same is good.

@@ -1,11 +1,6 @@
 //! `appm export systemd`, `quadlet`, `compose`, `kubernetes`, `procfile`: what is declared, as another program takes it.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::Value;
@@ -20,7 +15,7 @@ use crate::{
     api::{App, ConfigMap, Kind, Namespace, Schedule, Secret, Served},
     exchange::{
         export::{self, File},
-        report::Report,
+        report::{Part, Report},
     },
 };
 
@@ -95,8 +90,9 @@ pub(super) async fn run(elsewhere: &Elsewhere, context: &Context) -> Result<(), 
     if report.parts.iter().all(|part| part.made.text.is_empty()) {
         return Err(CliError::failed("nothing of it can be written there"));
     }
+    let text = |part: &Part<File>| fates::comments(&part.notes) + &part.made.text;
     match &args.dir {
-        Some(dir) => save(dir, &report),
+        Some(dir) => fates::save(dir, report.parts.iter().map(|part| (part.made.name.clone(), text(part)))),
         None => {
             let several = report.parts.len() > 1;
             for (at, part) in report.parts.iter().enumerate() {
@@ -106,7 +102,7 @@ pub(super) async fn run(elsewhere: &Elsewhere, context: &Context) -> Result<(), 
                     (false, true) => format!("# {}\n", part.made.name),
                     _ => String::new(),
                 };
-                screen::print(format_args!("{head}{}{}", fates::comments(&part.notes), part.made.text))?;
+                screen::print(head + &text(part))?;
             }
             Ok(())
         }
@@ -139,27 +135,4 @@ async fn objects(args: &ElsewhereArgs, with_data: bool, context: &Context) -> Re
     // A Namespace of nobody's is everybody's.
     all.retain(|object| object["kind"] != "Namespace" || object["metadata"]["name"] == *context.namespace());
     Ok(all)
-}
-
-/// A file for each; none that is there already is replaced.
-fn save(dir: &Path, report: &Report<File>) -> Result<(), CliError> {
-    let failed = |path: &Path, e: std::io::Error| match e.kind() {
-        ErrorKind::AlreadyExists => {
-            let message = format!("`{}` is there already; nothing is replaced", path.display());
-            CliError::failed(message).help("remove it, or name another directory")
-        }
-        _ => CliError::io(&format!("cannot write `{}`", path.display()), &e),
-    };
-    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
-    let paths: Vec<PathBuf> = report.parts.iter().map(|part| dir.join(&part.made.name)).collect();
-    if let Some(path) = paths.iter().find(|path| path.exists()) {
-        return Err(failed(path, ErrorKind::AlreadyExists.into()));
-    }
-    for (path, part) in paths.iter().zip(&report.parts) {
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let text = format!("{}{}", fates::comments(&part.notes), part.made.text);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| failed(path, e))?;
-        screen::line(path.display())?;
-    }
-    Ok(())
 }

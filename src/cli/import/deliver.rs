@@ -1,11 +1,6 @@
 //! Where imported manifests go: standard output, a directory, or the server.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
@@ -77,34 +72,13 @@ fn one(part: &Part<Value>) -> String {
     fates::comments(&part.notes) + &output::yaml(&part.made)
 }
 
-/// A file for each object; none that is there already is replaced.
+/// A file for each object.
 fn write(dir: &Path, report: &Report<Value>) -> Result<(), CliError> {
-    let failed = |path: &Path, e: std::io::Error| match e.kind() {
-        ErrorKind::AlreadyExists => {
-            let message = format!("`{}` is there already; nothing is replaced", path.display());
-            CliError::failed(message).help("remove it, or name another directory")
-        }
-        _ => CliError::io(&format!("cannot write `{}`", path.display()), &e),
-    };
-    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
     let word = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
     let name = |object: &Value| {
         format!("{}-{}.yaml", word(&object["kind"]), word(&object["metadata"]["name"]).replace(':', "_"))
     };
-    let mut files: Vec<(PathBuf, String)> = Vec::new();
-    for part in &report.parts {
-        files.push((dir.join(name(&part.made)), one(part)));
-    }
-    if let Some((path, _)) = files.iter().find(|(path, _)| path.exists()) {
-        return Err(failed(path, ErrorKind::AlreadyExists.into()));
-    }
-    for (path, text) in &files {
-        // Variables and Secrets may be in it.
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| failed(path, e))?;
-        screen::line(path.display())?;
-    }
-    Ok(())
+    fates::save(dir, report.parts.iter().map(|part| (name(&part.made), one(part))))
 }
 
 fn declare(report: &Report<Value>, global: &Global) -> Result<(), CliError> {
