@@ -15,6 +15,7 @@ use super::{
     habits::application::{self, ApplicationArgs, Said},
     manifests::Manifests,
     output::{self, Format, OutputArgs, without_managed_fields},
+    settings::environment,
 };
 
 /// Declare an App by flags
@@ -106,6 +107,15 @@ impl AddArgs {
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     if name.is_empty() { Err("expected NAME=VALUE".to_owned()) } else { Ok((name.to_owned(), value.to_owned())) }
+}
+
+/// `NAME=VALUE`, or the value that the variable `NAME` has here.
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
+    if text.contains('=') {
+        return pair(text);
+    }
+    let value = environment(text).ok_or_else(|| format!("the variable `{text}` has no value here"))?;
+    Ok((text.to_owned(), value))
 }
 
 fn port(text: &str) -> Result<(String, u16), String> {

@@ -9,11 +9,10 @@ use serde_json::{Map, Value, json};
 use super::{call, path_of};
 use crate::{
     cli::{
-        add::pair,
+        add::variable,
         context::Context,
         error::{CliError, Exit},
         output::{self, Format},
-        settings::environment,
     },
     client::http::Request,
     policy::words::{self, CommandLine},
@@ -170,7 +169,9 @@ fn definition(said: &Said<'_>, args: &ApplicationArgs) -> Result<Value, CliError
         workdir.map_err(|e| CliError::io("cannot make the working directory absolute", &e))?.map(|d| json!(d)),
     );
     set("env", map(said.env.iter().cloned()));
-    set("sec_env", map(args.security_env.iter().map(|text| hidden(text)).collect::<Result<Vec<_>, _>>()?));
+    // Not read by the command line's own parser, which repeats what it refuses.
+    let hidden: Result<Vec<_>, _> = args.security_env.iter().map(|text| variable(text)).collect();
+    set("sec_env", map(hidden.map_err(CliError::usage)?));
     set("description", args.description.as_ref().map(|text| json!(text)));
     set("status", args.status.map(|on| json!(i64::from(on))));
     set("session_login", args.session_login.then(|| json!(true)));
@@ -202,15 +203,6 @@ fn definition(said: &Said<'_>, args: &ApplicationArgs) -> Result<Value, CliError
 fn map(pairs: impl IntoIterator<Item = (String, String)>) -> Option<Value> {
     let map: Map<String, Value> = pairs.into_iter().map(|(name, value)| (name, json!(value))).collect();
     (!map.is_empty()).then_some(Value::Object(map))
-}
-
-/// `NAME=VALUE`, or the value that `NAME` has here.
-fn hidden(text: &str) -> Result<(String, String), CliError> {
-    if text.contains('=') {
-        return pair(text).map_err(CliError::usage);
-    }
-    let value = environment(text).ok_or_else(|| CliError::usage(format!("the variable `{text}` has no value here")))?;
-    Ok((text.to_owned(), value))
 }
 
 fn metadata(text: &str) -> Result<Value, CliError> {

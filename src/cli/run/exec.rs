@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     super::{
-        add::pair,
+        add::variable,
         command::OnceArgs,
         context::Context,
         error::{CliError, Exit},
@@ -60,14 +60,6 @@ struct HowArgs {
     /// Stop a command after so many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: Option<u32>,
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    if text.contains('=') {
-        return pair(text);
-    }
-    let value = super::super::settings::environment(text);
-    value.map(|value| (text.to_owned(), value)).ok_or_else(|| format!("the variable `{text}` has no value here"))
 }
 
 impl HowArgs {
