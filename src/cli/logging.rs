@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 use tracing_subscriber::{
     EnvFilter,
-    filter::LevelFilter,
+    filter::{Directive, LevelFilter},
     fmt::MakeWriter,
     reload::{self, Handle},
 };
@@ -64,8 +64,16 @@ pub(super) async fn level(args: &LevelArgs, global: &Global) -> Result<(), CliEr
     Ok(screen::line(answer["level"].as_str().unwrap_or_default())?)
 }
 
-/// What is logged, by directives. More of bollard is what an engine says of containers, whole: the values of Secrets in their
+/// Of the protocols beneath appm, each frame is a line of `debug`: they are logged where somebody asks for them by name.
+const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,sqlx=info";
+
+/// The filter that directives make. More of bollard is what an engine says of containers, whole: the values of Secrets in their
 /// environment too.
+fn quieted(directives: &str) -> (String, Directive) {
+    (format!("{QUIET},{directives}"), "bollard=info".parse().expect("a directive"))
+}
+
+/// What is logged, by directives.
 fn filter(directives: &str) -> Result<EnvFilter, String> {
     let refused = |part: &str| {
         format!(
@@ -77,8 +85,9 @@ fn filter(directives: &str) -> Result<EnvFilter, String> {
     if let Some(part) = directives.split(',').find(|part| !is_level(part)) {
         return Err(refused(part));
     }
-    let filter = EnvFilter::builder().parse(directives).map_err(|_| refused(directives))?;
-    Ok(filter.add_directive("bollard=info".parse().expect("a directive")))
+    let (all, secret) = quieted(directives);
+    let filter = EnvFilter::builder().parse(all).map_err(|_| refused(directives))?;
+    Ok(filter.add_directive(secret))
 }
 
 /// What is logged at the start.
@@ -88,7 +97,8 @@ fn first() -> String {
 
 /// The same as a filter: what of it can be understood.
 fn first_filter() -> EnvFilter {
-    EnvFilter::new(first()).add_directive("bollard=info".parse().expect("a directive"))
+    let (all, secret) = quieted(&first());
+    EnvFilter::new(all).add_directive(secret)
 }
 
 /// A log on the standard error output.
@@ -148,5 +158,12 @@ mod tests {
             assert!(filter(bad).is_err_and(|why| why.contains("no log level")), "{bad}");
         }
         assert!(filter("trace").is_ok_and(|filter| filter.to_string().contains("bollard=info")));
+    }
+
+    #[test]
+    fn a_protocol_speaks_up_only_when_it_is_named() {
+        let shown = |directives: &str| filter(directives).expect("directives").to_string();
+        assert!(shown("debug").contains("h2=info"));
+        assert!(shown("info,h2=debug").contains("h2=debug") && !shown("info,h2=debug").contains("h2=info"));
     }
 }

@@ -18,7 +18,7 @@ use super::super::{
     output::{self, Format, OutputArgs, without_managed_fields},
     screen,
 };
-use crate::api::{FieldChange, Plan, PlannedObject, Reason, Status, Transaction};
+use crate::api::{Cause, FieldChange, Plan, PlannedObject, Reason, Status, Transaction};
 
 /// What a file says that it is.
 const KIND: &str = "SavedPlan";
@@ -113,10 +113,22 @@ pub(in crate::cli) async fn other(planned: &Plan, transaction: Transaction, cont
     let transaction = Transaction { plan_hash: String::new(), ..transaction };
     match context.plan(&transaction).await {
         Ok(Ok(now)) => error.details = differences(planned, &now),
-        Ok(Err(status)) => error.details.push(status.message),
+        Ok(Err(status)) => error.details.extend(refusals(&status)),
         Err(cannot) => return cannot,
     }
     error.help("plan anew, and look at it")
+}
+
+/// Why the same changes would be refused now, a line for each field.
+fn refusals(status: &Status) -> Vec<String> {
+    let line = |cause: &Cause| match cause.field.as_str() {
+        "" => format!("  {}", cause.message),
+        field => format!("  {field}: {}", cause.message),
+    };
+    match status.details.causes.as_slice() {
+        [] => vec![format!("  {}", status.message)],
+        causes => causes.iter().map(line).collect(),
+    }
 }
 
 /// What is not as it was planned, in words.
