@@ -48,6 +48,8 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("issuer_token", issuer_token),
     ("expression", expression),
     ("step_output", step_output),
+    ("web_socket", web_socket),
+    ("message", message),
 ];
 
 /// No input may grow beyond this.
@@ -257,6 +259,23 @@ pub fn quantity(data: &[u8]) {
 pub fn duration(data: &[u8]) {
     let Some(Ok(duration)) = text(data).map(str::parse::<GoDuration>) else { return };
     assert_eq!(duration.to_string().parse(), Ok(duration), "{duration}");
+}
+
+/// What comes on a WebSocket after the handshake; how much of it at a time is said by the first byte. It is heard the same in whatever pieces it comes, is
+/// never more than came, and takes no memory for what is only said to come.
+pub fn web_socket(data: &[u8]) {
+    let Some((at_a_time, frames)) = data.split_first() else { return };
+    let heard = server::fuzzing::web_socket(frames, 1 + usize::from(*at_a_time));
+    assert!(heard.messages.iter().map(Vec::len).sum::<usize>() <= frames.len());
+    assert_ne!(heard.end, Some(1013), "more memory was taken than what came");
+    assert_eq!(heard, server::fuzzing::web_socket(frames, 1 + frames.len()));
+}
+
+/// A message of App Mesh's clients, as it comes over TCP or a WebSocket. What was read stands in it.
+pub fn message(data: &[u8]) {
+    let Some((_, _, named, body)) = server::fuzzing::message(data) else { return };
+    assert!(body.len() <= data.len() && named <= data.len().min(2000));
+    assert!(body.is_empty() || data.windows(body.len()).any(|window| window == body));
 }
 
 struct Contexts;

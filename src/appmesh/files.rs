@@ -27,14 +27,14 @@ use super::{Call, Content, NAMESPACE, Reply, Route, Sdk, multipart::Multipart, p
 use crate::{
     api::{GROUP, Reason, Status},
     auth::{self, Identity, May},
+    client::http::percent_decode,
     clock,
+    drivers::file_pieces,
     policy::powers,
 };
 
 /// The longest file.
 pub const LARGEST_FILE: u64 = 4 << 30;
-/// How much is read from a file at once.
-const PIECE: usize = 128 << 10;
 const PATH: &str = "x-file-path";
 
 /// What comes up, piece by piece.
@@ -247,20 +247,7 @@ impl Sdk {
         });
         let (file, metadata) = found.await?;
         let length = metadata.len();
-        let pieces = futures::stream::unfold((file, length), |(file, left)| async move {
-            if left == 0 {
-                return None;
-            }
-            let (piece, file) = match blocking(move || read_piece(file, left)).await {
-                Ok((piece, file)) if !piece.is_empty() => (piece, file),
-                // Whoever made it shorter meanwhile: the client is to notice.
-                Ok(_) => return Some((Err(io::Error::from(io::ErrorKind::UnexpectedEof)), (empty()?, 0))),
-                Err(status) => return Some((Err(io::Error::other(status.message)), (empty()?, 0))),
-            };
-            let left = left - piece.len() as u64;
-            Some((Ok(piece), (file, left)))
-        });
-        let content = Content::Stream { length, pieces: pieces.boxed() };
+        let content = Content::Stream { length, pieces: file_pieces(file, length) };
         Ok(Reply { content, ..Reply::empty(200) }
             .with("content-disposition", "attachment")
             .with("x-file-mode", (metadata.mode() & 0o777).to_string())
@@ -349,16 +336,9 @@ impl Sdk {
     }
 }
 
-/// Something to hold in place of a file that is read no more.
-fn empty() -> Option<File> {
-    File::open("/dev/null").ok()
-}
-
-fn read_piece(file: File, left: u64) -> Result<(Bytes, File), Status> {
-    let mut piece = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
-    let read = io::Read::read(&mut &file, &mut piece).map_err(|_| Status::internal("the file cannot be read"))?;
-    piece.truncate(read);
-    Ok((piece.into(), file))
+/// A path as clients write it: newer ones as in a URL.
+fn unquoted(path: &str) -> String {
+    percent_decode(path, false).into_owned()
 }
 
 fn opened(root: &Path) -> Result<Files, Status> {
@@ -372,25 +352,6 @@ fn opened(root: &Path) -> Result<Files, Status> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Status> + Send + 'static) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Status::internal("the work on a file broke off")))
-}
-
-/// `%20` is a blank.
-fn unquoted(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let [first, more @ ..] = rest {
-        let digits = more.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &more[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = more;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]
@@ -466,11 +427,5 @@ mod tests {
             std::fs::read_dir(&files.root).expect("read").map(|e| e.expect("one").file_name()).collect();
         names.sort();
         assert_eq!(names, ["a b", "half"]);
-    }
-
-    #[test]
-    fn paths_are_written_as_in_a_url() {
-        assert_eq!(unquoted("/a%20b/%C3%A9%"), "/a b/é%");
-        assert_eq!(unquoted("%ff"), "%ff");
     }
 }

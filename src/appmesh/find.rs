@@ -12,8 +12,8 @@ use super::{
 use crate::{
     admission::Caller,
     api::{
-        APP_LABEL, App, Instance, Key, Kind, Object, RUN_LABEL, Reason, Run, SCHEDULE_LABEL, Schedule, Status,
-        StoredObject,
+        APP_LABEL, App, Instance, Key, Kind, KindInfo, Object, RUN_LABEL, Reason, Run, SCHEDULE_LABEL, Schedule,
+        Status, StoredObject,
     },
     client::Query,
 };
@@ -88,17 +88,26 @@ impl Sdk {
     }
 
     fn with_what_runs(&self, of: Of, object: Arc<StoredObject>) -> Found {
-        let name = object.key.name.clone();
-        let labelled = |kind, label: &str| {
-            let mut items = self.admission.store().list(kind, Some(NAMESPACE)).items;
-            items.retain(|item| item.meta().labels.get(label) == Some(&*name));
-            items
-        };
         match of {
-            Of::App => of_app(object, &labelled(Instance::INFO, APP_LABEL)),
-            Of::Schedule => self.of_schedule(object, &labelled(Run::INFO, SCHEDULE_LABEL)),
+            Of::App => {
+                let own = self.owned(&object, Instance::INFO, APP_LABEL);
+                of_app(object, &own)
+            }
+            Of::Schedule => {
+                let own = self.owned(&object, Run::INFO, SCHEDULE_LABEL);
+                self.of_schedule(object, &own)
+            }
             Of::Run => self.of_run(object),
         }
+    }
+
+    /// What belongs to an object and says so by a label.
+    fn owned(&self, object: &StoredObject, kind: &KindInfo, label: &str) -> Vec<Arc<StoredObject>> {
+        let store = self.admission.store();
+        let Some(uid) = &object.meta().uid else { return Vec::new() };
+        let own = store.dependents(uid).into_iter().filter(|key| key.kind == kind);
+        let own = own.filter_map(|key| store.get(&key));
+        own.filter(|own| own.meta().labels.get(label) == Some(&*object.key.name)).collect()
     }
 
     fn of_schedule(&self, object: Arc<StoredObject>, runs: &[Arc<StoredObject>]) -> Found {

@@ -41,7 +41,7 @@ use hyper::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 pub use self::{
-    events::{EVENT_PATH, Event, Listener, Push, Seat},
+    events::{EVENT_PATH, Event, Listener, Push, Seat, are_events_wanted, events_of_a_peer},
     files::{LARGEST_FILE, Upload},
     host::{Here, open_files},
     output::{NoticeSource, OutputSource, Start, Wanted, Written},

@@ -10,6 +10,7 @@ mod artifacts;
 pub mod container;
 mod feed;
 mod last_words;
+mod pieces;
 mod prepare;
 pub mod process;
 mod processes;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 
 pub use self::artifacts::open_artifact;
 pub use self::feed::{FeedError, Lines, Pieces};
+pub use self::pieces::file_pieces;
 pub use self::prepare::{Fetched, Login, Need, PrepareError};
 pub use self::start::{ContainerProgram, Limits, LogLimits, ProcessProgram, Program, Start, StartFile};
 pub use self::step::{STEP_FILES, WORKSPACES};

@@ -3,10 +3,9 @@
 //! Which there are is in the run's status, and so is where each is kept; here it is only sent. Who may read that is who may `get`
 //! `workflowruns/artifacts`: to see that a run has made something is not to have it.
 
-use std::{fs::File, io::Read, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 
 use super::{
     call::Call,
@@ -18,11 +17,8 @@ use super::{
 };
 use crate::{
     api::{ArtifactStatus, Object, Reason, Served, Status, WorkflowRun},
-    drivers::open_artifact,
+    drivers::{file_pieces, open_artifact},
 };
-
-/// So much is sent at once.
-const PIECE: usize = 256 << 10;
 
 /// Answers with an artifact.
 pub(super) async fn read(
@@ -57,10 +53,10 @@ pub(super) async fn read(
     let end = async move {
         tokio::select! { () = stopping.cancelled() => {}, _ = revoked => {} }
     };
-    let pieces = stream::unfold(file, piece).map(move |piece| {
+    let pieces = file_pieces(file, length).map(move |piece| {
         // Held as long as something is sent.
         let _held = &share;
-        piece
+        piece.map_err(BodyError::from)
     });
     let mut answer = respond::streamed("application/x-tar", pieces.take_until(Box::pin(end)).boxed());
     respond::header(&mut answer, "content-length", &length.to_string());
@@ -82,19 +78,5 @@ fn one<'r>(run: &'r Object<WorkflowRun>, name: &str) -> Result<&'r ArtifactStatu
                 format!("workflow run \"{run}\" has no artifact `{name}`; there is {}", known()),
             )
         }),
-    }
-}
-
-/// The next piece of a file.
-async fn piece(mut file: File) -> Option<(Result<Bytes, BodyError>, File)> {
-    let read = tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::with_capacity(PIECE);
-        let read = (&mut file).take(PIECE as u64).read_to_end(&mut bytes);
-        (read.map(|_| bytes), file)
-    });
-    match read.await {
-        Ok((Ok(bytes), _)) if bytes.is_empty() => None,
-        Ok((bytes, file)) => Some((bytes.map(Bytes::from).map_err(BodyError::from), file)),
-        Err(_) => None,
     }
 }

@@ -14,7 +14,7 @@ use super::{
     metrics::RequestLabels,
     past,
     path::{self, Target},
-    query::{Params, decode},
+    query::Params,
     respond::{self, Answer, BodyError},
     state::State,
 };
@@ -22,6 +22,7 @@ use crate::{
     api::Status,
     audit::{Audit, Begun, Decision, Filter, Level, Record},
     auth::{Attributes, Authority, Identity, Proof},
+    client::http::percent_decode,
 };
 
 /// So much of a name is recorded that somebody says to have.
@@ -56,7 +57,7 @@ impl<'s> Observed<'s> {
         };
         let (request_id, verb) = (request_id.to_owned(), method.as_str().to_lowercase());
         let mut draft = Record { request_id, source, verb, ..Record::default() };
-        let path = decode(path, false);
+        let path = percent_decode(path, false);
         match path::parse(&path) {
             Some(Target::Resource(resource)) => {
                 draft.group = resource.group.to_owned();

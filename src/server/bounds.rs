@@ -157,6 +157,11 @@ impl Turnstile {
         &self.bounds
     }
 
+    /// By which patience is measured.
+    pub(super) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
     /// A seat for a user's request with a body of so many bytes. Cancel-safe.
     ///
     /// # Errors

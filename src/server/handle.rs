@@ -26,7 +26,7 @@ use super::{
     past,
     path::{self, Resource, Target},
     processes,
-    query::{Params, decode},
+    query::Params,
     read,
     respond::{self, Answer},
     reviews, sealing,
@@ -38,6 +38,7 @@ use super::{
 use crate::{
     api::{GROUP, Reason, Served, Status, Subresource, VERSION},
     auth::{self, AUTHENTICATED, Attributes, Identity, Proof, certificate::ClientCertificate},
+    client::http::percent_decode,
 };
 
 /// How a connection came in.
@@ -99,6 +100,7 @@ pub(super) async fn answer(
     let started = state.clock.now();
     let request_id = request_id(&state, &request);
     let uri = request.uri().clone();
+    let host = request.headers().get(header::HOST).cloned();
     let from = peer.clone();
     let mut labels = RequestLabels { verb: request.method().as_str().to_lowercase(), resource: String::new(), code: 0 };
     // Boxed, so that a watch, whose answer is given by the place that this future has, does not hold it for hours.
@@ -122,6 +124,10 @@ pub(super) async fn answer(
         let mut answer = respond::failure(&status);
         if status.is(Reason::MethodNotAllowed) {
             respond::header(&mut answer, "allow", &methods(uri.path()));
+        }
+        if status.is(Reason::Unauthorized) {
+            let challenge = issuer::challenge(appmesh::addressed_by(&uri, host.as_ref()));
+            respond::header(&mut answer, "www-authenticate", &challenge);
         }
         answer
     });
@@ -161,7 +167,7 @@ async fn route(
     {
         return appmesh::ws::accept(state, &peer, (&mut head, &grant), &from, observed).await;
     }
-    let url = decode(head.uri.path(), false);
+    let url = percent_decode(head.uri.path(), false);
     let params = Params::parse(head.uri.query());
     let target = path::parse(&url);
     if let Some(Target::Document(path)) = target
@@ -343,7 +349,7 @@ fn impersonate(state: &State, who: Identity, headers: &hyper::HeaderMap) -> Resu
 
 /// The methods that make sense on a path.
 fn methods(path: &str) -> String {
-    let words: &[&str] = match path::parse(&decode(path, false)) {
+    let words: &[&str] = match path::parse(&percent_decode(path, false)) {
         Some(Target::Document("stop" | "sealing/rotate")) => &["create"],
         Some(Target::Document(verbosity::PATH)) => &["get", "create"],
         Some(Target::Document(path)) if login::serves(path) && path.starts_with("auth/") => &["create"],

@@ -1,9 +1,9 @@
 //! This server in OAuth's words: as a resource that tokens are for (RFC 9728), and, for whoever has no single sign-on, as the one who issues them
 //! (RFC 6749: the grants `password` and `refresh_token`). Behind the token endpoint stands the same login as behind `/auth/v1/login`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use hyper::{Method, StatusCode, http::request::Parts};
+use hyper::{HeaderMap, Method, StatusCode, header, http::request::Parts};
 use serde_json::{Value, json};
 
 use super::{
@@ -58,7 +58,7 @@ pub(super) async fn answer(
     let own = format!("https://{}", addressed(head));
     if path == TOKEN {
         return match head.method {
-            Method::POST => Ok(token(state, from, body, observed).await),
+            Method::POST => Ok(token(state, from, (body, Written::of(&head.headers)), observed).await),
             _ => Err(not_allowed()),
         };
     }
@@ -86,8 +86,8 @@ pub(super) async fn answer(
 }
 
 /// A token, or why there is none in the words of RFC 6749, section 5.2.
-async fn token(state: &Arc<State>, from: &From, body: Lent, observed: &mut Observed<'_>) -> Answer {
-    match granted(state, from, body, observed).await {
+async fn token(state: &Arc<State>, from: &From, sent: (Lent, Written), observed: &mut Observed<'_>) -> Answer {
+    match granted(state, from, sent, observed).await {
         Ok(granted) => {
             let life = granted.expiration_time.0.duration_since(state.clock.now()).as_secs().max(0);
             let mut answer = json!({"access_token": granted.access_token, "token_type": "Bearer", "expires_in": life});
@@ -118,16 +118,52 @@ fn told(code: StatusCode, value: &Value) -> Answer {
 
 type Refused = (&'static str, Status);
 
-async fn granted(state: &Arc<State>, from: &From, body: Lent, observed: &mut Observed<'_>) -> Result<Granted, Refused> {
+/// How the fields are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// As RFC 6749 has it.
+    Form,
+    /// As one object: clients that are generated from the OpenAPI document need nothing for forms then.
+    Json,
+}
+
+impl Written {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") { Self::Json } else { Self::Form }
+    }
+
+    /// The fields of a body; `None` if it is not written so.
+    fn fields(self, bytes: &[u8]) -> Option<Vec<(String, String)>> {
+        Some(match self {
+            Written::Form => Params::parse(Some(std::str::from_utf8(bytes).ok()?)).into_pairs(),
+            Written::Json => serde_json::from_slice::<BTreeMap<String, String>>(bytes).ok()?.into_iter().collect(),
+        })
+    }
+}
+
+async fn granted(
+    state: &Arc<State>,
+    from: &From,
+    (body, written): (Lent, Written),
+    observed: &mut Observed<'_>,
+) -> Result<Granted, Refused> {
     let (bytes, _room) =
         body::read(body, LIMIT, &state.turnstile).await.map_err(|status| ("invalid_request", status))?;
-    let form =
-        std::str::from_utf8(&bytes).map_err(|_| ("invalid_request", Status::bad_request("the body is no form")))?;
-    let form = Params::parse(Some(form)).into_pairs();
+    let form = written.fields(&bytes).ok_or_else(|| {
+        let expected = match written {
+            Written::Form => "the body is no form",
+            Written::Json => "the body is no JSON object of texts",
+        };
+        ("invalid_request", Status::bad_request(expected))
+    })?;
     let field = |name: &str| form.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str());
     let door = &state.authenticator;
     let needs = |name: &str| {
-        let status = Status::bad_request(format!("the field `{name}` is missing (application/x-www-form-urlencoded)"));
+        let status = Status::bad_request(format!(
+            "the field `{name}` is missing (application/x-www-form-urlencoded, or application/json)"
+        ));
         ("invalid_request", status)
     };
     let granted = match field("grant_type") {
@@ -171,6 +207,19 @@ async fn granted(state: &Arc<State>, from: &From, body: Lent, observed: &mut Obs
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_come_as_a_form_or_as_an_object() {
+        let read = |kind: &str, body: &str| {
+            let headers = [(header::CONTENT_TYPE, kind.parse().expect("a header"))].into_iter().collect();
+            Written::of(&headers).fields(body.as_bytes())
+        };
+        let expected = Some(vec![("grant_type".to_owned(), "a b".to_owned())]);
+        assert_eq!(read("application/x-www-form-urlencoded", "grant_type=a+b"), expected);
+        assert_eq!(read("Application/JSON; charset=utf-8", r#"{"grant_type": "a b"}"#), expected);
+        assert_eq!(read("application/json", r#"{"grant_type": 1}"#), None);
+        assert_eq!(read("application/json", "grant_type=a"), None);
+    }
 
     #[test]
     fn a_challenge_names_the_host_only_if_it_is_one() {

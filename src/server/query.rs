@@ -1,8 +1,9 @@
 //! A URL's query parameters, by Kubernetes' names.
 
-use std::borrow::Cow;
-
-use crate::api::{Rev, Status};
+use crate::{
+    api::{Rev, Status},
+    client::http::percent_decode,
+};
 
 /// The parameters, in the order of the URL; the first of a name counts, as in Kubernetes.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ impl Params {
             pairs
                 .map(|pair| {
                     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(name, true).into_owned(), decode(value, true).into_owned())
+                    (percent_decode(name, true).into_owned(), percent_decode(value, true).into_owned())
                 })
                 .collect(),
         )
@@ -86,31 +87,6 @@ impl Params {
 
 fn invalid(name: &str, text: &str, expected: &str) -> Status {
     Status::bad_request(format!("the query parameter `{name}` must be {expected} (got \"{text}\")"))
-}
-
-/// Percent-decoding; what is not valid stays as it is. In queries a plus sign is a space.
-pub(super) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
-    let plus_is_space = plus && text.contains('+');
-    if !plus_is_space && !text.contains('%') {
-        return text.into();
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let Some((&byte, rest)) = bytes.split_first() {
-        let digits = rest.get(..2).and_then(|d| std::str::from_utf8(d).ok());
-        let escaped = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
-        match (byte, escaped.and_then(|d| u8::from_str_radix(d, 16).ok())) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                bytes = &rest[2..];
-                continue;
-            }
-            (b'+', _) if plus => out.push(b' '),
-            _ => out.push(byte),
-        }
-        bytes = rest;
-    }
-    String::from_utf8_lossy(&out).into_owned().into()
 }
 
 #[cfg(test)]

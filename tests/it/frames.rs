@@ -129,6 +129,13 @@ impl Frames {
         socket.send(message).unwrap();
     }
 
+    /// Writes bytes under the WebSocket, as they are.
+    pub(crate) fn write_under(&mut self, bytes: &[u8]) {
+        let Carrier::WebSocket(socket) = &mut self.carrier else { panic!("it is none") };
+        socket.get_mut().write_all(bytes).unwrap();
+        socket.get_mut().flush().unwrap();
+    }
+
     /// Logs in; every later call is made so.
     pub(crate) fn login(&mut self, user: &str, password: &str) -> Frame {
         let basic = format!("Basic {}", base64(&format!("{user}:{password}")));

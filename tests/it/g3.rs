@@ -8,6 +8,10 @@ use crate::{
     wire::{Node, node, token},
 };
 
+/// One table of them, for the property tests beside the code too.
+#[path = "../../src/appmesh/definition/types.rs"]
+mod types;
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -60,6 +64,12 @@ fn a_client_without_a_token_learns_where_to_get_one_and_it_is_good_on_every_tran
         assert_eq!((answer.0, answer.1["error"].as_str()), (code, Some(error)), "{fields}: {}", answer.1);
         assert!(!answer.1["error_description"].as_str().unwrap().is_empty(), "{fields}");
     }
+    // An object of the same fields is taken too, and nothing that is neither.
+    let object = |body: &Value| a.ask("POST", "/auth/v1/token", &[("Content-Type", "application/json")], &sent(body));
+    let (code, text) = object(&json!({"grant_type": "password", "username": "admin", "password": "password-of-a"}));
+    assert_eq!((code, json(&text)["token_type"].as_str()), (200, Some("Bearer")), "{text}");
+    let (code, text) = object(&json!({"grant_type": ["password"]}));
+    assert_eq!((code, json(&text)["error"].as_str()), (400, Some("invalid_request")), "{text}");
     let (code, granted) = form(&a, "grant_type=password&username=admin&password=password-of-a&scope=openid");
     assert_eq!((code, granted["token_type"].as_str()), (200, Some("Bearer")), "{granted}");
     assert!(granted["refresh_token"].is_null() && granted["expires_in"].as_i64().unwrap() > 3000, "{granted}");
@@ -107,45 +117,6 @@ fn principals_are_users_and_roles_have_the_names_that_app_mesh_allows() {
     a.end();
 }
 
-/// What the clients in Rust (3.0) and Go (2.x) parse each field as; they give the whole answer up for one that is something else.
-fn is_of_its_type(name: &str, value: &Value) -> bool {
-    let texts = |value: &Value| value.as_object().is_some_and(|map| map.values().all(Value::is_string));
-    match name {
-        "name" | "command" | "description" | "working_dir" | "docker_image" | "health_check_cmd" => value.is_string(),
-        "start_interval_seconds" | "interval" | "cron_schedule" | "retention" | "stop_grace_period" => {
-            value.is_string()
-        }
-        "owner" | "owner_principal_id" | "owner_display_name" | "execution_user" | "pid_user" => value.is_string(),
-        "last_error" | "task_status" | "container_id" | "subscription_id" | "pstree" => value.is_string(),
-        "shell" | "session_login" | "enabled" | "cron" => value.is_boolean(),
-        "status"
-        | "permission"
-        | "stdout_cache_num"
-        | "stdout_backup_count"
-        | "version"
-        | "pid"
-        | "starts"
-        | "fd"
-        | "health"
-        | "task_id"
-        | "stdout_cache_size"
-        | "stdout_file_count" => value.as_u64().is_some_and(|number| u32::try_from(number).is_ok()),
-        "start_time" | "end_time" | "register_time" | "last_start_time" | "last_exit_time" | "next_start_time"
-        | "memory" => value.is_u64(),
-        "return_code" => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
-        "cpu" => value.is_number(),
-        "env" => texts(value),
-        "depends_on" | "waiting_for" => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
-        "daily_limitation" | "resource_limit" => value.as_object().is_some_and(|map| map.values().all(Value::is_u64)),
-        "behavior" => {
-            value["exit"].is_string()
-                && ["control", "exit_code_actions"].iter().all(|map| value[map].is_null() || texts(&value[map]))
-        }
-        "metadata" => true,
-        name => name.ends_with("_TEXT") && value.is_string(),
-    }
-}
-
 #[test]
 fn everything_that_is_shown_has_the_type_that_typed_clients_parse() {
     let a = node("password-of-a", &json!([]));
@@ -187,7 +158,7 @@ fn everything_that_is_shown_has_the_type_that_typed_clients_parse() {
     let all = ask("GET", "/appmesh/applications", &Value::Null);
     for app in all.as_array().unwrap() {
         for (name, value) in app.as_object().unwrap() {
-            assert!(is_of_its_type(name, value), "{name}: {value} in {app}");
+            assert!(types::is_parsed(name, value), "{name}: {value} in {app}");
         }
     }
     let rich = all.as_array().unwrap().iter().find(|app| app["name"] == "Rich_App").unwrap();

@@ -36,6 +36,7 @@ mod runs;
 mod schedule;
 mod secrets;
 mod sources;
+mod storm;
 mod tasks;
 mod triggers;
 mod wire;

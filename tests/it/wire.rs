@@ -137,6 +137,16 @@ fn a_call_for_a_declared_peer_is_done_there_by_the_callers_own_right_and_for_oth
         file.extend(block);
     }
     assert_eq!(file, b"one two");
+    // Events stay with the connections of whoever tells them, and the app that they were wanted of is not put in silence.
+    let put = definition.as_bytes();
+    for (method, path, query, body) in [
+        ("POST", "/appmesh/subscribe", &[][..], &b""[..]),
+        ("POST", "/appmesh/app/far/subscribe", &[], b""),
+        ("PUT", "/appmesh/app/listened", &[("subscribe_events", "EXIT")], put),
+    ] {
+        let answer = tcp.ask(method, path, &[], query, body);
+        assert!(answer.code == 405 && answer.body.windows(6).any(|word| word == b"node-b"), "{path}: {answer:?}");
+    }
     assert_eq!(tcp.ask("DELETE", "/appmesh/app/far", &[], &[], b"").code, 200);
     tcp.target = "stranger".to_owned();
     assert_eq!(tcp.ask("GET", "/appmesh/applications", &[], &[], b"").code, 502);
@@ -229,6 +239,9 @@ fn a_web_socket_is_opened_at_its_door_alone_and_is_whose_token_opened_it() {
     );
     let (code, shown) = upgrade((a.wss, &a.ca), "/", &[("authorization", "Bearer x"), protocol]).unwrap_err();
     assert_eq!(code, 401, "{shown}");
+    let metadata =
+        format!("resource_metadata=\"https://localhost:{}/.well-known/oauth-protected-resource\"", a.wss.port());
+    assert!(shown.ends_with(&metadata), "{shown}");
     assert!(upgrade((a.wss, &a.ca), "/", &[own, ("sec-websocket-protocol", "other, appmesh-ws")]).is_ok());
 
     // The third generation shows its token once, the second in each message; who shows none is nobody.
@@ -288,7 +301,8 @@ fn a_web_socket_that_is_against_the_rules_ends_with_a_close_that_says_why() {
     let mut long = open();
     assert_eq!(long.login("admin", "password-of-a").code, 200);
     assert_eq!(long.ask("PUT", "/appmesh/app/long", &[], &[], &vec![b'x'; 4 << 20]).code, 413);
-    long.say(Message::binary(vec![0; 66 << 20]));
+    let head = [&[0x82, 0xff][..], &(66_u64 << 20).to_be_bytes(), &[0; 4]].concat();
+    long.write_under(&head);
     assert_eq!(long.reason().0, 1009);
     // The server's end is told as well.
     let mut stays = open();

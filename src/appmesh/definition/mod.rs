@@ -10,6 +10,8 @@ mod fields;
 mod normal;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod types;
 mod words;
 
 use serde_json::{Map, Value, json};

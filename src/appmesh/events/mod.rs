@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::follow::Following;
-use super::{Call, NAMESPACE, Reply, Sdk, caller, names};
+use super::{Call, NAMESPACE, Reply, Route, Sdk, caller, names};
 use crate::{
     admission::{Admission, Caller},
     api::{App, Kind, Reason, Status},
@@ -146,7 +146,7 @@ impl Subscribed {
 impl Sdk {
     /// What happens to an application from now on, or to all of them.
     pub(super) fn subscribe(&self, app: Option<&str>, who: &Identity, call: &Call) -> Result<Reply, Status> {
-        let listener = call.listener.as_ref().ok_or_else(over_tcp_only)?;
+        let listener = call.listener.as_ref().ok_or_else(not_over_http)?;
         let happenings = happenings(call.query("events"))?;
         let caller = caller(who, call);
         let of = match app {
@@ -178,7 +178,7 @@ impl Sdk {
 
     /// Ends a subscription of this connection.
     pub(super) fn unsubscribe(&self, call: &Call) -> Result<Reply, Status> {
-        let listener = call.listener.as_ref().ok_or_else(over_tcp_only)?;
+        let listener = call.listener.as_ref().ok_or_else(not_over_http)?;
         Ok(match listener.forget(call.query("subscription_id")) {
             true => Reply::message(200, "unsubscribed"),
             false => Reply::message(404, "No such subscription"),
@@ -226,8 +226,23 @@ impl Sdk {
     }
 }
 
-fn over_tcp_only() -> Status {
-    let message = "events are pushed over App Mesh's TCP; over HTTP ask for the output with a timeout";
+/// Whether a call wants events on its connection.
+pub fn are_events_wanted(route: &Route, call: &Call) -> bool {
+    let subscribes = matches!(route, Route::Subscribe(_) | Route::SubscribeAll | Route::Unsubscribe);
+    // Over HTTP nothing comes of it, here as there.
+    subscribes || (call.listener.is_some() && !call.query("subscribe_events").is_empty())
+}
+
+/// Calls are passed on to a peer one by one, and events need a connection that stays.
+pub fn events_of_a_peer(peer: &str) -> Status {
+    let message = format!(
+        "`{peer}` tells its events on connections to itself: subscribe there, over its TCP or its WebSocket (--tcp-listen, --wss-listen)"
+    );
+    Status::new(Reason::MethodNotAllowed, message)
+}
+
+fn not_over_http() -> Status {
+    let message = "events are pushed over App Mesh's TCP and WebSocket; over HTTP ask for the output with a timeout";
     Status::new(Reason::MethodNotAllowed, message)
 }
 

@@ -33,7 +33,7 @@ pub use dial::Dial;
 pub use fetch::{FetchError, Fetched, Wanted, fetch};
 pub use introduce::introduce;
 pub use unverified::unverified;
-pub use wire::{object_path, path_of, percent_encode, query_string, served_path};
+pub use wire::{object_path, path_of, percent_decode, percent_encode, query_string, served_path};
 
 /// Where a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Paths, queries and bodies as Kubernetes' API has them.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
@@ -50,6 +50,31 @@ pub fn percent_encode(text: &str) -> String {
         _ => format!("%{b:02X}"),
     };
     text.bytes().map(encode).collect()
+}
+
+/// What [`percent_encode`] wrote, or anybody else; what is not valid stays as it is. In queries a plus sign is a space.
+pub fn percent_decode(text: &str, plus: bool) -> Cow<'_, str> {
+    let plus_is_space = plus && text.contains('+');
+    if !plus_is_space && !text.contains('%') {
+        return text.into();
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes();
+    while let Some((&byte, rest)) = bytes.split_first() {
+        let digits = rest.get(..2).and_then(|d| std::str::from_utf8(d).ok());
+        let escaped = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        match (byte, escaped.and_then(|d| u8::from_str_radix(d, 16).ok())) {
+            (b'%', Some(value)) => {
+                out.push(value);
+                bytes = &rest[2..];
+                continue;
+            }
+            (b'+', _) if plus => out.push(b' '),
+            _ => out.push(byte),
+        }
+        bytes = rest;
+    }
+    String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 pub(super) fn selection(query: &Query) -> Vec<(&'static str, String)> {
@@ -148,6 +173,21 @@ mod tests {
         assert_eq!(path_of(App::INFO, None, None), "/apis/appm.dev/v1/apps");
         assert_eq!(path_of(Node::INFO, Some("default"), Some("n")), "/api/v1/nodes/n");
         assert_eq!(query_string(&[("labelSelector", "a in (b,c)".into())]), "?labelSelector=a%20in%20%28b%2Cc%29");
+    }
+
+    #[test]
+    fn what_stands_in_a_url_is_read_and_what_is_not_valid_stays() {
+        for (text, plus, read) in [
+            ("/a%20b/%C3%A9%", false, "/a b/é%"),
+            ("a+b%2Bc", false, "a+b+c"),
+            ("a+b%2Bc", true, "a b+c"),
+            ("%zz%4%+1", false, "%zz%4%+1"),
+            ("%ff%20", false, "%ff%20"),
+        ] {
+            assert_eq!(percent_decode(text, plus), read, "{text}");
+        }
+        let odd = "a b/ü%+&=?#\u{0}";
+        assert_eq!(percent_decode(&percent_encode(odd), true), odd);
     }
 
     #[test]

@@ -131,6 +131,9 @@ pub(super) async fn pass_on(
     (call, brought): (Call, Brought),
     ready: impl FnOnce() + Send,
 ) -> Reply {
+    if appmesh::are_events_wanted(route, &call) {
+        return Reply::refusal(&appmesh::events_of_a_peer(&peer.name));
+    }
     let unusable = |why: &str| Reply::message(502, &format!("`{}` {why}", peer.name));
     let Ok(seat) = peer.seats.clone().try_acquire_owned() else {
         return Reply::message(503, &format!("too many calls are with `{}` already", peer.name))

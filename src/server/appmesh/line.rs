@@ -33,12 +33,12 @@ use crate::{
     appmesh::{self, Call, Content, Event, Listener, Reply, Route},
     auth::{From, Identity},
     broker::Payload,
+    client::http::percent_decode,
     server::{
         audit::Observed,
-        bounds::Taken,
+        bounds::{Taken, Turnstile},
         handle::Peer,
         metrics::RequestLabels,
-        query::decode,
         state::State,
         turn::{InTurn, Turns},
     },
@@ -48,6 +48,8 @@ use crate::{
 pub(super) const LONGEST: usize = TASK_LIMIT + (1 << 20);
 /// What is small goes with what is before it: one record of TLS, one packet.
 const RECORD: usize = 16 * 1024 - 128;
+/// How much memory a message is given at a time.
+pub(in crate::server) const PIECE: usize = 64 << 10;
 /// How many requests of a connection are worked on at a time; the next message is read when there is room.
 const AT_ONCE: usize = 64;
 /// Answers that wait for a slow client.
@@ -99,7 +101,7 @@ impl Wire {
 
 /// Why a connection ends, and the number that a WebSocket's Close has for it (RFC 6455, 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
+pub(in crate::server) struct End {
     /// `None`: nobody is there to be told.
     pub code: Option<u16>,
     pub why: &'static str,
@@ -116,7 +118,7 @@ impl End {
 }
 
 /// What is written in one go.
-pub(super) struct Out {
+pub(in crate::server) struct Out {
     pub head: Bytes,
     pub pieces: Box<dyn Iterator<Item = Bytes> + Send>,
 }
@@ -300,7 +302,7 @@ pub(super) async fn recorded<'a>(
     let share = peer.source().map(|source| state.turnstile.request(source)).transpose();
     let attempt = async {
         let _share = share?;
-        let Some(route) = appmesh::route(&request.method, &decode(&request.uri, false)) else {
+        let Some(route) = appmesh::route(&request.method, &percent_decode(&request.uri, false)) else {
             let message = format!("Path not found {}:{}", request.method, request.uri);
             return Ok(Reply::message(404, &message));
         };
@@ -422,23 +424,30 @@ async fn write<S: AsyncRead + AsyncWrite>(
 }
 
 /// So many bytes more, as they come: nobody gets memory for what they only say.
-pub(super) async fn take<S: AsyncRead>(
-    reader: &mut ReadHalf<S>,
-    state: &State,
+pub(super) async fn take<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    turnstile: &Turnstile,
     taken: &mut Taken,
     into: &mut BytesMut,
     length: usize,
 ) -> Result<(), End> {
     let end = into.len() + length;
+    // What was taken and nothing came for yet: in however small pieces it comes, it counts once.
+    let mut spare = 0;
     while into.len() < end {
-        let room = (end - into.len()).min(64 << 10);
-        state.turnstile.room(taken, room).map_err(|_| End::told(1013, "there is no room for more, try again later"))?;
+        let room = (end - into.len()).min(PIECE);
+        if spare < room {
+            let full = |_| End::told(1013, "there is no room for more, try again later");
+            turnstile.room(taken, room - spare).map_err(full)?;
+            spare = room;
+        }
         into.reserve(room);
         // Not more than was asked for: what comes then is of the next one.
-        let read = (&mut *reader).take(room as u64).read_buf(into).await;
-        if read.map_or(0, |read| read) == 0 {
+        let read = (&mut *reader).take(room as u64).read_buf(into).await.unwrap_or(0);
+        if read == 0 {
             return Err(End::silent("a message broke off"));
         }
+        spare -= read;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 mod figures;
 mod forward;
-mod line;
-mod msgpack;
+pub(super) mod line;
+pub(super) mod msgpack;
 mod tcp;
 pub(super) mod ws;
 
@@ -12,7 +12,12 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
-use hyper::{HeaderMap, StatusCode, body::Body as _, header, http::request::Parts};
+use hyper::{
+    HeaderMap, StatusCode, Uri,
+    body::Body as _,
+    header,
+    http::{HeaderValue, request::Parts},
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::forward::{Brought, Whom};
@@ -194,8 +199,13 @@ async fn said(state: &State, route: &Route, who: Option<&Identity>, call: Call) 
 
 /// How this server was addressed.
 pub(super) fn addressed(head: &Parts) -> String {
-    let written = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    head.uri.authority().map(|authority| authority.as_str()).or_else(written).unwrap_or_default().to_owned()
+    addressed_by(&head.uri, head.headers.get(header::HOST)).to_owned()
+}
+
+/// The same, of what says it; empty where nothing does.
+pub(super) fn addressed_by<'a>(uri: &'a Uri, host: Option<&'a HeaderValue>) -> &'a str {
+    let written = || host.and_then(|host| host.to_str().ok());
+    uri.authority().map(|authority| authority.as_str()).or_else(written).unwrap_or_default()
 }
 
 /// The connection, where it can be told from others.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// A request, as a frame says it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Request {
+pub(in crate::server) struct Request {
     pub uuid: String,
     pub uri: String,
     pub method: String,
@@ -18,10 +18,12 @@ pub(super) struct Request {
 
 /// Values within values that are passed over.
 const DEEPEST: usize = 16;
+/// Headers, or parameters, of a request: each takes many times its bytes.
+const MOST: usize = 1000;
 
 impl Request {
     /// Reads a frame; the body is a part of it. `None` for what is no request.
-    pub(super) fn read(frame: &Bytes) -> Option<Self> {
+    pub(in crate::server) fn read(frame: &Bytes) -> Option<Self> {
         let mut reader = Reader { bytes: frame, place: 0 };
         let mut request = Self::default();
         for _ in 0..reader.map()? {
@@ -108,7 +110,7 @@ impl Reader<'_> {
     }
 
     fn texts(&mut self) -> Option<Vec<(String, String)>> {
-        let length = self.map()?;
+        let length = self.map().filter(|length| *length <= MOST)?;
         // No more than there can be.
         let mut all = Vec::with_capacity(length.min(64));
         for _ in 0..length {
@@ -208,6 +210,16 @@ mod tests {
         }
         let deep = [b"\x81\xa1x".to_vec(), vec![0x91; 1000], vec![0x01]].concat();
         assert_eq!(Request::read(&deep.into()), None);
+    }
+
+    #[test]
+    fn nobody_sends_headers_by_the_thousand() {
+        let headers = |count: u16| {
+            let length = [&[0xde][..], &count.to_be_bytes()].concat();
+            [&b"\x81\xa7headers"[..], &length, &[1, 2].repeat(count.into())].concat()
+        };
+        let read = |count| Request::read(&headers(count).into()).map(|request| request.headers.len());
+        assert_eq!((read(1000), read(1001), read(60_000)), (Some(1000), None, None));
     }
 
     proptest! {

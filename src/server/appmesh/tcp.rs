@@ -74,7 +74,7 @@ pub(super) async fn next<S: AsyncRead>(
     let length = usize::try_from(word(4)).ok().filter(|length| *length <= LONGEST);
     let length = length.ok_or(End::silent("a frame is too long"))?;
     let mut frame = BytesMut::new();
-    let whole = super::line::take(reader, state, taken, &mut frame, length);
+    let whole = super::line::take(reader, &state.turnstile, taken, &mut frame, length);
     let patience = state.turnstile.bounds().body;
     tokio::time::timeout(patience, whole).await.map_err(|_| End::silent("a frame did not come in time"))??;
     Ok(Some(frame.freeze()))

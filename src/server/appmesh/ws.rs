@@ -15,9 +15,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, ReadHalf},
+    io::{AsyncRead, AsyncReadExt},
     sync::mpsc,
-    time::Instant,
 };
 
 use super::line::{self, End, IDLE, LONGEST, Out, Shown, Wire};
@@ -25,9 +24,10 @@ use crate::{
     api::Status,
     appmesh,
     auth::From,
+    clock::SharedClock,
     server::{
         audit::Observed,
-        bounds::Taken,
+        bounds::{Taken, Turnstile},
         grants::Grant,
         handle::{self, Peer},
         respond::{self, Answer},
@@ -172,6 +172,7 @@ struct Head {
 
 const MALFORMED: End = End::told(1002, "a frame is against the rules (RFC 6455)");
 const TOO_LONG: End = End::told(1009, "a message is too long");
+const LATE: End = End::told(1008, "a message did not come in time");
 const BROKE_OFF: End = End::silent("a frame broke off");
 
 impl Head {
@@ -209,21 +210,32 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 }
 
 /// The next message; `None` when the client says goodbye, or has gone. Who is silent is asked now and then whether it is there.
-pub(super) async fn next<S: AsyncRead>(
-    reader: &mut ReadHalf<S>,
+pub(super) async fn next<R: AsyncRead + Unpin>(
+    reader: &mut R,
     state: &State,
     taken: &mut Taken,
     is_idle: impl Fn() -> bool,
     send: &mpsc::Sender<Out>,
 ) -> Result<Option<Bytes>, End> {
-    let begun = Instant::now();
+    message_within(reader, &state.turnstile, taken, is_idle, send).await
+}
+
+/// The same, by the bounds and the clock of a turnstile.
+pub(in crate::server) async fn message_within<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    turnstile: &Turnstile,
+    taken: &mut Taken,
+    is_idle: impl Fn() -> bool,
+    send: &mpsc::Sender<Out>,
+) -> Result<Option<Bytes>, End> {
+    let clock = turnstile.clock();
+    let begun = clock.uptime();
     let mut whole: Option<BytesMut> = None;
-    let patience = state.turnstile.bounds().body;
     let mut until = None;
     loop {
-        let Some(first) = first(reader, (begun, until), &is_idle, send).await? else { return Ok(None) };
+        let Some(first) = first(reader, clock, (begun, until), &is_idle, send).await? else { return Ok(None) };
         // Of a message that has begun the rest comes in time, in however many frames.
-        let end = *until.get_or_insert_with(|| Instant::now() + patience);
+        let end = *until.get_or_insert_with(|| clock.uptime() + turnstile.bounds().body);
         let rest = async {
             let head = Head::read(reader, first).await?;
             let is_control = head.kind & 8 != 0;
@@ -239,13 +251,11 @@ pub(super) async fn next<S: AsyncRead>(
                 _ => return Err(MALFORMED),
             };
             let start = into.len();
-            line::take(reader, state, taken, into, length).await?;
+            line::take(reader, turnstile, taken, into, length).await?;
             unmask(&mut into[start..], head.mask);
             Ok((head, control))
         };
-        let (head, control) = tokio::time::timeout_at(end, rest)
-            .await
-            .map_err(|_| End::told(1008, "a message did not come in time"))??;
+        let (head, control) = within(clock, end.saturating_sub(clock.uptime()), rest).await.ok_or(LATE)??;
         match head.kind {
             CLOSE => {
                 // The same number back, or a normal end.
@@ -264,10 +274,12 @@ pub(super) async fn next<S: AsyncRead>(
     }
 }
 
-/// The first two bytes of a frame.
-async fn first<S: AsyncRead>(
-    reader: &mut ReadHalf<S>,
-    (begun, until): (Instant, Option<Instant>),
+/// The first two bytes of a frame. `begun` and `until` are times of the clock: since when a message is waited for, and, of one that has begun, when it
+/// is to be whole.
+async fn first<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    clock: &SharedClock,
+    (begun, until): (Duration, Option<Duration>),
     is_idle: &impl Fn() -> bool,
     send: &mpsc::Sender<Out>,
 ) -> Result<Option<[u8; 2]>, End> {
@@ -275,15 +287,16 @@ async fn first<S: AsyncRead>(
     let mut pings = 0;
     let mut coming = std::pin::pin!(reader.read_exact(&mut first));
     loop {
-        match tokio::time::timeout(PING_EVERY, &mut coming).await {
-            Ok(Err(_)) => return Ok(None),
-            Ok(Ok(_)) => break,
-            Err(_) if until.is_some_and(|until| until <= Instant::now()) => {
-                return Err(End::told(1008, "a message did not come in time"));
+        let left = until.map_or(PING_EVERY, |until| until.saturating_sub(clock.uptime()));
+        match within(clock, left.min(PING_EVERY), &mut coming).await {
+            Some(Err(_)) => return Ok(None),
+            Some(Ok(_)) => break,
+            None if until.is_some_and(|until| until <= clock.uptime()) => return Err(LATE),
+            None if pings == PINGS => return Err(End::silent("the client answers no ping")),
+            None if is_idle() && clock.uptime() - begun >= IDLE => {
+                return Err(End::told(1001, "nothing came for long"));
             }
-            Err(_) if pings == PINGS => return Err(End::silent("the client answers no ping")),
-            Err(_) if is_idle() && begun.elapsed() >= IDLE => return Err(End::told(1001, "nothing came for long")),
-            Err(_) => {
+            None => {
                 pings += 1;
                 // Where answers stand in line nobody need be asked.
                 let _ = send.try_send(Out::of(frame(PING, &[], 0)));
@@ -293,63 +306,14 @@ async fn first<S: AsyncRead>(
     Ok(Some(first))
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn the_key_is_answered_as_the_rfc_has_it() {
-        assert_eq!(accepted("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
-
-    #[test]
-    fn a_frame_says_how_long_it_is() {
-        for (length, head) in [
-            (0, &[0x82, 0][..]),
-            (125, &[0x82, 125]),
-            (126, &[0x82, 126, 0, 126]),
-            (65_535, &[0x82, 126, 255, 255]),
-            (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
-        ] {
-            assert_eq!(&message(&[], length)[..], head, "{length}");
-        }
-        let long = "x".repeat(500);
-        assert_eq!(close(1008, &long).len(), 127);
-        assert_eq!(&close(1000, "")[..], &[0x88, 2, 0x03, 0xe8]);
-    }
-
-    #[tokio::test]
-    async fn heads_are_read_or_refused() {
-        let read = async |bytes: &[u8]| {
-            let (first, mut rest) = ([bytes[0], bytes[1]], &bytes[2..]);
-            Head::read(&mut rest, first).await
-        };
-        let head = |is_last, kind, length| Ok(Head { is_last, kind, length, mask: [1, 2, 3, 4] });
-        for (bytes, expected) in [
-            (&[0x82, 0x85, 1, 2, 3, 4][..], head(true, BINARY, 5)),
-            (&[0x00, 0xfe, 1, 0, 1, 2, 3, 4], head(false, 0, 256)),
-            (&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4], head(true, BINARY, 1 << 32)),
-            (&[0x89, 0x80, 1, 2, 3, 4], head(true, PING, 0)),
-            // Not masked; an extension's bit; a Ping in parts, and a long one; the half of a head.
-            (&[0x82, 0x05, 1, 2, 3, 4], Err(MALFORMED)),
-            (&[0xc2, 0x85, 1, 2, 3, 4], Err(MALFORMED)),
-            (&[0x09, 0x80, 1, 2, 3, 4], Err(MALFORMED)),
-            (&[0x89, 0xfe, 1, 0, 1, 2, 3, 4], Err(MALFORMED)),
-            (&[0x82, 0xfe, 1], Err(BROKE_OFF)),
-        ] {
-            assert_eq!(read(bytes).await, expected, "{bytes:x?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_mask_comes_off_byte_by_byte(bytes in prop::collection::vec(any::<u8>(), 0..40), mask: [u8; 4]) {
-            let expected: Vec<u8> = bytes.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
-            let mut found = bytes.clone();
-            unmask(&mut found, mask);
-            prop_assert_eq!(found, expected);
-        }
+/// What comes of it, unless it takes so long. Cancel-safe if the work is.
+async fn within<T>(clock: &SharedClock, patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = clock.sleep(patience) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,7 @@ pub(super) fn all() -> (Operations, Operations) {
                 .answers(200, "The next tokens.", &json("LoginTokens"))
                 .refuses(answers::OPEN_LOGIN),
         ),
+        ("/auth/v1/token", in_oauths_words()),
         (
             "/auth/v1/logout",
             post("logout", "End one's session, or all of them", "LogoutRequest")
@@ -115,6 +116,29 @@ pub(super) fn all() -> (Operations, Operations) {
     (posted, reads)
 }
 
+/// The token endpoint. It answers in OAuth's words when it refuses, too.
+fn in_oauths_words() -> Described {
+    let takes = [JSON, "application/x-www-form-urlencoded"].map(|kind| form(kind, Shape::of("OAuthRequest")));
+    let gives = |shape| [form(JSON, Shape::of(shape))];
+    let described = Described::new(TAG, "grantToken", "Get an access token, in OAuth's words")
+        .public()
+        .description(
+            "RFC 6749, the grants `password` and `refresh_token`: the same login as `/auth/v1/login`. OAuth's own clients post a form; a JSON object of \
+             the same fields is taken too.",
+        )
+        .body("What is asked for.", &takes, true)
+        .answers(200, "The token.", &gives("OAuthToken"));
+    let refusals = [
+        (400, "It is not granted, or not understood."),
+        (413, "The body is too large."),
+        (429, "Whoever guesses waits: `Retry-After`."),
+        (500, "A mistake of the server."),
+        (503, "The server cannot judge now."),
+        (504, "The body did not come in time."),
+    ];
+    refusals.into_iter().fold(described, |described, (code, why)| described.answers(code, why, &gives("OAuthRefusal")))
+}
+
 /// The shapes.
 pub(super) fn shapes() -> Vec<(&'static str, Value)> {
     let closed = |description, required: &[&str], properties| {
@@ -134,7 +158,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
         (
             "IssuerDescription",
             object(
-                "As much of OpenID Connect as there is: no page that takes a password. At the token endpoint a form is posted (RFC 6749: the grants `password` and `refresh_token`).",
+                "As much of OpenID Connect as there is: no page that takes a password. Of the token endpoint there are the grants `password` and `refresh_token` (RFC 6749).",
                 &["issuer", "token_endpoint", "jwks_uri", "grant_types_supported"],
                 json!({
                     "issuer": text("This server, as it was addressed."), "token_endpoint": text("Where tokens are."),
@@ -154,6 +178,41 @@ pub(super) fn shapes() -> Vec<(&'static str, Value)> {
                     "resource": text("This server, as it was addressed."), "resource_name": text("`appm`."),
                     "authorization_servers": texts_of("Issuers whose tokens are believed."),
                     "bearer_methods_supported": texts_of("Where a token is shown."),
+                }),
+            ),
+        ),
+        (
+            "OAuthRequest",
+            object(
+                "What is asked for in OAuth's words (RFC 6749, 4.3 and 6).",
+                &["grant_type"],
+                json!({
+                    "grant_type": text("`password` or `refresh_token`."), "username": text("The User's name."),
+                    "password": hidden("The password."), "totp": text("A code of the second factor, where one is enrolled."),
+                    "refresh_token": hidden("The one of the last answer."), "scope": text("`offline_access`: a refresh token too."),
+                }),
+            ),
+        ),
+        (
+            "OAuthToken",
+            object(
+                "A token (RFC 6749, 5.1).",
+                &["access_token", "token_type", "expires_in"],
+                json!({
+                    "access_token": text("For `Authorization: Bearer`."), "token_type": text("`Bearer`."),
+                    "expires_in": {"type": "integer", "format": "int64", "description": "Seconds for which it is good."},
+                    "refresh_token": text("For the next one, if it was asked for."),
+                }),
+            ),
+        ),
+        (
+            "OAuthRefusal",
+            object(
+                "Why there is no token (RFC 6749, 5.2).",
+                &["error", "error_description"],
+                json!({
+                    "error": text("`invalid_request`, `invalid_grant`, `unsupported_grant_type`, `mfa_required` or `temporarily_unavailable`."),
+                    "error_description": text("The same for people."),
                 }),
             ),
         ),
