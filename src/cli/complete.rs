@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use serde_json::Value;
 
 use crate::{
-    api::{App, Instance, Kind, Namespace, Role, Run, Served, User, Workflow, kinds, schema},
+    api::{App, Instance, Kind, Namespace, Role, Run, Schedule, Served, User, Workflow, kinds, schema},
     client::http::{Request, served_path},
 };
 
@@ -63,6 +63,11 @@ pub(super) fn apps() -> ArgValueCompleter {
         Some((kind, _)) => qualified(line, kind),
         None => line.names(served::<App>()),
     })
+}
+
+/// Names of what App Mesh calls an application: Apps and Schedules.
+pub(super) fn applications() -> ArgValueCompleter {
+    completer(|line, _| [line.names(served::<App>()), line.names(served::<Schedule>())].concat())
 }
 
 /// Names of Apps and Instances.

@@ -1,4 +1,6 @@
-//! `appm ls`: one line for each process, in App Mesh's columns.
+//! `appm ls`: one line for each process, in App Mesh's columns. What runs by time is a line, too: there it is an application like another.
+
+mod by_time;
 
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt};
 
@@ -6,17 +8,18 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{APP_LABEL, App, Condition, Container, Instance, Object, Process, SCHEDULE_LABEL, Schedule, last_exit_word},
+    api::{APP_LABEL, App, Condition, Container, Instance, Kind, Object, ObjectMeta, Process, last_exit_word},
     client::http::Endpoint,
     policy::words,
 };
 
 use super::{
-    ages,
+    ages, complete,
     context::{Context, Selection, Where, served},
-    error::CliError,
+    error::{CliError, Exit},
+    habits,
     logs::{self, LogOptions, LogsArgs},
-    output, screen,
+    output, processes, screen,
     table::Table,
 };
 
@@ -27,28 +30,36 @@ Examples:
   appm ls
   appm ls -a myapp          one App
   appm ls -a myapp -o       what it prints
+  appm ls -a myapp -o -i 1  what it printed before its last start
   appm ls -a myapp -f       and what it goes on to print
+  appm ls -a myapp -P       its processes
   appm ls -o json
 
-STATUS is `disabled` for an App that is stopped; HEALTH is `OK` when the instance is ready; RETURN
-is how the run before this one ended; DURATION is how long this run has lasted; STARTS counts the
-runs of the instance.")]
+STATUS is `disabled` for what is stopped; HEALTH is `OK` when the instance is ready; RETURN is how the run before this one
+ended; DURATION is how long this run has lasted; STARTS counts the runs of the instance. Of a Schedule, which starts its program by
+time, the last Run is shown, and STARTS counts those that are kept.")]
 pub(super) struct LsArgs {
-    /// Only this App; may be given several times
-    #[arg(short, long = "app", value_name = "APP")]
+    /// Only this App or Schedule; may be given several times
+    #[arg(short, long = "app", value_name = "APP", add = complete::applications())]
     app: Vec<String>,
     /// Alone: what the processes print; with a value: json, yaml, wide or table
     #[arg(short, long, value_name = "FORM", num_args = 0..=1, default_missing_value = "output",
           value_parser = ["output", "table", "wide", "json", "yaml"], hide_possible_values = true)]
     output: Option<String>,
-    /// What the processes of these Apps print from now on too, as `appm logs -f`
+    /// With -o: of so many starts ago
+    #[arg(short = 'i', long, value_name = "STARTS", requires = "app", requires = "output")]
+    log_index: Option<usize>,
+    /// What the processes of these print from now on too, as `appm logs -f`
     #[arg(short, long, requires = "app")]
     follow: bool,
+    /// The processes of each as a tree
+    #[arg(short = 'P', long, conflicts_with_all = ["output", "follow", "json"])]
+    pstree: bool,
     /// The same as -o json
     #[arg(short, long, conflicts_with_all = ["output", "follow"])]
     json: bool,
-    /// Only Apps with these labels
-    #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
+    /// Only those with these labels; alone the same as --long
+    #[arg(short = 'l', long, value_name = "LABELS", num_args = 0..=1, default_value = "", default_missing_value = LONG, hide_default_value = true)]
     selector: String,
     /// Of all namespaces
     #[arg(short = 'A', long)]
@@ -58,25 +69,44 @@ pub(super) struct LsArgs {
     long: bool,
 }
 
-pub(super) async fn run(args: LsArgs, context: &Context) -> Result<(), CliError> {
+/// What `-l` is without a value. No selector reads so.
+const LONG: &str = "-";
+
+pub(super) async fn run(mut args: LsArgs, context: &Context) -> Result<(), CliError> {
+    if args.selector == LONG {
+        args.selector.clear();
+        args.long = true;
+    }
     let place = context.place(args.all_namespaces);
+    let mut scheduled = by_time::rows(context, place, &args.selector).await?;
     for name in &args.app {
-        if let Err(error) = context.get(served::<App>(), context.namespace(), name).await {
-            // What App Mesh's people added with -i is there, and no process that could be listed.
-            let planned = context.get(served::<Schedule>(), context.namespace(), name).await.is_ok();
-            let told = format!("`{name}` is a Schedule: appm schedule ls, appm get runs -l {SCHEDULE_LABEL}={name}");
-            return Err(if planned { error.help(told) } else { error });
+        match context.get(served::<App>(), context.namespace(), name).await {
+            Err(error) if error.exit == Exit::NotFound && scheduled.iter().any(|row| row.name == *name) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
     }
+    scheduled.retain(|row| args.app.is_empty() || args.app.contains(&row.name));
     if args.follow {
-        return logs::run(LogsArgs::following(args.app), context).await;
+        return follow(args.app, &scheduled, context).await;
     }
     let mut apps = context.typed::<App>(place, &Selection::by_labels(&args.selector)).await?;
     apps.retain(|app| args.app.is_empty() || args.app.contains(&app.metadata.name));
     let instances = context.typed::<Instance>(place, &Selection::by_labels(APP_LABEL)).await?;
-    let rows = rows(context, &apps, &instances);
+    let mut rows = rows(context, &apps, &instances);
+    rows.extend(scheduled);
+    for (index, row) in rows.iter_mut().enumerate() {
+        row.id = index + 1;
+    }
+    if args.pstree {
+        return trees(context, &rows).await;
+    }
     match args.output.as_deref().or(args.json.then_some("json")) {
-        Some("output") => outputs(context, &rows).await,
+        Some("output") => match args.log_index {
+            Some(index) => earlier(context, &args.app, index).await,
+            None => outputs(context, &rows).await,
+        },
+        Some(_) if args.log_index.is_some() => Err(CliError::usage("-i goes with -o alone: what was printed")),
         Some("json") => output::value(&output::Format::Json, &Value::Array(rows.iter().map(Row::json).collect())),
         Some("yaml") => output::value(&output::Format::Yaml, &Value::Array(rows.iter().map(Row::json).collect())),
         form => {
@@ -93,9 +123,12 @@ pub(super) async fn run(args: LsArgs, context: &Context) -> Result<(), CliError>
 /// One process, or an App that has none.
 struct Row {
     id: usize,
+    kind: &'static str,
     namespace: String,
     name: String,
     instance: Option<String>,
+    /// Of what runs by time: its last Run.
+    run: Option<String>,
     owner: String,
     enabled: bool,
     health: String,
@@ -126,51 +159,27 @@ fn rows(context: &Context, apps: &[Object<App>], instances: &[Object<Instance>])
         let several = own.len();
         rows.extend(own.into_iter().map(|instance| row(context, app, Some(instance), several)));
     }
-    for (index, row) in rows.iter_mut().enumerate() {
-        row.id = index + 1;
-    }
     rows
 }
 
 fn row(context: &Context, app: &Object<App>, instance: Option<&Object<Instance>>, several: usize) -> Row {
-    let now = context.now();
-    let seconds = |since: jiff::Timestamp| now.duration_since(since).as_secs();
-    let metadata = &app.metadata;
+    let spec = &app.spec;
     let mut row = Row {
-        id: 0,
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        instance: None,
-        owner: metadata.annotations.get(crate::api::OWNER).unwrap_or("-").to_owned(),
-        enabled: !app.spec.suspend,
-        health: "-".to_owned(),
-        pid: None,
-        user: app.spec.process.as_ref().and_then(|process| process.user.clone()),
-        memory: None,
-        cpu: None,
-        last_return: "-".to_owned(),
-        age: metadata.creation_timestamp.map(|t| seconds(t.0)),
-        duration: None,
-        starts: 0,
-        command: command(app.spec.process.as_ref(), app.spec.container.as_ref()),
+        kind: App::INFO.kind,
+        enabled: !spec.suspend,
+        user: spec.process.as_ref().and_then(|process| process.user.clone()),
+        command: command(spec.process.as_ref(), spec.container.as_ref()),
+        ..Row::of(context, &app.metadata)
     };
     let Some(instance) = instance else { return row };
     let status = &instance.status;
     if several > 1 {
         row.name.clone_from(&instance.metadata.name);
     }
-    row.instance = Some(instance.metadata.name.clone());
-    row.health = health(instance);
-    row.pid = status.state.pid();
-    row.user = row.pid.and_then(|pid| local_user(context, pid)).or(row.user);
-    if row.pid.is_some() {
-        row.memory = status.usage.as_ref().map(|u| u.memory_bytes);
-        row.cpu = status.usage.as_ref().map(|u| u.cpu_cores * 100.0);
-    }
+    row.runs(context, instance);
     if let Some(exit) = &status.last_exit {
         row.last_return = last_exit_word(&serde_json::to_value(exit).unwrap_or_default());
     }
-    row.duration = status.state.start_time().map(|t| seconds(t.0));
     row.starts = status.attempt;
     row.command = command(instance.spec.process.as_ref(), instance.spec.container.as_ref());
     row
@@ -203,9 +212,11 @@ fn local_user(context: &Context, pid: i32) -> Option<String> {
 fn command(process: Option<&Process>, container: Option<&Container>) -> String {
     match (process, container) {
         (Some(Process { script: Some(script), .. }), _) => {
-            let first =
-                script.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#')).unwrap_or_default();
-            let more = if script.trim().lines().count() > 1 { " …" } else { "" };
+            // Nobody knows it by what every script begins with.
+            let says = |line: &&str| !line.is_empty() && !line.starts_with('#') && *line != "set -e";
+            let mut lines = script.lines().map(str::trim).filter(says);
+            let first = lines.next().unwrap_or_default();
+            let more = if lines.next().is_some() { " …" } else { "" };
             format!("\"{first}{more}\"")
         }
         (Some(Process { adopt: Some(adopt), .. }), _) => format!("process {}", adopt.pid),
@@ -256,13 +267,51 @@ fn table(rows: &[Row], with_namespace: bool) -> Table {
 }
 
 impl Row {
+    /// An object of which nothing runs.
+    fn of(context: &Context, metadata: &ObjectMeta) -> Self {
+        Self {
+            id: 0,
+            kind: "",
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+            instance: None,
+            run: None,
+            owner: metadata.annotations.get(crate::api::OWNER).unwrap_or("-").to_owned(),
+            enabled: true,
+            health: "-".to_owned(),
+            pid: None,
+            user: None,
+            memory: None,
+            cpu: None,
+            last_return: "-".to_owned(),
+            age: metadata.creation_timestamp.map(|t| context.now().duration_since(t.0).as_secs()),
+            duration: None,
+            starts: 0,
+            command: "-".to_owned(),
+        }
+    }
+
+    /// Its process is that of this instance.
+    fn runs(&mut self, context: &Context, instance: &Object<Instance>) {
+        let status = &instance.status;
+        self.instance = Some(instance.metadata.name.clone());
+        self.health = health(instance);
+        self.pid = status.state.pid();
+        self.user = self.pid.and_then(|pid| local_user(context, pid)).or(self.user.take());
+        if self.pid.is_some() {
+            self.memory = status.usage.as_ref().map(|u| u.memory_bytes);
+            self.cpu = status.usage.as_ref().map(|u| u.cpu_cores * 100.0);
+        }
+        self.duration = status.state.start_time().map(|t| context.now().duration_since(t.0).as_secs());
+    }
+
     fn status(&self) -> &'static str {
         if self.enabled { "enabled" } else { "disabled" }
     }
 
     fn json(&self) -> Value {
         json!({
-            "id": self.id, "namespace": self.namespace, "name": self.name, "instance": self.instance,
+            "id": self.id, "kind": self.kind, "namespace": self.namespace, "name": self.name, "instance": self.instance,
             "owner": self.owner, "status": self.status(), "health": self.health, "pid": self.pid, "user": self.user,
             "memoryBytes": self.memory, "cpuPercent": self.cpu, "return": self.last_return, "ageSeconds": self.age,
             "durationSeconds": self.duration, "starts": self.starts, "command": self.command,
@@ -283,6 +332,46 @@ async fn outputs(context: &Context, rows: &[Row]) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What was printed so many starts ago, by App Mesh's own call, which counts them.
+async fn earlier(context: &Context, names: &[String], index: usize) -> Result<(), CliError> {
+    if context.namespace() != "default" {
+        let error = CliError::usage(format!(
+            "-i asks App Mesh's wire, which knows one namespace, not `{}`",
+            context.namespace()
+        ));
+        return Err(error.help("the start before this one: appm logs NAME --previous"));
+    }
+    for name in names {
+        if names.len() > 1 {
+            screen::line(context.screen.paint(screen::BOLD, &format!("==> {name} <==")))?;
+        }
+        habits::output(name, index, context).await?;
+    }
+    Ok(())
+}
+
+/// What is printed from now on. Of what runs by time: what its last Run prints.
+async fn follow(names: Vec<String>, scheduled: &[Row], context: &Context) -> Result<(), CliError> {
+    let Some(row) = scheduled.first() else { return logs::run(LogsArgs::following(names), context).await };
+    match (&names[..], &row.run) {
+        ([_], Some(run)) => logs::run(LogsArgs::following(vec![format!("run/{run}")]), context).await,
+        ([name], None) => Err(CliError::failed(format!("schedule `{name}` has started nothing yet"))
+            .help(format!("when it does: appm schedule next {name}"))),
+        _ => Err(CliError::usage("of Schedules one is followed at a time")),
+    }
+}
+
+/// The processes of each row.
+async fn trees(context: &Context, rows: &[Row]) -> Result<(), CliError> {
+    for row in rows {
+        let Some(instance) = row.instance.as_ref().filter(|_| row.pid.is_some()) else { continue };
+        screen::line(context.screen.paint(screen::BOLD, &row.name))?;
+        let all = processes::of(context, &row.namespace, instance).await?;
+        screen::print(processes::table(&all).render(&context.screen, true))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +388,7 @@ mod tests {
             (process(&["sh", "-c", "a b"], None), "\"sh -c 'a b'\""),
             (process(&[], Some("#!/bin/sh\n\necho hi\nexit 1\n")), "\"echo hi …\""),
             (process(&[], Some("echo hi")), "\"echo hi\""),
+            (process(&[], Some("#!/bin/bash\nset -e\ndate; sleep 2\n")), "\"date; sleep 2\""),
         ] {
             assert_eq!(command(Some(&process), None), shown);
         }

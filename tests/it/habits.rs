@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::harness::{World, wait_for};
 
 /// What a command said, and its exit code.
 struct Said {
@@ -69,7 +69,14 @@ fn app_mesh_s_options_declare_what_its_clients_would() {
     let schedule = || appm(&world, "get schedule tick -o json").json();
     assert_eq!(schedule()["metadata"]["annotations"]["kubernetes.io/description"], "the time");
     assert!(appm(&world, "get secret tick-sec-env").ok().contains("tick-sec-env"));
-    assert!(appm(&world, "ls -a tick").fails(3).contains("is a Schedule"));
+    // What runs by time is a line of `ls`, and so is what has not run yet.
+    let listed = appm(&world, "ls -a tick -j").json();
+    assert_eq!(
+        (&listed[0]["kind"], &listed[0]["command"], &listed[0]["pid"]),
+        (&json!("Schedule"), &json!("\"date | cat\""), &Value::Null)
+    );
+    assert!(appm(&world, "ls -a tick -f").fails(1).contains("nothing yet"));
+    appm(&world, "ls -a nobody").fails(3);
     appm(&world, "disable -a tick").ok();
     assert_eq!(schedule()["spec"]["suspend"], true);
     appm(&world, "enable -a tick").ok();
@@ -89,6 +96,31 @@ fn app_mesh_s_options_declare_what_its_clients_would() {
     let said = appm(&world, "unreg -a tick -a web -a nobody");
     assert!(said.err.contains("no application nobody"), "{}", said.err);
     assert_eq!(said.ok(), "application tick removed\napplication web removed\n");
+}
+
+#[test]
+fn what_is_listed_can_be_looked_into() {
+    let world = world();
+    fed(&world, &["add", "-a", "web", "-c", "echo start; sleep 100 & wait"], "").ok();
+    wait_for("its processes", || {
+        let tree = appm(&world, "ls -a web -P").ok();
+        if tree.contains("└─ sleep") { Ok(()) } else { Err(tree) }
+    });
+    wait_for("its output", || {
+        let said = appm(&world, "ls -a web -o").ok();
+        if said == "start\n" { Ok(()) } else { Err(said) }
+    });
+    let missing = appm(&world, "ls -a web -o -i 1").fails(3);
+    assert!(missing.contains("nothing is kept"), "{missing}");
+    appm(&world, "restart web").ok();
+    wait_for("what it printed before", || {
+        let said = appm(&world, "ls -a web -o -i 1");
+        if said.code == Some(0) && said.out == "start\n" { Ok(()) } else { Err(said.err) }
+    });
+    // Alone it cuts nothing, with a value it chooses.
+    assert!(appm(&world, "ls -l").ok().contains("web"));
+    assert!(!appm(&world, "ls -l tier=front").ok().contains("web"));
+    appm(&world, "ls -a web -i 1").fails(2);
 }
 
 #[test]

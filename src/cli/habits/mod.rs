@@ -5,16 +5,20 @@ pub(super) mod application;
 pub(super) mod labels;
 
 use clap::{Args, Parser, Subcommand};
+use futures::TryStreamExt;
 use serde_json::Value;
 
 use super::{
     Cli, Command,
     context::Context,
-    error::CliError,
+    error::{CliError, Exit},
     output::{self, Format},
     screen,
 };
-use crate::client::http::{Request, percent_encode};
+use crate::{
+    api::Reason,
+    client::http::{Request, RequestError, percent_encode, query_string},
+};
 
 /// Commands that have another name here.
 #[derive(Subcommand, Debug)]
@@ -135,12 +139,38 @@ fn path_of(application: &str) -> String {
     format!("/appmesh/app/{}", percent_encode(application))
 }
 
+/// Prints what an application has written so many starts ago.
+pub(super) async fn output(application: &str, starts: usize, context: &Context) -> Result<(), CliError> {
+    let told = |error| match error {
+        // App Mesh says it with a code and no word.
+        RequestError::Refused(status) if status.is(Reason::Unknown) => {
+            let message = format!("nothing is kept of what `{application}` wrote {starts} starts ago");
+            CliError::new(Exit::NotFound, message)
+        }
+        error => CliError::from(error),
+    };
+    let mut place = 0_u64;
+    loop {
+        let query = [("stdout_index", starts.to_string()), ("stdout_position", place.to_string())];
+        let path = format!("{}/output{}", path_of(application), query_string(&query));
+        let (headers, mut pieces) = context.client.pieces(Request::get(path).accept("*/*")).await.map_err(told)?;
+        while let Some(piece) = pieces.try_next().await? {
+            screen::bytes(&piece)?;
+        }
+        let next = headers.get("x-output-position").and_then(|next| next.to_str().ok()?.parse().ok()).unwrap_or(0);
+        if next <= place {
+            return Ok(());
+        }
+        place = next;
+    }
+}
+
 /// Removes applications: Apps, Schedules, or Runs. One that is not there is no failure, as there.
 pub(super) async fn remove(applications: &[String], context: &Context) -> Result<(), CliError> {
     for name in applications {
         match context.call(Request::delete(path_of(name), &Value::Null)).await {
             Ok(_) => screen::line(format_args!("application {name} removed"))?,
-            Err(error) if error.exit == super::error::Exit::NotFound => {
+            Err(error) if error.exit == Exit::NotFound => {
                 screen::remark(format_args!("there is no application {name}"));
             }
             Err(error) => return Err(error),

@@ -1,13 +1,11 @@
 //! `appm exec` and `appm shell`: commands in this directory, each a Run that is forgotten when it is over.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::Args;
-use tokio::sync::mpsc;
 
 use super::{
     super::{
@@ -18,10 +16,9 @@ use super::{
         screen,
     },
     RunArgs,
+    typed::Lines,
 };
 use crate::{api::GoDuration, client::http::Endpoint};
-
-const PROMPT: &str = "appm> ";
 
 /// Run a command in this directory, and forget it
 #[derive(Args, Debug)]
@@ -45,7 +42,10 @@ pub(in crate::cli) struct ExecArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Each line is a command for sh, run as `appm exec` does; `cd` is remembered, `exit` and ctrl-D end it, ctrl-C cancels what runs. The exit code is that of
-the last command.")]
+the last command.
+
+At a terminal lines are edited as in bash: the arrows, ctrl-A, ctrl-R. What was typed is in $XDG_STATE_HOME/appm/shell_history, for you alone, but for
+lines that begin with a blank.")]
 pub(in crate::cli) struct ShellArgs {
     #[command(flatten)]
     how: HowArgs,
@@ -94,24 +94,9 @@ pub(in crate::cli) async fn exec(args: ExecArgs, context: &Context) -> Result<()
 
 pub(in crate::cli) async fn shell(args: ShellArgs, context: &Context) -> Result<(), CliError> {
     let mut at = directory(context)?;
-    let mut lines = lines();
-    let prompted = std::io::stdin().is_terminal();
+    let mut lines = Lines::begin()?;
     let mut last = Ok(());
-    loop {
-        if prompted {
-            let mut out = std::io::stdout().lock();
-            out.write_all(PROMPT.as_bytes())?;
-            out.flush()?;
-        }
-        let line = tokio::select! {
-            line = lines.recv() => line,
-            _ = tokio::signal::ctrl_c() => {
-                screen::line("")?;
-                continue;
-            }
-        };
-        let Some(line) = line else { break };
-        let line = line.map_err(|e| CliError::io("cannot read the standard input", &e))?;
+    while let Some(line) = lines.next().await? {
         match line.trim() {
             "" => {}
             "exit" | "quit" => break,
@@ -154,19 +139,6 @@ fn moved(command: &str, at: Option<&Path>) -> Option<Result<PathBuf, CliError>> 
         true => Ok(found),
         false => Err(CliError::new(Exit::Failed, format!("{} is no directory", found.display()))),
     }))
-}
-
-/// What is typed, read by a thread of its own, which nobody waits for.
-fn lines() -> mpsc::Receiver<std::io::Result<String>> {
-    let (to, lines) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            if to.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod exec;
 mod manifest;
 mod stdin;
+mod typed;
 
 use std::{io::Write, time::Duration};
 
