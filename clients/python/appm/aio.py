@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import os
@@ -13,8 +14,8 @@ from typing import Any, AsyncIterator, Optional, Protocol, Union, cast
 
 from . import frames, lines
 from .client import Data
-from .errors import ConnectionLost, Refused, Superseded
-from .worker import AGAIN, Given, Handler, described, greeting, read_task
+from .errors import ConnectionLost, Refused, Superseded, nobody_at
+from .worker import AGAIN, Given, Handler, checked, described, greeting, read_task
 
 
 class _Line:
@@ -29,7 +30,7 @@ class _Line:
         try:
             return cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
         except OSError as error:
-            raise ConnectionLost(f"no appm server answers at {path}: {error}") from error
+            raise nobody_at(path, error) from error
 
     async def send(self, kind: int, number: int, head: bytes = b"", body: bytes = b"") -> None:
         try:
@@ -62,7 +63,7 @@ class AsyncClient:
         self._line: Optional[_Line] = None
         self._opening = asyncio.Lock()
         self._reading: Optional[asyncio.Task[None]] = None
-        self._waiting: dict[int, "asyncio.Queue[Union[frames.Frame, ConnectionLost]]"] = {}
+        self._waiting: dict[int, "asyncio.Queue[Union[frames.Frame, ConnectionLost, Refused]]"] = {}
         self._last = 0
 
     async def __aenter__(self) -> "AsyncClient":
@@ -86,15 +87,16 @@ class AsyncClient:
         return self._told(app, data, timeout, idempotent, True)
 
     async def _told(self, app: str, data: Data, timeout: Optional[float], idempotent: bool, stream: bool) -> AsyncIterator[bytes]:
+        payload = frames.data(data)
         line = await self._open()
         self._last = number = self._last % 0xFFFFFFFF + 1
         told = self._waiting[number] = asyncio.Queue()
         whole = False
         try:
-            await line.send(frames.SEND, number, frames.order(app, self._namespace, timeout, idempotent, stream), frames.data(data))
+            await line.send(frames.SEND, number, frames.order(app, self._namespace, timeout, idempotent, stream), payload)
             while not whole:
                 read = await told.get()
-                if isinstance(read, ConnectionLost):
+                if not isinstance(read, frames.Frame):
                     whole = True
                     raise read
                 whole = read.kind in (frames.RESULT, frames.REFUSED)
@@ -104,7 +106,9 @@ class AsyncClient:
         finally:
             del self._waiting[number]
             if not whole:
-                await line.send(frames.CANCEL, number)
+                # With a server that is gone the task is, too.
+                with contextlib.suppress(ConnectionLost):
+                    await line.send(frames.CANCEL, number)
 
     async def _open(self) -> _Line:
         async with self._opening:
@@ -114,15 +118,16 @@ class AsyncClient:
             return self._line
 
     async def _read(self, line: _Line) -> None:
-        lost = ConnectionLost("the connection was closed")
+        lost: Union[ConnectionLost, Refused] = ConnectionLost("the connection was closed")
         try:
             while True:
                 read = await line.next()
                 if read.number in self._waiting:
                     self._waiting[read.number].put_nowait(read)
                 elif read.number == 0:
-                    raise ConnectionLost(str(Refused.read(read.head)))
-        except ConnectionLost as error:
+                    # Of the connection: whoever waits on it is told why.
+                    raise Refused.read(read.head)
+        except (ConnectionLost, Refused) as error:
             lost = error
         finally:
             line.close()
@@ -133,6 +138,7 @@ class AsyncClient:
 
 async def serve(handler: Handler, *, slots: int = 1) -> None:
     """As `appm.serve`, in the loop that runs."""
+    checked(handler, slots)
     if os.environ.get("APPM_TASK_MODE") == "Lines":
         return await _Work(handler, slots).lines()
     failures = 0

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Iterator, Optional, Union
 
 from . import frames
-from .errors import ConnectionLost, Refused
+from .errors import ConnectionLost, Refused, nobody_at
 
 Data = Union[bytes, bytearray, memoryview, str]
 
@@ -22,7 +22,7 @@ class Line:
             self.stream.sendall(frames.PREFACE)
         except OSError as error:
             self.stream.close()
-            raise ConnectionLost(f"no appm server answers at {path}: {error}") from error
+            raise nobody_at(path, error) from error
         self.last = 0
         self._reader = frames.Reader()
 

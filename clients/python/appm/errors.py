@@ -45,5 +45,14 @@ class ConnectionLost(ConnectionError):
     """The server is gone, and nobody knows what became of the task: the work may have been done or not."""
 
 
+def nobody_at(path: str, error: OSError) -> ConnectionLost:
+    """Why a connection was not made, and what can be done about it."""
+    if isinstance(error, PermissionError):
+        return ConnectionLost(f"this user may not use {path}: the socket is the server's owner's (others have HTTPS, and workers spec.task.mode: Lines)")
+    if isinstance(error, FileNotFoundError):
+        return ConnectionLost(f"there is no {path}: does the server run, and has it another data directory (APPM_DATA_DIR, or socket=…)?")
+    return ConnectionLost(f"no appm server answers at {path}: {error.strerror or error}")
+
+
 class Superseded(Exception):
     """This process is not, or not any more, one that its App's tasks go to."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+from .errors import ConnectionLost
+
 PREFACE = b"\0appm/1\n"
 SEND, CANCEL, WORK, GIVE, PART, FAIL = range(1, 7)
 RESULT, TOLD_PART, REFUSED, TASK, GONE = range(129, 134)
+
+# The longest payload, and the longest result.
+LONGEST = 64 << 20
+_LONGEST_HEAD = 0xFFFF
 
 _FIXED = struct.Struct(">IBIH")
 
@@ -55,6 +62,8 @@ class Reader:
         if len(kept) < _FIXED.size:
             return None
         length, kind, number, head = _FIXED.unpack_from(kept)
+        if length > 7 + _LONGEST_HEAD + LONGEST:
+            raise ConnectionLost("what answers there is no appm server: it speaks otherwise")
         if len(kept) < 4 + length:
             return None
         body = _FIXED.size + head
@@ -71,6 +80,8 @@ def order(app: str, namespace: str, timeout: Optional[float], idempotent: bool, 
     if namespace != "default":
         head["namespace"] = namespace
     if timeout is not None:
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"timeout is how many seconds are waited, and not {timeout}: without one it is the App's")
         head["timeout"] = f"{timeout * 1000:.0f}ms"
     if idempotent:
         head["idempotent"] = True
@@ -94,7 +105,16 @@ def socket_path(given: Optional[str]) -> str:
 
 
 def data(value: "bytes | bytearray | memoryview | str | None") -> bytes:
-    """What a program gives, as bytes: text is UTF-8, nothing is nothing."""
+    """What a program gives, as bytes: text is UTF-8, nothing is nothing.
+
+    Whatever else there is a reading for as bytes (a number is so many zeros) is a mistake of whoever gives it.
+    """
     if value is None:
         return b""
-    return value.encode() if isinstance(value, str) else bytes(value)
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"expected bytes, str or None, and not {type(value).__name__}: json.dumps(…) makes text of most values")
+    if (size := memoryview(value).nbytes) > LONGEST:
+        raise ValueError(f"{size} bytes are more than one task or result may have: {LONGEST}")
+    return bytes(value)

@@ -32,7 +32,8 @@ def serve(handler: Handler, *, slots: int = 1) -> None:
     `slots` tasks at a time (the App's `spec.task.concurrency` bounds them too), in threads, or as coroutines of one loop if the handler is a coroutine
     function or an asynchronous generator. What the handler raises is told to the caller, and printed.
     """
-    if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+    checked(handler, slots)
+    if _is_for_a_loop(handler):
         from .aio import serve as serve_in_loop
 
         return asyncio.run(serve_in_loop(handler, slots=slots))
@@ -54,6 +55,20 @@ def serve(handler: Handler, *, slots: int = 1) -> None:
                 return None
 
 
+def checked(handler: Handler, slots: int) -> None:
+    """Mistakes that would show with the first task only."""
+    if not callable(handler):
+        raise TypeError(f"serve: the handler is a function of bytes, and not {type(handler).__name__}")
+    if slots < 1:
+        raise ValueError("serve: slots is how many tasks are worked on at a time, 1 or more")
+
+
+def _is_for_a_loop(handler: Handler) -> bool:
+    """True of coroutine functions and asynchronous generators, and of objects that are called as one."""
+    called = getattr(handler, "__call__", None)
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in (handler, called))
+
+
 def _work(channel: "Channel", read: Callable[[], Optional[tuple[int, bytes]]], handler: Handler, slots: int, threads: ThreadPoolExecutor) -> None:
     while (task := read()) is not None:
         if slots == 1:
@@ -69,10 +84,15 @@ def _do(channel: "Channel", handler: Handler, number: int, data: bytes) -> None:
             for part in cast("Iterator[Given]", result):
                 channel.part(number, frames.data(part))
             result = None
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError("the handler made a coroutine: give serve the `async def` function itself")
         result = frames.data(result)
     except ConnectionLost:
         return
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
+            raise
         traceback.print_exc()
         why: Optional[str] = described(error)
     else:

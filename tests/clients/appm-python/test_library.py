@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import unittest
 import urllib.request
 
-from appm import AsyncClient, Client, ConnectionLost, Refused
+from appm import AsyncClient, Client, ConnectionLost, Refused, serve
 
 SOCKET = os.path.join(os.environ["APPM_DATA_DIR"], "appm.sock")
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
@@ -63,6 +64,10 @@ class Library(unittest.TestCase):
             client.run(name, "fail")
         self.assertIn("ValueError: not this one", str(refused.exception))
         self.assertEqual((refused.exception.code, refused.exception.may_have_begun), (500, True))
+        # What is no result is told as one, and not taken for so many zeros.
+        with self.assertRaises(Refused) as refused:
+            client.run(name, "number")
+        self.assertIn("TypeError: expected bytes, str or None, and not int", str(refused.exception))
         with self.assertRaises(Refused) as refused:
             client.run(name, "sleep 5", timeout=0.2)
         self.assertEqual(refused.exception.code, 504)
@@ -91,6 +96,12 @@ class Library(unittest.TestCase):
             [caller.join() for caller in callers]
             self.assertEqual(results, [b"slept"] * 6)
             self.assertLess(time.monotonic() - began, 4)
+
+            if name.startswith("threads"):
+                # In a thread it ends nothing but the task.
+                with self.assertRaises(Refused) as refused:
+                    client.run(name, "exit")
+                self.assertIn("SystemExit: enough", str(refused.exception))
 
         self.each("threads", check)
         self.each("loop", check)
@@ -122,9 +133,40 @@ class Library(unittest.TestCase):
             client.run("going", "x")
         ask("DELETE", apps() + "/going")
 
-    def test_nobody_at_the_socket(self):
-        with self.assertRaises(ConnectionLost):
+    def test_somebody_else_at_the_socket_is_no_server(self):
+        path = os.path.join(os.environ["APPM_TMP"], "other.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            other.bind(path)
+            other.listen(1)
+
+            def answer():
+                connection = other.accept()[0]
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    connection.recv(1)
+
+            threading.Thread(target=answer).start()
+            with self.assertRaisesRegex(ConnectionLost, "no appm server: it speaks otherwise"):
+                Client(socket=path).run("x")
+
+    def test_mistakes_are_told_at_once(self):
+        with self.assertRaisesRegex(ConnectionLost, "there is no .*none: does the server run"):
             Client(socket=SOCKET + ".none").run("x")
+        for wrong in (5, {"a": 1}, [1, 2]):
+            with self.assertRaisesRegex(TypeError, "expected bytes, str or None"):
+                Client().run("x", wrong)
+        for wrong in (0, -1, float("nan"), float("inf")):
+            with self.assertRaisesRegex(ValueError, "how many seconds"):
+                Client().run("x", b"", timeout=wrong)
+        with self.assertRaisesRegex(ValueError, "more than one task"):
+            Client().run("x", bytes((64 << 20) + 1))
+        with self.assertRaisesRegex(ValueError, "slots"):
+            serve(lambda data: data, slots=0)
+        with self.assertRaisesRegex(TypeError, "a function of bytes"):
+            serve("handler")
+        with self.assertRaisesRegex(SystemExit, "no process of an App"):
+            serve(lambda data: data)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ def handler(data: bytes):
         return "slept"
     if text == "nothing":
         return None
+    if text == "number":
+        return 5
+    if text == "exit":
+        sys.exit("enough")
     return data[::-1]
 
 
