@@ -35,9 +35,10 @@ Examples:
   appm ls -a myapp -P       its processes
   appm ls -o json
 
-STATUS is `disabled` for what is stopped; HEALTH is `OK` when the instance is ready; RETURN is how the run before this one
-ended; DURATION is how long this run has lasted; STARTS counts the runs of the instance. Of a Schedule, which starts its program by
-time, the last Run is shown, and STARTS counts those that are kept.")]
+STATUS is `disabled` for what is stopped; HEALTH is `OK` when the instance is ready; RETURN is
+how the run before this one ended; DURATION is how long this run has lasted; STARTS counts the
+runs of the instance. Of a Schedule, which starts its program by time, the last Run is shown,
+and STARTS counts those that are kept.")]
 pub(super) struct LsArgs {
     /// Only this App or Schedule; may be given several times
     #[arg(short, long = "app", value_name = "APP", add = complete::applications())]

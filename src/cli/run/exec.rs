@@ -41,11 +41,12 @@ pub(in crate::cli) struct ExecArgs {
 /// Run commands in this directory, one after the other, as they are typed
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each line is a command for sh, run as `appm exec` does; `cd` is remembered, `exit` and ctrl-D end it, ctrl-C cancels what runs. The exit code is that of
-the last command.
+Each line is a command for sh, run as `appm exec` does; `cd` is remembered, `exit` and ctrl-D
+end it, ctrl-C cancels what runs. The exit code is that of the last command.
 
-At a terminal lines are edited as in bash: the arrows, ctrl-A, ctrl-R. What was typed is in $XDG_STATE_HOME/appm/shell_history, for you alone, but for
-lines that begin with a blank.")]
+At a terminal lines are edited as in bash: the arrows, ctrl-A, ctrl-R, Tab for names of files.
+What was typed is in $XDG_STATE_HOME/appm/shell_history, for you alone, but for lines that begin
+with a blank.")]
 pub(in crate::cli) struct ShellArgs {
     #[command(flatten)]
     how: HowArgs,
@@ -94,7 +95,8 @@ pub(in crate::cli) async fn exec(args: ExecArgs, context: &Context) -> Result<()
 
 pub(in crate::cli) async fn shell(args: ShellArgs, context: &Context) -> Result<(), CliError> {
     let mut at = directory(context)?;
-    let mut lines = Lines::begin()?;
+    let here = at.is_some();
+    let mut lines = Lines::begin(here)?;
     let mut last = Ok(());
     while let Some(line) = lines.next().await? {
         match line.trim() {
@@ -102,7 +104,13 @@ pub(in crate::cli) async fn shell(args: ShellArgs, context: &Context) -> Result<
             "exit" | "quit" => break,
             command => {
                 last = match moved(command, at.as_deref()) {
-                    Some(there) => there.map(|there| at = Some(there)),
+                    Some(there) => there.map(|there| {
+                        if here {
+                            // Names are completed there from now on; a command is told its directory anyway.
+                            let _ = std::env::set_current_dir(&there);
+                        }
+                        at = Some(there);
+                    }),
                     None => one(&args.how, command, at.as_deref(), context).await,
                 };
                 if let Err(error) = &last {

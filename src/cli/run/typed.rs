@@ -5,7 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustyline::{Config, Editor, error::ReadlineError, history::FileHistory};
+use rustyline::{
+    CompletionType, Config, Context, Editor, Helper,
+    completion::{Completer, FilenameCompleter, Pair},
+    error::ReadlineError,
+    highlight::Highlighter,
+    hint::Hinter,
+    history::FileHistory,
+    validate::Validator,
+};
 use tokio::sync::mpsc;
 
 use crate::cli::{error::CliError, screen, settings::base_directory};
@@ -22,23 +30,53 @@ pub(super) enum Lines {
     Read(mpsc::Receiver<io::Result<String>>),
 }
 
-/// The editor, which is nowhere else while nobody types, and where its lines are kept.
+/// The editor, which is nowhere else while nobody types.
 pub(super) struct Typing {
-    editor: Option<Editor<(), FileHistory>>,
-    kept: Option<PathBuf>,
+    editor: Option<Typed>,
+    options: Options,
 }
 
+type Typed = Editor<Files, FileHistory>;
+
+#[derive(Clone)]
+struct Options {
+    /// Where lines are kept.
+    kept: Option<PathBuf>,
+    /// Commands run in a directory of this machine, which is the working directory.
+    here: bool,
+}
+
+/// Completes names of files.
+struct Files(FilenameCompleter);
+
+impl Completer for Files {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        self.0.complete_path(line, pos)
+    }
+}
+
+impl Hinter for Files {
+    type Hint = String;
+}
+
+impl Highlighter for Files {}
+impl Validator for Files {}
+impl Helper for Files {}
+
 impl Lines {
-    /// Of the standard input.
+    /// Of the standard input. `here`: names of files are those of the working directory.
     ///
     /// # Errors
     /// A terminal that is none.
-    pub(super) fn begin() -> Result<Self, CliError> {
+    pub(super) fn begin(here: bool) -> Result<Self, CliError> {
         if !io::stdin().is_terminal() {
             return Ok(Self::Read(read()));
         }
         let kept = base_directory("XDG_STATE_HOME", ".local/state").map(|base| base.join("appm/shell_history"));
-        Ok(Self::Typed(Box::new(Typing { editor: Some(editor(kept.as_deref())?), kept })))
+        let options = Options { kept, here };
+        Ok(Self::Typed(Box::new(Typing { editor: Some(editor(&options)?), options })))
     }
 
     /// The next line, without its end; `None` when there are no more. Not cancel-safe.
@@ -52,8 +90,8 @@ impl Lines {
 
 impl Typing {
     async fn next(&mut self) -> Result<Option<String>, CliError> {
-        let mut editor = self.editor.take().map_or_else(|| editor(self.kept.as_deref()), Ok)?;
-        let kept = self.kept.clone();
+        let mut editor = self.editor.take().map_or_else(|| editor(&self.options), Ok)?;
+        let kept = self.options.kept.clone();
         let typed = tokio::task::spawn_blocking(move || {
             let line = editor.readline(PROMPT);
             if let Ok(line) = &line {
@@ -77,11 +115,13 @@ impl Typing {
     }
 }
 
-fn editor(kept: Option<&Path>) -> Result<Editor<(), FileHistory>, CliError> {
-    let config = Config::builder().max_history_size(REMEMBERED).map(|config| config.history_ignore_space(true).build());
-    let config = config.map_err(|error| unreadable(io::Error::other(error)))?;
-    let mut editor = Editor::with_config(config).map_err(|error| unreadable(io::Error::other(error)))?;
-    if let Some(kept) = kept {
+fn editor(options: &Options) -> Result<Typed, CliError> {
+    let failed = |error| unreadable(io::Error::other(error));
+    let config = Config::builder().max_history_size(REMEMBERED).map_err(failed)?;
+    let config = config.history_ignore_space(true).completion_type(CompletionType::List).build();
+    let mut editor = Typed::with_config(config).map_err(failed)?;
+    editor.set_helper(options.here.then(|| Files(FilenameCompleter::new())));
+    if let Some(kept) = &options.kept {
         // The first time there is none, and one that cannot be read is missed by nobody.
         let _ = editor.load_history(kept);
     }
@@ -89,7 +129,7 @@ fn editor(kept: Option<&Path>) -> Result<Editor<(), FileHistory>, CliError> {
 }
 
 /// Each line at once: two shells do not forget each other's.
-fn remember(editor: &mut Editor<(), FileHistory>, line: &str, kept: Option<&Path>) {
+fn remember(editor: &mut Typed, line: &str, kept: Option<&Path>) {
     if !editor.add_history_entry(line).unwrap_or(false) {
         return;
     }
@@ -127,11 +167,12 @@ mod tests {
     fn what_was_typed_is_remembered_for_its_user_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let kept = dir.path().join("state/appm/shell_history");
-        let mut typing = editor(Some(&kept)).expect("an editor");
+        let options = Options { kept: Some(kept.clone()), here: true };
+        let mut typing = editor(&options).expect("an editor");
         for line in ["ls -l", "ls -l", " secret", "", "pwd"] {
             remember(&mut typing, line, Some(&kept));
         }
-        let again = editor(Some(&kept)).expect("an editor");
+        let again = editor(&options).expect("an editor");
         assert_eq!(again.history().iter().collect::<Vec<_>>(), ["ls -l", "pwd"]);
         assert_eq!(std::fs::metadata(&kept).expect("there").permissions().mode() & 0o777, 0o600);
     }
