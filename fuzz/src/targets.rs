@@ -40,6 +40,8 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("jsonpath", jsonpath),
     ("protobuf", protobuf),
     ("request_line", request_line),
+    ("web_socket", web_socket),
+    ("message", message),
     ("credentials", credentials),
     ("quantity", quantity),
     ("duration", duration),
@@ -48,8 +50,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("issuer_token", issuer_token),
     ("expression", expression),
     ("step_output", step_output),
-    ("web_socket", web_socket),
-    ("message", message),
 ];
 
 /// No input may grow beyond this.

@@ -428,4 +428,10 @@ mod tests {
         names.sort();
         assert_eq!(names, ["a b", "half"]);
     }
+
+    #[test]
+    fn paths_are_written_as_in_a_url() {
+        assert_eq!(unquoted("/a%20b/%C3%A9%"), "/a b/é%");
+        assert_eq!(unquoted("%ff"), "%ff");
+    }
 }
