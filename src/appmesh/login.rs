@@ -1,22 +1,26 @@
 //! Tokens, passwords and second factors in App Mesh's words.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hyper::header;
+use hyper::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{COOKIE, Call, Reply, Sdk, permission};
 use crate::{
     api::{Key, Reason, Status, User},
-    auth::{CODE_REQUIRED, CodeRequest, Granted, Identity, LoginRequest, parse_basic},
+    auth::{self, CODE_REQUIRED, CodeRequest, Granted, Identity, LoginRequest, parse_basic},
 };
 
 /// How long a token is good if the client says nothing, and at most, in seconds.
 const WEEK: i64 = 7 * 24 * 60 * 60;
 const LONGEST: i64 = 30 * 24 * 60 * 60;
 const TYPE: &str = "Bearer";
-/// The one audience that tokens are for.
+/// For whom a token is that opens anything here.
 const AUDIENCE: &str = "appmesh-service";
+/// Those of App Mesh itself that nobody logs in for.
+const RESERVED: [&str; 2] = ["appmesh-file-service", "appmesh-refresh"];
+/// As long as a host's name.
+const LONGEST_AUDIENCE: usize = 253;
 
 impl Sdk {
     pub(super) async fn login(&self, call: &Call) -> Result<Reply, Status> {
@@ -25,11 +29,21 @@ impl Sdk {
         let basic = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
         let (username, password) = basic.and_then(|(_, value)| parse_basic(value.trim())).ok_or_else(refused)?;
         let life = life(call.header("x-expire-seconds"))?;
-        audience(call)?;
+        let audience = audience(&call.headers)?;
         let code = Some(call.header("x-totp-code")).filter(|code| !code.is_empty()).map(str::to_owned);
         let ask = LoginRequest { username, password, code };
-        match self.authenticator.login_for(&ask, &call.from, life).await {
+        let granted = match audience {
+            None => self.authenticator.login_for(&ask, &call.from, life).await,
+            Some(audience) => self.authenticator.login_to(audience, &ask, &call.from, life).await,
+        };
+        match granted {
             Err(status) if status.details.causes.iter().any(|cause| cause.reason == CODE_REQUIRED) => {
+                if audience.is_some() {
+                    // The second step does not say any more for whom the token is to be.
+                    return Err(Status::bad_request(
+                        "a token for another audience takes the code at once: X-Totp-Code",
+                    ));
+                }
                 self.challenge(&ask.username).ok_or(status)
             }
             granted => Ok(self.granted(call, &granted?)),
@@ -59,9 +73,17 @@ impl Sdk {
         Ok(self.granted(call, &granted))
     }
 
+    /// Whether a token is good that is for somebody else, who asks.
+    pub(super) fn auth_of_another(&self, call: &Call) -> Result<Reply, Status> {
+        let refused = || Status::new(Reason::Unauthorized, "Unauthorized");
+        let audience = audience(&call.headers)?.ok_or_else(refused)?;
+        let shown = super::credentials(&call.headers);
+        let token = bearer(&shown).ok_or_else(refused)?;
+        self.auth(&self.authenticator.bearer_to(audience, token)?, call)
+    }
+
     /// Whether the token is good, and its user may do what the permission names.
     pub(super) fn auth(&self, who: &Identity, call: &Call) -> Result<Reply, Status> {
-        audience(call)?;
         let asked = call.header("x-permission");
         if !asked.is_empty() {
             let all = permission::named(asked);
@@ -69,8 +91,7 @@ impl Sdk {
             all.iter().try_for_each(|what| self.admission.authority().may(who, what).map(drop))?;
         }
         let own = super::credentials(&call.headers);
-        let shown = own.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let token = shown.split_once(' ').map_or("", |(_, token)| token.trim());
+        let token = bearer(&own).unwrap_or_default();
         let end = who.expires.map_or(self.clock.now().as_second() + LONGEST, Timestamp::as_second);
         Ok(answer(call.header("x-set-cookie") == "true", self.token(token, end, &who.name)))
     }
@@ -166,12 +187,28 @@ fn cookie(token: &str, life: i64) -> String {
     format!("{COOKIE}={token}; Path=/; Max-Age={life}; HttpOnly; Secure; SameSite=Strict")
 }
 
-/// Tokens for other services are not made, and none is told that one of ours was made for it.
-fn audience(call: &Call) -> Result<(), Status> {
-    match call.header("x-audience") {
-        "" | AUDIENCE => Ok(()),
-        other => Err(Status::bad_request(format!("tokens are for the audience `{AUDIENCE}`, not for `{other}`"))),
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (_, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    Some(token.trim())
+}
+
+/// True for a token that is, or is to be, for somebody else.
+pub(super) fn is_for_another(headers: &HeaderMap) -> bool {
+    headers.get("x-audience").is_some_and(|audience| !audience.is_empty() && audience != AUDIENCE)
+}
+
+/// For whom the token is, if it is for somebody else: such a one opens nothing here.
+fn audience(headers: &HeaderMap) -> Result<Option<&str>, Status> {
+    if !is_for_another(headers) {
+        return Ok(None);
     }
+    let given = headers.get("x-audience").and_then(|audience| audience.to_str().ok()).unwrap_or_default();
+    let is_plain = (1..=LONGEST_AUDIENCE).contains(&given.len()) && given.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_plain || given == auth::AUDIENCE || RESERVED.contains(&given) {
+        let message = format!("`{}` is no audience that a token can be for", given.escape_debug());
+        return Err(Status::bad_request(message));
+    }
+    Ok(Some(given))
 }
 
 /// How long the token is to be good.

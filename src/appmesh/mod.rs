@@ -149,6 +149,7 @@ impl Sdk {
         match route {
             Route::Login => self.login(&call).await,
             Route::ValidateTotp => self.validate_totp(&call).await,
+            Route::Auth => self.auth_of_another(&call),
             Route::Renew => self.refresh(&call).await,
             Route::FetchTask(app) => self.fetch_task(app, &call).await,
             Route::GiveTask(app) => Ok(self.give_task(app, call).await),

@@ -23,6 +23,7 @@ use jiff::SignedDuration;
 use super::{
     Authority, Identity, Proof,
     guard::{self, Attempt, Guard},
+    jwt,
     keys::Keys,
     lately::Lately,
     oidc::{Issuers, OidcIssuer},
@@ -146,7 +147,7 @@ impl Authenticator {
     pub async fn bearer(&self, token: &str, from: &From) -> Result<Identity, Status> {
         let identity = match parts(token) {
             Some((name, secret)) => self.token(name, secret, from),
-            None => self.access_token(token),
+            None => self.access_token(token, jwt::AUDIENCE),
         };
         if let Some(identity) = identity {
             return Ok(identity);
@@ -213,8 +214,18 @@ impl Authenticator {
         });
     }
 
-    fn access_token(&self, token: &str) -> Option<Identity> {
-        let claims = self.keys.read(token)?;
+    /// Who bears an access token that is for somebody else ([`Authenticator::login_to`]), who asks here whether it is good.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub fn bearer_to(&self, audience: &str, token: &str) -> Result<Identity, Status> {
+        let identity = self.access_token(token, audience);
+        // Whoever can do nothing but enrol a second factor has not proved enough.
+        identity.filter(|identity| identity.scope.is_none()).ok_or_else(unauthorized)
+    }
+
+    fn access_token(&self, token: &str, audience: &str) -> Option<Identity> {
+        let claims = self.keys.read(token, audience)?;
         let found = || records::find::<Session>(&self.store, &claims.sid);
         let session = self.sessions.get(&self.store, claims.sid.clone(), found)?;
         if session.user != claims.sub || session.uid != claims.uid {

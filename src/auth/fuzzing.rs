@@ -19,7 +19,7 @@ pub fn good_token() -> String {
 
 /// Whether an access token is good at [`Timestamp::UNIX_EPOCH`].
 pub fn access_token(token: &str) -> bool {
-    jwt::read(token, [&key()].into_iter(), Timestamp::UNIX_EPOCH).is_some()
+    jwt::read(token, [&key()].into_iter(), Timestamp::UNIX_EPOCH, jwt::AUDIENCE).is_some()
 }
 
 /// An issuer whose one key everybody knows, that key, and a token that is good at [`Timestamp::UNIX_EPOCH`].

@@ -72,10 +72,16 @@ impl Claims {
         }
     }
 
-    /// Whether they are those of a token that is good at this second.
-    pub(super) fn are_good(&self, now: i64) -> bool {
+    /// The same for somebody else: such a token opens nothing here.
+    #[must_use]
+    pub(super) fn of(self, audience: &str) -> Self {
+        Self { aud: audience.to_owned(), jti: secret::text(&secret::random::<12>()), ..self }
+    }
+
+    /// Whether they are those of a token that is good at this second, and for this one.
+    pub(super) fn are_good(&self, now: i64, audience: &str) -> bool {
         self.iss == ISSUER
-            && self.aud == AUDIENCE
+            && self.aud == audience
             && self.iat <= now + SKEW
             && self.nbf <= now + SKEW
             && now < self.exp
@@ -117,7 +123,7 @@ impl Key {
     }
 
     /// What a token of this key says; `None` if it is not one, or not good now.
-    fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
+    fn read(&self, token: &str, now: Timestamp, audience: &str) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         if header != self.header {
@@ -128,7 +134,7 @@ impl Key {
             aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, self.pair.public_key());
         public.verify(signed.as_bytes(), &signature).ok()?;
         let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-        claims.are_good(now.as_second()).then_some(claims)
+        claims.are_good(now.as_second(), audience).then_some(claims)
     }
 
     /// For whoever wants to verify tokens by themselves (RFC 8037).
@@ -143,12 +149,17 @@ pub fn looks_like_one(token: &str) -> bool {
     token.len() <= LONGEST && token.bytes().filter(|b| *b == b'.').count() == 2
 }
 
-/// What a token of one of the keys says; `None` if it is not one, or not good now.
-pub fn read<'a>(token: &str, mut keys: impl Iterator<Item = &'a Key>, now: Timestamp) -> Option<Claims> {
+/// What a token of one of the keys says; `None` if it is not one, not good now, or for another audience.
+pub fn read<'a>(
+    token: &str,
+    mut keys: impl Iterator<Item = &'a Key>,
+    now: Timestamp,
+    audience: &str,
+) -> Option<Claims> {
     if !looks_like_one(token) {
         return None;
     }
-    keys.find_map(|key| key.read(token, now))
+    keys.find_map(|key| key.read(token, now, audience))
 }
 
 /// The set of keys (RFC 7517).
@@ -175,7 +186,7 @@ mod tests {
     }
 
     fn good(token: &str, now: Timestamp) -> bool {
-        read(token, [&key(1)].into_iter(), now).is_some()
+        read(token, [&key(1)].into_iter(), now, AUDIENCE).is_some()
     }
 
     /// Signed rightly, whatever it says.
@@ -188,12 +199,12 @@ mod tests {
     #[test]
     fn a_token_is_good_for_a_quarter_of_an_hour() {
         let token = key(1).sign(&claims());
-        assert_eq!(read(&token, [&key(2), &key(1)].into_iter(), now()), Some(claims_of(&token)));
+        assert_eq!(read(&token, [&key(2), &key(1)].into_iter(), now(), AUDIENCE), Some(claims_of(&token)));
         for (seconds, is_good) in [(-6, false), (-5, true), (0, true), (LIFE - 1, true), (LIFE, false)] {
             assert_eq!(good(&token, now() + SignedDuration::from_secs(seconds)), is_good, "{seconds}");
         }
-        assert_eq!(read(&token, [&key(2)].into_iter(), now()), None, "another key");
-        assert_eq!(read(&token, std::iter::empty(), now()), None, "no key");
+        assert_eq!(read(&token, [&key(2)].into_iter(), now(), AUDIENCE), None, "another key");
+        assert_eq!(read(&token, std::iter::empty(), now(), AUDIENCE), None, "no key");
     }
 
     fn claims_of(token: &str) -> Claims {

@@ -78,13 +78,13 @@ impl Keys {
         keys.first().map(|key| key.sign(claims)).ok_or_else(|| Status::internal("there is no key to sign with"))
     }
 
-    /// What an access token says; `None` if it is none of ours, or not good now.
-    pub(super) fn read(&self, token: &str) -> Option<Claims> {
+    /// What an access token says; `None` if it is none of ours, not good now, or for somebody else.
+    pub(super) fn read(&self, token: &str, audience: &str) -> Option<Claims> {
         let now = self.clock.now();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        let claims = self.verified.get(&self.store, digest, || jwt::read(token, self.all().iter(), now))?;
-        claims.are_good(now.as_second()).then_some(claims)
+        let claims = self.verified.get(&self.store, digest, || jwt::read(token, self.all().iter(), now, audience))?;
+        claims.are_good(now.as_second(), audience).then_some(claims)
     }
 
     /// For whoever wants to verify tokens by themselves.
@@ -125,11 +125,11 @@ mod tests {
         clock.advance(SignedDuration::from_secs(1));
         let new = token().await;
         assert_ne!(old.split('.').next(), new.split('.').next(), "another key signs");
-        assert!(keys.read(&old).is_some() && keys.read(&new).is_some());
+        assert!(keys.read(&old, jwt::AUDIENCE).is_some() && keys.read(&new, jwt::AUDIENCE).is_some());
         assert_eq!(keys.published()["keys"].as_array().map(Vec::len), Some(2));
         assert!(keys.spent().is_empty());
         clock.advance(VERIFIES);
-        assert!(keys.read(&old).is_none());
+        assert!(keys.read(&old, jwt::AUDIENCE).is_none());
         records::commit(&store, clock.now(), keys.spent(), Durability::Durable, "").await.expect("removed");
         assert_eq!(keys.published()["keys"].as_array().map(Vec::len), Some(1));
     }

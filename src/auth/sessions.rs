@@ -91,6 +91,23 @@ impl Authenticator {
         Err(Status::busy("the user changes too fast; try again later"))
     }
 
+    /// The same, with an access token that is for somebody else: it opens nothing here, and there is no other one to be had for it.
+    ///
+    /// # Errors
+    /// As [`Authenticator::login`].
+    pub async fn login_to(
+        &self,
+        audience: &str,
+        ask: &LoginRequest,
+        from: &From,
+        life: i64,
+    ) -> Result<Granted, Status> {
+        let granted = self.login_for(ask, from, life).await?;
+        let claims = self.keys.read(&granted.access_token, jwt::AUDIENCE).ok_or_else(unauthorized)?;
+        let access_token = self.keys.sign(&claims.of(audience)).await?;
+        Ok(Granted { access_token, refresh_token: None, ..granted })
+    }
+
     /// Makes a session of a login; `None` if something that it stands on has changed.
     pub(super) async fn open(&self, proven: Proven, from: &From, life: i64) -> Result<Option<Granted>, Status> {
         let Proven { user, how, mut writes, .. } = proven;

@@ -59,7 +59,29 @@ class Server(unittest.TestCase):
         other = self.token(**{"X-Refresh-Token-Request": "true"}).json()["refresh_token"]
         again = refresh(other)
         self.assertEqual((again.status_code, again.json()["refresh_token"] != other), (200, True))
-        self.assertEqual(self.token(**{"X-Audience": "another-service"}).status_code, 400)
+
+    def test_a_token_for_another_service_is_good_for_that_one_alone(self):
+        given = self.token(**{"X-Audience": "your-service-api", "X-Refresh-Token-Request": "true"}).json()
+        token = given["access_token"]
+        self.assertNotIn("refresh_token", given)
+        # The other service asks whether it is good, and for what, by its own name.
+        asked = lambda audience, **more: self.ask("POST", "/auth", token, headers={"X-Audience": audience, **more}).status_code
+        self.assertEqual([asked("your-service-api"), asked("your-service-api", **{"X-Permission": "app-view"})], [200, 200])
+        self.assertEqual([asked("another"), asked("appmesh-service"), asked(""), asked("appmesh-refresh")], [401, 401, 401, 400])
+        self.assertEqual([self.ask("GET", path, token).status_code for path in ("/applications", "/user/self")], [401, 401])
+        own = self.token().json()["access_token"]
+        self.assertEqual(self.ask("POST", "/auth", own, headers={"X-Audience": "your-service-api"}).status_code, 401)
+        client = appmesh.AppMeshClient()
+        if NEW:
+            self.assertEqual(client.authenticate(token, audience="your-service-api")[0], True)
+            self.assertEqual(client.authenticate(token)[0], False)
+        # A lock ends it there, too.
+        self.user("guest")
+        theirs = self.token("guest", "Wire_123456", **{"X-Audience": "your-service-api"}).json()["access_token"]
+        is_good = lambda: self.ask("POST", "/auth", theirs, headers={"X-Audience": "your-service-api"}).status_code
+        self.assertEqual(is_good(), 200)
+        self.client.lock_user("guest")
+        self.assertEqual(is_good(), 401)
 
     def test_a_second_factor_is_asked_for_by_a_challenge(self):
         self.user("totpuser", roles=["view"])

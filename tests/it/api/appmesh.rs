@@ -66,14 +66,16 @@ async fn every_call_of_app_mesh_is_open_to_whom_the_table_says() {
 }
 
 #[tokio::test]
-async fn a_token_is_for_nobody_else_and_a_request_is_passed_on_to_nobody() {
+async fn nobody_logs_in_for_what_app_mesh_keeps_and_a_request_is_passed_on_to_nobody() {
     let api = Api::start().await;
     people(&api).await;
-    let basic = [("authorization", "Basic YWRtaW46eA=="), ("x-audience", "your-service-api")];
-    for (path, headers) in [("/appmesh/login", &basic[..]), ("/appmesh/auth", &basic[1..])] {
-        let reply = by(&api, "admin", "POST", path, headers, "").await;
-        assert_eq!(reply.code, 400, "{}", reply.text());
-        assert!(reply.text().contains("tokens are for the audience `appmesh-service`"), "{}", reply.text());
+    for odd in ["appmesh-file-service", "appmesh-refresh", "appm.dev/v1", "a b"] {
+        let headers = [("authorization", "Basic YWRtaW46eA=="), ("x-audience", odd)];
+        for (path, headers) in [("/appmesh/login", &headers[..]), ("/appmesh/auth", &headers[1..])] {
+            let reply = by(&api, "admin", "POST", path, headers, "").await;
+            assert_eq!(reply.code, 400, "{}", reply.text());
+            assert!(reply.text().contains("is no audience that a token can be for"), "{}", reply.text());
+        }
     }
     // Neither to another host nor to another port of this one; a metadata service of a cloud least of all.
     let port = api.server.address.port();
