@@ -2,15 +2,15 @@
 //!
 //! The kernel resolves every path (openat2): nothing leads out of the directory, no `..` and no absolute path, and no symbolic link is followed,
 //! whoever changes what meanwhile. What comes up has no name before it is whole, so whatever is killed leaves nothing; nothing that is there is replaced. Where the file system
-//! has no files without names, it is written beside its place.
+//! has no files without names, it is written beside its place, and what a server that was killed has left there goes with the next attempt.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{File, Metadata},
     io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Component, Path, PathBuf},
 };
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use nix::unistd::{Group, User};
 use rustix::{
-    fs::{Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid},
+    fs::{Dir, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Uid},
     io::Errno,
 };
 
@@ -111,16 +111,52 @@ impl Files {
         let (file, part) = match rustix::fs::openat(&dir, ".", flags | OFlags::TMPFILE, mode) {
             // What file systems and kernels say that have none.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let mut part = OsString::from(".");
-                part.push(&name);
-                part.push(format!(".{suffix}.part"));
-                let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-                (rustix::fs::openat(&dir, &part, flags, mode).map_err(|errno| refused(errno, path))?, Some(part))
+                let (file, part) = beside(&dir, &name, suffix).map_err(|errno| refused(errno, path))?;
+                (file, Some(part))
             }
             made => (made.map_err(|errno| refused(errno, path))?, None),
         };
         Ok(Part { dir, name, part, file: File::from(file), length: 0, is_whole: false })
     }
+}
+
+/// A file that must have a name: one beside its place, locked as long as somebody writes to it. What a server that was killed has left there of the
+/// same file goes.
+fn beside(dir: &OwnedFd, name: &OsStr, suffix: &str) -> Result<(OwnedFd, OsString), Errno> {
+    let mut part = OsString::from(".");
+    part.push(name);
+    part.push(format!(".{suffix}.part"));
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    loop {
+        sweep(dir, name)?;
+        let file = rustix::fs::openat(dir, &part, flags, Mode::RUSR | Mode::WUSR)?;
+        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        // Somebody else may have swept it away before it was locked.
+        if locked != Err(Errno::WOULDBLOCK) && rustix::fs::fstat(&file)?.st_nlink > 0 {
+            return Ok((file, part));
+        }
+    }
+}
+
+/// Removes what was written of a file by nobody who is still there.
+fn sweep(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    for entry in Dir::new(rustix::fs::openat(dir, ".", flags | OFlags::DIRECTORY, Mode::empty())?)? {
+        let entry = entry?;
+        let found = entry.file_name();
+        let suffix = found.to_bytes().strip_prefix(b".").and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        let suffix = suffix.and_then(|rest| rest.strip_prefix(b".")?.strip_suffix(b".part"));
+        if suffix.is_none_or(|suffix| suffix.is_empty() || !suffix.iter().all(u8::is_ascii_alphanumeric)) {
+            continue;
+        }
+        let left = rustix::fs::openat(dir, found, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty());
+        let Ok(left) = left else { continue };
+        if rustix::fs::flock(&left, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Somebody may have removed it.
+            let _ = rustix::fs::unlinkat(dir, found, rustix::fs::AtFlags::empty());
+        }
+    }
+    Ok(())
 }
 
 fn there() -> Status {
@@ -427,6 +463,33 @@ mod tests {
             std::fs::read_dir(&files.root).expect("read").map(|e| e.expect("one").file_name()).collect();
         names.sort();
         assert_eq!(names, ["a b", "half"]);
+    }
+
+    #[test]
+    fn where_files_must_have_names_what_nobody_writes_to_any_more_goes_with_the_next_attempt() {
+        let (_dir, files) = directory();
+        let names = || {
+            let all = std::fs::read_dir(&files.root).expect("read").map(|entry| entry.expect("one").file_name());
+            let mut names: Vec<_> = all.map(|name| name.into_string().expect("text")).collect();
+            names.sort();
+            names
+        };
+        for left in [".a.b.dead1.part", ".a.b..part", ".a.b.c.d.part", ".other.dead2.part", "a.b.dead3.part"] {
+            std::fs::write(files.root.join(left), "half").expect("written");
+        }
+        let (name, others) =
+            (OsStr::new("a.b"), [".a.b..part", ".a.b.c.d.part", ".other.dead2.part", "a.b.dead3.part"]);
+        let (first, part) = beside(&files.dir, name, "x1").expect("made");
+        let (second, _) = beside(&files.dir, name, "x2").expect("made");
+        assert_eq!(part, ".a.b.x1.part");
+        let mut expected = [&[".a.b.x1.part", ".a.b.x2.part"][..], &others].concat();
+        expected.sort_unstable();
+        assert_eq!(names(), expected, "both are written to");
+        drop((first, second));
+        let _third = beside(&files.dir, name, "x3").expect("made");
+        let mut expected = [&[".a.b.x3.part"][..], &others].concat();
+        expected.sort_unstable();
+        assert_eq!(names(), expected);
     }
 
     #[test]
