@@ -151,7 +151,7 @@ impl Sdk {
             Route::ValidateTotp => self.validate_totp(&call).await,
             Route::Auth => self.auth_of_another(&call),
             Route::Renew => self.refresh(&call).await,
-            Route::FetchTask(app) => self.fetch_task(app, &call).await,
+            Route::FetchTask(app) => Ok(self.fetch_task(app, &call).await),
             Route::GiveTask(app) => Ok(self.give_task(app, call).await),
             Route::AuthConfig => Ok(self.auth_config(&call)),
             _ => Err(Status::no_route()),

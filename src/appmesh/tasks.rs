@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Content, Reply, Sdk, caller};
+use super::{Call, Content, Reply, Route, Sdk, caller};
 use crate::{
     admission::TaskOrder,
     api::{Status, TASK_HEADER, TASK_PART_HEADER},
@@ -10,6 +10,8 @@ use crate::{
     broker::{FetchError, GiveError, Superseded, Worker},
 };
 
+/// The header by which a process says that it takes its next task in the answer to its result: `true`.
+const TASK_NEXT_HEADER: &str = "x-appm-task-next";
 /// How long a caller waits that says nothing, or nonsense.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -33,28 +35,47 @@ impl Sdk {
         Ok(Reply::empty(if cancelled > 0 { 200 } else { 208 }))
     }
 
-    pub(super) async fn fetch_task(&self, app: &str, call: &Call) -> Result<Reply, Status> {
-        let Ok(worker) = self.worker(app, call) else { return Ok(superseded()) };
-        Ok(match self.admission.broker().fetch(&worker, call.connection).await {
+    pub(super) async fn fetch_task(&self, app: &str, call: &Call) -> Reply {
+        match self.worker(app, call) {
+            Ok(worker) => self.next_task(&worker, call).await,
+            Err(Superseded) => superseded(),
+        }
+    }
+
+    async fn next_task(&self, worker: &Worker, call: &Call) -> Reply {
+        match self.admission.broker().fetch(worker, call.connection).await {
             Ok(task) => {
                 let name = task.name();
                 Reply { content: Content::Task(task), ..Reply::empty(200) }.with(TASK_HEADER, name)
             }
             Err(FetchError::Superseded) => superseded(),
             Err(FetchError::Nothing) => Reply::message(504, "there is no task; ask again"),
-        })
+        }
     }
 
-    pub(super) async fn give_task(&self, app: &str, call: Call) -> Reply {
+    pub(super) async fn give_task(&self, app: &str, mut call: Call) -> Reply {
         let Ok(worker) = self.worker(app, &call) else { return superseded() };
-        let named = call.header(TASK_HEADER).to_owned();
+        let (named, body) = (call.header(TASK_HEADER).to_owned(), std::mem::take(&mut call.body));
+        let is = |name: &'static str| match call.header(name) {
+            "" => Ok(false),
+            "true" => Ok(true),
+            _ => Err(format!("the header {name} is `true`, or not there")),
+        };
+        let (is_part, wants_next) = match (is(TASK_PART_HEADER), is(TASK_NEXT_HEADER)) {
+            (Ok(true), Ok(true)) => {
+                let message = format!("{TASK_NEXT_HEADER} goes with a result, and not with a part of one");
+                return Reply::message(400, &message);
+            }
+            (Ok(is_part), Ok(wants_next)) => (is_part, wants_next),
+            (Err(wrong), _) | (_, Err(wrong)) => return Reply::message(400, &wrong),
+        };
         let broker = self.admission.broker();
-        let given = match call.header(TASK_PART_HEADER) {
-            "" => broker.give(&worker, Some(&named), call.connection, call.body),
-            "true" => broker.give_part(&worker, Some(&named), call.connection, call.body).await,
-            _ => return Reply::message(400, &format!("the header {TASK_PART_HEADER} is `true`, or not there")),
+        let given = match is_part {
+            false => broker.give(&worker, Some(&named), call.connection, body),
+            true => broker.give_part(&worker, Some(&named), call.connection, body).await,
         };
         match given {
+            Ok(()) if wants_next => self.next_task(&worker, &call).await,
             Ok(()) => Reply::empty(200),
             Err(GiveError::NobodyWaits) => Reply::message(417, "no message request from client waiting for response"),
             Err(GiveError::WhichOne) => {
@@ -66,6 +87,12 @@ impl Sdk {
                 Reply::message(503, "the caller has not taken in what was given before").with("retry-after", "1")
             }
         }
+    }
+
+    /// What a process is told that is none of ours, before anything is taken in of what it sends.
+    pub fn turned_away(&self, route: &Route, call: &Call) -> Option<Reply> {
+        let Route::GiveTask(app) = route else { return None };
+        self.worker(app, call).err().map(|Superseded| superseded())
     }
 
     fn worker(&self, app: &str, call: &Call) -> Result<Worker, Superseded> {

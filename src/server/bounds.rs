@@ -48,6 +48,8 @@ pub struct Bounds {
     pub turn: Duration,
     /// Bytes of bodies that are held at a time; what does not fit gets 429.
     pub in_bodies: usize,
+    /// What of that messages may take on connections on which nobody has proved who they are, all of them together.
+    pub of_strangers: usize,
     /// How long a client may take to send a body.
     pub body: Duration,
     /// How long it may take to send a request's head, and how long a connection may idle.
@@ -75,6 +77,8 @@ impl Default for Bounds {
             turns: Seats { all: 512, alone: cores + 1, among: cores.div_ceil(2), waiting: 8192 },
             turn: Duration::from_secs(15),
             in_bodies: 256 << 20,
+            // The longest message that there is, and a little.
+            of_strangers: 80 << 20,
             body: Duration::from_secs(60),
             idle: Duration::from_secs(120),
             stalled: Duration::from_secs(120),
@@ -106,6 +110,7 @@ pub(super) struct Turnstile {
     handshakes: Line<Source>,
     turns: Line<Arc<str>>,
     bodies: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     connections: Shares<Source>,
     requests: Shares<Source>,
     watches: Shares<String>,
@@ -115,7 +120,24 @@ pub(super) struct Turnstile {
 
 /// Room for a body. Given back when it is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Taken(Option<OwnedSemaphorePermit>);
+pub(super) struct Taken {
+    room: Option<OwnedSemaphorePermit>,
+    is_strange: bool,
+    /// Of the room of strangers, too.
+    strange: Option<OwnedSemaphorePermit>,
+}
+
+impl Taken {
+    /// By somebody who has not proved who they are. A login is short: what fits into one piece is let in as everybody's is.
+    pub(super) fn by_a_stranger() -> Self {
+        Self { is_strange: true, ..Self::default() }
+    }
+
+    /// What it takes of the room of strangers, to be given back when it is known whose it is.
+    pub(super) fn strange(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.strange.take()
+    }
+}
 
 /// Where a connection comes from, as far as it is one party: an address, or of version 6 the network that one party is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +167,7 @@ impl Turnstile {
             handshakes: Line::new(bounds.handshakes, clock.clone()),
             turns: Line::new(bounds.turns, clock.clone()),
             bodies: Arc::new(Semaphore::new(bounds.in_bodies)),
+            strangers: Arc::new(Semaphore::new(bounds.of_strangers)),
             connections: Shares::new(bounds.connections_each),
             requests: Shares::new(bounds.requests_each),
             watches: Shares::new(bounds.watches_each),
@@ -228,12 +251,18 @@ impl Turnstile {
     /// 429 if there is none.
     pub(super) fn room(&self, taken: &mut Taken, bytes: usize) -> Result<(), Status> {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let Ok(more) = self.bodies.clone().try_acquire_many_owned(wanted) else {
-            return Err(Status::busy("the server is taking in too much at once, please try again later"));
+        let full = |_| Status::busy("the server is taking in too much at once, please try again later");
+        let strange = match taken.is_strange && taken.room.is_some() {
+            true => Some(self.strangers.clone().try_acquire_many_owned(wanted).map_err(full)?),
+            false => None,
         };
-        match &mut taken.0 {
-            Some(there) => there.merge(more),
-            none => *none = Some(more),
+        let more = self.bodies.clone().try_acquire_many_owned(wanted).map_err(full)?;
+        for (held, more) in [(&mut taken.room, Some(more)), (&mut taken.strange, strange)] {
+            match (held, more) {
+                (Some(held), Some(more)) => held.merge(more),
+                (held, more @ Some(_)) => *held = more,
+                (_, None) => {}
+            }
         }
         Ok(())
     }
@@ -437,6 +466,23 @@ mod tests {
         assert!(turnstile.seat("a", READ, 0).await.is_err());
         drop(all);
         turnstile.seat("a", READ, 0).await.expect("a seat");
+    }
+
+    #[test]
+    fn strangers_have_a_little_of_the_room_until_they_are_known() {
+        let turnstile =
+            Turnstile::new(Bounds { in_bodies: 100, of_strangers: 10, ..Bounds::default() }, Arc::new(System));
+        let (mut stranger, mut other) = (Taken::by_a_stranger(), Taken::by_a_stranger());
+        turnstile.room(&mut stranger, 20).expect("a first piece is everybody's: a login");
+        turnstile.room(&mut stranger, 10).expect("of the room of strangers");
+        turnstile.room(&mut other, 20).expect("a login");
+        turnstile.room(&mut other, 1).expect_err("no room for strangers");
+        turnstile.room(&mut Taken::default(), 40).expect("room for who is known");
+        drop(stranger.strange());
+        turnstile.room(&mut other, 1).expect("the first is known, and takes of the room for all");
+        turnstile.room(&mut Taken::default(), 50).expect_err("no room");
+        drop(stranger);
+        turnstile.room(&mut Taken::default(), 50).expect("room again");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod appmesh;
 mod artifacts;
 mod audit;
 mod backup;
+mod bell;
 mod body;
 mod bounds;
 mod call;

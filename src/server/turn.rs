@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    bell::Rings,
     bounds::{Line, Share, Turn},
     handle::Peer,
 };
@@ -50,6 +51,7 @@ impl Turns {
 /// A connection, or a stream of one, that goes on only in turn.
 pub(super) struct InTurn<F> {
     inner: F,
+    rings: Rings,
     turns: Turns,
     /// Its place in line.
     waits: Option<Turn<Arc<str>>>,
@@ -64,7 +66,7 @@ struct Place {
 
 impl<F> InTurn<F> {
     pub(super) fn new(inner: F, turns: Turns) -> Self {
-        Self { inner, turns, waits: None, place: None }
+        Self { inner, rings: Rings::new(), turns, waits: None, place: None }
     }
 
     /// Whose turns these are by now.
@@ -96,7 +98,7 @@ impl<F: Future + Unpin> Future for InTurn<F> {
             this.waits = Some(turn);
             return Poll::Pending;
         }
-        let polled = Pin::new(&mut this.inner).poll(cx);
+        let polled = this.rings.poll(&mut this.inner, cx);
         if let Turn::Then(seat, _) | Turn::Now { seat: Some(seat), among_others: true } = turn
             && this.turns.line.is_crowded_by(&whose)
         {
@@ -126,7 +128,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, future::poll_fn, rc::Rc};
+    use std::{cell::RefCell, rc::Rc};
 
     use tokio::task::LocalSet;
 
@@ -135,15 +137,11 @@ mod tests {
 
     /// A connection on which something happens `times` times, and always at once; it writes down when it went on.
     async fn busy(who: &'static str, times: usize, turns: Turns, seen: Rc<RefCell<Vec<&'static str>>>) {
-        let mut left = times;
-        let inner = poll_fn(move |cx: &mut Context<'_>| {
-            seen.borrow_mut().push(who);
-            left -= 1;
-            if left == 0 {
-                return Poll::Ready(());
+        let inner = std::pin::pin!(async {
+            for _ in 0..times {
+                seen.borrow_mut().push(who);
+                tokio::task::yield_now().await;
             }
-            cx.waker().wake_by_ref();
-            Poll::Pending
         });
         InTurn::new(inner, turns).await;
     }

@@ -128,6 +128,18 @@ fn work_of_any_size_goes_into_a_process_and_its_result_comes_back() {
         assert_eq!((answer.code, answer.body.len()), (200, payload.len()));
         assert!(answer.body.into_iter().rev().eq(payload));
     }
+    // The next one comes with the answer to a result, and of what was not taken nothing comes of it.
+    let next = |header: &str, result: &[u8]| worker.api.ask_with("PUT", &worker.path, header, result).unwrap();
+    let first = send(&world, "", b"first".to_vec());
+    assert_eq!(text(&worker.fetch().body), "first");
+    let second = send(&world, "", b"second".to_vec());
+    let answered = next("X-Appm-Task-Next: true", b"1");
+    assert_eq!((answered.code, text(&answered.body)), (200, "second".to_owned()));
+    assert_eq!(text(&answer(&first).body), "1");
+    assert_eq!(worker.give(b"2"), 200);
+    assert_eq!(text(&answer(&second).body), "2");
+    assert_eq!(next("X-Appm-Task-Next: true", b"3").code, 417);
+    assert_eq!(next("X-Appm-Task-Next: yes", b"3").code, 400);
     // By App Mesh's wire too, and by the command line.
     let (api, path) = (world.api(), "/appmesh/app/web/task?timeout=30");
     let asked = thread::spawn(move || api.ask("POST", path, "", b"again").unwrap());

@@ -1,17 +1,23 @@
 //! A connection on which App Mesh's messages are spoken, whatever parts them: TCP ([`super::tcp`]) or a WebSocket ([`super::ws`]).
 //!
 //! ```text
-//!  reader ─► message ─► task for each request ─┐
-//!    │            events that were subscribed to ┼─► writer: answers in the order in which they are ready, by uuid
-//!    └─ TCP: a file, its frames, here and now ─┘
+//!  reader ─► message ─► each request's own way ─┐
+//!    │             events that were subscribed to ┼─► writer: answers in the order in which they are ready, by uuid
+//!    └─ TCP: a file, its frames, here and now ──┘
 //! ```
 //! Requests of one connection are answered as they are done, as clients expect who wait for several at once. A connection that ends takes what it
 //! waits for with it: a long poll whose client is gone gets no task.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hyper::{
     HeaderMap, Method,
     header::{self, HeaderName, HeaderValue, USER_AGENT},
@@ -19,9 +25,7 @@ use hyper::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
     sync::{Semaphore, mpsc},
-    task::JoinSet,
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     connection,
@@ -137,7 +141,15 @@ pub(super) struct Line {
     pub wire: Wire,
     /// Who is told of events on it.
     listener: Arc<Listener>,
+    /// Somebody has proved on it who they are.
+    known: AtomicBool,
     turns: Turns,
+}
+
+impl Line {
+    fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
 }
 
 /// Serves one connection, until it or the server ends.
@@ -147,84 +159,107 @@ where
 {
     let (mut reader, writer) = split(stream);
     let (send, outs) = mpsc::channel(WAITING);
-    let mut work = JoinSet::new();
-    let gone = CancellationToken::new();
-    let writing = tokio::spawn(write(writer, outs, state.turnstile.bounds().stalled, gone.clone()));
-    let writing = AbortOnDropHandle::new(writing);
+    let mut writing = Box::pin(write(writer, outs, state.turnstile.bounds().stalled));
     let listener = listener(&state, &wire, &send);
     let turns = Turns::new(state.turnstile.turns(), &peer);
-    let line = Arc::new(Line { peer, state: state.clone(), wire, listener, turns: turns.clone() });
+    let known = AtomicBool::new(peer.is_ambient() || matches!(wire, Wire::WebSocket { shown: Some(_), .. }));
+    let line = Line { peer, state: state.clone(), wire, listener, known, turns: turns.clone() };
     let revoked = async {
         match &line.wire {
             Wire::WebSocket { shown: Some(shown), .. } => drop(state.admission.authority().revoked(&shown.who).await),
             _ => std::future::pending().await,
         }
     };
+    // One task for all of it: what is answered is written there and then, and no other thread is woken for it.
+    let conversation = Box::pin(async {
+        tokio::select! {
+            biased;
+            ended = read(&mut reader, &line, &send) => Ok(ended.err().unwrap_or(End::silent("the client has left"))),
+            Gone = &mut writing => Err(Gone),
+        }
+    });
     let end = tokio::select! {
-        () = state.stopping.cancelled() => End::told(1001, "the server stops"),
-        () = gone.cancelled() => End::silent("the client takes nothing in"),
-        () = line.listener.broken() => End::told(1008, "a subscription cannot go on: what you may see has changed, or your token has ended"),
-        () = revoked => End::told(1008, "what proved who you are has ended, or what you may do has changed: connect again"),
-        ended = InTurn::new(Box::pin(read(&mut reader, &line, &send, &mut work)), turns) => ended.err().unwrap_or(End::silent("the client has left")),
+        () = state.stopping.cancelled() => Ok(End::told(1001, "the server stops")),
+        () = line.listener.broken() => Ok(End::told(1008, "a subscription cannot go on: what you may see has changed, or your token has ended")),
+        () = revoked => Ok(End::told(1008, "what proved who you are has ended, or what you may do has changed: connect again")),
+        // What is under way on it ends with it.
+        ended = InTurn::new(conversation, turns) => ended,
     };
-    tracing::debug!(peer = %line.peer, why = end.why, "a connection of App Mesh's clients ends");
-    // What is under way on it ends with it.
-    work.shutdown().await;
+    let why = end.as_ref().map_or("the client takes nothing in", |end| end.why);
+    tracing::debug!(peer = %line.peer, why, "a connection of App Mesh's clients ends");
+    // No farewell for who takes nothing in: it would wait behind what they do not take.
+    let Ok(end) = end else { return };
     if let (Wire::WebSocket { .. }, Some(code)) = (&line.wire, end.code) {
         // If there is no room for it, nobody reads.
         let _ = send.try_send(Out::of(ws::close(code, end.why)));
     }
     drop((send, line));
-    if gone.is_cancelled() {
-        return;
-    }
     // Who is still sending would lose what was told, were the connection closed over it.
     let farewell = async {
-        let _ = writing.await;
+        writing.await;
         let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
     };
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
-async fn read<S>(
-    reader: &mut ReadHalf<S>,
-    line: &Arc<Line>,
-    send: &mpsc::Sender<Out>,
-    work: &mut JoinSet<()>,
-) -> Result<(), End>
+/// The client is gone, or has taken nothing in for as long as it may; or nothing more is to be written.
+struct Gone;
+
+type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, ()>>;
+
+/// Something that the connection itself does, while what is under way on it goes on.
+async fn alongside<T>(work: &mut UnderWay<'_>, own: impl Future<Output = T>) -> T {
+    let mut own = std::pin::pin!(own);
+    loop {
+        tokio::select! {
+            biased;
+            Some(()) = work.next() => {}
+            done = &mut own => return done,
+        }
+    }
+}
+
+async fn read<S>(reader: &mut ReadHalf<S>, line: &Line, send: &mpsc::Sender<Out>) -> Result<(), End>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let seats = Arc::new(Semaphore::new(AT_ONCE));
+    let seats = Semaphore::new(AT_ONCE);
+    let mut work = UnderWay::new();
     loop {
-        let mut taken = Taken::default();
+        let mut taken = if line.is_known() { Taken::default() } else { Taken::by_a_stranger() };
         // Whoever waits for something says nothing meanwhile.
         let is_idle = || seats.available_permits() == AT_ONCE && !line.listener.is_listening();
         let message = match line.wire {
-            Wire::Tcp => tcp::next(reader, &line.state, &mut taken, is_idle).await?,
-            Wire::WebSocket { .. } => ws::next(reader, &line.state, &mut taken, is_idle, send).await?,
+            Wire::Tcp => alongside(&mut work, tcp::next(reader, &line.state, &mut taken, is_idle)).await?,
+            Wire::WebSocket { .. } => {
+                alongside(&mut work, ws::next(reader, &line.state, &mut taken, is_idle, send)).await?
+            }
         };
         let Some(message) = message else { return Ok(()) };
-        while work.try_join_next().is_some() {}
-        if send.is_closed() {
-            return Err(End::silent("the client takes nothing in"));
-        }
         let request = msgpack::Request::read(&message).ok_or(End::told(1007, "what came is no request"))?;
         let headers = headers(&request);
         if matches!(line.wire, Wire::Tcp) && tcp::has_file(&headers) {
-            tcp::file(reader, line, send, &request, headers).await?;
+            alongside(&mut work, tcp::file(reader, line, send, &request, headers)).await?;
             continue;
         }
-        let seat = seats.clone().acquire_owned().await.map_err(|_| End::silent("nobody closes it"))?;
-        let (line, send) = (line.clone(), send.clone());
-        let turns = line.turns.clone();
-        let answer = async move {
+        let seat = alongside(&mut work, seats.acquire()).await.map_err(|_| End::silent("nobody closes it"))?;
+        work.push(Box::pin(async move {
+            let mut strange = taken.strange();
             let body = Payload::from(request.body.clone()).holding(taken);
-            let reply = exchange(&line, &request, headers, body).await;
+            let mut exchange = std::pin::pin!(exchange(line, &request, headers, body));
+            let exchanged = std::future::poll_fn(|cx| {
+                let polled = exchange.as_mut().poll(cx);
+                if line.is_known() {
+                    // From then on it counts as everybody's does.
+                    strange = None;
+                }
+                polled
+            });
+            let reply = exchanged.await;
+            // Whoever is gone needs none.
             let _ = send.send(framed(&line.wire, &request, reply)).await;
             drop(seat);
-        };
-        work.spawn(InTurn::new(Box::pin(answer), turns));
+        }));
     }
 }
 
@@ -283,7 +318,7 @@ pub(super) async fn recorded<'a>(
     body: Payload,
     answer: impl FnOnce(Route, Whom, Call) -> Answering<'a> + Send,
 ) -> Reply {
-    let Line { peer, state, wire, listener, turns } = line;
+    let Line { peer, state, wire, listener, turns, .. } = line;
     if let Wire::WebSocket { shown: Some(shown), .. } = wire
         && let Some(credential) = &shown.credential
         && !headers.contains_key(header::AUTHORIZATION)
@@ -311,14 +346,23 @@ pub(super) async fn recorded<'a>(
         }
         let asked = forward::Asked { connection: peer, route: &route, headers: &headers, from: &from };
         let whom = forward::whom(state, asked, &mut observed).await?;
+        if observed.who().is_some() {
+            line.known.store(true, Ordering::Relaxed);
+        }
         let (query, connection) = (request.query.clone(), connection(peer));
         let (listener, request_id) = (Some(listener.clone()), request_id.clone());
         let host = wire.host().to_owned();
         let call = Call { query, headers, body, host, from: from.clone(), connection, listener, request_id };
-        tokio::select! {
+        let is_work = matches!(route, Route::FetchTask(_) | Route::GiveTask(_));
+        let reply = tokio::select! {
             reply = answer(route, whom, call) => reply,
             () = state.stopping.cancelled() => Err(stops()),
+        };
+        if is_work && reply.as_ref().is_ok_and(|reply| reply.code != 412) {
+            // A process has a key and no name.
+            line.known.store(true, Ordering::Relaxed);
         }
+        reply
     };
     let outcome = std::panic::AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(request_id, "a request panicked");
@@ -390,13 +434,12 @@ fn one(kind: &'static str, whole: Bytes) -> (&'static str, usize, Box<dyn Iterat
     (kind, whole.len(), Box::new(std::iter::once(whole)))
 }
 
-/// Writes what is ready. `gone`: the client is, or has taken nothing in for as long as it may.
+/// Writes what is ready, until nobody has anything to say any more, or nobody listens.
 async fn write<S: AsyncRead + AsyncWrite>(
     mut writer: WriteHalf<S>,
     mut outs: mpsc::Receiver<Out>,
     patience: Duration,
-    gone: CancellationToken,
-) {
+) -> Gone {
     while let Some(Out { head, pieces }) = outs.recv().await {
         let mut out = BytesMut::from(&head[..]);
         let written = async {
@@ -414,13 +457,12 @@ async fn write<S: AsyncRead + AsyncWrite>(
             Ok::<_, std::io::Error>(())
         };
         if written.await.is_err() {
-            // No farewell: it would wait behind what the client does not take.
-            gone.cancel();
-            return;
+            return Gone;
         }
     }
     // The other end learns it from the end of the stream.
     let _ = writer.shutdown().await;
+    Gone
 }
 
 /// So many bytes more, as they come: nobody gets memory for what they only say.

@@ -40,6 +40,8 @@ use crate::{
 
 const BYTES: &str = "application/octet-stream";
 const JSON: &str = "application/json";
+/// So much of what a process sends is taken in before its key is looked at: to look twice costs more.
+const LET_IN: u64 = 64 << 10;
 
 /// Serves a connection of frames, until it or the server ends.
 pub(super) async fn frames<S>(stream: S, peer: Peer, state: Arc<State>)
@@ -109,20 +111,24 @@ async fn over_http(
         // They are told, however much they have sent by then.
         body.is_of_somebody();
     }
-    let payload = match (&route, &whom) {
-        (Route::Upload, _) | (_, Whom::There(_)) => Payload::default(),
-        _ => body::payload(&mut body, route.longest(), &state.turnstile).await?,
-    };
-    let call = Call {
+    let mut call = Call {
         query: params.into_pairs(),
         headers: head.headers.clone(),
-        body: payload,
+        body: Payload::default(),
         host: addressed(head),
         from,
         connection: connection(peer),
         listener: None,
         request_id: request_id.to_owned(),
     };
+    if body.size_hint().upper().is_none_or(|most| most > LET_IN)
+        && let Some(reply) = state.sdk.turned_away(&route, &call)
+    {
+        return Ok(reply);
+    }
+    if route != Route::Upload && !matches!(whom, Whom::There(_)) {
+        call.body = body::payload(&mut body, route.longest(), &state.turnstile).await?;
+    }
     let patience = state.turnstile.bounds().body;
     match &whom {
         Whom::Nobody(_) => unreachable!("they were told above"),
