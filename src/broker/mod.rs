@@ -13,6 +13,7 @@
 //!
 //! An App to which nobody sends anything is not known here.
 
+mod due;
 mod failure;
 mod key;
 mod parts;
@@ -32,14 +33,14 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
-use self::parts::Parts;
+use self::{due::Due, parts::Parts};
 pub use self::{
     failure::Failure,
     key::Keys,
     parts::Next,
     payload::{Payload, Pieces},
     send::{Done, Kept, Order, Sent},
-    work::{Delivery, FetchError, GiveError, Superseded, Worker},
+    work::{Delivery, FetchError, GiveError, Over, Superseded, Worker},
 };
 use crate::{
     api::{App, Instance, Object, Task, TaskState, Uid},
@@ -56,6 +57,8 @@ const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
 /// How many of these, and how many bytes of results; the oldest make room.
 const KEPT: usize = 10_000;
 const KEPT_BYTES: usize = 128 << 20;
+/// So many Apps are held to which something was sent lately.
+const HELD: usize = 16;
 
 /// How a task ended.
 pub type Outcome = Result<Done, Failure>;
@@ -78,7 +81,7 @@ struct Inner {
     last: u64,
     desks: HashMap<Uid, Desk>,
     tasks: BTreeMap<u64, Entry>,
-    questions: HashMap<u64, oneshot::Sender<Delivery>>,
+    questions: HashMap<u64, Question>,
     /// What was handed to whom and not answered, in the order in which it was handed out.
     owed: HashMap<StartKey, Vec<Owed>>,
     /// Whoever asked.
@@ -87,6 +90,15 @@ struct Inner {
     ended: HashMap<Uid, u32>,
     kept: VecDeque<(u64, Kept)>,
     kept_bytes: usize,
+    due: Due,
+    /// Apps as they were when something was sent to them: read once for all that comes soon.
+    held: VecDeque<Arc<Object<App>>>,
+}
+
+/// A process asks.
+struct Question {
+    tell: oneshot::Sender<Delivery>,
+    over: Option<Over>,
 }
 
 /// A process that asked.
@@ -103,8 +115,6 @@ struct Desk {
     board: Board<Arc<str>, StartKey>,
     /// True if an instance has asked.
     asked: bool,
-    /// As it was when a task was sent to it, read for all that come soon.
-    _held: Option<Arc<Object<App>>>,
 }
 
 /// A task that is not over.
@@ -116,6 +126,8 @@ struct Entry {
     payload: Payload,
     parts: Parts,
     at: Option<Handed>,
+    /// The uptime at which its caller gives up.
+    due: Duration,
     /// The outcome is put by.
     keep: bool,
     tell: oneshot::Sender<Outcome>,
@@ -126,6 +138,7 @@ struct Handed {
     to: StartKey,
     instance: String,
     since: Timestamp,
+    over: Option<Over>,
 }
 
 /// A process has this task, as far as anybody knows.
@@ -191,8 +204,9 @@ impl Broker {
             };
             let instance = inner.staff.get(&worker).map(|member| member.instance.as_str());
             let instance = instance.unwrap_or_default();
-            let delivery = Delivery::new(self.clone(), task, worker.clone(), instance, entry);
-            match question.send(delivery) {
+            let Question { tell, over } = question;
+            let delivery = Delivery::new(self.clone(), task, (worker.clone(), instance, over), entry);
+            match tell.send(delivery) {
                 Ok(()) => inner.owed.entry(worker).or_default().push(Owed { task, on: None }),
                 Err(back) => {
                     back.forget();
@@ -210,11 +224,20 @@ impl Broker {
     /// A task is over: its caller is told, and whoever had it has one less.
     fn finish(self: &Arc<Self>, inner: &mut Inner, task: u64, outcome: Outcome) {
         let Some(entry) = inner.tasks.remove(&task) else { return };
+        inner.due.forget(entry.due, task);
         if let Some(desk) = inner.desks.get_mut(&entry.app) {
             match &entry.at {
                 Some(handed) => desk.board.freed(&handed.to),
                 None => drop(desk.board.withdraw(&entry.caller, task)),
             }
+        }
+        if let (
+            Some(Handed { over: Some(over), .. }),
+            Err(why @ (Failure::TimedOut { .. } | Failure::Cancelled { .. })),
+        ) = (&entry.at, &outcome)
+        {
+            // Whoever is gone needs not be told.
+            let _ = over.send((self.name(task), why.to_string()));
         }
         let app = entry.app.clone();
         if entry.keep {
@@ -230,6 +253,18 @@ impl Inner {
     fn next(&mut self) -> u64 {
         self.last += 1;
         self.last
+    }
+
+    /// Holds an App for whoever sends something to it soon.
+    fn hold(&mut self, app: Arc<Object<App>>) {
+        if self.held.back().is_some_and(|last| Arc::ptr_eq(last, &app)) {
+            return;
+        }
+        self.held.retain(|held| held.uid() != app.uid());
+        self.held.push_back(app);
+        if self.held.len() > HELD {
+            self.held.pop_front();
+        }
     }
 }
 

@@ -138,9 +138,7 @@ pub enum Next {
 impl Sent {
     /// What comes next. Cancel-safe.
     pub async fn next(&mut self) -> Next {
-        let Sent { broker, task, timeout, told, deadline, parts, outcome, .. } = self;
-        let deadline = deadline.get_or_insert_with(|| broker.clock.sleep(*timeout));
-        let mut is_late = false;
+        let Sent { told, parts, outcome, .. } = self;
         while outcome.is_none() {
             let part = async {
                 match parts.as_mut() {
@@ -152,11 +150,6 @@ impl Sent {
                 biased;
                 Some(part) = part => return Next::Part(part),
                 told = &mut *told => *outcome = Some(told.unwrap_or(Err(Failure::Nobody))),
-                () = &mut *deadline, if !is_late => {
-                    // It is over now, if it was not before.
-                    is_late = true;
-                    broker.expire(*task, *timeout);
-                }
             }
         }
         // What was given before the end is told before it.

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -63,10 +62,7 @@ pub struct Kept {
 pub struct Sent {
     pub(super) broker: Arc<Broker>,
     pub(super) task: u64,
-    pub(super) timeout: Duration,
     pub(super) told: oneshot::Receiver<Outcome>,
-    /// When its caller gives up, once it is looked for.
-    pub(super) deadline: Option<BoxFuture<'static, ()>>,
     pub(super) parts: Option<mpsc::Receiver<Payload>>,
     /// What came of it, while there are parts to be told before.
     pub(super) outcome: Option<Outcome>,
@@ -99,9 +95,11 @@ impl Broker {
         let caller: Arc<str> = order.caller.as_str().into();
         let mut inner = self.inner();
         let task = inner.next();
-        let nobody = || Desk { board: Board::new(order.bounds), asked: false, _held: None };
+        if let Some(app) = order.held {
+            inner.hold(app);
+        }
+        let nobody = || Desk { board: Board::new(order.bounds), asked: false };
         let desk = inner.desks.entry(order.uid.clone()).or_insert_with(nobody);
-        desk._held = order.held;
         desk.board.bound(order.bounds);
         if desk.board.enter(&caller, task).is_err() {
             return Err(Failure::Full { waiting: desk.board.waiting() });
@@ -125,20 +123,13 @@ impl Broker {
             false => (Parts::gathered(), None),
         };
         let payload = order.payload;
-        let entry = Entry { app: order.uid.clone(), caller, shown, payload, parts, at: None, keep, tell };
+        let due = self.clock.uptime().saturating_add(order.timeout);
+        let entry = Entry { app: order.uid.clone(), caller, shown, payload, parts, at: None, due, keep, tell };
         inner.tasks.insert(task, entry);
+        self.remind(&mut inner, task, due, order.timeout);
         self.hand_out(&mut inner, &order.uid);
         drop(inner);
-        let sent = Sent {
-            broker: self.clone(),
-            task,
-            timeout: order.timeout,
-            told,
-            deadline: None,
-            parts: told_parts,
-            outcome: None,
-            over: false,
-        };
+        let sent = Sent { broker: self.clone(), task, told, parts: told_parts, outcome: None, over: false };
         Ok((sent, first))
     }
 
@@ -222,12 +213,11 @@ impl Broker {
     }
 
     /// The caller's time is over.
-    pub(super) fn expire(self: &Arc<Self>, task: u64, after: Duration) {
-        let mut inner = self.inner();
+    pub(super) fn expire(self: &Arc<Self>, inner: &mut Inner, task: u64, after: Duration) {
         let Some(entry) = inner.tasks.get(&task) else { return };
         let asked = inner.desks.get(&entry.app).is_some_and(|desk| desk.asked);
         let failure = Failure::TimedOut { after, at: entry.instance(), asked };
-        self.finish(&mut inner, task, Err(failure));
+        self.finish(inner, task, Err(failure));
     }
 }
 
@@ -249,15 +239,7 @@ impl Sent {
 
     /// Waits for the outcome, as long as its caller would.
     pub async fn answer(mut self) -> Outcome {
-        let told = tokio::select! {
-            biased;
-            told = &mut self.told => told,
-            () = self.broker.clock.sleep(self.timeout) => {
-                self.broker.expire(self.task, self.timeout);
-                // It is over now, if it was not before.
-                (&mut self.told).await
-            }
-        };
+        let told = (&mut self.told).await;
         self.over = true;
         told.unwrap_or(Err(Failure::Nobody))
     }

@@ -82,7 +82,8 @@ impl World {
     /// Nothing is left of anybody.
     fn is_empty(&self) -> bool {
         let inner = self.broker.inner();
-        inner.desks.is_empty() && inner.tasks.is_empty() && inner.questions.is_empty() && inner.owed.is_empty()
+        let nobody_waits = inner.questions.is_empty() && inner.due.at.is_empty();
+        inner.desks.is_empty() && inner.tasks.is_empty() && inner.owed.is_empty() && nobody_waits
     }
 }
 
@@ -92,7 +93,7 @@ fn app() -> Uid {
 
 fn worker(name: &str) -> Worker {
     let attempt = StartKey { uid: name.into(), attempt: 1 };
-    Worker { attempt, app: app(), instance: format!("web-1-{name}"), held: None, leaves: false }
+    Worker { attempt, app: app(), instance: format!("web-1-{name}"), held: None, leaves: false, over: None }
 }
 
 fn taken(delivery: Delivery) -> (String, String) {
@@ -131,6 +132,73 @@ async fn a_task_goes_to_whoever_asks_and_its_result_comes_back() {
     assert_eq!(world.give(&late, None, ""), Ok(()));
     assert_eq!(result(sent).await, Ok(String::new()));
     assert!(world.is_empty());
+}
+
+/// Where bytes are.
+fn places(pieces: impl Iterator<Item = Bytes>) -> Vec<(*const u8, usize)> {
+    pieces.map(|piece| (piece.as_ptr(), piece.len())).collect()
+}
+
+#[tokio::test]
+async fn what_is_long_is_passed_on_where_it_lies_and_never_copied() {
+    let world = World::new().await;
+    let by = worker("a");
+    let long = |byte: u8| (0..64).map(move |_| Bytes::from(vec![byte; 1 << 20])).collect::<Vec<_>>();
+    let payload = |pieces: &[Bytes]| {
+        let mut payload = Payload::default();
+        pieces.iter().for_each(|piece| payload.push(piece.clone()));
+        payload
+    };
+    let (task, answer) = (long(1), long(2));
+    let sent = world.send(Order { payload: payload(&task), ..world.order("ada", "") });
+    let delivery = world.broker.fetch(&by, None).await.expect("a task");
+    assert_eq!(places(delivery.begun()), places(task.into_iter()));
+    assert_eq!(world.broker.give(&by, None, None, payload(&answer)), Ok(()));
+    let done = sent.await.expect("no panic").expect("a result");
+    assert_eq!(places(done.result.into_pieces()), places(answer.into_iter()));
+}
+
+#[tokio::test]
+async fn a_process_is_told_of_what_it_has_and_nobody_waits_for() {
+    let world = World::new().await;
+    let (over, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let by = worker("a").told(over);
+    let (late, gone) = (world.text("late"), world.broker.send(world.order("ada", "gone")).expect("room in line"));
+    let (name, _) = world.take(&by).await;
+    world.clock.advance(SignedDuration::try_from(PATIENCE).expect("short"));
+    result(late).await.expect_err("late");
+    let (task, why) = told.recv().await.expect("told");
+    assert_eq!((task, why.starts_with("no result in 5s")), (name, true), "{why}");
+    // The other one had less time than it took, too, and was with nobody.
+    drop(gone);
+    let sent = world.send(Order { timeout: Duration::from_secs(60), ..world.order("ada", "done") });
+    assert_eq!(world.give(&by, None, "late"), Err(GiveError::NobodyWaits));
+    world.take(&by).await;
+    assert_eq!(world.give(&by, None, "done"), Ok(()));
+    assert_eq!(result(sent).await, Ok("done".to_owned()));
+    assert!(told.try_recv().is_err(), "what was given is not told");
+}
+
+#[tokio::test]
+async fn callers_with_little_time_are_told_before_those_with_much() {
+    let world = World::new().await;
+    let order = |seconds| Order { timeout: Duration::from_secs(seconds), ..world.order("ada", "x") };
+    let (long, short, longer) = (world.send(order(60)), world.send(order(1)), world.send(order(90)));
+    settle().await;
+    let late = |seconds| Failure::TimedOut { after: Duration::from_secs(seconds), at: None, asked: false };
+    world.clock.advance(SignedDuration::from_secs(1));
+    assert_eq!(result(short).await, Err(late(1)));
+    assert_eq!(world.states().len(), 2);
+    world.clock.advance(SignedDuration::from_secs(59));
+    assert_eq!(result(long).await, Err(late(60)));
+    world.clock.advance(SignedDuration::from_secs(30));
+    assert_eq!(result(longer).await, Err(late(90)));
+    assert!(world.is_empty());
+    // And once more, when there was nothing to wait for.
+    let again = world.send(order(5));
+    settle().await;
+    world.clock.advance(SignedDuration::from_secs(5));
+    assert_eq!(result(again).await, Err(late(5)));
 }
 
 #[tokio::test]

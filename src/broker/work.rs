@@ -3,9 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Broker, DELIVERIES, Desk, Done, Entry, Failure, Handed, Inner, Member, Outcome, Owed, Payload, Pieces};
+use super::{
+    Broker, DELIVERIES, Desk, Done, Entry, Failure, Handed, Inner, Member, Outcome, Owed, Payload, Pieces, Question,
+};
 use crate::{
     api::{APP_LABEL, Instance, MicroTime, Object, TaskState, Uid},
     drivers::{Ended, StartKey},
@@ -31,6 +33,18 @@ pub struct Worker {
     pub(super) held: Option<Arc<Object<Instance>>>,
     /// True: it is being stopped, and is given nothing more.
     pub(super) leaves: bool,
+    pub(super) over: Option<Over>,
+}
+
+/// Is told the name of a task that is over while a process has it, and why.
+pub type Over = mpsc::UnboundedSender<(String, String)>;
+
+impl Worker {
+    /// The same, which is told of tasks that it has and nobody waits for any more.
+    #[must_use]
+    pub fn told(self, over: Over) -> Self {
+        Self { over: Some(over), ..self }
+    }
 }
 
 /// The key is none, or another attempt has taken the place of the one that it names.
@@ -84,6 +98,7 @@ impl Broker {
             instance: instance.metadata.name.clone(),
             held: Some(instance),
             leaves,
+            over: None,
         })
     }
 
@@ -107,7 +122,7 @@ impl Broker {
                 return Err(FetchError::Superseded);
             }
             let question = inner.next();
-            inner.questions.insert(question, tell);
+            inner.questions.insert(question, Question { tell, over: worker.over.clone() });
             let Inner { owed, tasks, staff, .. } = &mut *inner;
             let Worker { attempt, app, instance, held, .. } = worker.clone();
             staff.insert(attempt, Member { app, instance, _held: held });
@@ -123,7 +138,7 @@ impl Broker {
                 });
             }
             // An App to which nothing was sent yet: its bounds come with the first task.
-            let nothing = || Desk { board: Board::new(Bounds { most_waiting: 0, each: 1 }), asked: false, _held: None };
+            let nothing = || Desk { board: Board::new(Bounds { most_waiting: 0, each: 1 }), asked: false };
             let desk = inner.desks.entry(worker.app.clone()).or_insert_with(nothing);
             desk.asked = true;
             desk.board.ask(&worker.attempt, question);
@@ -311,13 +326,18 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new(broker: Arc<Broker>, task: u64, worker: StartKey, instance: &str, entry: &mut Entry) -> Self {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        task: u64,
+        (worker, instance, over): (StartKey, &str, Option<Over>),
+        entry: &mut Entry,
+    ) -> Self {
         let since = broker.clock.now();
         entry.shown.state = TaskState::Working;
         entry.shown.deliveries += 1;
         entry.shown.start_time = Some(MicroTime(since));
         instance.clone_into(&mut entry.shown.instance);
-        entry.at = Some(Handed { to: worker.clone(), instance: instance.to_owned(), since });
+        entry.at = Some(Handed { to: worker.clone(), instance: instance.to_owned(), since, over });
         let pieces = entry.payload.clone().into_pieces();
         Self { broker, task, worker, pieces, done: false }
     }

@@ -107,19 +107,26 @@ fn frames_carry_tasks_of_any_size_there_and_results_back() {
     assert_eq!((kind, number, &status["code"]), (REFUSED, 4, &json!(500)));
     assert_eq!(causes(&status), ["TaskFailed", "MayHaveBegun"]);
     assert!(status["message"].as_str().unwrap().contains("ValueError: 4"), "{status}");
-    // What is given up is for nobody any more.
+    // What is given up is for nobody any more, of which the process is told at once.
     caller.say(SEND, 6, &json!({"app": "web"}), b"six");
     let six = process.hear();
     caller.say(CANCEL, 6, &Value::Null, b"");
-    until_states(&world, &[]);
-    process.say(GIVE, six.1, &Value::Null, b"late");
-    assert_eq!((process.hear().0, six.3), (GONE, b"six".to_vec()));
+    let (kind, number, why, _) = process.hear();
+    assert_eq!((kind, number, six.3), (GONE, six.1, b"six".to_vec()));
+    assert!(why["message"].as_str().unwrap().starts_with("it was cancelled by its caller"), "{why}");
+    process.say(GIVE, number, &Value::Null, b"late");
+    assert_eq!((process.hear().0, number), (GONE, six.1));
+    caller.say(SEND, 7, &json!({"app": "web", "timeout": "50ms"}), b"seven");
+    let seven = process.hear();
+    let (kind, number, why, _) = process.hear();
+    assert_eq!((kind, number), (GONE, seven.1), "{why}");
+    assert_eq!(caller.hear().2["code"], json!(504));
     // As everything else it is in the audit log.
     let log = world.command(&["audit", "-o", "json"]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     let records =
         log.lines().filter(|line| line.contains("\"subresource\":\"task\"") && line.contains("\"verb\":\"create\""));
-    assert_eq!(records.count(), 5, "{log}");
+    assert_eq!(records.count(), 6, "{log}");
 }
 
 #[test]

@@ -207,7 +207,8 @@ class _Work:
 
     def __init__(self, handler: Handler, slots: int) -> None:
         self._handler, self._slots = handler, slots
-        self._under_way: set["asyncio.Task[None]"] = set()
+        self._under_way: dict[int, "asyncio.Task[None]"] = {}
+        self._over: set[int] = set()
         self.reached = False
 
     async def frames(self) -> None:
@@ -217,10 +218,15 @@ class _Work:
         try:
             await line.send(frames.WORK, 0, head)
             while True:
-                if (task := read_task(await line.next())) is not None:
+                read = await line.next()
+                if read.kind == frames.GONE and read.number in self._under_way:
+                    # Nobody waits for it any more.
+                    self._over.add(read.number)
+                    self._under_way[read.number].cancel()
+                elif (task := read_task(read)) is not None:
                     self._begin(_Frames(line), *task)
         finally:
-            for under_way in self._under_way:
+            for under_way in self._under_way.values():
                 under_way.cancel()
             line.close()
 
@@ -230,12 +236,11 @@ class _Work:
         while line := await reader.readline():
             if (task := lines.read_line(line)) is not None:
                 self._begin(channel, *task)
-        await asyncio.gather(*self._under_way)
+        await asyncio.gather(*self._under_way.values())
 
     def _begin(self, channel: _Channel, number: int, data: bytes) -> None:
-        task = asyncio.create_task(self._do(channel, number, data))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task = self._under_way[number] = asyncio.create_task(self._do(channel, number, data))
+        task.add_done_callback(lambda _: self._under_way.pop(number, None))
 
     async def _do(self, channel: _Channel, number: int, data: bytes) -> None:
         try:
@@ -249,6 +254,12 @@ class _Work:
             result = frames.data(result)
         except ConnectionLost:
             return
+        except asyncio.CancelledError:
+            if number not in self._over:
+                raise
+            self._over.discard(number)
+            # With that the server knows that there is room for another one.
+            await channel.fail(number, "it was given up")
         except Exception as error:
             traceback.print_exc()
             await channel.fail(number, described(error))

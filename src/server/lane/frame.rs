@@ -23,6 +23,8 @@ const FIXED: usize = 11;
 const LONGEST_HEAD: usize = u16::MAX as usize;
 /// A piece that is shorter is put together with what is before it, into one write.
 const SMALL: usize = 16 << 10;
+/// So much is kept ready for a frame that is likely to be as long as the one before.
+const LIKELY: usize = 128 << 10;
 /// How many pieces are written at a time.
 const AT_ONCE: usize = 16;
 
@@ -96,6 +98,8 @@ pub(super) struct Intake {
     pub bytes: BytesMut,
     greeted: bool,
     coming: Option<Coming>,
+    /// How long the frame before was: the next one is likely to be as long.
+    before: usize,
 }
 
 impl Intake {
@@ -104,9 +108,10 @@ impl Intake {
         self.coming.is_some() || !self.bytes.is_empty()
     }
 
-    /// How much more there is to come of what is on its way, as far as it says.
+    /// How much more there is to come of what is on its way, as far as it says, or is likely to.
     pub(super) fn wanted(&self) -> usize {
-        self.coming.as_ref().map_or(0, |coming| coming.left)
+        let next = self.before.min(LIKELY).saturating_sub(self.bytes.len());
+        self.coming.as_ref().map_or(next, |coming| coming.left)
     }
 
     /// The next frame, once all of it is there.
@@ -149,6 +154,7 @@ impl Intake {
             return Ok(None);
         }
         let Coming { frame, taken, .. } = coming;
+        self.before = FIXED + frame.head.len() + frame.body.as_ref().map_or(0, Payload::len);
         let body = frame.body.map(|body| if body.is_empty() { body } else { body.holding(taken) });
         Ok(Some(Frame { body, ..frame }))
     }

@@ -46,7 +46,7 @@ use super::{
 use crate::{
     api::Status,
     auth::Identity,
-    broker::{Delivery, Done, FetchError, Payload},
+    broker::{Delivery, Done, FetchError, Over, Payload},
 };
 
 /// Tasks that a connection has under way at most; the next frame is read when there is room.
@@ -55,8 +55,10 @@ const AT_ONCE: usize = 1024;
 const HELD: usize = 1 << 20;
 /// What is read at a time.
 const READ: usize = 16 << 10;
-/// The same in the middle of a long body.
+/// The same where more is to come.
 const READ_MORE: usize = 256 << 10;
+/// So much more than what is to come, or the runtime asks the kernel once more whether there is nothing behind it.
+const SPARE: usize = 64;
 /// Parts that wait to be written; who gives more waits.
 const PARTS: usize = 4;
 
@@ -101,6 +103,8 @@ struct Lane {
     /// A part that its caller has no room for yet: nothing is read meanwhile.
     giving: Option<BoxFuture<'static, Option<(u32, Status)>>>,
     parts: mpsc::Sender<(u32, Payload)>,
+    /// Is told of what the process has and nobody waits for any more.
+    over: Over,
     /// Nothing more is read.
     ending: bool,
 }
@@ -190,6 +194,8 @@ struct Conversation {
     lane: Lane,
     intake: Intake,
     told: mpsc::Receiver<(u32, Payload)>,
+    /// No more of them than the process has tasks.
+    over: mpsc::UnboundedReceiver<(String, String)>,
     /// Runs out in the middle of a frame.
     late: Option<Pin<Box<Sleep>>>,
 }
@@ -197,6 +203,7 @@ struct Conversation {
 impl Conversation {
     fn new(peer: Peer, state: Arc<State>) -> Self {
         let (parts, told) = mpsc::channel(PARTS);
+        let (tell_over, over) = mpsc::unbounded_channel();
         let lane = Lane {
             peer,
             state,
@@ -206,9 +213,10 @@ impl Conversation {
             works: Works::default(),
             giving: None,
             parts,
+            over: tell_over,
             ending: false,
         };
-        Self { lane, intake: Intake::default(), told, late: None }
+        Self { lane, intake: Intake::default(), told, over, late: None }
     }
 
     async fn converse(mut self, stream: UnixStream) {
@@ -219,7 +227,7 @@ impl Conversation {
         let mut stops = std::pin::pin!(stopping_now.cancelled());
         loop {
             self.read_on();
-            let Self { lane, intake, told, late } = &mut self;
+            let Self { lane, intake, told, over, late } = &mut self;
             if lane.ending && lane.out.len() == 0 {
                 return;
             }
@@ -236,6 +244,7 @@ impl Conversation {
                         lane.out.put(Told::Part, number, &json!({}), part.len(), part.into_pieces());
                     }
                 }
+                Some((task, why)) = over.recv(), if lane.out.len() < HELD => lane.over(&task, &why),
                 given = async { lane.giving.as_mut().expect("there is one").await }, if lane.giving.is_some() => {
                     lane.giving = None;
                     if let Some((number, gone)) = given {
@@ -277,6 +286,6 @@ impl Conversation {
 
 /// Reads what has come. Memory is taken as it comes, not as it is announced.
 async fn more(reader: &mut OwnedReadHalf, intake: &mut Intake) -> io::Result<usize> {
-    intake.bytes.reserve(intake.wanted().clamp(READ, READ_MORE));
+    intake.bytes.reserve((intake.wanted() + SPARE).clamp(READ, READ_MORE));
     reader.read_buf(&mut intake.bytes).await
 }

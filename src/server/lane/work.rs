@@ -80,11 +80,11 @@ impl Lane {
     /// Asks for one more task.
     fn ask(&mut self) {
         let Some((app, key)) = self.works.by.clone().filter(|_| !self.works.superseded) else { return };
-        let broker = self.state.admission.broker().clone();
+        let (broker, over) = (self.state.admission.broker().clone(), self.over.clone());
         let question = async move {
             loop {
                 let Ok(worker) = broker.worker(&app, &key) else { return Event::Fetched(Err(FetchError::Superseded)) };
-                match broker.fetch(&worker, None).await {
+                match broker.fetch(&worker.told(over.clone()), None).await {
                     // It is asked again at once, by whoever the key names by then.
                     Err(FetchError::Nothing) => {}
                     fetched => return Event::Fetched(fetched),
@@ -105,6 +105,13 @@ impl Lane {
             // Once is enough, however many slots there are. What it has it may still give.
             Err(_) if !std::mem::replace(&mut self.works.superseded, true) => self.refuse(0, &superseded()),
             Err(_) => {}
+        }
+    }
+
+    /// A task that the process has is over.
+    pub(super) fn over(&mut self, task: &str, why: &str) {
+        if let Some(number) = self.works.has.iter().find_map(|(number, name)| (name == task).then_some(*number)) {
+            self.out.put(Told::Gone, number, &json!({"message": why}), 0, std::iter::empty());
         }
     }
 

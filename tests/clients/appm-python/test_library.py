@@ -124,6 +124,11 @@ class Library(unittest.TestCase):
                 await asyncio.gather(given_up, return_exceptions=True)
                 while ask("GET", apps() + "/shared/task")["items"]:
                     await asyncio.sleep(0.05)
+                # The process is told, and stops working on it: as many as it takes at a time stand in nobody's way.
+                for _ in range(8):
+                    with self.assertRaises(Refused):
+                        await client.run("shared", "sleep 30", timeout=0.1)
+                self.assertEqual(await asyncio.wait_for(client.run("shared", "next"), 10), b"txen")
 
         asyncio.run(asyncio.wait_for(all_at_once(), 60))
 
