@@ -46,7 +46,8 @@ impl Keeper {
             Err(other) => return Err(other),
         };
         // Programs that are run beside it begin there.
-        prepare::directories(key, None).map_err(|e| unknown("cannot make its directories", e))?;
+        prepare::directories(key, &prepare::instance_dir(&key.uid).join("work"), None)
+            .map_err(|e| unknown("cannot make its directories", e))?;
         let line = Line::Start { key: key.clone(), pid, ticks, at: now, logs: start.logs, group: Group::default() };
         self.ledger.append(line).map_err(|e| unknown("cannot write the state file", e))?;
         self.by_pid.insert(pid, key.clone());

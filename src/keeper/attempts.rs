@@ -386,7 +386,7 @@ impl Keeper {
         if let Err(e) = self.ledger.append(Line::Forget { key: key.clone() }) {
             return self.answer(to, Answer::Failed(format!("cannot write the state file: {e}")));
         }
-        self.pump.tidy(&key, self.ledger.book());
+        self.pump.leave(key.clone());
         self.execs.forget(|known| *known == key);
         let left_nobody = self.left_nobody.remove(&key);
         if !group.is_none() {

@@ -105,7 +105,7 @@ pub(super) fn prepare(
     let process = process_of(start)?;
     let switch = users.find(process.user.as_deref(), process.group.as_deref(), now).map_err(refused)?;
     let dir = attempt_dir(&start.key);
-    directories(&start.key, switch.as_ref()).map_err(|e| short(&dir, e))?;
+    directories(&start.key, &own_dir(start, process), switch.as_ref()).map_err(|e| short(&dir, e))?;
     if let Some(step) = &start.step {
         Workspace::make(step, &start.key.uid, switch.as_ref()).map_err(|e| short(Path::new("the workspace"), e))?;
     }
@@ -196,7 +196,7 @@ fn assemble(
         stderr,
         script,
         terminal: process.tty,
-        own_dir: text(instance_dir(&start.key.uid).join("work").display().to_string(), "the data directory")?,
+        own_dir: text(own_dir(start, process).display().to_string(), "the data directory")?,
         working_dir: working_dir.map(|dir| text(dir, "spec.process.workingDir: it")).transpose()?,
         files: Vec::new(),
         switch,
@@ -205,6 +205,12 @@ fn assemble(
         rlimits: rlimits(process, own),
         reset_oom: own.oom_protected,
     })
+}
+
+/// Where the process begins. A step that works in its run's workspace, and nowhere else, has no directory of its own there.
+fn own_dir(start: &Start, process: &ProcessProgram) -> PathBuf {
+    let dir = instance_dir(&start.key.uid);
+    if start.step.is_some() && process.working_dir.is_none() { dir } else { dir.join("work") }
 }
 
 fn workspace(start: &Start) -> Result<Option<Workspace>, PrepareError> {
@@ -226,7 +232,7 @@ fn text(text: String, field: &str) -> Result<CString, PrepareError> {
 }
 
 /// The directories of an attempt, its working directory of this user.
-pub(super) fn directories(key: &StartKey, switch: Option<&Switch>) -> io::Result<()> {
+pub(super) fn directories(key: &StartKey, own: &Path, switch: Option<&Switch>) -> io::Result<()> {
     let make = |path: &Path, mode: u32| match DirBuilder::new().mode(mode).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,
@@ -239,12 +245,13 @@ pub(super) fn directories(key: &StartKey, switch: Option<&Switch>) -> io::Result
         }
         outcome => outcome?,
     }
-    let work = dir.join("work");
-    make(&work, 0o700)?;
-    if let Some(switch) = switch {
-        let meta = work.symlink_metadata()?;
-        if (meta.uid(), meta.gid()) != (switch.uid, switch.gid) {
-            lchown(&work, Some(switch.uid), Some(switch.gid))?;
+    if own != dir {
+        make(own, 0o700)?;
+        if let Some(switch) = switch {
+            let meta = own.symlink_metadata()?;
+            if (meta.uid(), meta.gid()) != (switch.uid, switch.gid) {
+                lchown(own, Some(switch.uid), Some(switch.gid))?;
+            }
         }
     }
     make(&dir.join("logs"), 0o700)?;

@@ -53,6 +53,8 @@ pub(super) struct Pump {
     pub taps: BTreeMap<StartKey, [OwnedFd; 2]>,
     /// Not started before this.
     start_at: Option<Timestamp>,
+    /// Attempts whose directories may have to go.
+    left: Vec<StartKey>,
 }
 
 impl Pump {
@@ -165,8 +167,20 @@ impl Pump {
         self.tidy(key, book);
     }
 
+    /// An attempt was forgotten. What is left of it is removed when whatever is more urgent was done: a start, say, that came with it.
+    pub(super) fn leave(&mut self, key: StartKey) {
+        self.left.push(key);
+    }
+
+    /// Removes what is left of attempts that were forgotten.
+    pub(super) fn tidy_up(&mut self, book: &Book) {
+        for key in std::mem::take(&mut self.left) {
+            self.tidy(&key, book);
+        }
+    }
+
     /// Removes the directory of an attempt that is drained and forgotten.
-    pub(super) fn tidy(&self, key: &StartKey, book: &Book) {
+    fn tidy(&self, key: &StartKey, book: &Book) {
         if !self.taps.contains_key(key) && !book.attempts.contains_key(key) {
             let dir = prepare::attempt_dir(key);
             // Whatever is not there need not be removed; whatever cannot be goes with the Instance.

@@ -154,6 +154,7 @@ impl Keeper {
         loop {
             let now = System.now();
             self.housekeep(now);
+            self.pump.tidy_up(self.ledger.book());
             self.flush();
             if self.live.values().all(Live::is_underway)
                 && self.leaving.is_empty()

@@ -56,18 +56,24 @@ impl Workspace {
 
     /// Makes what is not there yet, for this user.
     pub(super) fn make(step: &RunStep, uid: &Uid, switch: Option<&Switch>) -> io::Result<()> {
-        directory(Path::new(WORKSPACES), 0o711)?;
-        let inside = Path::new(WORKSPACES).join(plain(&step.workspace)?);
-        if switch.is_some() && !is_open(&std::path::absolute(".")?)? {
-            outside(&inside)?;
-        } else {
-            directory(&inside, 0o711)?;
+        let mut workspace = Self::of(step, uid)?;
+        // Of all steps but a run's first, what is above it is there.
+        if DirBuilder::new().mode(0o711).create(&workspace.files).is_err() {
+            directory(Path::new(WORKSPACES), 0o711)?;
+            let inside = Path::new(WORKSPACES).join(plain(&step.workspace)?);
+            if switch.is_some() && !is_open(&std::path::absolute(".")?)? {
+                outside(&inside)?;
+            } else {
+                directory(&inside, 0o711)?;
+            }
+            workspace = Self::of(step, uid)?;
+            directory(workspace.files.parent().unwrap_or(Path::new("/")), 0o711)?;
+            directory(&workspace.files, 0o711)?;
         }
-        let workspace = Self::of(step, uid)?;
-        let steps = workspace.files.parent().unwrap_or(Path::new("/"));
-        let above = workspace.root.parent().unwrap_or(Path::new("/"));
-        for dir in [above, steps, &workspace.files] {
-            directory(dir, 0o711)?;
+        // Whatever the umask is.
+        std::fs::set_permissions(&workspace.files, Permissions::from_mode(0o711))?;
+        if !step.place.is_empty() {
+            directory(workspace.root.parent().unwrap_or(Path::new("/")), 0o711)?;
         }
         for dir in [&workspace.root, &workspace.temp] {
             directory(dir, 0o700)?;
