@@ -10,7 +10,8 @@
 //! | `Removing` | – | – | – | – |
 //! | `Removed`, `Released` | – | – | – | `Release` once |
 //!
-//! An Instance that is `once` has an `Intend` before its `Start`, of the same attempt, and nothing after that.
+//! An Instance that is `once` has an `Intend` before its `Start`, of the same attempt, and nothing after that. One that was written down
+//! ahead has neither before its turn comes (`rows.rs`).
 //!
 //! Grace periods and backoff are points in time that stand in the status; nothing here waits.
 
@@ -65,6 +66,8 @@ pub struct Around {
     pub needs: String,
     /// It is not asked to end before this time, for the sake of what depends on it.
     pub needed_until: Option<Timestamp>,
+    /// It was written down ahead, and the step before it has not succeeded yet.
+    pub stands_in_row: bool,
 }
 
 /// One thing to do.
@@ -185,6 +188,7 @@ pub fn decide(instance: Option<&Object<Instance>>, memory: &Memory, around: &Aro
         (Phase::Unknown | Phase::Starting | Phase::Doubtful | Phase::Removing | Phase::Released, _) => Plan::NOTHING,
         // What has ended is left as it is, so that the next daemon finds it so.
         (Phase::Waiting { .. } | Phase::Exited { .. }, Wanted::Suspended) if around.draining => Plan::NOTHING,
+        (Phase::Waiting { .. }, Wanted::Runs(_)) if around.stands_in_row => Plan::NOTHING,
         (Phase::Waiting { .. }, Wanted::Runs(_)) => waiting(instance, memory, &around.needs, now),
         (Phase::Waiting { .. }, Wanted::Outside(until)) => outside(memory, *until),
         (Phase::Waiting { .. }, Wanted::Unclear(why)) => {

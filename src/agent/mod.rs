@@ -32,6 +32,7 @@ mod probes;
 mod pump;
 mod resize;
 mod resolve;
+mod rows;
 mod sources;
 mod usage;
 mod writer;

@@ -14,6 +14,7 @@ use super::{
     decide::{Around, Wanted, grace, wanted},
     memory::Phase,
     pump::{Slot, step::moved},
+    rows::Rows,
 };
 use crate::{
     api::{APP_LABEL, Condition, Instance, Object, Uid},
@@ -41,6 +42,7 @@ pub(super) struct Order {
     dependents: Dependents<AppName, Uid>,
     /// Since when those that others depend on are to end.
     ending: BTreeMap<Uid, Timestamp>,
+    rows: Rows,
 }
 
 fn app_of(instance: &Object<Instance>) -> Option<AppName> {
@@ -60,12 +62,14 @@ impl Order {
             self.members.entry(app).or_default().insert(uid.clone());
         }
         self.dependents.set(uid, awaited_by(instance));
+        self.rows.learn(uid, instance);
     }
 
     /// It is gone.
     pub(super) fn forget(&mut self, uid: &Uid, instance: &Object<Instance>) {
         self.dependents.set(uid, Vec::new());
         self.ending.remove(uid);
+        self.rows.forget(instance);
         if let Some(app) = app_of(instance)
             && let Some(members) = self.members.get_mut(&app)
         {
@@ -89,6 +93,7 @@ impl Order {
         };
         if matches!(slot.memory.phase, Phase::Waiting { .. }) && slot.memory.first {
             around.needs = self.needs(instance, slots, draining, now);
+            around.stands_in_row = self.rows.keep_waiting(slot, instance, slots);
         }
         if !self.dependents.is_empty() {
             match is_ending(slot, draining, now) && slot.is_alive() {
@@ -151,6 +156,11 @@ impl Order {
             Some(killed + AFTER_KILL)
         });
         each.max()
+    }
+
+    /// The step that is to be started when this one has succeeded, if one was written down ahead.
+    pub(super) fn next_in_row(&self, instance: &Object<Instance>) -> Option<&Uid> {
+        self.rows.next(instance)
     }
 
     /// Whose turn may have come because something has changed with this Instance.

@@ -15,6 +15,7 @@ mod ports;
 mod result;
 mod sample;
 mod sight;
+mod slot;
 mod start;
 pub(super) mod step;
 mod surely;
@@ -54,6 +55,7 @@ use super::{
     node::{self, Machine, NodeFacts},
     order::Order,
     probes::{Command, Probing},
+    rows,
     sources::{Found, Sources},
     usage::Samples,
     writer::{self, Entry, What, Writer, Written},
@@ -619,6 +621,8 @@ impl Pump {
         if let Some(why) = self.sights.doubt(slot.form) {
             told = forms::doubted(told, &slot.shown, why, instance.metadata.generation, now);
         }
+        let next = self.order.next_in_row(instance).filter(|_| rows::leads_on(&slot.memory)).cloned();
+        let mut news = false;
         for status in told {
             if status == slot.shown {
                 continue;
@@ -631,7 +635,15 @@ impl Pump {
             slot.shown = status.clone();
             let what = What::Status(Box::new(status));
             let entry = Entry { key: slot.key.clone(), uid: uid.clone(), what, durability };
-            handing::record(entry, instance, &mut self.writer, &self.agent.steps, &mut self.work);
+            // What the next step of a row waits for is written down at once, with the intent to start that one.
+            match next {
+                Some(_) => self.writer.push(entry),
+                None => handing::record(entry, instance, &mut self.writer, &self.agent.steps, &mut self.work),
+            }
+            news = true;
+        }
+        if let Some(next) = next.filter(|_| news) {
+            self.settle(&next);
         }
     }
 
@@ -733,61 +745,5 @@ impl Pump {
         if !batch.is_empty() {
             writer::write(self.agent.client.clone(), batch).await;
         }
-    }
-}
-
-impl Slot {
-    /// The image of a container.
-    fn image(&self) -> &str {
-        let container = self.instance.as_ref().and_then(|instance| instance.spec.container.as_ref());
-        container.map_or("", |container| &container.image)
-    }
-
-    /// True if something of it runs, or may.
-    pub(super) fn is_alive(&self) -> bool {
-        self.memory.started().is_some()
-            || matches!(self.memory.phase, Phase::Unknown | Phase::Starting | Phase::Doubtful)
-    }
-
-    /// The driver reports an end. It waits if the start has yet to be answered, and says nothing of an Instance whose
-    /// history has yet to be observed.
-    fn reported(&mut self, attempt: u32, ended: Ended, now: Timestamp) -> Vec<Note> {
-        if self.calling == Some(attempt) {
-            self.early_end = Some(ended);
-            return Vec::new();
-        }
-        if self.memory.phase == Phase::Unknown {
-            return Vec::new();
-        }
-        self.memory.ended(self.instance.as_deref(), attempt, &ended, now)
-    }
-
-    /// What the driver saw of this Instance when step `step` was over.
-    fn observed(&mut self, attempts: &BTreeMap<u32, Attempt>, step: u64, now: Timestamp) -> Vec<Note> {
-        let instance = self.instance.clone();
-        let instance = instance.as_deref();
-        let memory = &mut self.memory;
-        match (&memory.phase, instance) {
-            (Phase::Unknown, Some(instance)) => return memory.adopt(instance, attempts, now),
-            (Phase::Unknown, None) => {
-                *memory = Memory::orphan(attempts, now);
-                return Vec::new();
-            }
-            (Phase::Starting, _) => return Vec::new(),
-            _ if self.touched > step => return Vec::new(),
-            _ => {}
-        }
-        let present = attempts.get(&memory.attempt);
-        let mut notes = Vec::new();
-        match (&memory.phase, present) {
-            (Phase::Doubtful | Phase::Running(_) | Phase::Stopping { .. }, None) => notes = memory.lost(instance, now),
-            (_, Some(Attempt::Running(started))) => memory.confirm_running(memory.attempt, started),
-            (_, Some(Attempt::Ended(ended))) => notes = memory.ended(instance, memory.attempt, ended, now),
-            (_, None) => {}
-        }
-        let exit = memory.exit_attempt();
-        let ended = attempts.iter().filter(|(n, seen)| **n <= exit && matches!(seen, Attempt::Ended(_)));
-        memory.unacknowledged.extend(ended.map(|(n, _)| *n));
-        notes
     }
 }

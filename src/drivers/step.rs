@@ -15,7 +15,7 @@ use crate::{
     logger::{
         Stream, masks,
         read::{Attempts, Query, Reader, logs_dir},
-        redact::{Known, Redactors},
+        redact::{Known, Redactors, SECRETS},
         veil::veil,
     },
     policy::{
@@ -39,17 +39,20 @@ const FORGOTTEN: &str = "what it wrote for later steps is withheld: the secret v
 /// Reads the files that it was given. What cannot be read is told as its fault, and nothing is in it that the step was given out of
 /// a Secret. `guarded`: it was given some, so without knowing them nothing is told.
 pub(super) async fn files(data_dir: &Path, key: &StartKey, step: &RunStep, guarded: bool) -> StepResult {
+    if left_nothing(data_dir, key, step, guarded) {
+        return StepResult::default();
+    }
     let (data_dir, key, step) = (data_dir.to_owned(), key.clone(), step.clone());
     let read = tokio::task::spawn_blocking(move || {
         let mut result = StepResult::default();
-        let attempt = data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string());
+        let attempt = attempt_dir(&data_dir, &key);
         let known = Known::of(&attempt, &mut Redactors::default());
         // The keeper makes the attempt's directory before it starts anything, and it goes when the end was acknowledged.
         if matches!(known, Known::Gone) || guarded && !attempt.exists() {
             FORGOTTEN.clone_into(&mut result.fault);
             return result;
         }
-        let dir = data_dir.join(WORKSPACES).join(&step.workspace).join("steps").join(key.uid.as_str());
+        let dir = files_dir(&data_dir, &key, &step);
         match take(&dir, &mut result) {
             Ok(()) => {}
             // It was never started, or is a container.
@@ -65,6 +68,23 @@ pub(super) async fn files(data_dir: &Path, key: &StartKey, step: &RunStep, guard
         result
     });
     read.await.unwrap_or_default()
+}
+
+fn attempt_dir(data_dir: &Path, key: &StartKey) -> PathBuf {
+    data_dir.join("instances").join(key.uid.as_str()).join(key.attempt.to_string())
+}
+
+fn files_dir(data_dir: &Path, key: &StartKey, step: &RunStep) -> PathBuf {
+    data_dir.join(WORKSPACES).join(&step.workspace).join("steps").join(key.uid.as_str())
+}
+
+/// True if there is nothing to read, as of most steps: all its files are empty. To see that costs less than to have another thread look.
+fn left_nothing(data_dir: &Path, key: &StartKey, step: &RunStep, guarded: bool) -> bool {
+    let carries = step.keep.is_some() || !step.fetch.is_empty();
+    let dir = files_dir(data_dir, key, step);
+    let is_empty = |name: &str| dir.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+    let has_secrets = || attempt_dir(data_dir, key).join(SECRETS).symlink_metadata().is_ok();
+    !guarded && !carries && !has_secrets() && STEP_FILES.iter().all(|name| is_empty(name))
 }
 
 /// Reads what it printed, as far as that is wanted, and puts it to what its files said.

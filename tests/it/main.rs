@@ -43,6 +43,7 @@ mod wire;
 mod workflow_files;
 mod workflow_lint;
 mod workflow_parts;
+mod workflow_rows;
 mod workflow_steps;
 mod workflow_world;
 mod workflows;

@@ -9,7 +9,7 @@ use appm::{
     admission::{Admission, LocalClient},
     agent::{Agent, AgentConfig, Drivers, Signals, node::NodeFacts},
     api::{
-        Instance, Key, Kind, NodeInfo, Operation, OperationVerb, Run, Transaction, WorkState, WorkflowRun,
+        Instance, JobStatus, Key, Kind, NodeInfo, Operation, OperationVerb, Run, Transaction, WorkState, WorkflowRun,
         WorkflowRunStatus,
     },
     auth::{Identity, Proof},
@@ -181,8 +181,8 @@ impl World {
 
     /// Does the workflow. The server is killed after one write of its life, after two of the next, and so on up to seven, or always after as
     /// many as are asked for.
-    async fn go(&mut self) -> BTreeMap<String, WorkState> {
-        self.begin(workflow()).await;
+    async fn go(&mut self, workflow: Value, end_of: fn(&str, &str) -> End) -> WorkflowRunStatus {
+        self.begin(workflow).await;
         let (mut begun_at, mut lives, mut quiet) = (self.store().revision(), 1, 0);
         // Asked for every write, it looks as often as it can, and lets one step end at a time.
         let asked = setting("WORKFLOW_WRITES", 0);
@@ -192,7 +192,7 @@ impl World {
             let before = self.store().revision();
             turns(pause).await;
             for process in self.machine.running().into_iter().take(most) {
-                self.machine.end(&process.key, end_of(&process.env["APPM_JOB"]));
+                self.machine.end(&process.key, end_of(&process.env["APPM_JOB"], &process.env["APPM_STEP"]));
                 quiet = 0;
             }
             writes_seen += u64::from(self.store().revision() != before);
@@ -215,16 +215,18 @@ impl World {
         let status = self.status();
         assert!(status.is_over(), "it does not end: {:?}", status.conditions);
         assert_eq!(self.machine.broken(), Vec::<String>::new());
-        eprintln!("{} jobs, {lives} lives of the server, {writes_seen} moments with writes", jobs());
-        assert!(lives > jobs() as u64 / 20, "the server was killed {lives} times only");
+        let begun = |job: &JobStatus| job.steps.iter().filter(|step| !step.run.is_empty()).count();
+        let steps: usize = status.jobs.values().map(begun).sum();
+        eprintln!("{steps} steps, {lives} lives of the server, {writes_seen} moments with writes");
+        assert!(lives > steps as u64 / 20, "the server was killed {lives} times only");
         let starts = self.machine.starts();
+        turns(100).await;
         let runs = self.store().list(Run::INFO, None).items.len();
         let instances = self.store().list(Instance::INFO, None).items.len();
         assert!(starts.values().all(|count| *count == 1), "something was begun twice");
-        assert_eq!((runs, instances, starts.len()), (jobs(), jobs(), jobs()));
-        let states = status.jobs.iter().map(|(name, job)| (name.clone(), job.state)).collect();
+        assert_eq!((runs, instances, starts.len()), (steps, steps, steps));
         self.kill().await;
-        states
+        status
     }
 }
 
@@ -238,18 +240,43 @@ async fn turns(times: usize) {
 fn a_workflow_of_many_jobs_comes_out_the_same_whenever_its_server_is_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        for (job, state) in World::new().go().await {
+        let status = World::new().go(workflow(), |job, _| end_of(job)).await;
+        assert_eq!(status.jobs.len(), jobs());
+        for (job, cell) in status.jobs {
             let expected = if end_of(&job) == End::Code(0) { WorkState::Success } else { WorkState::Failure };
-            assert_eq!(state, expected, "{job}");
+            assert_eq!(cell.state, expected, "{job}");
         }
     });
 }
 
+/// Steps in a row, made ahead of their turn. One fails and is forgiven, one fails for good.
 #[test]
-fn a_step_is_one_transaction() {
+fn a_row_of_steps_comes_out_the_same_whenever_its_server_is_killed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut steps: Vec<Value> = (0..40).map(|n| json!({"id": format!("s{n}"), "run": "true"})).collect();
+    steps[13]["continue-on-error"] = json!(true);
+    let workflow = json!({"jobs": {"row": {"steps": steps}}});
+    runtime.block_on(async {
+        let end_of = |_: &str, step: &str| End::Code(i32::from(["s13", "s33"].contains(&step)));
+        let status = World::new().go(workflow, end_of).await;
+        let row = &status.jobs["row"];
+        let states: Vec<WorkState> = row.steps.iter().map(|step| step.state).collect();
+        let expected = (0..40).map(|n| match n {
+            13 | 33 => WorkState::Failure,
+            34.. => WorkState::Skipped,
+            _ => WorkState::Success,
+        });
+        assert_eq!(states, expected.collect::<Vec<_>>());
+        assert_eq!(row.state, WorkState::Failure);
+    });
+}
+
+#[test]
+fn a_step_is_one_transaction_and_a_few_are_made_ahead_together() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let few = World::new().chain(2).await;
-        assert_eq!(World::new().chain(12).await - few, 10);
+        let more = World::new().chain(66).await - few;
+        assert!((64..=64 + 12).contains(&more), "64 steps took {more}");
     });
 }

@@ -26,6 +26,14 @@ fn its_start_is_written_down_first_and_made_once() {
 }
 
 #[test]
+fn one_that_was_made_ahead_waits_for_its_turn_without_a_word() {
+    let (once, memory) = (once(), memory(0, due()));
+    let in_row = Around { stands_in_row: true, ..Around::default() };
+    assert_eq!(decide(Some(&once), &memory, &in_row, start()).action, None);
+    assert_eq!(decide(Some(&once), &memory, &Around::default(), start()).action, Some(Action::Intend { attempt: 1 }));
+}
+
+#[test]
 fn what_was_stopped_with_the_server_or_by_its_run_is_not_started_again() {
     let (once, suspended) = (once(), instance(json!({"/spec/once": true, "/spec/suspend": true})));
     for reason in ["Suspended", "Completed", "Lost"] {

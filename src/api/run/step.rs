@@ -46,6 +46,11 @@ pub struct RunStep {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub fetch: Vec<FetchedArtifact>,
+    /// The instance of the step before, of one that was written down ahead: it is started as soon as that one has succeeded and has set
+    /// nothing for those after it, and otherwise never.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub after: String,
 }
 
 /// Files that are kept together, as an artifact.
@@ -133,6 +138,13 @@ pub struct StepResult {
     /// Why what it wrote to one of the files cannot be read, or files cannot be kept or fetched; the step has failed then.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fault: String,
+}
+
+impl StepResult {
+    /// True if a step after it is as it was foreseen: nothing went wrong, and nothing was set for it.
+    pub fn sets_nothing(&self) -> bool {
+        self.fault.is_empty() && self.env.is_empty() && self.path.is_empty()
+    }
 }
 
 /// Files that are kept: a tar archive of them.

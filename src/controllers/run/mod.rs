@@ -34,10 +34,11 @@ pub use steps::Steps;
 pub(in crate::controllers) use steps::{conclusion, first_attempt};
 
 use crate::{
-    api::{Instance, Key, Kind, RUN_LABEL, Run, Status},
+    api::{Instance, Key, Kind, RUN_LABEL, Run, Status, StoredObject},
     client::{Query, SharedClient},
     clock::SharedClock,
     controllers::place::{Homeless, Nodes, Turns},
+    policy::restart::COMPLETED,
     runtime::{Caches, Controller, Reporter, Requeue, Watched},
 };
 
@@ -69,6 +70,23 @@ pub async fn run(
     crate::runtime::run(Arc::new(controller), client, clock, ready, shutdown).await;
 }
 
+/// The Run of an attempt, unless there is nothing to say of it: of a step that somebody else writes down the end of, when it is begun and
+/// when it has succeeded.
+fn of_attempt(steps: &Steps, object: &StoredObject, caches: &Caches) -> Option<Key> {
+    let owner = object.meta().controller().filter(|owner| owner.kind == Run::INFO.kind)?;
+    let run = Key::of::<Run>(&object.key.namespace, &owner.name);
+    let is_quiet = || {
+        let present = caches.kind::<Instance>().typed::<Instance>(&object.key)?;
+        let state = &present.status.state;
+        let goes_on = state.running.is_some() || state.stopping.is_some() || present.metadata.is_deleting();
+        let lacks = state.waiting.as_ref().is_some_and(|waiting| waiting.reason != "Starting");
+        let failed = state.exited.as_ref().is_some_and(|exited| exited.reason != COMPLETED);
+        Some(present.spec.step.is_some() && !goes_on && !lacks && !failed)
+    };
+    let quiet = steps.is_awaited(&run) && is_quiet().unwrap_or(false);
+    (!quiet).then_some(run)
+}
+
 impl Controller for RunController {
     fn name(&self) -> &'static str {
         "run"
@@ -76,9 +94,16 @@ impl Controller for RunController {
 
     fn watches(&self) -> Vec<Watched> {
         let of_runs = Query { label_selector: RUN_LABEL.to_owned(), ..Query::default() };
+        let steps = self.steps.clone();
+        let attempts = Watched {
+            kind: Instance::INFO,
+            query: of_runs,
+            map: Box::new(move |object, caches| of_attempt(&steps, object, caches).into_iter().collect()),
+            kept: true,
+        };
         vec![
             Watched::primary(Run::INFO),
-            self.homeless.waiting_for(Watched { query: of_runs, ..Watched::controlled(Instance::INFO, Run::INFO) }),
+            self.homeless.waiting_for(attempts),
             self.homeless.waiting_for_nodes(),
             self.homeless.waiting_for_quota(),
         ]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Action;
 use crate::{
-    api::{Instance, InstanceStatus, Kind, Object, Operation, OperationVerb, Run, RunSpec, Status},
+    api::{Instance, InstanceStatus, Kind, Object, Operation, OperationVerb, Run, RunSpec, Status, attempt_name},
     client::{SharedClient, operation},
     controllers::{
         place::{self, Nodes},
@@ -41,8 +41,18 @@ pub(super) async fn begin(
     now: Timestamp,
 ) -> Result<Begun, Status> {
     let mut begun = Begun::default();
+    // Attempts ahead that were not made: none is made after them.
+    let mut lacking = BTreeSet::new();
     for action in actions {
-        let Action::Start { object } = action else { continue };
+        let (Action::Start { object } | Action::Foresee { object }) = action else { continue };
+        let ahead = matches!(action, Action::Foresee { .. });
+        if ahead {
+            let attempt = attempt_name(object["metadata"]["name"].as_str().unwrap_or_default(), 1);
+            lacking.insert(attempt);
+            if lacking.contains(object["spec"]["step"]["after"].as_str().unwrap_or_default()) {
+                continue;
+            }
+        }
         let Some(run) = about_to_be(object) else { continue };
         let (namespace, name) = (&run.metadata.namespace, &run.metadata.name);
         let leftovers = caches.kind::<Instance>().controlled_by(namespace, Run::INFO.kind, name);
@@ -52,7 +62,9 @@ pub(super) async fn begin(
         begun.operations.push(with_status((**object).clone(), json!(plan.status)));
         for action in plan.actions {
             let run::Action::CreateInstance { instance, .. } = action else { continue };
-            let intent = InstanceStatus { attempt: 1, ..InstanceStatus::default() };
+            lacking.remove(&instance.metadata.name);
+            // One that is made ahead is the agent's to begin, who writes down the intent then.
+            let intent = InstanceStatus { attempt: u32::from(!ahead), ..InstanceStatus::default() };
             begun.operations.push(with_status(operation(OperationVerb::Create, &*instance).object, json!(intent)));
         }
         begun.runs.insert(name.clone());

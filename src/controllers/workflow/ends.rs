@@ -45,6 +45,11 @@ impl Ends {
         Taken(ends.into_iter().filter(|_| goes_on).collect())
     }
 
+    /// True if some wait for a pass of that run.
+    pub(super) fn wait(&self, key: &Key) -> bool {
+        lock(&self.0).contains_key(key)
+    }
+
     /// The run is gone.
     pub(super) fn drop(&self, key: &Key) {
         lock(&self.0).remove(key);

@@ -34,11 +34,16 @@ pub(super) async fn execute(
     let sends_once = plan.actions.iter().any(|action| matches!(action, Action::Send(sending) if !sending.again));
     let is_begun = |action: &Action| match action {
         Action::Start { object } => object["metadata"]["name"].as_str().is_some_and(|name| begun.runs.contains(name)),
+        Action::Foresee { .. } => true,
         _ => false,
     };
     let others = plan.actions.iter().filter(|action| !is_begun(action));
     let mut operations: Vec<Operation> = others.filter_map(|action| operation(action, caches)).collect();
     operations.extend(begun.operations);
+    operations.extend(plan.actions.iter().flat_map(|action| match action {
+        Action::Discard(planned) => planned.discard(),
+        _ => Vec::new(),
+    }));
     operations.extend(observed.told.values().map(run::Told::operation));
     operations.extend(observed.ended.iter().map(|ended| operations::status(&ended.run, &ended.plan.status)));
     if plan.status != run.status {
@@ -75,7 +80,7 @@ pub(super) fn version(run: &Object<WorkflowRun>, done: &[Done]) -> Option<Rev> {
 fn operation(action: &Action, caches: &Caches) -> Option<Operation> {
     Some(match action {
         Action::Start { object } => Operation::new(OperationVerb::Create, (**object).clone()),
-        Action::Send(_) => return None,
+        Action::Send(_) | Action::Foresee { .. } | Action::Discard(_) => return None,
         Action::StopService(app) => {
             let stored = caches.kind::<App>().get(&app.key())?;
             changed(&stored, app, |spec| spec["suspend"] = json!(true))

@@ -212,7 +212,7 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
         }
     }
     // Whoever says commands says them in the script: what a program says by itself is not looked through for them.
-    if step.script().is_some_and(|script| ["::", "##["].iter().any(|mark| script.contains(mark))) {
+    if step.script().is_some_and(says_commands) {
         workspace["commands"] = json!(true);
     }
     if pass.observed.printed.contains(&status.id) {
@@ -253,6 +253,11 @@ fn facts(pass: &Pass<'_>, making: &Making<'_>) -> Vec<(String, String)> {
         ("APPM_STEP", making.status.id.clone()),
     ];
     facts.into_iter().map(|(name, text)| (name.to_owned(), text)).chain(services::variables(making)).collect()
+}
+
+/// Whether a script may say commands in what it prints.
+pub(super) fn says_commands(script: &str) -> bool {
+    ["::", "##["].iter().any(|mark| script.contains(mark))
 }
 
 /// How many seconds it may take.

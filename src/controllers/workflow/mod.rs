@@ -22,6 +22,7 @@ mod parts_tests;
 mod pass;
 mod queue;
 mod rerun;
+mod rows;
 mod scope;
 mod services;
 mod steps;
@@ -51,6 +52,7 @@ use self::{
     flights::Flights,
     memory::{Decoded, Memory, Remembered},
     observe::Ended,
+    rows::{Planned, Rowing},
 };
 pub use self::{message::Sending, observe::Observed, pass::decide};
 use crate::{
@@ -74,6 +76,13 @@ pub enum Action {
         /// All of it.
         object: Box<Value>,
     },
+    /// Make the Run of a step whose turn has not come yet; the agent begins it when the one before has succeeded.
+    Foresee {
+        /// All of it.
+        object: Box<Value>,
+    },
+    /// Take away what was made ahead, if nobody has begun it.
+    Discard(Box<Planned>),
     /// Stop what ran beside a job. What it printed is kept with it until the run goes.
     StopService(Arc<Object<App>>),
     /// Send the message of a step.
@@ -96,6 +105,11 @@ impl fmt::Display for Action {
                 Some(step) => write!(f, "begin step {step}"),
                 None => write!(f, "begin service {}", object["metadata"]["name"].as_str().unwrap_or_default()),
             },
+            Action::Foresee { object } => {
+                let step = object["metadata"]["annotations"][crate::api::STEP_ANNOTATION].as_str().unwrap_or_default();
+                write!(f, "make step {step} ahead")
+            }
+            Action::Discard(_) => f.write_str("take back a step that was made ahead"),
             Action::StopService(app) => write!(f, "end service {}", app.metadata.name),
             Action::Send(sending) => write!(f, "send the message of step {}", sending.step),
             Action::CancelRun(run) => write!(f, "stop run {}", run.metadata.name),
@@ -131,6 +145,7 @@ pub struct WorkflowRunController {
     memory: Arc<Memory>,
     ahead: Ahead,
     ends: Ends,
+    rowing: Rowing,
     nodes: Nodes,
     steps: Steps,
 }
@@ -147,6 +162,7 @@ impl WorkflowRunController {
             memory: Arc::default(),
             ahead: Ahead::default(),
             ends: Ends::default(),
+            rowing: Rowing::default(),
             nodes: Nodes::default(),
             steps,
         }
@@ -178,6 +194,7 @@ impl WorkflowRunController {
             self.memory.gone(key);
             self.ahead.forget(key);
             self.ends.drop(key);
+            self.rowing.forget(key);
             self.steps.leave(key);
             return Ok((Requeue::Rest, None));
         };
@@ -211,7 +228,9 @@ impl WorkflowRunController {
         ends.written(&done);
         let written = execute::version(run, &done);
         let ended = observed.ended.iter().map(|ended| ended.run.key()).collect();
-        self.steps.awaits(key, awaited(run, &plan), &ended);
+        let row = in_row(&observed, &plan);
+        self.rowing.note(run, if plan.status.is_over() { 0 } else { row.len() }, now);
+        self.steps.awaits(key, awaited(run, &plan, row), &ended);
         // Who holds a group may have to end for one that comes.
         self.note(key, plan.waits || !plan.status.is_over() && turns::takes_turns(&plan.status));
         self.send(key, &plan);
@@ -244,7 +263,7 @@ impl WorkflowRunController {
     ) -> Result<(Plan, Vec<Done>), Status> {
         loop {
             // Before it is written: what is begun may have ended before that is answered.
-            self.steps.will_await(key, &awaited(&standing.run, &plan));
+            self.steps.will_await(key, &awaited(&standing.run, &plan, in_row(observed, &plan)));
             match self.execute(caches, &standing.stored, observed, &plan, now).await {
                 Ok(done) => return Ok((plan, done)),
                 Err(status) if !super::is_terminating(&status) && operations::is_refusal(&status) => {
@@ -411,6 +430,10 @@ impl Controller for WorkflowRunController {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Requeue, Status>> {
         async move {
+            if let Some(until) = self.rowing.until(key, caches, now).filter(|_| !self.ends.wait(key)) {
+                // What is new is what the agent does by itself.
+                return Ok(Requeue::At(until));
+            }
             self.memory.begin(key);
             let done = self.pass(key, caches, now).await;
             if done.is_err() {
@@ -443,14 +466,27 @@ fn of_attempt(object: &StoredObject, caches: &Caches) -> Option<Key> {
     run.is_none_or(|run| !run.status.is_over()).then(|| Key::of::<WorkflowRun>(namespace, above))
 }
 
+/// The Runs that stay made ahead, or are made so.
+fn in_row(observed: &Observed, plan: &Plan) -> BTreeSet<String> {
+    let journal: BTreeSet<&str> =
+        plan.status.jobs.values().flat_map(|job| &job.steps).map(|step| step.run.as_str()).collect();
+    let stay = observed.row.keys().filter(|name| !journal.contains(name.as_str())).cloned();
+    let made = plan.actions.iter().filter_map(|action| match action {
+        Action::Foresee { object } => object["metadata"]["name"].as_str().map(str::to_owned),
+        _ => None,
+    });
+    stay.chain(made).collect()
+}
+
 /// The Runs whose end the next passes will look for.
-fn awaited(run: &Object<WorkflowRun>, plan: &Plan) -> BTreeSet<Key> {
+fn awaited(run: &Object<WorkflowRun>, plan: &Plan, row: BTreeSet<String>) -> BTreeSet<Key> {
     if plan.status.is_over() || run.metadata.is_deleting() {
         return BTreeSet::new();
     }
     let going = plan.status.jobs.values().filter(|job| !job.state.is_over()).flat_map(|job| &job.steps);
     let running = going.filter(|step| step.state == WorkState::Running && !step.run.is_empty());
-    running.map(|step| Key::of::<Run>(&run.metadata.namespace, &step.run)).collect()
+    let names = running.map(|step| step.run.as_str()).chain(row.iter().map(String::as_str));
+    names.map(|name| Key::of::<Run>(&run.metadata.namespace, name)).collect()
 }
 
 /// Whether it has to look who else is of a concurrency group.

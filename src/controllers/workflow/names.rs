@@ -15,6 +15,11 @@ pub(super) fn child(run: &Object<WorkflowRun>, job: &str, step: &str, attempt: u
     format!("{}-{:010x}", words.trim_matches(['-', '.']), spread(&identity, attempt) & 0xff_ffff_ffff)
 }
 
+/// The name of what a step runs as that is made ahead, behind the Run `before`.
+pub(super) fn ahead(run: &Object<WorkflowRun>, job: &str, step: &str, before: &str) -> String {
+    child(run, &format!("{job}/after/{before}"), step, 1)
+}
+
 /// The directory of its own that a cell has in the run's workspace.
 pub(super) fn place(cell: &str) -> String {
     let words: String = cell.chars().map(plain).take(READABLE).collect();

@@ -8,7 +8,11 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{memory::Remembered, message::Answer};
+use super::{
+    memory::Remembered,
+    message::Answer,
+    rows::{self, Planned},
+};
 use crate::{
     api::{App, Key, Kind, Object, Run, WorkState, WorkflowRun},
     controllers::run,
@@ -40,6 +44,8 @@ pub struct Observed {
     pub ended: Vec<Ended>,
     /// How attempts ended of which only the agent knows yet: it is to be written down with all else, by the names of the Instances.
     pub told: BTreeMap<Key, run::Told>,
+    /// Steps that were made ahead of the journal, by the names of their Runs, which are among `runs`.
+    pub row: BTreeMap<String, Planned>,
 }
 
 /// A step's Run whose attempt is over.
@@ -53,7 +59,7 @@ pub struct Ended {
 
 impl Observed {
     /// The Run as it will be when this pass has written down its end.
-    fn end(&mut self, run: Arc<Object<Run>>, plan: run::Plan) -> Arc<Object<Run>> {
+    pub(super) fn end(&mut self, run: Arc<Object<Run>>, plan: run::Plan) -> Arc<Object<Run>> {
         let mut ended = (*run).clone();
         ended.body.status.clone_from(&plan.status);
         self.ended.push(Ended { run, plan });
@@ -102,6 +108,7 @@ pub(super) fn observe(
             observed.children.insert(step.run.clone(), found);
         }
     }
+    rows::observe(caches, run, &mut observed, now);
     if let Some(template) = &run.spec.template {
         observed.printed = known.printed.get_or_insert_with(|| Arc::new(printed(&json!(template)))).clone();
         if run.status.start_time.is_none() {

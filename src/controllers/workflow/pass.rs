@@ -69,6 +69,8 @@ pub(super) struct Pass<'a> {
     pub under_way: BTreeSet<String>,
     /// A job waits for its turn.
     pub waits: bool,
+    /// The Runs that were made ahead and stay.
+    pub rows: BTreeSet<String>,
     wakes: Vec<Timestamp>,
 }
 
@@ -100,6 +102,7 @@ pub fn decide(run: &Object<WorkflowRun>, observed: &Observed, now: Timestamp) ->
         cut: None,
         under_way: BTreeSet::new(),
         waits: false,
+        rows: BTreeSet::new(),
         wakes: Vec::new(),
     };
     if run.metadata.is_deleting() || run.status.is_over() {
@@ -405,15 +408,20 @@ impl<'a> Pass<'a> {
 
     /// False if this pass has begun so much that the rest waits for the next.
     pub(super) fn has_room(&mut self) -> bool {
-        let room = self.actions.len() < MOST_ACTIONS;
-        if !room {
+        if self.is_full() {
             self.wakes.push(self.now);
         }
-        room
+        !self.is_full()
+    }
+
+    /// True if this pass has begun as much as one may.
+    pub(super) fn is_full(&self) -> bool {
+        self.actions.len() >= MOST_ACTIONS
     }
 
     fn plan(&mut self) -> Plan {
         self.clear_services();
+        self.clear_rows();
         let requeue = self.wakes.iter().min().map_or(Requeue::Rest, |at| Requeue::At(*at));
         let (actions, status) = (std::mem::take(&mut self.actions), std::mem::take(&mut self.status));
         Plan { actions, status, requeue, waits: self.waits, under_way: std::mem::take(&mut self.under_way) }

@@ -90,20 +90,24 @@ impl Pass<'_> {
             }
         }
         let (steps, finally) = (&of.job.steps, &of.job.finally);
-        while let Some(step) = cell.steps.len().checked_sub(1).filter(|_| !last_is_over(cell)) {
-            // There is one, since the status was made of this template.
-            let Some(said) = steps.iter().chain(finally).nth(step) else { break };
-            self.follow(of, cell, said);
-            if !last_is_over(cell) {
-                return;
+        loop {
+            while let Some(step) = cell.steps.len().checked_sub(1).filter(|_| !last_is_over(cell)) {
+                // There is one, since the status was made of this template.
+                let Some(said) = steps.iter().chain(finally).nth(step) else { break };
+                self.follow(of, cell, said);
+                if !last_is_over(cell) {
+                    return self.look_ahead(of, cell);
+                }
             }
-        }
-        while let Some(said) = steps.iter().chain(finally).nth(cell.steps.len()) {
+            let Some(said) = steps.iter().chain(finally).nth(cell.steps.len()) else { break };
+            if self.take_up(of, cell, said) {
+                continue;
+            }
             if !self.begin(of, cell, said) {
                 return;
             }
             if !last_is_over(cell) {
-                return;
+                return self.look_ahead(of, cell);
             }
         }
         self.conclude(of, cell, None);
@@ -122,7 +126,7 @@ impl Pass<'_> {
     }
 
     /// How the steps before have ended.
-    fn told_in(of: Cell<'_>, cell: &JobStatus) -> Told {
+    pub(super) fn told_in(of: Cell<'_>, cell: &JobStatus) -> Told {
         let main = cell.steps.iter().take(of.job.steps.len()).filter(|step| step.state.is_over());
         let mut told = Told { success: true, failure: false, cancelled: of.cut.is_some() };
         for step in main {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Action, Observed, decide};
+use super::{Action, Observed, decide, rows::Planned};
 use crate::{
     api::{Object, Run, WorkState, WorkflowRun},
     runtime::Requeue,
@@ -49,6 +49,8 @@ fn template(jobs: &[Job], fail_fast: bool) -> Value {
 struct World {
     run: Object<WorkflowRun>,
     steps: BTreeMap<String, Value>,
+    /// Which of them were made ahead of their turn.
+    ahead: BTreeSet<String>,
     now: Timestamp,
 }
 
@@ -59,13 +61,15 @@ impl World {
             "spec": {"workflow": "demo", "identity": "ada", "template": template},
         });
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        Self { run: serde_json::from_value(run).expect("a run"), steps: BTreeMap::new(), now }
+        Self { run: serde_json::from_value(run).expect("a run"), steps: BTreeMap::new(), ahead: BTreeSet::new(), now }
     }
 
     fn observed(&self) -> Observed {
         let read = |value: &Value| Arc::new(serde_json::from_value::<Object<Run>>(value.clone()).expect("a Run"));
         let runs = self.steps.iter().map(|(name, value)| (name.clone(), read(value)));
-        Observed { runs: runs.collect(), ..Observed::default() }
+        let row =
+            self.ahead.iter().map(|name| (name.clone(), Planned { run: read(&self.steps[name]), instance: None }));
+        Observed { runs: runs.collect(), row: row.collect(), ..Observed::default() }
     }
 
     /// One pass, done; the names of what it began.
@@ -79,11 +83,22 @@ impl World {
                     assert!(self.steps.insert(name.clone(), *object).is_none(), "{name} is begun twice");
                     begun.push(name);
                 }
+                Action::Foresee { object } => {
+                    let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
+                    assert!(self.steps.insert(name.clone(), *object).is_none(), "{name} is made twice");
+                    self.ahead.insert(name);
+                }
+                Action::Discard(planned) => {
+                    let name = &planned.run.metadata.name;
+                    assert!(self.ahead.remove(name) && self.steps.remove(name).is_some(), "{name} was not made ahead");
+                }
                 Action::CancelRun(run) => self.end(&run.metadata.name.clone(), "Canceled"),
                 Action::CancelChild { .. } | Action::StopService(_) | Action::Send(_) => {}
             }
         }
         self.run.status = plan.status;
+        let steps = self.run.status.jobs.values().flat_map(|job| &job.steps);
+        self.ahead.retain(|name| steps.clone().all(|step| step.run != *name));
         let again = matches!(plan.requeue, Requeue::At(at) if at <= self.now);
         let next = decide(&self.run, &self.observed(), self.now);
         let moved_on = next.status != self.run.status || !next.actions.is_empty();
@@ -101,8 +116,7 @@ impl World {
         };
         let step = self.steps.get_mut(name).expect("it was begun");
         step["spec"]["cancel"] = json!(how == "Canceled");
-        step["status"] =
-            json!({"conditions": [condition], "exit": {"code": code}, "completionTime": self.now.to_string()});
+        step["status"] = json!({"conditions": [condition], "exit": {"code": code}, "attempts": 1, "result": {}, "completionTime": self.now.to_string()});
     }
 
     /// Goes on until it is over; `order` says whose step ends next. The states of all cells and steps.
@@ -112,8 +126,9 @@ impl World {
             if self.run.status.is_over() {
                 break;
             }
+            let goes = |name: &String, step: &Value| step["status"].is_null() && !self.ahead.contains(name);
             let going: Vec<String> =
-                self.steps.iter().filter(|(_, step)| step["status"].is_null()).map(|(name, _)| name.clone()).collect();
+                self.steps.iter().filter(|(name, step)| goes(name, step)).map(|(name, _)| name.clone()).collect();
             if going.is_empty() {
                 continue;
             }
