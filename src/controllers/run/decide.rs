@@ -70,7 +70,7 @@ pub fn decide(run: &Object<Run>, observed: &Observed, now: Timestamp) -> Plan {
     status.observed_generation = run.metadata.generation;
     status.start_time = match run.spec.suspend {
         true => None,
-        false => status.start_time.or(Some(Time(now))),
+        false => observed.begun(run).or(status.start_time).or(Some(Time(now))),
     };
     let limit = run.spec.active_deadline_seconds.map(SignedDuration::from_secs);
     let deadline = limit.zip(status.start_time).and_then(|(limit, start)| start.0.checked_add(limit).ok());

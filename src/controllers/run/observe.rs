@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    api::{Instance, Key, Kind, Object, Run, Status, StoredObject, attempt_name},
+    api::{Instance, Key, Kind, Object, Run, Status, StoredObject, Time, attempt_name},
     client::SharedClient,
     controllers::place::{self, Nodes},
     policy::place::Place,
@@ -24,6 +24,15 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// When a step that was made ahead of its turn was begun.
+    pub(super) fn begun(&self, run: &Object<Run>) -> Option<Time> {
+        let is_ahead = run.spec.step.as_ref().is_some_and(|step| !step.after.is_empty());
+        let status = &self.attempts.get(&run.status.attempts).filter(|_| is_ahead)?.status;
+        let running = status.state.running.as_ref().map(|running| running.start_time);
+        let since = running.or(status.last_exit.as_ref().and_then(|exit| exit.start_time));
+        since.map(|since| Time(since.0))
+    }
+
     /// True if the attempt that was made last is over.
     pub(super) fn has_ended(&self, run: &Object<Run>) -> bool {
         self.attempts.get(&run.status.attempts).is_some_and(|instance| instance.status.state.exited.is_some())

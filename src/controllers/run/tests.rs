@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{Condition, ConditionStatus, Exit, Exited, InstanceState, MicroTime, Object, Running},
+    api::{Condition, ConditionStatus, Exit, Exited, InstanceState, MicroTime, Object, Running, Time},
     policy::place::Place,
 };
 
@@ -102,6 +102,18 @@ fn code(code: i32) -> Exit {
 
 fn signal(name: &str) -> Exit {
     Exit { signal: Some(name.to_owned()), ..Exit::default() }
+}
+
+#[test]
+fn one_that_was_made_ahead_of_its_turn_began_when_its_process_did() {
+    let mut world = World::new(json!({"step": {"workspace": "w", "after": "other-a1"}}));
+    world.pass();
+    assert_eq!(world.run.status.start_time, Some(Time(start())));
+    world.pass_time(300);
+    let began = Some(Time(world.now));
+    world.runs();
+    world.pass();
+    assert_eq!(world.run.status.start_time, began);
 }
 
 #[test]

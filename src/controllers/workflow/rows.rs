@@ -89,8 +89,7 @@ pub(super) fn observe(caches: &Caches, run: &Object<WorkflowRun>, observed: &mut
             let instance = Key::of::<Instance>(namespace, &attempt_name(&name, 1));
             let instance = caches.kind::<Instance>().typed::<Instance>(&instance);
             let mut planned = Planned { run: found, instance };
-            if let Some(mut plan) = run::conclusion(&planned.run, caches, &observed.told, now) {
-                plan.status.start_time = planned.begun(now).map(Time).or(plan.status.start_time);
+            if let Some(plan) = run::conclusion(&planned.run, caches, &observed.told, now) {
                 planned.run = observed.end(planned.run, plan);
             }
             observed.runs.insert(name.clone(), planned.run.clone());
