@@ -32,7 +32,7 @@ impl Tree {
     /// # Errors
     /// Everything that is wrong with it.
     pub(super) fn of_text(text: &str, file: &Spot) -> Result<Vec<Self>, Vec<Refusal>> {
-        let read = manifest::read(text);
+        let read = manifest::read_octal(text);
         if read.faults.is_empty() {
             return Ok(read.documents.into_iter().map(|document| Self { document, file: file.clone() }).collect());
         }

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use serde_json::Value;
 use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
-use super::{Fault, Place, scalar};
+use super::{
+    Fault, Place,
+    scalar::{self, LeadingZero},
+};
 use crate::api::FieldPath;
 
 /// Deeper trees are refused; the server's JSON reader has a limit of 128.
@@ -34,12 +37,12 @@ pub(super) struct Entry {
 }
 
 /// Every document of a text. After a syntax error, reading goes on at the next line that begins with `---`.
-pub(super) fn all(text: &str, faults: &mut Vec<Fault>) -> Vec<Node> {
+pub(super) fn all(text: &str, zero: LeadingZero, faults: &mut Vec<Fault>) -> Vec<Node> {
     let mut roots = Vec::new();
     let mut skipped = 0;
     let mut rest = text;
     loop {
-        let mut composer = Composer::new(rest, skipped, faults);
+        let mut composer = Composer::new(rest, skipped, zero, faults);
         let Err(stopped) = composer.documents(&mut roots) else { return roots };
         let place = stopped.place;
         faults.push(stopped);
@@ -61,6 +64,7 @@ fn next_document(text: &str, after: usize) -> Option<usize> {
 struct Composer<'t, 'f> {
     parser: Parser<'t, serde_saphyr::granit_parser::StrInput<'t>>,
     skipped: usize,
+    zero: LeadingZero,
     faults: &'f mut Vec<Fault>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -68,9 +72,9 @@ struct Composer<'t, 'f> {
 }
 
 impl<'t, 'f> Composer<'t, 'f> {
-    fn new(text: &'t str, skipped: usize, faults: &'f mut Vec<Fault>) -> Self {
+    fn new(text: &'t str, skipped: usize, zero: LeadingZero, faults: &'f mut Vec<Fault>) -> Self {
         let last = Place { line: skipped + 1, column: 1 };
-        Self { parser: Parser::new_from_str(text), skipped, faults, anchors: HashMap::new(), nodes: 0, last }
+        Self { parser: Parser::new_from_str(text), skipped, zero, faults, anchors: HashMap::new(), nodes: 0, last }
     }
 
     /// Composes documents until the stream ends or cannot be read any further.
@@ -162,11 +166,11 @@ impl<'t, 'f> Composer<'t, 'f> {
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place, path: &FieldPath) -> Value {
         let read = match tag {
             Some(tag) => match tag.core_suffix() {
-                Some(core) => scalar::tagged(core, text),
+                Some(core) => scalar::tagged(core, text, self.zero),
                 None if tag.handle().is_empty() && tag.suffix() == "!" => Ok(Value::String(text.to_owned())),
                 None => Err(format!("the tag `{}` has no meaning in a manifest", tag.original())),
             },
-            None if style == ScalarStyle::Plain => scalar::plain(text),
+            None if style == ScalarStyle::Plain => scalar::plain(text, self.zero),
             None => Ok(Value::String(text.to_owned())),
         };
         read.unwrap_or_else(|message| {

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use compose::{Node, Shape};
 pub use identity::{Home, Identity, NAMELESS};
+use scalar::LeadingZero;
 
 use crate::api::FieldPath;
 
@@ -76,9 +77,18 @@ pub struct Manifest {
 
 /// Reads every document of a text. Never fails: what is wrong is in [`Manifest::faults`], what could be read is there.
 pub fn read(text: &str) -> Manifest {
+    read_with(text, LeadingZero::Refused)
+}
+
+/// The same for files of programs to which a number that begins with a zero is octal, as `defaultMode: 0644` is to Kubernetes.
+pub fn read_octal(text: &str) -> Manifest {
+    read_with(text, LeadingZero::Octal)
+}
+
+fn read_with(text: &str, zero: LeadingZero) -> Manifest {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut manifest = Manifest::default();
-    for root in compose::all(text, &mut manifest.faults) {
+    for root in compose::all(text, zero, &mut manifest.faults) {
         add(root, &mut manifest);
     }
     manifest.faults.sort();
@@ -88,7 +98,7 @@ pub fn read(text: &str) -> Manifest {
 /// The documents of a text as they are written, `List`s and all; nothing if any of it cannot be read.
 pub fn values(text: &str) -> Option<Vec<Value>> {
     let mut faults = Vec::new();
-    let roots = compose::all(text.strip_prefix('\u{feff}').unwrap_or(text), &mut faults);
+    let roots = compose::all(text.strip_prefix('\u{feff}').unwrap_or(text), LeadingZero::Refused, &mut faults);
     faults.is_empty().then(|| roots.iter().map(to_value).collect())
 }
 
@@ -273,6 +283,13 @@ fine: true
         14:4: e: `.inf` is no number that JSON can carry
         "#);
         assert_eq!(read(text).documents.len(), 3, "what can be read is there");
+    }
+
+    #[test]
+    fn a_leading_zero_is_octal_where_its_program_means_that() {
+        let read = read_octal("a: 0644\nb: -010\nc: 0890\nd: \"0644\"\ne: 0\n");
+        assert_eq!(read.faults, []);
+        assert_eq!(read.documents[0].value(), json!({"a": 420, "b": -8, "c": 890, "d": "0644", "e": 0}));
     }
 
     #[test]

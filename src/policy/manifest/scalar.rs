@@ -2,11 +2,20 @@
 
 use serde_json::{Number, Value};
 
+/// What a number that begins with a zero is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeadingZero {
+    /// Octal to some readers and decimal to others: nobody's.
+    Refused,
+    /// Octal, as in YAML 1.1 and for the readers of Kubernetes and Compose: `0644` is 420. With an 8 or a 9 it is decimal.
+    Octal,
+}
+
 /// The value of a plain (unquoted, untagged) scalar.
 ///
 /// # Errors
 /// A sentence, for scalars that different YAML readers understand differently or that JSON cannot carry.
-pub(super) fn plain(text: &str) -> Result<Value, String> {
+pub(super) fn plain(text: &str, zero: LeadingZero) -> Result<Value, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
         "true" | "True" | "TRUE" => return Ok(Value::Bool(true)),
@@ -17,15 +26,20 @@ pub(super) fn plain(text: &str) -> Result<Value, String> {
     if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
         return Err(format!("`{text}` is no number that JSON can carry"));
     }
-    if unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.bytes().all(|b| b.is_ascii_digit()) {
+    let leads = unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.bytes().all(|b| b.is_ascii_digit());
+    if leads && zero == LeadingZero::Octal {
+        let octal = i64::from_str_radix(unsigned, 8).map(|value| if text.starts_with('-') { -value } else { value });
+        return Ok(octal.map_or_else(|_| number(text, unsigned).into(), Value::from));
+    }
+    if leads {
         return Err(format!("`{text}` is octal to some readers and decimal to others; write \"{text}\" if it is text"));
     }
     Ok(number(text, unsigned).map_or_else(|| Value::String(text.to_owned()), Value::Number))
 }
 
 /// The value of a scalar with a tag of YAML's core schema.
-pub(super) fn tagged(tag: &str, text: &str) -> Result<Value, String> {
-    let value = if tag == "str" { Value::String(text.to_owned()) } else { plain(text)? };
+pub(super) fn tagged(tag: &str, text: &str, zero: LeadingZero) -> Result<Value, String> {
+    let value = if tag == "str" { Value::String(text.to_owned()) } else { plain(text, zero)? };
     let fits = match tag {
         "str" => true,
         "null" => value.is_null(),
