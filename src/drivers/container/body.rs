@@ -3,19 +3,23 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
+    MountBindOptions, MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::{engine::Brand, names, veil};
 use crate::{
-    api::{Port, Protocol},
+    api::{APP_LABEL, Port, Protocol},
     drivers::{ContainerProgram, Limits, LogLimits, Start},
 };
 
 /// Networks that take no host name of their own.
 const HOST: &str = "host";
 const NONE: &str = "none";
+/// Where a container says its namespace.
+const NAMESPACE_LABEL: &str = "appm.dev/namespace";
+/// Networks in which an engine finds nobody by a name.
+const NAMELESS: [&str; 5] = [HOST, NONE, "bridge", "default", "podman"];
 /// What the engine keeps of output must outlive a daemon that is away: at least as much as the App keeps, and this much.
 const LEAST_KEPT: u64 = 16 << 20;
 /// What an engine writes beside each line (time, lengths, names of streams) may be more than the line itself.
@@ -42,12 +46,26 @@ pub(super) fn create(start: &Start, program: &ContainerProgram, brand: Brand, no
         stop_signal: Some(program.stop_signal.clone()),
         stop_timeout: Some(program.stop_timeout),
         host_config: Some(host(start, program, brand)),
+        networking_config: found_by(program),
         // It waits for its input; the end of what is attached is the end of that.
         attach_stdin: program.fed.then_some(true),
         open_stdin: program.fed.then_some(true),
         stdin_once: program.fed.then_some(true),
         ..ContainerCreateBody::default()
     }
+}
+
+/// In a network that somebody made, others find its instances by the App's name, and by `NAME.NAMESPACE`.
+fn found_by(program: &ContainerProgram) -> Option<NetworkingConfig> {
+    let network = &program.container.network;
+    let app = program.labels.get(APP_LABEL).filter(|app| !app.is_empty())?;
+    if NAMELESS.contains(&network.as_str()) || network.contains(':') {
+        return None;
+    }
+    let namespace = program.labels.get(NAMESPACE_LABEL).map(|namespace| format!("{app}.{namespace}"));
+    let aliases = std::iter::once(app.clone()).chain(namespace).collect();
+    let settings = EndpointSettings { aliases: Some(aliases), ..EndpointSettings::default() };
+    Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(network.clone(), settings)])) })
 }
 
 fn labels(start: &Start, program: &ContainerProgram, node: &str) -> HashMap<String, String> {
@@ -161,7 +179,9 @@ mod tests {
             container: serde_json::from_value(container).expect("a container"),
             ports: serde_json::from_value(ports).expect("ports"),
             hostname: "cache-1-0".to_owned(),
-            labels: BTreeMap::from([("appm.dev/app".to_owned(), "cache".to_owned())]),
+            labels: [("appm.dev/app", "cache"), ("appm.dev/namespace", "shop")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             stop_signal: "SIGINT".to_owned(),
             stop_timeout: 5,
             fed: false,
@@ -228,6 +248,7 @@ mod tests {
             "appm.dev/app": "cache",
             "appm.dev/attempt": "2",
             "appm.dev/logs": "10485760x5",
+            "appm.dev/namespace": "shop",
             "appm.dev/node-id": "aa",
             "appm.dev/uid": "0b5c"
           },
@@ -282,6 +303,16 @@ mod tests {
             ],
             "Privileged": true,
             "ReadonlyRootfs": true
+          },
+          "NetworkingConfig": {
+            "EndpointsConfig": {
+              "back": {
+                "Aliases": [
+                  "cache",
+                  "cache.shop"
+                ]
+              }
+            }
           }
         }
         "#);
@@ -291,6 +322,7 @@ mod tests {
     fn the_host_network_has_neither_a_name_nor_ports_of_its_own() {
         let body = created(json!({"image": "x", "network": "host"}), json!([{"name": "a", "containerPort": 80}]));
         assert!(body.get("Hostname").is_none() && body.get("ExposedPorts").is_none());
+        assert!(body.get("NetworkingConfig").is_none());
         assert_eq!(body["HostConfig"]["NetworkMode"], "host");
     }
 }

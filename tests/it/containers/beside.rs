@@ -32,7 +32,13 @@ fn a_port_that_is_not_published_is_probed_at_the_containers_own_address() {
     let address = engine.client(&["inspect", "-f", "{{.NetworkSettings.Networks.back.IPAddress}}", &container(&web)]);
     assert!(address.starts_with("198."), "{address}");
     assert_eq!(web["status"]["address"], *address);
-    instance(&world, "tcp", "answers", runs);
+    let tcp = instance(&world, "tcp", "answers", runs);
+    // In a network that somebody made an App is found by its name.
+    for name in ["web", "web.default"] {
+        let url = format!("http://{name}:8080/health");
+        let found = engine.client(&["exec", &container(&tcp), "/bin/busybox", "wget", "-qO-", &url]);
+        assert_eq!(found, "fine", "{name}");
+    }
     let deaf = instance(&world, "deaf", "is asked in vain", |status| {
         let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
         conditions.iter().any(|c| c["reason"] == "ProbeFailed" && c["message"].to_string().contains(":81"))
