@@ -64,6 +64,13 @@ pub(super) fn save(dir: &Path, files: impl IntoIterator<Item = (String, String)>
         _ => CliError::io(&format!("cannot write `{}`", path.display()), &e),
     };
     fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let files: Vec<(String, String)> = files.into_iter().collect();
+    if let Some((name, _)) = files.iter().find(|(name, _)| name.contains('/')) {
+        return Err(CliError::failed(format!(
+            "`{name}` would lie outside of `{}`; nothing was written",
+            dir.display()
+        )));
+    }
     let files: Vec<(PathBuf, String)> = files.into_iter().map(|(name, text)| (dir.join(name), text)).collect();
     if let Some((path, _)) = files.iter().find(|(path, _)| path.exists()) {
         return Err(failed(path, ErrorKind::AlreadyExists.into()));

@@ -61,12 +61,21 @@ impl Files {
         if bytes.len() as u64 > LARGEST {
             return Err(format!("is larger than {} MiB; split it", LARGEST >> 20));
         }
-        String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
+        match String::from_utf8(bytes) {
+            Ok(text) if text.contains('\0') => Err("is no text: there is a NUL in it".to_owned()),
+            Ok(text) => Ok(text),
+            Err(_) => Err("is no UTF-8 text".to_owned()),
+        }
     }
 
     /// True if it is there.
     pub fn is_file(&self, path: &Path) -> bool {
         self.given.contains_key(path) || (self.on_disk && path.is_file())
+    }
+
+    /// True if there is anything of this name.
+    pub fn is_there(&self, path: &Path) -> bool {
+        self.is_file(path) || self.is_dir(path) || (self.on_disk && path.exists())
     }
 
     /// True if it is a directory.

@@ -1,7 +1,6 @@
 //! `appm import`: what other programs are told to run, as manifests. What cannot be carried over is said, and nowhere silently left out.
 
 mod appmesh;
-mod crontab;
 mod deliver;
 mod node;
 
@@ -17,7 +16,7 @@ use self::deliver::Delivery;
 use super::{error::CliError, fates, settings::Global};
 use crate::exchange::{
     files::Files,
-    import::{appmesh as app_mesh, compose, kubernetes, pm2, procfile, supervisor, systemd},
+    import::{appmesh as app_mesh, compose, crontab, kubernetes, pm2, procfile, supervisor, systemd},
     report::Outcome,
 };
 
@@ -39,7 +38,7 @@ pub(super) struct ImportArgs {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    Crontab(crontab::CrontabArgs),
+    Crontab(CrontabArgs),
     Systemd(SystemdArgs),
     Supervisor(SupervisorArgs),
     Pm2(Pm2Args),
@@ -49,6 +48,23 @@ enum What {
     Kubernetes(KubernetesArgs),
     #[command(visible_alias = "app-mesh")]
     Appmesh(AppmeshArgs),
+}
+
+/// A Schedule for each line of a crontab
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  crontab -l | appm import crontab - --apply
+  appm import crontab /etc/crontab --system -o manifests/")]
+struct CrontabArgs {
+    /// The crontab; `-` is stdin
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+    /// The sixth field is a user, as in /etc/crontab and /etc/cron.d
+    #[arg(long)]
+    system: bool,
+    #[command(flatten)]
+    delivery: Delivery,
 }
 
 /// Services become Apps, timers Schedules; drop-ins and templates are understood
@@ -179,7 +195,10 @@ struct AppmeshArgs {
 
 pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<(), CliError> {
     match &args.what {
-        What::Crontab(args) => crontab::run(args, global),
+        What::Crontab(args) => {
+            let (file, files) = named(&args.file)?;
+            args.delivery.hand_over(made(crontab::read(&file, args.system, &files))?, global)
+        }
         What::Systemd(args) => {
             let usual = || systemd::USUAL.iter().map(PathBuf::from).collect();
             let search = if args.search.is_empty() { usual() } else { args.search.clone() };

@@ -2,11 +2,13 @@
 
 pub mod appmesh;
 pub mod compose;
+pub mod crontab;
 pub mod kubernetes;
 pub mod pm2;
 pub mod procfile;
 pub mod supervisor;
 pub mod systemd;
+pub(super) mod words;
 
 use std::path::{Component, Path, PathBuf};
 

@@ -14,6 +14,7 @@ use super::{
         tree::{Tree, entries, step, text, texts},
     },
     LONGEST_NAME,
+    words::PM2,
 };
 
 /// What the command line says beside the file.
@@ -49,12 +50,11 @@ pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
     super::too_many(apps.len(), "apps", &tree.spot("apps"))?;
     if value.get("apps").is_some() {
         for (key, _) in entries(&value).filter(|(key, _)| *key != "apps") {
-            let remark = if key == "deploy" {
-                "nothing is deployed over ssh; a Source follows a git repository"
-            } else {
-                UNKNOWN
+            let remark = match key.as_str() {
+                "deploy" => "nothing is deployed over ssh; a Source follows a git repository".to_owned(),
+                _ => PM2.stranger("file", key),
             };
-            report.note(&tree.spot(key), key, Fate::Dropped, remark);
+            report.note(&tree.spot(key), key, Fate::Dropped, &remark);
         }
     }
     let (mut names, mut refusals) = (Names::default(), Vec::new());
@@ -72,11 +72,9 @@ pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
     if refusals.is_empty() { Ok(report) } else { Err(refusals) }
 }
 
-const UNKNOWN: &str = "no setting of PM2's that is known";
-
 fn one(app: &Value, path: &str, tree: &Tree, asked: &Asked, names: &mut Names) -> Result<Part<Value>, Vec<Refusal>> {
     let spot = |key: &str| tree.spot(&step(path, key));
-    let Some(script) = app["script"].as_str() else {
+    let Some(script) = app["script"].as_str().or(app["exec"].as_str()) else {
         return Err(vec![Refusal::new(&tree.spot(path), "an app has a `script`")]);
     };
     let file = Path::new(script).file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -131,7 +129,7 @@ fn command(app: &Value, script: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     if interpreter != "none" {
         words.push(interpreter);
-        for key in ["interpreter_args", "node_args"] {
+        for key in ["interpreter_args", "interpreterArgs", "node_args"] {
             words.extend(split(&app[key])?);
         }
     }
@@ -150,8 +148,12 @@ fn setting(key: &str, value: &Value, spot: &Spot, asked: &Asked, draft: &mut Dra
     };
     let number = || value.as_u64().or_else(|| value.as_str()?.parse().ok()).ok_or("no number".to_owned());
     match key {
-        "name" | "script" | "args" | "interpreter" | "exec_interpreter" | "interpreter_args" | "node_args" | "cwd" => {
-            draft.carried(spot, key)
+        "name" | "script" | "exec" | "args" | "interpreter" | "exec_interpreter" | "interpreter_args"
+        | "interpreterArgs" | "node_args" | "cwd" => draft.carried(spot, key),
+        "name_prefix" => draft.nearly(spot, key, "names are as they are written: write it into `name`"),
+        "port" => {
+            draft.push("ports", json!({"name": "http", "containerPort": number()?}));
+            draft.nearly(spot, key, "`$PORT` of the process, and an endpoint that others are told of");
         }
         "instances" => match value.as_i64().or_else(|| value.as_str()?.parse().ok()) {
             Some(count) if (1..=10_000).contains(&count) => draft.set(spot, key, "replicas", count),
@@ -212,7 +214,7 @@ fn setting(key: &str, value: &Value, spot: &Spot, asked: &Asked, draft: &mut Dra
             }
             draft.carried(spot, key);
         }
-        "uid" | "user" => draft.set(spot, key, "process.user", text(value)),
+        "uid" | "user" | "username" => draft.set(spot, key, "process.user", text(value)),
         "gid" => draft.set(spot, key, "process.group", text(value)),
         "namespace" => {
             draft.label("pm2-namespace", &super::super::names::label(value.as_str().unwrap_or_default(), 63));
@@ -223,10 +225,13 @@ fn setting(key: &str, value: &Value, spot: &Spot, asked: &Asked, draft: &mut Dra
         "watch" | "ignore_watch" | "watch_delay" | "watch_options" => {
             draft.dropped(spot, key, "files are not watched; `appm restart` restarts one instance after another");
         }
-        "out_file" | "error_file" | "log_file" | "output" | "error" | "log" | "pid_file" | "pid" | "merge_logs"
-        | "combine_logs" | "log_date_format" | "time" | "log_type" | "disable_logs" => {
-            draft.nearly(spot, key, "`appm logs` has the output, with its times");
+        "disable_logs" if *value == json!(true) => {
+            draft.nearly(spot, key, "output is kept all the same, within `logs`")
         }
+        "out_file" | "out" | "out_log" | "output" | "error_file" | "error" | "err" | "err_file" | "err_log"
+        | "log_file" | "log" | "merge_logs" | "combine_logs" | "log_date_format" | "time" | "log_type"
+        | "disable_logs" | "write" => draft.nearly(spot, key, "`appm logs` has the output, with its times"),
+        "pid_file" | "pid" => draft.nearly(spot, key, "`appm get instances` has the number of each process"),
         "wait_ready" | "listen_timeout" | "shutdown_with_message" => {
             draft.dropped(spot, key, "messages of node's are not understood; a `readinessProbe` says when it is ready");
         }
@@ -234,25 +239,25 @@ fn setting(key: &str, value: &Value, spot: &Spot, asked: &Asked, draft: &mut Dra
         "treekill" if *value == json!(false) => {
             draft.nearly(spot, key, "whatever an instance leaves behind is killed with it")
         }
-        "treekill"
-        | "force"
-        | "vizion"
-        | "source_map_support"
-        | "disable_source_map_support"
-        | "autostart"
-        | "automation"
-        | "pmx"
-        | "trace"
-        | "deep_monitoring"
-        | "filter_env"
-        | "append_env_to_name"
-        | "appendEnvToName"
-        | "post_update"
-        | "install_url"
-        | "windowsHide"
-        | "disable_trace"
-        | "io" => draft.dropped(spot, key, "of PM2 itself"),
-        _ => draft.dropped(spot, key, UNKNOWN),
+        "treekill" | "kill_retry_time" => draft.carried(spot, key),
+        "autostart" if *value == json!(false) => draft.set(spot, key, "suspend", true),
+        "autostart" => draft.carried(spot, key),
+        "source_map_support" | "disable_source_map_support" => {
+            draft.dropped(spot, key, "node's own: `node_args: --enable-source-maps`");
+        }
+        "filter_env" => draft.carried(spot, key),
+        "append_env_to_name" => {
+            draft.dropped(spot, key, "names are as they are written; `-n` puts all into a namespace")
+        }
+        "post_update" | "install_url" => {
+            draft.dropped(spot, key, "nothing is built; a Workflow can, before it applies")
+        }
+        "vizion" => draft.dropped(spot, key, "a Source knows the revision of what it applied"),
+        "pmx" | "automation" | "trace" | "disable_trace" | "deep_monitoring" | "event_loop_inspector" | "v8" | "io" => {
+            draft.dropped(spot, key, "of PM2's own monitoring, which looks into node; `appm top` shows what it takes");
+        }
+        "force" | "windowsHide" | "execute_command" => draft.dropped(spot, key, "of PM2's own command line"),
+        _ => draft.dropped(spot, key, &PM2.stranger("app", key)),
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::{
         report::{Fate, Outcome, Part, Refusal, Report, Spot, brief},
     },
     LONGEST_NAME, MOST,
+    words::SUPERVISOR,
 };
 
 /// Reads a configuration file, with what it includes.
@@ -144,18 +145,26 @@ impl Common {
                             report.note(&entry.spot, key, Fate::Carried, "");
                         }
                         "priority" => report.note(&entry.spot, key, Fate::Dropped, PRIORITY),
-                        _ => report.note(&entry.spot, key, Fate::Dropped, UNKNOWN),
+                        _ => report.note(&entry.spot, key, Fate::Dropped, &SUPERVISOR.stranger("group", key)),
                     }
                 }
                 continue;
             }
             for (key, entry) in &section.entries {
+                let setting = format!("[{}] {key}", section.name);
+                if let Some(stranger) = stranger(&section.name, key) {
+                    report.note(&entry.spot, &setting, Fate::Dropped, &stranger);
+                    continue;
+                }
                 let (place, remark) = match (section.name.as_str(), key.as_str()) {
                     ("include", _) => continue,
                     ("supervisord", "environment") => (Some(&mut common.environment), ""),
                     ("supervisord", "umask") => (Some(&mut common.umask), ""),
                     ("supervisord", "user") => (Some(&mut common.user), ""),
-                    ("supervisord", _) => (None, "of Supervisor's own process; `appm server --help` has appm's"),
+                    ("supervisord", _) => (None, of_supervisord(key)),
+                    ("unix_http_server" | "inet_http_server", "username" | "password") => {
+                        (None, "users are appm's own: `appm user add`")
+                    }
                     ("unix_http_server" | "inet_http_server", _) => (None, "appm has its own socket and HTTPS"),
                     ("supervisorctl", _) => (None, "`appm` finds its server by itself"),
                     (name, _) if name.starts_with("rpcinterface:") => {
@@ -173,7 +182,7 @@ impl Common {
                         report.note(&entry.spot, key, Fate::Carried, "");
                         *place = Some(entry.clone());
                     }
-                    None => report.note(&entry.spot, &format!("[{}] {key}", section.name), Fate::Dropped, remark),
+                    None => report.note(&entry.spot, &setting, Fate::Dropped, remark),
                 }
             }
         }
@@ -182,7 +191,28 @@ impl Common {
 }
 
 const PRIORITY: &str = "Apps are started together; `dependsOn` says which one waits for which";
-const UNKNOWN: &str = "no setting of Supervisor's";
+
+/// What is said of a setting that its section does not have; extensions have settings of their own.
+fn stranger(section: &str, key: &str) -> Option<String> {
+    let kind = section.split_once(':').map_or(section, |(kind, _)| kind);
+    let open = ["rpcinterface", "ctlplugin"].contains(&kind) || SUPERVISOR.of(kind).next().is_none();
+    let of_program = ["eventlistener", "fcgi-program"].contains(&kind) && SUPERVISOR.knows("program", key);
+    (!open && !of_program && !SUPERVISOR.knows(kind, key)).then(|| SUPERVISOR.stranger(kind, key))
+}
+
+/// Why a setting of Supervisor's own process is left out.
+fn of_supervisord(key: &str) -> &'static str {
+    match key {
+        "logfile" | "logfile_maxbytes" | "logfile_backups" | "loglevel" | "silent" | "strip_ansi" => {
+            "of Supervisor's own log; `appm server --help` has appm's"
+        }
+        "pidfile" | "nodaemon" | "directory" | "identifier" => {
+            "of Supervisor's own process; `appm server --help` has appm's"
+        }
+        "minfds" | "minprocs" => "say `process.rlimits` of each App",
+        _ => "output is kept in appm's own directory",
+    }
+}
 
 /// One program: one App, or one for each process if they are not alike.
 fn program(section: &Section, common: &Common, names: &mut Names) -> Result<Vec<Part<Value>>, Refusal> {
@@ -391,10 +421,12 @@ impl Program<'_> {
             }
             "stdout_syslog" | "stderr_syslog" => draft.dropped(spot, key, "output goes into appm's logs only"),
             "serverurl" => draft.dropped(spot, key, "no process is told of Supervisor's server"),
-            "socket" | "socket_backlog" | "socket_owner" | "socket_mode" => {
+            "socket" | "socket_backlog" | "socket_owner" | "socket_mode"
+                if self.section.name.starts_with("fcgi-program") =>
+            {
                 draft.dropped(spot, key, "no socket is opened for a process; let it listen itself");
             }
-            _ => draft.dropped(spot, key, UNKNOWN),
+            _ => draft.dropped(spot, key, &stranger(&self.section.name, key).unwrap_or_default()),
         }
         Ok(())
     }
@@ -549,13 +581,10 @@ fn pairs(text: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(all)
 }
 
-/// The text of one word of a shell.
+/// A value without its quotes; nothing in them is an escape.
 fn unquoted(text: &str) -> Option<String> {
-    if text.is_empty() {
-        return Some(String::new());
+    match text.chars().next().filter(|first| ['"', '\''].contains(first)) {
+        Some(quote) => text[1..].strip_suffix(quote).map(str::to_owned),
+        None => Some(text.to_owned()),
     }
-    if !text.starts_with(['"', '\'']) {
-        return Some(text.to_owned());
-    }
-    shlex::split(text).map(|words| words.join(" "))
 }

@@ -62,6 +62,7 @@ fn services_become_apps_with_containers() {
                     {"source": "/p/conf", "target": "/conf", "readOnly": true},
                     {"source": "shop_web_tmp", "target": "/tmp"},
                 ],
+                "network": "shop_default",
             },
             "env": [{"name": "B", "value": "x$y"}, {"name": "A", "value": "1"}],
             "ports": [

@@ -152,7 +152,6 @@ fn what_cannot_run_is_told_with_its_line() {
         told,
         [
             "/u/a.service:2: ExecStart: a \" is not closed",
-            "/u/b.service: it has no `ExecStart`: there is nothing to run",
             "/u/c.service:2: ExecStart: `%H` is known when the unit runs only; write what it stands for, or `%%` for a percent sign",
             "/u/c.service:3: TimeoutStopSec: `soon` is no time span",
             "/u/d.timer: it starts `d.service`, which is not among the units: name it, too",

@@ -4,6 +4,10 @@
 //! imports. What a service means to others (networks, volumes, dependencies) is written so that it runs; what an engine must have beforehand is said.
 
 mod interpolate;
+mod life;
+mod mounts;
+mod reach;
+mod resources;
 mod service;
 
 use std::{
@@ -17,9 +21,10 @@ use super::super::{
     env_file,
     files::Files,
     names::Names,
-    report::{Fate, Outcome, Refusal, Report, Spot},
+    report::{Fate, Note, Outcome, Refusal, Report, Spot},
     tree::{Tree, entries, step},
 };
+use super::words::COMPOSE;
 
 /// What the command line says beside the file.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +47,20 @@ struct Project<'a> {
     apps: BTreeMap<String, String>,
     /// Volumes, networks, configs and secrets by name.
     top: Value,
+    /// True if several services are in the project's own network.
+    is_shared: bool,
+}
+
+impl Project<'_> {
+    /// The engine's name of a network.
+    fn network(&self, name: &str) -> String {
+        let top = &self.top["networks"][name];
+        match top["name"].as_str() {
+            Some(name) => name.to_owned(),
+            None if top["external"] == true => name.to_owned(),
+            None => format!("{}_{name}", self.name),
+        }
+    }
 }
 
 /// Reads a Compose file.
@@ -65,7 +84,7 @@ pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
     }
     let dir_name = asked.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = value["name"].as_str().map_or(dir_name, str::to_owned);
-    let mut project = Project { asked, files, tree, name, apps: BTreeMap::new(), top: value.clone() };
+    let mut project = Project { asked, files, tree, name, apps: BTreeMap::new(), top: value.clone(), is_shared: false };
     top_level(&value, tree, &mut report, &mut refusals);
     let mut names = Names::default();
     let wanted = wanted(&value, asked, tree, &mut report);
@@ -76,14 +95,24 @@ pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
         let body = &value["services"][service.as_str()];
         body["network_mode"].is_null() && body["networks"].is_null()
     };
-    if wanted.iter().filter(is_in_the_default).count() > 1 {
-        let remark = "services do not find each other by name: let one publish a port, and the others use it";
-        report.note(&tree.spot("services"), "networks.default", Fate::Approximated, remark);
+    project.is_shared = wanted.iter().filter(is_in_the_default).count() > 1;
+    if project.is_shared {
+        let remark = format!(
+            "have it there before the first start: `docker network create {}`; services find each other in it by their names",
+            project.network("default")
+        );
+        report.note(&tree.spot("services"), "networks.default", Fate::Approximated, &remark);
     }
     for service in &wanted {
         match extended(service, &value, tree) {
             Ok(body) => match service::app(service, &body, &project) {
-                Ok(part) => report.parts.push(part),
+                Ok(mut part) => {
+                    if !value["services"][service.as_str()]["extends"].is_null() {
+                        let spot = tree.spot(&step(&step("services", service), "extends"));
+                        part.notes.push(Note::new(&spot, "extends", Fate::Carried, ""));
+                    }
+                    report.parts.push(part);
+                }
                 Err(more) => refusals.extend(more),
             },
             Err(refusal) => refusals.push(refusal),
@@ -151,7 +180,8 @@ fn top_level(value: &Value, tree: &Tree, report: &mut Report<Value>, refusals: &
                 }
             }
             _ if key.starts_with("x-") => report.note(&spot, key, Fate::Carried, ""),
-            _ => report.note(&spot, key, Fate::Dropped, "nothing that is known of Compose files"),
+            "models" => report.note(&spot, key, Fate::Dropped, "for Compose itself"),
+            _ => report.note(&spot, key, Fate::Dropped, &COMPOSE.stranger("file", key)),
         }
     }
 }

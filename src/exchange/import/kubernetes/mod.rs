@@ -14,9 +14,11 @@ use super::super::{
     draft::Draft,
     files::Files,
     names::Names,
-    report::{Fate, Outcome, Part, Refusal, Report},
+    report::{Fate, Outcome, Part, Refusal, Report, brief},
     tree::{Tree, entries, step},
 };
+use super::words::KUBERNETES;
+use crate::api::check_subdomain;
 
 /// An object of a file.
 struct Object {
@@ -74,6 +76,10 @@ pub fn read(paths: &[PathBuf], files: &Files) -> Outcome<Value> {
                 Ok(parts) => report.parts.extend(parts),
                 Err(more) => refusals.extend(more),
             },
+            "ConfigMap" | "Secret" | "Namespace" if check_subdomain(object.name()).is_err() => {
+                let message = format!("`{}` is no name of a {}", brief(object.name()), object.kind());
+                refusals.push(Refusal::new(&object.tree.spot("metadata.name"), message));
+            }
             "ConfigMap" | "Secret" | "Namespace" => report.parts.push(same(object)),
             "Service" => service(object, &objects, &mut report),
             "PersistentVolumeClaim" => {
@@ -182,7 +188,9 @@ fn service(object: &Object, objects: &[Object], report: &mut Report<Value>) {
             | "ipFamilies"
             | "ipFamilyPolicy"
             | "internalTrafficPolicy"
-            | "sessionAffinity" => {
+            | "trafficDistribution"
+            | "sessionAffinity"
+            | "sessionAffinityConfig" => {
                 report.note(
                     &spot,
                     &setting,
@@ -190,7 +198,13 @@ fn service(object: &Object, objects: &[Object], report: &mut Report<Value>) {
                     "there are no addresses of Services; `status.endpoints` of the App has each instance",
                 );
             }
-            _ => report.note(&spot, &setting, Fate::Dropped, "of a cluster's network"),
+            "publishNotReadyAddresses" => {
+                report.note(&spot, &setting, Fate::Dropped, "`status.endpoints` of the App has who is ready");
+            }
+            _ if KUBERNETES.knows("ServiceSpec", key) => {
+                report.note(&spot, &setting, Fate::Dropped, "what stands before the machine is set up beside appm");
+            }
+            _ => report.note(&spot, &setting, Fate::Dropped, &KUBERNETES.stranger("ServiceSpec", key)),
         }
     }
     if is_used {

@@ -8,6 +8,7 @@ use super::{
         report::Refusal,
         tree::{entries, step},
     },
+    super::words::KUBERNETES,
     Object, Services, published,
 };
 
@@ -49,8 +50,10 @@ pub(super) fn fill(
             }
             "resources" => resources(pod, &step(&path, key), value, draft),
             "ports" => ports(pod, &step(&path, key), value, services, draft),
-            "livenessProbe" | "readinessProbe" | "startupProbe" if pod.form == "App" => probe(&spot, key, value, draft),
-            "lifecycle" if pod.form == "App" => draft.set(&spot, key, key, value.clone()),
+            "livenessProbe" | "readinessProbe" | "startupProbe" if pod.form == "App" => {
+                probe(pod, &step(&path, key), key, value, draft);
+            }
+            "lifecycle" if pod.form == "App" => lifecycle(pod, &step(&path, key), value, draft),
             "livenessProbe" | "readinessProbe" | "startupProbe" | "lifecycle" => {
                 draft.dropped(&spot, key, "what runs to its end has no probes and hooks");
             }
@@ -67,10 +70,12 @@ pub(super) fn fill(
                 );
             }
             "tty" | "stdin" | "stdinOnce" => draft.dropped(&spot, key, "a container reads nothing and has no terminal"),
-            "restartPolicy" | "resizePolicy" | "volumeDevices" => {
-                draft.dropped(&spot, key, "an App's container has no such field")
+            "restartPolicy" | "restartPolicyRules" => {
+                draft.dropped(&spot, key, "`restartPolicy` and `restart.exitCodes` are the App's");
             }
-            _ => draft.dropped(&spot, key, "no field of a container that is known"),
+            "resizePolicy" => draft.dropped(&spot, key, "limits are changed while a container runs, where they can be"),
+            "volumeDevices" => draft.dropped(&spot, key, "no devices are handed over"),
+            _ => draft.dropped(&spot, key, &KUBERNETES.stranger("Container", key)),
         }
     }
     of_pod(pod, draft);
@@ -78,10 +83,36 @@ pub(super) fn fill(
 }
 
 /// A probe is the same here, but for gRPC.
-fn probe(spot: &super::super::super::report::Spot, key: &str, value: &Value, draft: &mut Draft) {
-    match value["grpc"].is_null() {
-        true => draft.set(spot, key, key, value.clone()),
-        false => draft.dropped(spot, key, "no probe speaks gRPC; `exec` of grpc_health_probe does"),
+fn probe(pod: &Pod<'_>, path: &str, key: &str, value: &Value, draft: &mut Draft) {
+    let spot = pod.object.tree.spot(path);
+    if !value["grpc"].is_null() {
+        return draft.dropped(&spot, key, "no probe speaks gRPC; `exec` of grpc_health_probe does");
+    }
+    let mut kept = value.clone();
+    for (field, _) in entries(value) {
+        let spot = pod.object.tree.spot(&step(path, field));
+        let known = KUBERNETES.knows("Probe", field);
+        let why = match field.as_str() {
+            "terminationGracePeriodSeconds" => "the App's own counts for every end",
+            _ if known => continue,
+            _ => &KUBERNETES.stranger("Probe", field),
+        };
+        draft.dropped(&spot, &format!("{key}.{field}"), why);
+        kept.as_object_mut().map(|probe| probe.shift_remove(field));
+    }
+    draft.set(&spot, key, key, kept);
+}
+
+/// Hooks are the same here; the signal to stop is the App's.
+fn lifecycle(pod: &Pod<'_>, path: &str, value: &Value, draft: &mut Draft) {
+    for (field, said) in entries(value) {
+        let spot = pod.object.tree.spot(&step(path, field));
+        let setting = format!("lifecycle.{field}");
+        match field.as_str() {
+            "postStart" | "preStop" => draft.set(&spot, &setting, &setting, said.clone()),
+            "stopSignal" => draft.set(&spot, &setting, "stopSignal", said.clone()),
+            _ => draft.dropped(&spot, &setting, &KUBERNETES.stranger("Lifecycle", field)),
+        }
     }
 }
 
@@ -110,6 +141,17 @@ fn ports(pod: &Pod<'_>, path: &str, value: &Value, services: &Services<'_>, draf
         if pod.form != "App" {
             draft.dropped(&spot, "ports", "what runs to its end has no ports");
             continue;
+        }
+        for (field, _) in entries(port) {
+            let spot = pod.object.tree.spot(&step(&format!("{path}[{at}]"), field));
+            let setting = format!("ports.{field}");
+            match field.as_str() {
+                "hostIP" => {
+                    draft.dropped(&spot, &setting, "published on 127.0.0.1: whom to let in is a gateway's to say")
+                }
+                _ if KUBERNETES.knows("ContainerPort", field) => {}
+                _ => draft.dropped(&spot, &setting, &KUBERNETES.stranger("ContainerPort", field)),
+            }
         }
         let mut made = json!({"name": name, "containerPort": number});
         if port["protocol"] == "UDP" {
@@ -171,6 +213,20 @@ fn mounts(pod: &Pod<'_>, path: &str, value: &Value, draft: &mut Draft) {
             draft.dropped(&spot, "volumeMounts", "a part of a volume cannot be mounted");
             continue;
         }
+        for (field, _) in entries(mount) {
+            let spot = pod.object.tree.spot(&step(&format!("{path}[{at}]"), field));
+            match field.as_str() {
+                "name" | "mountPath" | "readOnly" | "subPath" | "subPathExpr" => {}
+                _ if KUBERNETES.knows("VolumeMount", field) => {
+                    draft.dropped(
+                        &spot,
+                        &format!("volumeMounts.{field}"),
+                        "a mount is a directory or a volume as it is",
+                    );
+                }
+                _ => draft.dropped(&spot, &format!("volumeMounts.{field}"), &KUBERNETES.stranger("VolumeMount", field)),
+            }
+        }
         let mut made = json!({"source": source, "target": target});
         if mount["readOnly"] == true {
             made["readOnly"] = json!(true);
@@ -197,10 +253,16 @@ fn security(pod: &Pod<'_>, path: &str, value: &Value, draft: &mut Draft) {
             "privileged" => draft.set(&spot, key, "container.privileged", said.clone()),
             "readOnlyRootFilesystem" => draft.set(&spot, key, "container.readOnlyRootFilesystem", said.clone()),
             "capabilities" => draft.set(&spot, key, "container.capabilities", said.clone()),
-            "runAsNonRoot" | "allowPrivilegeEscalation" if key == "runAsNonRoot" => {
-                draft.dropped(&spot, key, "`container.user` says who; the image's user is not looked at");
+            "runAsNonRoot" => draft.dropped(&spot, key, "`container.user` says who; the image's user is not looked at"),
+            "fsGroup" | "fsGroupChangePolicy" => draft.dropped(&spot, key, "a volume belongs to whom it belongs to"),
+            "supplementalGroups" | "supplementalGroupsPolicy" => {
+                draft.dropped(&spot, key, "a container has the groups that its image gives its user");
             }
-            _ => draft.dropped(&spot, key, "a container is confined as the engine does"),
+            "windowsOptions" => draft.dropped(&spot, key, "there are no containers of Windows"),
+            _ if KUBERNETES.knows("SecurityContext", key) || KUBERNETES.knows("PodSecurityContext", key) => {
+                draft.dropped(&spot, key, "a container is confined as the engine does");
+            }
+            _ => draft.dropped(&spot, key, &KUBERNETES.stranger("SecurityContext", key)),
         }
     }
 }
@@ -243,8 +305,8 @@ fn of_pod(pod: &Pod<'_>, draft: &mut Draft) {
             | "preemptionPolicy" => {
                 draft.dropped(&spot, key, "`nodeSelector` names labels of nodes");
             }
-            "dnsPolicy" | "dnsConfig" | "hostAliases" | "hostname" | "subdomain" | "setHostnameAsFQDN"
-            | "enableServiceLinks" => {
+            "dnsPolicy" | "dnsConfig" | "hostAliases" | "hostname" | "hostnameOverride" | "subdomain"
+            | "setHostnameAsFQDN" | "enableServiceLinks" => {
                 draft.dropped(&spot, key, "names are resolved as the engine does");
             }
             "hostPID" | "hostIPC" | "hostUsers" | "shareProcessNamespace" | "hostNetwork" if *value == json!(false) => {
@@ -253,7 +315,15 @@ fn of_pod(pod: &Pod<'_>, draft: &mut Draft) {
             "hostPID" | "hostIPC" | "hostUsers" | "shareProcessNamespace" => {
                 draft.dropped(&spot, key, "a container is confined as the engine does");
             }
-            _ => draft.dropped(&spot, key, "no field of a Pod that is known"),
+            "activeDeadlineSeconds" => draft.dropped(&spot, key, "an App runs on; a Run has `activeDeadlineSeconds`"),
+            "ephemeralContainers" => draft.dropped(&spot, key, "`appm exec` runs something in an instance"),
+            "resources" | "resourceClaims" | "overhead" => {
+                draft.dropped(&spot, key, "`resources` are each container's; there are no devices");
+            }
+            "os" | "readinessGates" | "schedulingGates" | "schedulingGroup" | "evictionResponders" => {
+                draft.dropped(&spot, key, "an instance is started where its node has room, and is ready by its probe");
+            }
+            _ => draft.dropped(&spot, key, &KUBERNETES.stranger("PodSpec", key)),
         }
         // Several Apps of one Pod do not say the same several times.
         if !pod.first {

@@ -9,6 +9,7 @@ use super::{
         report::{Part, Refusal},
         tree::{entries, step},
     },
+    super::words::KUBERNETES,
     Object, Services, metadata,
     pod::{self, Pod},
 };
@@ -124,7 +125,7 @@ fn replicas(object: &Object, draft: &mut Draft) {
             "persistentVolumeClaimRetentionPolicy" | "ordinals" => {
                 draft.dropped(&spot, key, "volumes are the engine's, numbers begin with 0")
             }
-            _ => draft.dropped(&spot, key, "no field of it that is known"),
+            _ => draft.dropped(&spot, key, &KUBERNETES.stranger(&format!("{}Spec", object.kind()), key)),
         }
     }
     if object.kind() == "DaemonSet" {
@@ -150,7 +151,13 @@ fn job(object: &Object, path: &str, draft: &mut Draft, into: &str) {
             "parallelism" | "completions" | "completionMode" => {
                 draft.dropped(&spot, key, "a Run is one execution; a Workflow's matrix has many")
             }
-            _ => draft.dropped(&spot, key, "a Run has no such field"),
+            "backoffLimitPerIndex" | "maxFailedIndexes" | "successPolicy" | "scheduling" => {
+                draft.dropped(&spot, key, "a Run is one execution; a Workflow's matrix has many")
+            }
+            "podFailurePolicy" => draft.dropped(&spot, key, "`backoffLimit` counts every failure"),
+            "podReplacementPolicy" => draft.dropped(&spot, key, "an execution begins when the one before has ended"),
+            "managedBy" => draft.dropped(&spot, key, "Runs are appm's own"),
+            _ => draft.dropped(&spot, key, &KUBERNETES.stranger("JobSpec", key)),
         }
     }
     // A Job tries six times if nothing is said.
@@ -177,7 +184,7 @@ fn cron_job(object: &Object, draft: &mut Draft, run: Value) -> Result<(), Vec<Re
             "successfulJobsHistoryLimit" => draft.set(&spot, key, "successfulRunsHistoryLimit", value.clone()),
             "failedJobsHistoryLimit" => draft.set(&spot, key, "failedRunsHistoryLimit", value.clone()),
             "jobTemplate" => draft.carried(&spot, key),
-            _ => draft.dropped(&spot, key, "no field of a CronJob that is known"),
+            _ => draft.dropped(&spot, key, &KUBERNETES.stranger("CronJobSpec", key)),
         }
     }
     draft.put("run", run);

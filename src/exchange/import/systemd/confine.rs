@@ -2,14 +2,18 @@
 
 use serde_json::json;
 
-use super::super::super::{
-    draft::Draft,
-    quantity,
-    report::{Spot, brief},
+use super::{
+    super::super::{
+        draft::Draft,
+        quantity,
+        report::{Spot, brief},
+    },
+    environment,
+    find::Unit,
 };
 
 /// A limit, or what keeps a process from something.
-pub(super) fn setting(key: &str, value: &str, spot: &Spot, draft: &mut Draft) -> Result<(), String> {
+pub(super) fn setting(unit: &Unit, key: &str, value: &str, spot: &Spot, draft: &mut Draft) -> Result<(), String> {
     if let Some(name) = key.strip_prefix("Limit") {
         return rlimit(name, key, value, spot, draft);
     }
@@ -28,9 +32,6 @@ pub(super) fn setting(key: &str, value: &str, spot: &Spot, draft: &mut Draft) ->
                 "`memorySwap` is memory and swap together; without it there is no swap beside `memory`",
             ),
         },
-        "MemoryHigh" | "MemoryLow" | "MemoryMin" | "StartupMemoryMax" => {
-            draft.dropped(spot, key, "there is one limit, `resources.limits.memory`");
-        }
         "CPUQuota" => match value.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()) {
             Some(percent) if (1.0..=100_000.0).contains(&percent) => {
                 draft.set(spot, key, "resources.limits.cpu", quantity::cores((percent * 10.0).round() as u64));
@@ -65,27 +66,23 @@ pub(super) fn setting(key: &str, value: &str, spot: &Spot, draft: &mut Draft) ->
             draft.dropped(spot, key, "output goes into appm's logs as it is");
         }
         "RuntimeDirectory" | "StateDirectory" | "CacheDirectory" | "LogsDirectory" | "ConfigurationDirectory" => {
-            let base = match key {
-                "RuntimeDirectory" => "/run",
-                "StateDirectory" => "/var/lib",
-                "CacheDirectory" => "/var/cache",
-                "LogsDirectory" => "/var/log",
-                _ => "/etc",
-            };
-            let remark = format!(
-                "make {base}/{} yourself, for the App's user",
-                value.split([' ', ':']).next().unwrap_or_default()
-            );
-            draft.dropped(spot, key, &remark);
+            directory(unit, key, spot, draft);
         }
-        _ if key.ends_with("DirectoryMode") || key.ends_with("DirectoryPreserve") => {
-            draft.dropped(spot, key, "of directories that are made by hand here");
+        _ if key.ends_with("DirectoryMode") && environment::is_root(unit) => draft.carried(spot, key),
+        _ if key.ends_with("DirectoryMode") => draft.dropped(spot, key, "of directories that are made by hand here"),
+        "RuntimeDirectoryPreserve" => draft.nearly(spot, key, "a directory stays as it is when the App ends"),
+        _ if key.ends_with("DirectoryAccounting") || key.ends_with("DirectoryQuota") => {
+            draft.dropped(spot, key, "what a directory may hold is its file system's affair");
         }
         "PAMName" => {
             draft.put("process.login", true);
             draft.nearly(spot, key, "through a login shell of the user");
         }
-        "OOMScoreAdjust" | "OOMPolicy" | "ManagedOOMSwap" | "ManagedOOMMemoryPressure" | "CoredumpFilter" => {
+        "CoredumpFilter" => draft.dropped(spot, key, "`process.rlimits.core` limits what is dumped"),
+        "OOMScoreAdjust" | "OOMPolicy" => {
+            draft.dropped(spot, key, "beyond `resources.limits.memory` the kernel ends the instance");
+        }
+        _ if key.starts_with("ManagedOOM") => {
             draft.dropped(spot, key, "beyond `resources.limits.memory` the kernel ends the instance");
         }
         "Slice" | "Delegate" | "DelegateSubgroup" | "DisableControllers" => {
@@ -96,66 +93,82 @@ pub(super) fn setting(key: &str, value: &str, spot: &Spot, draft: &mut Draft) ->
             || key.starts_with("BlockIO")
             || key.starts_with("Allowed")
             || key.starts_with("Startup")
-            || key.starts_with("NUMA") =>
+            || key.starts_with("NUMA")
+            || key.starts_with("DefaultMemory")
+            || key.starts_with("DefaultStartup") =>
         {
             draft.dropped(spot, key, "`resources.limits` has memory, cpu, pids and ioWeight");
         }
-        _ if CONFINING.iter().any(|prefix| key.starts_with(prefix)) => {
-            draft.dropped(spot, key, "a process is not confined beyond its user and limits; a container is");
+        "MemoryHigh"
+        | "MemoryLow"
+        | "MemoryMin"
+        | "MemoryZSwapMax"
+        | "MemoryZSwapWriteback"
+        | "MemoryKSM"
+        | "MemoryPressureWatch"
+        | "MemoryPressureThresholdSec" => {
+            draft.dropped(spot, key, "there is one limit, `resources.limits.memory`");
         }
-        _ if key.starts_with("X-") => draft.carried(spot, key),
-        _ => draft.dropped(spot, key, "no setting of a service that is known"),
+        "BusPolicy" | "SysVStartPriority" => draft.dropped(spot, key, "systemd itself knows it no longer"),
+        "TimerSlackNSec" | "IgnoreSIGPIPE" | "CoredumpReceive" | "SetLoginEnvironment" => {
+            draft.dropped(spot, key, "a process has what its user, limits and variables say; a wrapper can set more");
+        }
+        "StandardInputData" => draft.dropped(spot, key, "`process.stdin` is text"),
+        "TTYPath" | "TTYReset" | "TTYVHangup" | "TTYVTDisallocate" | "TTYRows" | "TTYColumns" => {
+            draft.dropped(spot, key, "`process.tty: true` is a terminal of its own");
+        }
+        "UtmpIdentifier" | "UtmpMode" => draft.dropped(spot, key, "no logins are recorded"),
+        "SetCredential"
+        | "SetCredentialEncrypted"
+        | "LoadCredential"
+        | "LoadCredentialEncrypted"
+        | "ImportCredential" => {
+            draft.dropped(spot, key, "a Secret holds it: `env` with `secretKeyRef`, or `files`");
+        }
+        "ExecSearchPath" => draft.dropped(spot, key, "write the program's path, or set PATH in `env`"),
+        "RootDirectory"
+        | "RootImage"
+        | "RootImageOptions"
+        | "RootImagePolicy"
+        | "RootHash"
+        | "RootHashSignature"
+        | "RootVerity"
+        | "RootEphemeral"
+        | "MountImages"
+        | "MountImagePolicy"
+        | "ExtensionImages"
+        | "ExtensionImagePolicy"
+        | "ExtensionDirectories"
+        | "MountAPIVFS"
+        | "MountFlags"
+        | "BindPaths"
+        | "BindReadOnlyPaths"
+        | "BindLogSockets"
+        | "TemporaryFileSystem" => {
+            draft.dropped(spot, key, "a process sees the machine's files; a container has an image and mounts");
+        }
+        "SupplementaryGroups" => draft.dropped(spot, key, "a process has the groups of its user"),
+        "DynamicUser" if !super::service::is_true(value) => draft.carried(spot, key),
+        "DynamicUser" => draft.dropped(spot, key, "users are not made: name one that is there in `process.user`"),
+        "NetClass" | "NFTSet" => draft.dropped(spot, key, "the machine's firewall does not know of Apps"),
+        "BPFProgram" => draft.dropped(spot, key, "no programs are loaded into the kernel"),
+        _ => draft.dropped(spot, key, "a process is not confined beyond its user and limits; a container is"),
     }
     Ok(())
 }
 
-/// How the settings begin that take something away from a process: systemd.exec(5), "Sandboxing" to "System Call Filtering".
-const CONFINING: [&str; 44] = [
-    "Protect",
-    "Private",
-    "Restrict",
-    "NoNewPrivileges",
-    "CapabilityBoundingSet",
-    "AmbientCapabilities",
-    "SystemCall",
-    "ReadWrite",
-    "ReadOnly",
-    "Inaccessible",
-    "ExecPaths",
-    "NoExecPaths",
-    "TemporaryFileSystem",
-    "BindPaths",
-    "BindReadOnlyPaths",
-    "BindLogSockets",
-    "Root",
-    "Mount",
-    "ExtensionImages",
-    "ExtensionDirectories",
-    "DynamicUser",
-    "SupplementaryGroups",
-    "SetLoginEnvironment",
-    "LockPersonality",
-    "MemoryDenyWriteExecute",
-    "RemoveIPC",
-    "SecureBits",
-    "KeyringMode",
-    "Personality",
-    "IgnoreSIGPIPE",
-    "SELinuxContext",
-    "AppArmorProfile",
-    "SmackProcessLabel",
-    "DeviceAllow",
-    "DevicePolicy",
-    "IPAddress",
-    "IPIngress",
-    "IPEgress",
-    "SocketBind",
-    "NetworkNamespacePath",
-    "UtmpIdentifier",
-    "UtmpMode",
-    "TTY",
-    "LoadCredential",
-];
+/// A directory that systemd makes before a start.
+fn directory(unit: &Unit, key: &str, spot: &Spot, draft: &mut Draft) {
+    let all = environment::directories(unit);
+    let Some((_, paths, mode)) = all.iter().find(|(setting, ..)| *setting == key) else { return };
+    if environment::is_root(unit) {
+        return draft.nearly(spot, key, "made by a shell before each start, and left there at the end");
+    }
+    let owner = unit.value("Service", "User").map_or(String::new(), |user| format!(" -o {user}"));
+    let remark =
+        format!("make it yourself after each start of the machine: `install -d -m {mode}{owner} {}`", paths.join(" "));
+    draft.dropped(spot, key, &remark);
+}
 
 fn rlimit(name: &str, key: &str, value: &str, spot: &Spot, draft: &mut Draft) -> Result<(), String> {
     let name = name.to_ascii_lowercase();

@@ -7,37 +7,15 @@ use std::{
 
 use serde_json::Value;
 
-use super::super::super::{
-    files::Files,
-    ini::{self, Dialect, Entry},
-    report::{Fate, Refusal, Report, Spot},
+use super::{
+    super::super::{
+        files::Files,
+        ini::{self, Dialect, Entry},
+        report::{Fate, Refusal, Report, Spot},
+    },
+    super::words::SYSTEMD,
 };
 
-/// Settings of which several may stand; an empty one takes back those before it.
-const LISTS: [&str; 22] = [
-    "After",
-    "Before",
-    "Requires",
-    "Wants",
-    "BindsTo",
-    "PartOf",
-    "Environment",
-    "EnvironmentFile",
-    "PassEnvironment",
-    "UnsetEnvironment",
-    "ExecCondition",
-    "ExecStart",
-    "ExecStartPre",
-    "ExecStartPost",
-    "ExecStop",
-    "ExecStopPost",
-    "ExecReload",
-    "OnCalendar",
-    "RestartPreventExitStatus",
-    "RestartForceExitStatus",
-    "SuccessExitStatus",
-    "WantedBy",
-];
 /// Files of one unit, its drop-ins included.
 const MOST_FILES: usize = 200;
 /// Entries of one unit.
@@ -226,15 +204,16 @@ fn unit(
 fn counting(all: Vec<Entry>, report: &mut Report<Value>) -> Vec<Entry> {
     let mut kept: Vec<Entry> = Vec::new();
     for entry in all {
-        let is_list = LISTS.contains(&entry.key.as_str());
-        if !is_list || entry.value.is_empty() {
+        // No capability at all is something, too.
+        let says_nothing = entry.value.is_empty() && entry.key != "CapabilityBoundingSet";
+        if says_nothing || !SYSTEMD.is_list(&entry.section, &entry.key) {
             let same = |there: &Entry| there.section == entry.section && there.key == entry.key;
             for gone in kept.iter().filter(|there| same(there)) {
                 report.note(&gone.spot, &gone.key, Fate::Carried, "");
             }
             kept.retain(|there| !same(there));
         }
-        if entry.value.is_empty() {
+        if says_nothing {
             report.note(&entry.spot, &entry.key, Fate::Carried, "");
         } else {
             kept.push(entry);

@@ -7,9 +7,11 @@
 
 mod calendar;
 mod confine;
+mod environment;
 mod exec;
 mod find;
 mod service;
+mod start;
 mod timer;
 
 use std::{
@@ -50,13 +52,18 @@ pub fn read(units: &[PathBuf], search: &[PathBuf], files: &Files) -> Outcome<Val
     let mut names = Names::default();
     // What units wait for is named by the names that Apps get.
     let mut apps = BTreeMap::new();
-    for unit in services.values().filter(|unit| !by_time.contains(&unit.name)) {
+    let runs = |unit: &&&Unit| !by_time.contains(&unit.name) && unit.all("Service", "ExecStart").next().is_some();
+    for unit in services.values().filter(runs) {
         let wanted = unit.name.trim_end_matches(".service").replace('@', "-");
         apps.insert(unit.name.clone(), names.take(&wanted, super::LONGEST_NAME));
     }
     for unit in &units {
         let made = match unit.kind.as_str() {
             "service" if by_time.contains(&unit.name) => continue,
+            "service" if unit.all("Service", "ExecStart").next().is_none() => {
+                report.note(&unit.spot, &unit.name, Fate::Dropped, "it has no `ExecStart`: there is nothing to run");
+                continue;
+            }
             "service" => service::app(unit, &apps, &services, files).map(|draft| vec![draft.done()]),
             "timer" => timer::schedules(unit, &services, &mut names, files),
             kind => {

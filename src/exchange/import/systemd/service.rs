@@ -1,30 +1,43 @@
 //! A service: an App, or what a timer's Schedule runs.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
 use super::{
     super::super::{
-        draft::{Draft, literal},
-        env_file,
+        draft::Draft,
         files::Files,
         ini::Entry,
         quantity,
         report::{Refusal, Spot, brief},
     },
+    super::words::SYSTEMD,
     confine,
-    exec::{self, Command},
+    environment::{self, Variables},
+    exec,
     find::Unit,
+    start,
 };
 use crate::api::{signal_name, signal_number};
 
-/// Variables of `Environment` and of the files, by name.
-type Variables = BTreeMap<String, String>;
+/// What a unit needs of others; the last three by names of old.
+const DEPENDENCIES: [&str; 10] = [
+    "After",
+    "Requires",
+    "Wants",
+    "BindsTo",
+    "Requisite",
+    "PartOf",
+    "Upholds",
+    "BindTo",
+    "RequiresOverridable",
+    "RequisiteOverridable",
+];
 
 /// What becomes of a service.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// It runs all the time.
     App,
     /// A Schedule runs it.
@@ -47,7 +60,7 @@ pub(super) fn app(
     if name != unit.stem() {
         draft.nearly(&unit.spot, &unit.name, &format!("its name became `{name}`"));
     }
-    for key in ["After", "Requires", "Wants", "BindsTo", "Requisite", "PartOf", "Upholds"] {
+    for key in DEPENDENCIES {
         for entry in unit.all("Unit", key) {
             for other in entry.value.split_whitespace() {
                 depends(&mut draft, entry, other, apps, services);
@@ -109,14 +122,14 @@ fn depends(
 fn filled(unit: &Unit, name: &str, form: Form, files: &Files) -> Result<Draft, Vec<Refusal>> {
     let mut draft = Draft::new("App", name);
     let mut refusals = Vec::new();
-    let variables = match environment(unit, &mut draft, files) {
+    let variables = match environment::environment(unit, &mut draft, files) {
         Ok(variables) => variables,
         Err(more) => {
             refusals.extend(more);
             Variables::new()
         }
     };
-    if let Err(more) = commands(unit, form, &variables, &mut draft) {
+    if let Err(more) = start::commands(unit, form, &variables, &mut draft) {
         refusals.extend(more);
     }
     if form == Form::App {
@@ -128,173 +141,6 @@ fn filled(unit: &Unit, name: &str, form: Form, files: &Files) -> Result<Draft, V
         }
     }
     if refusals.is_empty() { Ok(draft) } else { Err(refusals) }
-}
-
-fn environment(unit: &Unit, draft: &mut Draft, files: &Files) -> Result<Variables, Vec<Refusal>> {
-    let mut refusals = Vec::new();
-    let mut variables = Variables::new();
-    // What stands in files goes before what stands in the unit.
-    let mut put = |draft: &mut Draft, name: &str, value: &str| {
-        variables.insert(name.to_owned(), value.to_owned());
-        draft.env(name, value);
-    };
-    for entry in unit.all("Service", "Environment") {
-        let words = exec::split(&entry.value).and_then(|words| {
-            words.into_iter().map(|(word, _)| exec::specifiers(&word, unit)).collect::<Result<Vec<_>, _>>()
-        });
-        match words {
-            Ok(words) => {
-                for word in words {
-                    match word.split_once('=').filter(|(name, _)| env_file::is_name(name)) {
-                        Some((name, value)) => put(draft, name, value),
-                        None => {
-                            let message = format!("Environment: `{}` is no NAME=value", brief(&word));
-                            refusals.push(Refusal::new(&entry.spot, message));
-                        }
-                    }
-                }
-                draft.carried(&entry.spot, "Environment");
-            }
-            Err(why) => refusals.push(Refusal::new(&entry.spot, format!("Environment: {why}"))),
-        }
-    }
-    for entry in unit.all("Service", "EnvironmentFile") {
-        let path = match exec::specifiers(&entry.value, unit) {
-            Ok(path) => path,
-            Err(why) => {
-                refusals.push(Refusal::new(&entry.spot, format!("EnvironmentFile: {why}")));
-                continue;
-            }
-        };
-        let (optional, path) = path.strip_prefix('-').map_or((false, path.as_str()), |path| (true, path));
-        let path = Path::new(path);
-        if optional && !files.is_file(path) {
-            draft.nearly(
-                &entry.spot,
-                "EnvironmentFile",
-                &format!("`{}` is not there now; what it says later is not read", path.display()),
-            );
-            continue;
-        }
-        match super::super::text(path, files).and_then(|text| env_file::read(&text, &Spot::new(path, 0))) {
-            Ok(all) => {
-                for variable in all {
-                    put(draft, &variable.name, &variable.value);
-                }
-                draft.nearly(
-                    &entry.spot,
-                    "EnvironmentFile",
-                    "its variables as they are now; systemd reads them at every start",
-                );
-            }
-            Err(more) => refusals.extend(more),
-        }
-    }
-    if refusals.is_empty() { Ok(variables) } else { Err(refusals) }
-}
-
-/// Everything that is run.
-fn commands(unit: &Unit, form: Form, known: &Variables, draft: &mut Draft) -> Result<(), Vec<Refusal>> {
-    let mut refusals = Vec::new();
-    let lookup = |name: &str| known.get(name).cloned();
-    let mut read = |key: &str, draft: &mut Draft| {
-        let mut all: Vec<(Spot, Command)> = Vec::new();
-        for entry in unit.all("Service", key) {
-            match exec::commands(&entry.value, unit, &lookup) {
-                Ok(commands) => {
-                    for command in commands {
-                        prefixes(&command, &entry.spot, key, draft);
-                        all.push((entry.spot.clone(), command));
-                    }
-                }
-                Err(why) => refusals.push(Refusal::new(&entry.spot, format!("{key}: {why}"))),
-            }
-        }
-        all
-    };
-    let (before, main, after) = (read("ExecStartPre", draft), read("ExecStart", draft), read("ExecStartPost", draft));
-    let (stop, condition) = (read("ExecStop", draft), read("ExecCondition", draft));
-    let (stop_after, reload) = (read("ExecStopPost", draft), read("ExecReload", draft));
-    if main.is_empty() && refusals.is_empty() {
-        refusals.push(Refusal::new(&unit.spot, "it has no `ExecStart`: there is nothing to run"));
-    }
-    if !refusals.is_empty() {
-        return Err(refusals);
-    }
-    let kind = unit.value("Service", "Type").unwrap_or("simple");
-    // A shell does one after the other; the last one becomes the process itself.
-    let steps: Vec<&(Spot, Command)> = condition.iter().chain(&before).chain(&main).collect();
-    if let [(spot, command)] = steps[..] {
-        draft.set(spot, "ExecStart", "process.command", command.words.clone());
-    } else {
-        let last = steps.len() - 1;
-        let line = |(at, (_, command)): (usize, &&(Spot, Command))| {
-            let words = exec::shell_line(&command.words);
-            let exec = if at == last && kind != "oneshot" { "exec " } else { "" };
-            let may_fail = if command.prefix.contains('-') && at < last { " || true" } else { "" };
-            format!("{exec}{words}{may_fail}")
-        };
-        let script: Vec<String> = steps.iter().enumerate().map(line).collect();
-        draft.put("process.command", json!(["/bin/sh", "-e", "-c", literal(&script.join("\n"))]));
-        for (spot, _) in &condition {
-            draft.nearly(spot, "ExecCondition", "run before each start; that it fails counts as a failure");
-        }
-        for (spot, _) in &before {
-            draft.nearly(spot, "ExecStartPre", "run by a shell before each start, with the same user and limits");
-        }
-        for (spot, _) in &main {
-            draft.carried(spot, "ExecStart");
-        }
-    }
-    let mut hook = |field: &str, key: &str, all: Vec<(Spot, Command)>| match (form, &all[..]) {
-        (_, []) => {}
-        (Form::App, [(spot, command)])
-            if !(key == "ExecStop" && command.words.iter().any(|w| w.contains("$(MAINPID)"))) =>
-        {
-            draft.put(field, json!({"exec": {"command": command.words}}));
-            draft.carried(spot, key);
-        }
-        (Form::App, _) if key == "ExecStartPost" => {
-            let lines: Vec<String> = all.iter().map(|(_, command)| exec::shell_line(&command.words)).collect();
-            draft.put(field, json!({"exec": {"command": ["/bin/sh", "-e", "-c", literal(&lines.join("\n"))]}}));
-            all.iter().for_each(|(spot, _)| draft.carried(spot, key));
-        }
-        _ => all.iter().for_each(|(spot, _)| {
-            draft.dropped(
-                spot,
-                key,
-                "an instance is asked by `stopSignal`, and ended after `terminationGracePeriodSeconds`",
-            );
-        }),
-    };
-    hook("lifecycle.postStart", "ExecStartPost", after);
-    hook("lifecycle.preStop", "ExecStop", stop);
-    for (spot, _) in stop_after {
-        draft.dropped(&spot, "ExecStopPost", "nothing is run after the end of a process");
-    }
-    for (spot, _) in reload {
-        draft.dropped(&spot, "ExecReload", "nothing is reloaded: a changed App is rolled out");
-    }
-    Ok(())
-}
-
-/// What stands before a program.
-fn prefixes(command: &Command, spot: &Spot, key: &str, draft: &mut Draft) {
-    for sign in command.prefix.chars() {
-        match sign {
-            '+' | '!' => {
-                draft.dropped(spot, &format!("{key} {sign}"), "it runs as the App's user, with no more rights")
-            }
-            '@' => draft.nearly(spot, &format!("{key} @"), "the program is called by its own name"),
-            '-' if key == "ExecStart" => draft.dropped(spot, "ExecStart -", "a failure of it is a failure"),
-            '|' => draft.dropped(spot, &format!("{key} |"), "`process.login: true` runs it through a login shell"),
-            _ => {}
-        }
-    }
-    for name in &command.unknown {
-        let remark = format!("`$({name})` is not known from the unit: give it in `env`");
-        draft.nearly(spot, key, &remark);
-    }
 }
 
 /// `Restart` and what belongs to it.
@@ -335,14 +181,18 @@ fn restarts(unit: &Unit, draft: &mut Draft) {
 fn setting(unit: &Unit, entry: &Entry, form: Form, draft: &mut Draft) -> Result<(), String> {
     let (spot, key) = (&entry.spot, entry.key.as_str());
     match entry.section.as_str() {
+        section if section.starts_with("X-") || key.starts_with("X-") => draft.carried(spot, key),
+        section @ ("Unit" | "Service" | "Install") if !SYSTEMD.knows(section, key) => {
+            draft.dropped(spot, key, &SYSTEMD.stranger(section, key));
+        }
         "Unit" => of_unit(entry, form, draft),
         "Install" => match key {
             "WantedBy" | "RequiredBy" | "UpheldBy" | "DefaultInstance" => draft.carried(spot, key),
-            _ => draft.dropped(spot, key, "an App has one name, and is there once it is declared"),
+            "Alias" => draft.dropped(spot, key, "an App has one name"),
+            _ => draft.dropped(spot, key, "import that unit, too: an App is there once it is declared"),
         },
         "Service" => return of_service(unit, entry, draft),
-        section if section.starts_with("X-") => draft.carried(spot, key),
-        _ => draft.dropped(spot, key, "no section of a service that is known"),
+        section => draft.dropped(spot, key, &format!("`[{}]` is no section of a service", brief(section))),
     }
     Ok(())
 }
@@ -357,11 +207,15 @@ fn of_unit(entry: &Entry, form: Form, draft: &mut Draft) {
             draft.carried(spot, key);
         }
         "Documentation" | "SourcePath" => draft.carried(spot, key),
-        "After" | "Requires" | "Wants" | "BindsTo" | "Requisite" | "PartOf" | "Upholds" if form == Form::App => {}
+        _ if form == Form::App && DEPENDENCIES.contains(&key) => {}
         "After" | "Wants" | "Requires" if entry.value.ends_with(".target") => draft.carried(spot, key),
-        "DefaultDependencies" | "RefuseManualStart" | "RefuseManualStop" | "CollectMode" | "IgnoreOnIsolate" => {
-            draft.carried(spot, key);
-        }
+        "DefaultDependencies"
+        | "RefuseManualStart"
+        | "RefuseManualStop"
+        | "CollectMode"
+        | "AllowIsolate"
+        | "IgnoreOnIsolate"
+        | "IgnoreOnSnapshot" => draft.carried(spot, key),
         "StartLimitBurst" => match entry.value.parse::<u32>() {
             Ok(0) => draft.carried(spot, key),
             Ok(burst) => {
@@ -378,16 +232,44 @@ fn of_unit(entry: &Entry, form: Form, draft: &mut Draft) {
             }
             None => draft.dropped(spot, key, "no time span"),
         },
-        "RequiresMountsFor" | "WantsMountsFor" => {
-            draft.dropped(spot, key, "of the machine: have it there before appm starts")
+        _ => draft.dropped(spot, key, among_units(key)),
+    }
+}
+
+/// Why a unit's place among units is left out.
+fn among_units(key: &str) -> &'static str {
+    match key {
+        "RequiresMountsFor" | "WantsMountsFor" => "of the machine: have it there before appm starts",
+        "Before" => "say `dependsOn` in the App that is to wait",
+        "After"
+        | "Wants"
+        | "Requires"
+        | "Requisite"
+        | "BindsTo"
+        | "BindTo"
+        | "Upholds"
+        | "PartOf"
+        | "RequiresOverridable"
+        | "RequisiteOverridable" => "a Schedule waits for its times only",
+        "Conflicts" | "StopWhenUnneeded" | "PropagatesStopTo" | "StopPropagatedFrom" => "no App stops another",
+        "OnFailure" | "OnSuccess" | "OnFailureJobMode" | "OnSuccessJobMode" | "OnFailureIsolate" => {
+            "a Workflow's `on: app_event` is started by an exit"
         }
-        "Before" => draft.dropped(spot, key, "say `dependsOn` in the App that is to wait"),
-        "Conflicts" => draft.dropped(spot, key, "no App stops another"),
-        "OnFailure" | "OnSuccess" => draft.dropped(spot, key, "a Workflow's `on: app_event` is started by an exit"),
-        _ if key.starts_with("Condition") || key.starts_with("Assert") => {
-            draft.dropped(spot, key, "what an App needs of the machine is not looked for before it starts");
+        "PropagatesReloadTo" | "PropagateReloadTo" | "ReloadPropagatedFrom" | "PropagateReloadFrom" => {
+            "nothing is reloaded: a changed App is rolled out"
         }
-        _ => draft.dropped(spot, key, "a unit's place among units; an App has no such setting"),
+        "JoinsNamespaceOf" => "a process has no namespaces of its own that another could join",
+        "JobTimeoutSec" | "JobRunningTimeoutSec" | "JobTimeoutAction" | "JobTimeoutRebootArgument" => {
+            "a `startupProbe` says how long a start may take"
+        }
+        "StartLimitAction"
+        | "FailureAction"
+        | "SuccessAction"
+        | "FailureActionExitStatus"
+        | "SuccessActionExitStatus"
+        | "RebootArgument" => "no App ends or reboots the machine",
+        "SurviveFinalKillSignal" => "what runs when the machine goes down ends with it",
+        _ => "what an App needs of the machine is not looked for before it starts",
     }
 }
 
@@ -395,14 +277,15 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
     let (spot, key) = (&entry.spot, entry.key.as_str());
     let value = exec::specifiers(&entry.value, unit);
     let value = match key {
-        _ if key.starts_with("Exec") || matches!(key, "Environment" | "EnvironmentFile") => return Ok(()),
+        "ExecCondition" | "ExecStart" | "ExecStartPre" | "ExecStartPost" | "ExecStop" | "ExecStopPost"
+        | "ExecReload" | "Environment" | "EnvironmentFile" => return Ok(()),
         _ => value?,
     };
     let span = || quantity::span(&value).ok_or(format!("`{}` is no time span", brief(&value)));
     let forever = value == "infinity" || value == "0";
     match key {
         "Restart" => {}
-        "Type" => service_type(&value, spot, draft),
+        "Type" => service_type(unit, &value, spot, draft),
         "User" | "Group" => draft.set(spot, key, &format!("process.{}", key.to_lowercase()), value),
         "WorkingDirectory" => match value.trim_start_matches('-') {
             "~" => {
@@ -432,7 +315,9 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
         "RestartMaxDelaySec" => draft.set(spot, key, "restart.backoff.max", quantity::go(span()?)),
         "RestartSteps" => draft.nearly(spot, key, "the pause doubles up to `max`"),
         "TimeoutStopSec" | "TimeoutSec" if !forever => {
-            draft.set(spot, key, "terminationGracePeriodSeconds", quantity::seconds(span()?).min(86400));
+            // 0 is for ever there: what says none says a millisecond.
+            let seconds = if span()? <= 1 { 0 } else { quantity::seconds(span()?).min(86400) };
+            draft.set(spot, key, "terminationGracePeriodSeconds", seconds);
         }
         "TimeoutStopSec" | "TimeoutSec" => {
             draft.put("terminationGracePeriodSeconds", 86400);
@@ -441,6 +326,11 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
         "TimeoutStartSec" | "TimeoutAbortSec" | "TimeoutStartFailureMode" | "TimeoutStopFailureMode" => {
             draft.dropped(spot, key, "a `startupProbe` says how long a start may take");
         }
+        "TimeoutCleanSec" => draft.dropped(spot, key, "`appm` clears no directories of an App"),
+        "RestartMode" if value == "normal" => draft.carried(spot, key),
+        "RestartMode" => draft.dropped(spot, key, "what waits for an App is not told of its restarts"),
+        "StartLimitInterval" | "StartLimitBurst" => of_unit(entry, Form::App, draft),
+        "StartLimitAction" | "FailureAction" | "RebootArgument" => draft.dropped(spot, key, among_units(key)),
         "RuntimeMaxSec" | "RuntimeRandomizedExtraSec" => {
             draft.dropped(spot, key, "an App runs on; a Run has `activeDeadlineSeconds`")
         }
@@ -448,14 +338,10 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
             let silence = quantity::go(span()?);
             draft.set(spot, key, "livenessProbe.notify.watchdog", silence);
         }
-        "KillSignal" => {
-            let name = value.parse::<i32>().map_or_else(|_| value.to_ascii_uppercase(), signal_name);
-            let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-            if signal_number(&name).is_none() {
-                return Err(format!("`{}` is no signal", brief(&value)));
-            }
-            draft.set(spot, key, "stopSignal", name);
-        }
+        "KillSignal" => match signal(&value) {
+            Some(name) => draft.set(spot, key, "stopSignal", name),
+            None => return Err(format!("`{}` is no signal", brief(&value))),
+        },
         "KillMode" => match value.as_str() {
             "mixed" => draft.carried(spot, key),
             "control-group" => draft.nearly(
@@ -474,6 +360,7 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
         "RemainAfterExit" | "GuessMainPID" | "NonBlocking" | "ExitType" => {
             draft.dropped(spot, key, "an App is what runs")
         }
+        "PIDFile" if unit.value("Service", "Type") == Some("forking") => draft.carried(spot, key),
         "PIDFile" | "BusName" | "NotifyAccess" => draft.nearly(spot, key, "the process that is started is the one"),
         "FileDescriptorStoreMax"
         | "FileDescriptorStorePreserve"
@@ -487,7 +374,7 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
         "PassEnvironment" => draft.dropped(spot, key, "a process has the variables of its App, none of the server's"),
         "UnsetEnvironment" => {
             for name in value.split_whitespace() {
-                if let Some(all) = draft.spec["env"].as_array_mut() {
+                if let Some(all) = draft.spec.get_mut("env").and_then(serde_json::Value::as_array_mut) {
                     all.retain(|entry| entry["name"] != *name);
                 }
             }
@@ -508,12 +395,12 @@ fn of_service(unit: &Unit, entry: &Entry, draft: &mut Draft) -> Result<(), Strin
             "null" => draft.nearly(spot, key, "output is kept all the same, within `logs`"),
             _ => draft.nearly(spot, key, &format!("`appm logs {}` has the output", draft.name.clone())),
         },
-        _ => return confine::setting(key, &value, spot, draft),
+        _ => return confine::setting(unit, key, &value, spot, draft),
     }
     Ok(())
 }
 
-fn service_type(kind: &str, spot: &Spot, draft: &mut Draft) {
+fn service_type(unit: &Unit, kind: &str, spot: &Spot, draft: &mut Draft) {
     match kind {
         "simple" | "exec" | "idle" => draft.carried(spot, "Type"),
         "notify" | "notify-reload" => {
@@ -522,14 +409,26 @@ fn service_type(kind: &str, spot: &Spot, draft: &mut Draft) {
         }
         // Said with its restart policy.
         "oneshot" => {}
+        "forking" if start::pid_file(unit).is_some() => draft.nearly(
+            spot,
+            "Type",
+            "a shell waits for the process that PIDFile names and hands the stop signal on; its exit code is not known. Better: let it stay in the foreground (`--nodaemon`, `-f`), as `Type=exec`",
+        ),
         "forking" => draft.dropped(
             spot,
             "Type",
-            "it must stay in the foreground: give it the option for that (`--nodaemon`, `-f`)",
+            "without PIDFile nobody knows its process: let it stay in the foreground (`--nodaemon`, `-f`), as `Type=exec`",
         ),
         "dbus" => draft.nearly(spot, "Type", "nobody waits for its name on the bus; a `readinessProbe` can"),
         _ => draft.dropped(spot, "Type", "no type of service that is known"),
     }
+}
+
+/// A signal by its name or number, as `SIGTERM`.
+pub(super) fn signal(text: &str) -> Option<String> {
+    let name = text.parse::<i32>().map_or_else(|_| text.to_ascii_uppercase(), signal_name);
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    signal_number(&name).map(|_| name)
 }
 
 /// What a list of codes and signals leads to.

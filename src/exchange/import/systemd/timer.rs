@@ -12,6 +12,7 @@ use super::{
         quantity,
         report::{Part, Refusal, brief},
     },
+    super::words::SYSTEMD,
     calendar,
     find::Unit,
     service,
@@ -115,23 +116,25 @@ fn rest(unit: &Unit, draft: &mut Draft) {
                 draft.dropped(spot, key, "a moment after the start of the machine is no time of a Schedule");
             }
             ("Timer", "WakeSystem") => draft.dropped(spot, key, "nothing wakes the machine"),
-            (
-                "Timer",
-                "RemainAfterElapse"
-                | "RandomizedOffsetSec"
-                | "DeferReactivation"
-                | "OnClockChange"
-                | "OnTimezoneChange",
-            ) => {
-                draft.dropped(spot, key, "a Schedule has no such setting");
-            }
+            ("Timer", key) if !SYSTEMD.knows("Timer", key) => draft.dropped(spot, key, &SYSTEMD.stranger("Timer", key)),
+            ("Timer", "RemainAfterElapse") => draft.carried(spot, key),
+            ("Timer", "RandomizedOffsetSec") => draft.dropped(spot, key, "`jitter` is all that moves a time"),
+            ("Timer", "DeferReactivation") => draft.carried(spot, key),
+            ("Timer", _) => draft.dropped(spot, key, "nothing is run because the clock or its zone was changed"),
             ("Unit", "Description") => {
                 draft.annotate("kubernetes.io/description", &entry.value);
                 draft.carried(spot, key);
             }
+            (section, _) if section.starts_with("X-") || key.starts_with("X-") => draft.carried(spot, key),
+            (section @ ("Unit" | "Install"), _) if !SYSTEMD.knows(section, key) => {
+                draft.dropped(spot, key, &SYSTEMD.stranger(section, key));
+            }
             ("Install", _) => draft.carried(spot, key),
+            ("Unit", "Documentation" | "SourcePath" | "DefaultDependencies" | "CollectMode") => {
+                draft.carried(spot, key)
+            }
             ("Unit", _) => draft.dropped(spot, key, "a Schedule waits for its times only"),
-            _ => draft.dropped(spot, key, "no setting of a timer that is known"),
+            (section, _) => draft.dropped(spot, key, &format!("`[{}]` is no section of a timer", brief(section))),
         }
     }
 }
