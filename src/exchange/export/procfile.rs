@@ -21,10 +21,7 @@ pub fn write(objects: &[Value]) -> Report<File> {
         }
         let spec = source.spec;
         let env = variables(&mut source, spec, "what it comes from is known here only: put it into .env");
-        let Some(line) = command(&mut source) else {
-            notes.append(&mut source.notes);
-            continue;
-        };
+        let line = command(&mut source);
         text.push_str(&format!("{}: {line}\n", source.name));
         let all = shared.get_or_insert_with(|| env.clone());
         all.retain(|variable| env.contains(variable));
@@ -55,21 +52,18 @@ pub fn write(objects: &[Value]) -> Report<File> {
     report
 }
 
-/// The command of an App in a line for a shell; nothing if it has no place in one.
-fn command(source: &mut Source<'_>) -> Option<String> {
+/// The command of an App in a line for a shell.
+fn command(source: &mut Source<'_>) -> String {
     let process = &source.spec["process"];
     let args = unit::words(&process["args"]);
     if let Some(script) = process["script"].as_str() {
-        let Some(shell) = unit::interpreter(script) else {
-            source.dropped("process.script", unit::NO_INTERPRETER);
-            return None;
-        };
+        let (shell, _) = unit::interpreter(script);
         source.nearly("process.script", "in a line, which `printf` takes apart again");
         let quoted = |text: &str| shlex::try_quote(text).map(std::borrow::Cow::into_owned).unwrap_or_default();
         let line = script.replace('\\', "\\\\").replace('\n', "\\n");
         let script = format!("\"$(printf '%b' {})\"", quoted(&line));
         let words = shell.iter().map(|word| quoted(word)).chain([script, "script".to_owned()]);
-        return Some(words.chain(args.iter().map(|word| quoted(word))).collect::<Vec<_>>().join(" "));
+        return words.chain(args.iter().map(|word| quoted(word))).collect::<Vec<_>>().join(" ");
     }
     source.carried("process.command");
     let words: Vec<String> = unit::words(&process["command"]).into_iter().chain(args).collect();
@@ -79,7 +73,7 @@ fn command(source: &mut Source<'_>) -> Option<String> {
         && flag == "-c"
         && !line.contains('\n')
     {
-        return Some(line.replace("$$", "$"));
+        return line.replace("$$", "$");
     }
     let one = |word: &String| {
         let plain = shlex::try_quote(&word.replace("$$", "$")).map(std::borrow::Cow::into_owned).unwrap_or_default();
@@ -89,7 +83,7 @@ fn command(source: &mut Source<'_>) -> Option<String> {
             false => plain,
         }
     };
-    Some(words.iter().map(one).collect::<Vec<_>>().join(" "))
+    words.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(value: &str) -> String {

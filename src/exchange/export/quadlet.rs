@@ -32,6 +32,14 @@ pub fn write(objects: &[Value]) -> Report<File> {
     report
 }
 
+/// A variable of the unit that is empty.
+const NOTHING: &str = "NOTHING";
+
+/// A word as Podman's reader hands it on to systemd, which expands it.
+fn plain(text: &str) -> String {
+    unit::word(&container::literal(text), true)
+}
+
 fn app(mut source: Source<'_>) -> Part<File> {
     let spec = source.spec;
     let said = &spec["container"];
@@ -52,15 +60,19 @@ fn app(mut source: Source<'_>) -> Part<File> {
     file.line("Unit", "Description", unit::value(source.description().unwrap_or(source.name)));
     let known =
         variables(&mut source, spec, "what it comes from is known here only: `podman secret create`, and Secret=");
-    let line = |list: &Value| {
-        let words: Vec<String> = container::words(list, &known).iter().map(|word| container::literal(word)).collect();
-        unit::join(&words, true)
-    };
     let section = "Container";
+    // Podman's reader stops at an empty word; an empty variable is one for systemd, which gets the line from it.
+    let mut has_nothing = false;
+    let mut line = |list: &Value| {
+        let words = container::words(list, &known);
+        has_nothing |= words.iter().any(String::is_empty);
+        let one = |word: &String| if word.is_empty() { format!("${{{NOTHING}}}") } else { plain(word) };
+        words.iter().map(one).collect::<Vec<_>>().join(" ")
+    };
     file.line(section, "Image", said["image"].as_str().unwrap_or_default());
     let entrypoint = unit::words(&said["command"]);
     if let Some((program, rest)) = entrypoint.split_first() {
-        file.line(section, "PodmanArgs", format!("--entrypoint {}", unit::word(program, false)));
+        file.line(section, "PodmanArgs", format!("--entrypoint {}", plain(program)));
         let args: Vec<Value> =
             rest.iter().cloned().map(Value::from).chain(said["args"].as_array().cloned().unwrap_or_default()).collect();
         if !args.is_empty() {
@@ -69,11 +81,14 @@ fn app(mut source: Source<'_>) -> Part<File> {
     } else if !unit::words(&said["args"]).is_empty() {
         file.line(section, "Exec", line(&said["args"]));
     }
+    if has_nothing {
+        file.line("Service", "Environment", format!("{NOTHING}="));
+    }
     for (name, value) in &known {
-        file.line(section, "Environment", unit::word(&format!("{name}={value}"), false));
+        file.line(section, "Environment", plain(&format!("{name}={value}")));
     }
     if let Some(dir) = said["workingDir"].as_str() {
-        file.line(section, "PodmanArgs", format!("--workdir {}", unit::word(dir, false)));
+        file.line(section, "PodmanArgs", format!("--workdir {}", plain(dir)));
     }
     if let Some((user, group)) = said["user"].as_str().map(|user| user.split_once(':').unwrap_or((user, ""))) {
         file.line(section, "User", user);
@@ -84,7 +99,7 @@ fn app(mut source: Source<'_>) -> Part<File> {
     for mount in said["mounts"].as_array().into_iter().flatten() {
         let mode = if mount["readOnly"] == true { ":ro" } else { "" };
         let (from, to) = (mount["source"].as_str().unwrap_or_default(), mount["target"].as_str().unwrap_or_default());
-        file.line(section, "Volume", unit::value(&format!("{from}:{to}{mode}")));
+        file.line(section, "Volume", unit::value(&format!("{from}:{to}{mode}")).replace('$', "$$"));
     }
     if let Some(network) = said["network"].as_str().filter(|network| *network != "bridge") {
         file.line(section, "Network", network);
@@ -113,8 +128,9 @@ fn app(mut source: Source<'_>) -> Part<File> {
         source.carried("ports");
     }
     if let Some(command) = container::check(&mut source, &spec["ports"]) {
-        let line = command.iter().map(|word| unit::word(word, false)).collect::<Vec<_>>().join(" ");
-        file.line(section, "HealthCmd", line);
+        // A shell of the container reads it.
+        let line = shlex::try_join(command.iter().map(String::as_str)).unwrap_or_default();
+        file.line(section, "HealthCmd", unit::value(&line).replace('$', "$$"));
         let seconds = |field: &str, usual: i64| format!("{}s", spec["readinessProbe"][field].as_i64().unwrap_or(usual));
         file.line(section, "HealthInterval", seconds("periodSeconds", 10));
         file.line(section, "HealthTimeout", seconds("timeoutSeconds", 1));
@@ -125,7 +141,7 @@ fn app(mut source: Source<'_>) -> Part<File> {
         );
     }
     for (key, value) in entries(&source.object["metadata"]["labels"]) {
-        file.line(section, "Label", unit::word(&format!("{key}={}", value.as_str().unwrap_or_default()), false));
+        file.line(section, "Label", plain(&format!("{key}={}", value.as_str().unwrap_or_default())));
         source.notes.push(super::Note::new(&source.spot, "metadata.labels", Fate::Carried, ""));
     }
     if let Some(signal) = spec["stopSignal"].as_str() {

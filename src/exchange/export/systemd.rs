@@ -129,17 +129,11 @@ fn process(source: &mut Source<'_>, spec: &Value, unit: &mut Unit) {
     let mut words = unit::words(&process["command"]);
     words.extend(unit::words(&process["args"]));
     if let Some(script) = process["script"].as_str() {
-        match unit::interpreter(script) {
-            Some(shell) => {
-                let args = std::mem::take(&mut words);
-                words = shell.into_iter().chain([draft::literal(script), "script".to_owned()]).chain(args).collect();
-                source.nearly("process.script", "given to its interpreter as an argument");
-            }
-            None => {
-                words = vec!["/bin/false".to_owned()];
-                source.dropped("process.script", unit::NO_INTERPRETER);
-            }
-        }
+        let (shell, how) = unit::interpreter(script);
+        let args = std::mem::take(&mut words);
+        let shell = shell.iter().map(|word| draft::literal(word));
+        words = shell.chain([draft::literal(script), "script".to_owned()]).chain(args).collect();
+        source.nearly("process.script", how);
     } else {
         source.carried("process.command");
     }
@@ -249,7 +243,9 @@ fn schedule(mut source: Source<'_>) -> Vec<Part<File>> {
     process(&mut source, run, &mut unit);
     for (field, value) in entries(run).filter(|(field, _)| !["process", "env", "envFrom"].contains(&field.as_str())) {
         match field.as_str() {
-            "terminationGracePeriodSeconds" => unit.line("Service", "TimeoutStopSec", text(value).unwrap_or_default()),
+            "terminationGracePeriodSeconds" => {
+                unit.line("Service", "TimeoutStopSec", unit::grace(value.as_i64().unwrap_or_default()));
+            }
             "stopSignal" => unit.line("Service", "KillSignal", text(value).unwrap_or_default()),
             "activeDeadlineSeconds" => unit.line("Service", "TimeoutStartSec", text(value).unwrap_or_default()),
             _ => {

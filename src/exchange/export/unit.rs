@@ -74,25 +74,26 @@ pub(super) fn join(all: &[String], expands: bool) -> String {
     all.iter().map(|each| word(each, expands)).collect::<Vec<_>>().join(" ")
 }
 
-/// What runs a script that is an argument: the shell's own is `sh -eu -c`, others by their `#!` line, where it is known how they take one.
-pub(super) fn interpreter(script: &str) -> Option<Vec<String>> {
+/// A shell that gives the kernel a script as a file which is gone again before it runs: its `#!` line says the rest.
+const AS_A_FILE: &str = "f=$(mktemp); printf %s \"$0\" >\"$f\"; chmod 500 \"$f\"; exec 3<\"$f\"; rm \"$f\"; shift; exec /proc/self/fd/3 \"$@\"";
+
+/// What runs a script that is its next argument, and how: the shell's own is `sh -eu -c`, others by their `#!` line.
+pub(super) fn interpreter(script: &str) -> (Vec<String>, &'static str) {
+    const ARGUMENT: &str = "given to its interpreter as an argument";
+    const FILE: &str = "a shell writes it into /tmp at each start, and runs that";
     let Some(line) = script.strip_prefix("#!").and_then(|rest| rest.lines().next()) else {
-        return Some(["/bin/sh", "-eu", "-c"].map(str::to_owned).to_vec());
+        return (["/bin/sh", "-eu", "-c"].map(str::to_owned).to_vec(), ARGUMENT);
     };
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
-    let program = words.iter().map(name).find(|name| name != "env" && name != "-S")?;
+    let program = words.iter().map(name).find(|name| name != "env" && name != "-S").unwrap_or_default();
     let flag = match program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.') {
         "sh" | "bash" | "dash" | "zsh" | "ksh" | "python" => "-c",
         "perl" | "ruby" | "node" => "-e",
-        _ => return None,
+        _ => return (vec!["/bin/sh".to_owned(), "-ec".to_owned(), AS_A_FILE.to_owned()], FILE),
     };
-    Some(words.into_iter().chain([flag.to_owned()]).collect())
+    (words.into_iter().chain([flag.to_owned()]).collect(), ARGUMENT)
 }
-
-/// Why a script is not written.
-pub(super) const NO_INTERPRETER: &str =
-    "how its interpreter takes a script as an argument is not known: write it into a file";
 
 /// A plain value: percent signs are doubled.
 pub(super) fn value(text: &str) -> String {
@@ -139,7 +140,7 @@ pub(super) fn life(source: &mut Source<'_>, unit: &mut Unit, apps: &dyn Fn(&str)
         }
     }
     if let Some(seconds) = spec["terminationGracePeriodSeconds"].as_i64() {
-        unit.line("Service", "TimeoutStopSec", seconds.to_string());
+        unit.line("Service", "TimeoutStopSec", grace(seconds));
         source.carried("terminationGracePeriodSeconds");
     }
     for on in spec["dependsOn"].as_array().into_iter().flatten() {
@@ -181,6 +182,11 @@ fn limits(source: &mut Source<'_>, unit: &mut Unit) {
     for (name, _) in entries(&source.spec["resources"]["requests"]) {
         source.dropped(&format!("resources.requests.{name}"), "nothing is set aside there");
     }
+}
+
+/// A grace period; 0 is for ever there, so none is a millisecond.
+pub(super) fn grace(seconds: i64) -> String {
+    if seconds == 0 { "1ms".to_owned() } else { seconds.to_string() }
 }
 
 /// A duration of Go's in seconds, as systemd writes it.

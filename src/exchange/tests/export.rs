@@ -126,9 +126,15 @@ fn a_script_of_many_lines_is_a_line_that_says_the_same() {
     let line = text(&written, "Procfile").trim_start_matches("web: ").trim_end().to_owned();
     let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
     assert_eq!(String::from_utf8_lossy(&said.stdout), "a\tb it's", "{line}");
-    let odd = app(json!({"process": {"script": "#!/usr/bin/awk -f\nx"}}));
-    let written = export::procfile::write(&[odd]);
-    assert_eq!((text(&written, "Procfile"), written.count(Fate::Dropped)), ("", 1));
+    // An interpreter that takes no script as an argument gets a file, which is gone again.
+    let odd =
+        app(json!({"process": {"script": "#!/usr/bin/awk -f\nBEGIN { print ARGV[1], \"$(x)\" }\n", "args": ["it's"]}}));
+    let written = export::procfile::write(std::slice::from_ref(&odd));
+    let line = text(&written, "Procfile").trim_start_matches("web: ").trim_end().to_owned();
+    let said = std::process::Command::new("sh").args(["-c", &line]).output().expect("there is a shell");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "it's $(x)\n", "{line}: {said:?}");
+    let unit = export::systemd::write(&[odd]);
+    assert!(text(&unit, "web.service").contains("ExecStart=/bin/sh -ec "), "{unit:?}");
 }
 
 /// Words as people and generators write them.
