@@ -1,5 +1,7 @@
 //! What other programs are told to run, imported, applied and running.
 
+mod real;
+
 use std::{
     fs,
     path::Path,
@@ -110,6 +112,8 @@ fn every_example_is_imported_and_would_be_applied() {
         (&["import", "systemd"], "systemd"),
         (&["import", "pm2"], "ecosystem.json"),
         (&["import", "compose"], "compose.yaml"),
+        (&["import", "kubernetes"], "kubernetes.yaml"),
+        (&["import", "crontab"], "crontab"),
     ] {
         let file = Path::new("examples/import").join(file);
         let words: Vec<&str> = words.iter().copied().chain(file.to_str()).collect();
