@@ -1,13 +1,17 @@
 //! What is fuzzed: everything that reads what somebody else wrote. Each target takes any bytes, and panics where a law
 //! is broken. `cargo fuzz` drives them for long runs, `tests/it/fuzz` for a moment in every `cargo test`.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use appm::{
     admission::{Admission, Caller, Patch, Target, WriteOptions},
     api::{App, Event, GoDuration, Instance, Kind, Namespace, Node, Outcome, Quantity, Served, schema},
     auth::{self, Identity},
     cli, clock,
+    exchange::{files::Files, import, report::Outcome as Imported},
     policy::powers::Host,
     policy::{
         certificate::{self, Certificate},
@@ -50,6 +54,13 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("issuer_token", issuer_token),
     ("expression", expression),
     ("step_output", step_output),
+    ("import_systemd", import_systemd),
+    ("import_supervisor", import_supervisor),
+    ("import_pm2", import_pm2),
+    ("import_compose", import_compose),
+    ("import_kubernetes", import_kubernetes),
+    ("import_procfile", import_procfile),
+    ("import_crontab", import_crontab),
 ];
 
 /// No input may grow beyond this.
@@ -392,4 +403,66 @@ async fn admit(bodies: Vec<Value>) {
             assert_eq!(again.outcome, Outcome::Unchanged, "{object} became {}", again.object.value());
         }
     }
+}
+
+/// Files of other programs: they are refused, or become manifests with a name and notes of one line each.
+fn imported(data: &[u8], places: &[&str], read: impl Fn(&Path, &Files) -> Imported<Value>) {
+    let Some(text) = text(data) else { return };
+    let mut files = Files::none();
+    places.iter().for_each(|place| files.give(*place, text));
+    let notes: Vec<String> = match read(Path::new(places[0]), &files) {
+        Ok(report) => {
+            for part in &report.parts {
+                let printed = part.made.to_string();
+                assert!(part.made["metadata"]["name"].is_string() && printed.len() < MUCH, "{printed}");
+            }
+            report.all().map(ToString::to_string).collect()
+        }
+        Err(refusals) => {
+            assert!(!refusals.is_empty(), "refused without a reason");
+            refusals.iter().map(ToString::to_string).collect()
+        }
+    };
+    assert!(notes.iter().all(|note| !note.contains(char::is_control)), "{notes:?}");
+}
+
+/// A service, and the timer that starts it.
+pub fn import_systemd(data: &[u8]) {
+    imported(data, &["/u/a.service", "/u/a.timer", "/u/a.service.d/b.conf"], |_, files| {
+        import::systemd::read(&["/u".into()], &[], files)
+    });
+}
+
+/// A configuration that includes itself.
+pub fn import_supervisor(data: &[u8]) {
+    imported(data, &["/s/a.conf", "/s/b.conf"], import::supervisor::read);
+}
+
+/// An ecosystem file.
+pub fn import_pm2(data: &[u8]) {
+    let asked = import::pm2::Asked { environment: Some("b".to_owned()), dir: "/p".into() };
+    imported(data, &["/p/a"], |path, files| import::pm2::read(path, &asked, files));
+}
+
+/// A Compose file that is also its file of variables.
+pub fn import_compose(data: &[u8]) {
+    let asked = import::compose::Asked { dir: "/p".into(), profiles: vec!["*".to_owned()], ..Default::default() };
+    imported(data, &["/p/a", "/p/b.env"], |path, files| import::compose::read(path, &asked, files));
+}
+
+/// Manifests of Kubernetes.
+pub fn import_kubernetes(data: &[u8]) {
+    imported(data, &["/k"], |path, files| import::kubernetes::read(&[path.to_path_buf()], files));
+}
+
+/// A Procfile that is also its file of variables.
+pub fn import_procfile(data: &[u8]) {
+    let asked = import::procfile::Asked { dir: "/p".into(), ..Default::default() };
+    imported(data, &["/p/a", "/p/.env"], |path, files| import::procfile::read(path, &asked, files));
+}
+
+/// A crontab, of a user or of the system.
+pub fn import_crontab(data: &[u8]) {
+    let system = data.first().is_some_and(|byte| byte % 2 == 0);
+    imported(data, &["/c"], |path, files| import::crontab::read(path, system, files));
 }
