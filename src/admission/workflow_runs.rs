@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     api::{
-        APPROVED_PLAN, EventName, FieldPath, GROUP, Key, Kind, OWNER, OwnerReference, Problem, Reason, Schedule,
-        Violation, WORKFLOW_LABEL, Workflow, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, WorkflowSpec, at,
+        APPROVED_PLAN, EventName, FieldPath, GROUP, Key, Kind, OWNER, OwnerReference, Problem, Reason, Rerun,
+        RerunFrom, Schedule, Violation, WORKFLOW_LABEL, Workflow, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus,
+        WorkflowSpec, WorkflowStep, at, step_by_number,
     },
     auth::{Attributes, Proof},
-    policy::workflow::inputs,
+    policy::{meant::closest, workflow::inputs},
 };
 
 /// What the server writes, and what of a run that is done again comes from the earlier one.
@@ -54,7 +55,7 @@ impl Context<'_> {
         let wrong = |found| Err(Refusal::Invalid(key.kind, key.name.to_string(), found));
         if let Some(rerun) = &asked.rerun {
             let earlier = look(WorkflowRun::INFO, &rerun.of, "rerun.of")?;
-            if let Err(violation) = again(spec, &earlier) {
+            if let Err(violation) = again(spec, &earlier, rerun) {
                 return wrong(vec![violation]);
             }
         } else {
@@ -241,10 +242,13 @@ fn text(value: &Value) -> String {
 }
 
 /// What an earlier run was.
-fn again(spec: &mut Map<String, Value>, earlier: &Value) -> Result<(), Violation> {
+fn again(spec: &mut Map<String, Value>, earlier: &Value, rerun: &Rerun) -> Result<(), Violation> {
     let status = WorkflowRunStatus::deserialize(&earlier["status"]).unwrap_or_default();
     if !status.is_over() {
         return Err(invalid("rerun.of", "the run has not ended yet"));
+    }
+    if let Some(from) = &rerun.from {
+        came_to(from, &status, &earlier["spec"]["template"])?;
     }
     for name in ["workflow", "inputs", "event", "template"] {
         let before = &earlier["spec"][name];
@@ -259,6 +263,34 @@ fn again(spec: &mut Map<String, Value>, earlier: &Value) -> Result<(), Violation
     let attempt = earlier["spec"]["attempt"].as_u64().unwrap_or(1).saturating_add(1);
     spec.insert("attempt".to_owned(), json!(attempt));
     Ok(())
+}
+
+/// Whether an earlier run came as far as another is to go on from.
+fn came_to(from: &RerunFrom, status: &WorkflowRunStatus, template: &Value) -> Result<(), Violation> {
+    let meant = |asked: &str, known: &[String]| {
+        let near = closest(asked, known.iter().map(String::as_str));
+        near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+    };
+    let Some(cell) = status.jobs.get(&from.job) else {
+        let known: Vec<String> = status.jobs.keys().cloned().collect();
+        let why = format!("the run had no job `{}`{}", from.job, meant(&from.job, &known));
+        return Err(invalid("rerun.from.job", why));
+    };
+    let key = if cell.job.is_empty() { &from.job } else { &cell.job };
+    let template = WorkflowSpec::deserialize(template).unwrap_or_default();
+    let (Some(wanted), Some(job)) = (&from.step, template.jobs.get(key)) else { return Ok(()) };
+    let id = |(at, step): (usize, &WorkflowStep)| step.identity().map_or_else(|| step_by_number(at + 1), str::to_owned);
+    let known: Vec<String> = job.steps.iter().enumerate().map(id).collect();
+    match known.iter().position(|id| id == wanted) {
+        None => {
+            let why = format!("the job `{key}` has no step `{wanted}`{}", meant(wanted, &known));
+            Err(invalid("rerun.from.step", why))
+        }
+        Some(at) if cell.steps.len() < at => {
+            Err(invalid("rerun.from.step", format!("the run did not come as far as the step `{wanted}`")))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// What the run is told.

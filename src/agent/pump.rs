@@ -512,6 +512,7 @@ impl Pump {
         }
         self.speak(uid);
         self.show(uid, now);
+        self.let_go(uid, now);
     }
 
     fn act(&mut self, uid: &Uid, action: Action, now: Timestamp) {

@@ -87,6 +87,14 @@ pub(super) fn remove(data_dir: &Path, workspace: &str) -> io::Result<()> {
     }
 }
 
+/// Removes one that was kept. One that is not there is no error.
+pub(super) fn remove_one(data_dir: &Path, file: &str) -> io::Result<()> {
+    match path_of(data_dir, file).and_then(fs::remove_file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 fn path_of(data_dir: &Path, file: &str) -> io::Result<PathBuf> {
     let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     match file.split_once('/') {
@@ -567,6 +575,11 @@ mod tests {
         assert_eq!((mode("back/a.txt"), mode("back/deep/er/b"), mode("back/deep")), (0o755, 0o644, 0o755));
         let (_, size) = open_artifact(world.0.path(), "ws/one").unwrap();
         assert_eq!(Some(size), first.artifact.map(|kept| kept.size.unsigned_abs()));
+        world.keep("two", "out");
+        remove_one(world.0.path(), "ws/one").unwrap();
+        remove_one(world.0.path(), "ws/one").unwrap();
+        remove_one(world.0.path(), "../ws").unwrap();
+        assert!(open_artifact(world.0.path(), "ws/one").is_err() && open_artifact(world.0.path(), "ws/two").is_ok());
         remove(world.0.path(), NAME).unwrap();
         remove(world.0.path(), NAME).unwrap();
         assert_eq!(world.fetch("one", "back").fault, "the artifact went with the run that kept it");

@@ -350,6 +350,11 @@ pub trait Driver: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Nobody may read these files of a step any more: forget them. Such as are not there are no error.
+    fn remove_artifact<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// What an attempt that runs uses; `None` if it does not run.
     fn usage(&self, key: &StartKey) -> Option<Usage>;
 

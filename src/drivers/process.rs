@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::link::Link;
 use super::{
     Attempt, Driver, DriverEvent, Exec, ExecError, Executed, FeedError, LimitError, Limits, Lines, LogLimits, Notified,
-    Pieces, Reach, Start, StartError, StartKey, Started, Unreachable,
+    Pieces, Reach, Start, StartError, StartKey, Started, Unreachable, artifacts,
     last_words::last_words,
     processes::{Root, Scanner},
     step,
@@ -276,6 +276,17 @@ impl Driver for ProcessDriver {
             let removed = tokio::task::spawn_blocking(move || step::remove_workspace(&data_dir, &workspace)).await;
             match removed {
                 Ok(Err(e)) => Err(Unreachable(format!("cannot remove the workspace `{name}`: {e}"))),
+                Ok(Ok(())) => Ok(()),
+                Err(_) => Err(Unreachable("removing was interrupted".to_owned())),
+            }
+        })
+    }
+
+    fn remove_artifact<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        Box::pin(async move {
+            let (data_dir, artifact) = (self.data_dir.clone(), file.to_owned());
+            match tokio::task::spawn_blocking(move || artifacts::remove_one(&data_dir, &artifact)).await {
+                Ok(Err(e)) => Err(Unreachable(format!("cannot remove the artifact `{file}`: {e}"))),
                 Ok(Ok(())) => Ok(()),
                 Err(_) => Err(Unreachable("removing was interrupted".to_owned())),
             }

@@ -19,7 +19,7 @@ use super::{
     Reach, SharedDriver, Start, StartError, StartKey, Started, Unreachable,
 };
 use crate::{
-    api::{Uid, Usage},
+    api::{KeptArtifact, RunStep, StepResult, Uid, Usage},
     clock::SharedClock,
 };
 
@@ -58,6 +58,8 @@ struct State {
     /// The attempts that really ended, ever, and how.
     ends: BTreeMap<StartKey, End>,
     removed: BTreeSet<Uid>,
+    /// Archives of files that steps kept.
+    kept: BTreeSet<String>,
     /// Instances beside which every program fails.
     unwell: BTreeSet<Uid>,
     /// What attempts say by sd_notify.
@@ -161,6 +163,11 @@ impl Machine {
         let state = self.lock();
         let ended = state.records.iter().filter(|(_, record)| matches!(record.attempt, Attempt::Ended(_)));
         ended.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What steps kept of their files, and nobody has removed.
+    pub fn kept(&self) -> BTreeSet<String> {
+        self.lock().kept.clone()
     }
 
     /// Promises that somebody broke to this machine.
@@ -445,6 +452,26 @@ impl Driver for SimDriver {
             self.answer(()).map_err(unknown)
         }
         .boxed()
+    }
+
+    fn step_files<'a>(&'a self, key: &'a StartKey, step: &'a RunStep, _guarded: bool) -> BoxFuture<'a, StepResult> {
+        let keep = |_| {
+            let file = format!("{}/{}", step.workspace, key.uid);
+            self.machine.lock().kept.insert(file.clone());
+            KeptArtifact { files: 1, size: 1, digest: format!("sha256:{:064}", 0), file }
+        };
+        let artifact = step.keep.as_ref().map(keep);
+        std::future::ready(StepResult { artifact, ..StepResult::default() }).boxed()
+    }
+
+    fn remove_workspace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.machine.lock().kept.retain(|file| file.split_once('/').is_none_or(|(workspace, _)| workspace != name));
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn remove_artifact<'a>(&'a self, file: &'a str) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.machine.lock().kept.remove(file);
+        std::future::ready(Ok(())).boxed()
     }
 
     fn answers(&self, key: &StartKey) -> Option<bool> {

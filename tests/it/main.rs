@@ -40,6 +40,7 @@ mod storm;
 mod tasks;
 mod triggers;
 mod wire;
+mod workflow_again;
 mod workflow_files;
 mod workflow_lint;
 mod workflow_parts;

@@ -19,7 +19,7 @@ fn fetch(id: &str, with: &Value) -> Value {
 }
 
 fn kept(world: &World) -> usize {
-    let runs = fs::read_dir(world.root().join("artifacts")).into_iter().flatten();
+    let runs = fs::read_dir(world.data().join("artifacts")).into_iter().flatten();
     runs.filter_map(|run| fs::read_dir(run.ok()?.path()).ok()).map(Iterator::count).sum()
 }
 
@@ -99,6 +99,7 @@ fn what_a_step_keeps_is_fetched_by_later_jobs_and_by_people_and_goes_with_the_ru
     assert_eq!(states(&status)["check"], words, "{status}");
     assert_eq!(status["artifacts"]["dist-bsd"], artifacts["dist-bsd"], "{status}");
     assert_ne!(status["artifacts"]["report"]["file"], artifacts["report"]["file"], "{status}");
+    assert!(kept(&world) >= 4, "two of cells, and the report of each run");
     for name in ["keeps-1", "keeps-2"] {
         assert!(api.ask("DELETE", &format!("{WORKFLOW_RUNS}/{name}"), "", b"").unwrap().is_ok());
     }

@@ -280,3 +280,44 @@ fn a_step_is_one_transaction_and_a_few_are_made_ahead_together() {
         assert!((64..=64 + 12).contains(&more), "64 steps took {more}");
     });
 }
+
+#[test]
+fn what_is_kept_for_so_many_days_goes_when_they_are_over_and_so_does_a_run() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let keep = |name: &str, days: i32| {
+            let with = json!({"name": name, "path": "out", "retention-days": days});
+            json!({"id": name, "uses": "actions/upload-artifact@v4", "with": with})
+        };
+        let steps = [keep("short", 1), keep("long", 2), keep("always", 0)];
+        let mut world = World::new();
+        world.begin(json!({"runs_retention_days": 3, "jobs": {"j": {"steps": steps}}})).await;
+        for _ in 0..10_000 {
+            turns(2).await;
+            world.machine.running().iter().for_each(|process| world.machine.end(&process.key, End::Code(0)));
+            if world.status().is_over() {
+                break;
+            }
+        }
+        assert_eq!(world.status().jobs["j"].state, WorkState::Success, "{:?}", world.status());
+        let kept = |world: &World| world.machine.kept().len();
+        let mut seen = Vec::new();
+        for hours in [0, 23, 2, 22, 2, 22] {
+            world.clock.advance(SignedDuration::from_hours(hours));
+            turns(2000).await;
+            seen.push(kept(&world));
+            // What was to be done while nobody was there is done by the next.
+            world.kill().await;
+            world.clock.advance(SignedDuration::from_mins(1));
+            world.start().await;
+            turns(2000).await;
+        }
+        assert_eq!(seen, [3, 3, 2, 2, 1, 1]);
+        let key = Key::of::<WorkflowRun>("default", "many-1");
+        assert!(world.store().get(&key).is_some());
+        world.clock.advance(SignedDuration::from_hours(3));
+        turns(2000).await;
+        assert!(world.store().get(&key).is_none(), "its days are over");
+        world.kill().await;
+    });
+}

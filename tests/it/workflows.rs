@@ -39,7 +39,9 @@ pub(crate) fn over(api: &Api, name: &str) -> (String, Value) {
         let ended = wait_for(&format!("{name} to be over, or to go on"), || {
             let run = find(api, name);
             let conditions = run["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let end = conditions.iter().find(|c| c["type"] != "Running" && c["status"] == "True");
+            let is_end =
+                |c: &&Value| ["Complete", "Failed"].iter().any(|kind| c["type"] == *kind) && c["status"] == "True";
+            let end = conditions.iter().find(is_end);
             match end {
                 Some(end) => Ok(Some((end["reason"].as_str().unwrap_or_default().to_owned(), run["status"].clone()))),
                 None if run["status"] == seen => Err(seen.to_string()),

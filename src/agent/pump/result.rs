@@ -5,12 +5,17 @@
 //! then the exit is shown, and the result follows. An agent that dies in between leaves the next one with an exit that is not
 //! recorded, or with a recorded exit without a result: it reads again.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{Finished, Pump, Slot};
 use crate::{
     agent::memory::Phase,
     api::{RunStep, StepResult, Uid},
     drivers::StartKey,
 };
+
+/// What a step kept goes so long after its days are over: they are counted from when its end was written down.
+const LATER: SignedDuration = SignedDuration::from_mins(1);
 
 /// How far what a step left behind has been read.
 #[derive(Debug, Default)]
@@ -24,6 +29,8 @@ pub(super) enum Left {
     Files(Box<StepResult>),
     /// What it printed is being read, or was.
     Listening,
+    /// Files that it kept for so many days went when those were over.
+    LetGo,
 }
 
 impl Slot {
@@ -33,6 +40,19 @@ impl Slot {
         let memory = &self.memory;
         let over = matches!(memory.phase, Phase::Exited { .. }) && memory.last_exit.is_some();
         (over && memory.result.is_none()).then_some(step)
+    }
+
+    /// What the step kept for so many days, and until when.
+    fn kept_until(&self) -> Option<(String, Timestamp)> {
+        let days = self.instance.as_ref()?.spec.step.as_ref()?.keep.as_ref()?.retention_days?;
+        if matches!(self.left, Left::LetGo) || !matches!(self.memory.phase, Phase::Exited { .. }) {
+            return None;
+        }
+        let kept = self.memory.result.as_ref()?.artifact.as_ref()?;
+        let ended = self.memory.last_exit.as_ref()?.finish_time?;
+        // As long as anybody is told that it is there.
+        let until = ended.0.checked_add(SignedDuration::from_hours(24 * i64::from(days)) + LATER).ok()?;
+        Some((kept.file.clone(), until))
     }
 }
 
@@ -64,8 +84,25 @@ impl Pump {
                 }));
                 false
             }
-            Left::Listening => false,
+            Left::Listening | Left::LetGo => false,
         }
+    }
+
+    /// Sees to it that files which a step kept for so many days go when these are over.
+    pub(super) fn let_go(&mut self, uid: &Uid, now: Timestamp) {
+        let Some(slot) = self.slots.get_mut(uid) else { return };
+        let Some((file, until)) = slot.kept_until() else { return };
+        if until > now {
+            return self.due.add(uid.clone(), until);
+        }
+        slot.left = Left::LetGo;
+        let driver = self.agent.drivers.of(slot.form).clone();
+        self.work.push(Box::pin(async move {
+            if let Err(why) = driver.remove_artifact(&file).await {
+                tracing::warn!(%why, "an artifact stays behind");
+            }
+            Finished::Other
+        }));
     }
 
     /// Its files were read, or what it printed after them.

@@ -70,6 +70,10 @@ pub struct WorkflowSpec {
     #[serde(default = "ten")]
     #[schemars(range(min = 0, max = 10000))]
     pub runs_history_limit: i32,
+    /// How many days a run is kept after its end; default: until there are more than `runs_history_limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub runs_retention_days: Option<i32>,
     /// What is done, by name. Each begins when those that it needs have ended.
     #[schemars(extend("minProperties" = 1))]
     pub jobs: BTreeMap<String, WorkflowJob>,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    COMPLETE, Column, ConcurrencyQueue, Condition, Kind, KindInfo, RUN_FAILED, RUNNING, SelectableField,
+    COMPLETE, Column, ConcurrencyQueue, Condition, Kind, KindInfo, Object, RUN_FAILED, RUNNING, SelectableField,
     StepAnnotation, Subresource, Time, WorkflowSpec, age, at,
 };
 
@@ -25,6 +25,9 @@ pub const WORKFLOW_RUN_LABEL: &str = "appm.dev/workflow-run";
 pub const JOB_LABEL: &str = "appm.dev/job";
 /// Of the Run of a step: the step's id; an annotation, because an id may be any text.
 pub const STEP_ANNOTATION: &str = "appm.dev/step";
+
+/// Of a run that goes on with an earlier one: whether it works in the workspace that this one left.
+pub const WORKSPACE_KEPT: &str = "WorkspaceKept";
 
 /// One execution of a Workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -185,7 +188,10 @@ pub struct WorkflowRunStatus {
     /// Files that its steps kept, by name. They are read at `artifacts`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub artifacts: BTreeMap<String, ArtifactStatus>,
-    /// `Running`; at the end `Complete` or `Failed`.
+    /// The workspace that its steps share, by name, if it is that of an earlier run; default: its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub workspace: String,
+    /// `Running`; at the end `Complete` or `Failed`. Of a run that goes on with an earlier one `WorkspaceKept`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -370,6 +376,16 @@ pub struct StepStatus {
     /// What it pointed out; of the steps of a job fifty at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<StepAnnotation>,
+}
+
+impl Object<WorkflowRun> {
+    /// The workspace that its steps share, by name.
+    pub fn workspace(&self) -> &str {
+        match self.status.workspace.as_str() {
+            "" => self.uid().as_str(),
+            of_another => of_another,
+        }
+    }
 }
 
 impl WorkflowRunStatus {

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     super::{
+        complete,
         context::Context,
         error::{CliError, Exit},
         screen,
@@ -36,6 +37,7 @@ Examples:
   appm workflow artifacts release-x7k2p dist -o - | tar t  one as a tar archive")]
 pub(in crate::cli) struct ArtifactsArgs {
     /// The run
+    #[arg(add = complete::names_of::<WorkflowRun>())]
     run: String,
     /// The artifact
     name: Option<String>,

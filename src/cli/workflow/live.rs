@@ -6,10 +6,13 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use super::{
-    runs::{job_line, log_lines, step_line},
+    logs::log_lines,
+    runs::{job_line, step_line},
     tree::Tree,
 };
-use crate::api::{WorkState, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, workflow_run_word};
+use crate::api::{
+    Condition, WORKSPACE_KEPT, WorkState, WorkflowRun, WorkflowRunSpec, WorkflowRunStatus, workflow_run_word,
+};
 
 use super::super::{
     canvas::Canvas,
@@ -34,6 +37,8 @@ struct Show<'a> {
     logs: BTreeMap<String, Vec<String>>,
     /// How many steps of each job were told of; where there is no terminal.
     told: BTreeMap<String, usize>,
+    /// It was said that the workspace is empty; where there is no terminal.
+    warned: bool,
 }
 
 /// Follows a run to its end. Of steps that failed the output is shown.
@@ -45,7 +50,7 @@ pub(super) async fn attend(context: &Context, screen: &Screen, made: &Value) -> 
         follow::changes(context, served::<WorkflowRun>(), place, only, follow::Start::of(made), "application/json");
     futures::pin_mut!(changes);
     let canvas = Canvas::new();
-    let mut show = Show { context, screen, canvas, name, logs: BTreeMap::new(), told: BTreeMap::new() };
+    let mut show = Show { context, screen, canvas, name, logs: BTreeMap::new(), told: BTreeMap::new(), warned: false };
     let mut frame = tokio::time::interval(FRAME);
     frame.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut run, mut stale, mut second) = (made.clone(), true, 0);
@@ -129,6 +134,11 @@ impl Show<'_> {
     /// A line for each step that has ended since.
     fn tell(&mut self, status: &WorkflowRunStatus) -> Result<(), CliError> {
         let now = self.context.now();
+        if let Some(anew) = Condition::find(&status.conditions, WORKSPACE_KEPT).filter(|kept| !kept.message.is_empty())
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            screen::line(screen::harmless(&anew.message))?;
+        }
         for (job, cell) in &status.jobs {
             let known = self.told.entry(job.clone()).or_default();
             for step in cell.steps.iter().skip(*known).take_while(|step| step.state.is_over()) {

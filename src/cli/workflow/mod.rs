@@ -6,6 +6,7 @@ mod eval;
 mod graph;
 mod import;
 mod live;
+mod logs;
 mod manifest;
 mod runs;
 mod tree;
@@ -27,8 +28,8 @@ enum Verb {
     Run(runs::RunArgs),
     Runs(runs::RunsArgs),
     Detail(runs::DetailArgs),
-    Logs(runs::LogsArgs),
-    Output(runs::OutputOfArgs),
+    Logs(logs::LogsArgs),
+    Output(logs::OutputOfArgs),
     Artifacts(artifacts::ArtifactsArgs),
     Cancel(runs::CancelArgs),
     Rerun(runs::RerunArgs),
@@ -77,8 +78,8 @@ pub(super) async fn run(args: WorkflowArgs, context: &Context, screen: &Screen) 
         Verb::Run(args) => runs::run(&args, context, screen).await,
         Verb::Runs(args) => runs::runs(&args, context).await,
         Verb::Detail(args) => runs::detail(&args, context, screen).await,
-        Verb::Logs(args) => runs::logs(&args, context).await,
-        Verb::Output(args) => runs::output_of(&args, context).await,
+        Verb::Logs(args) => logs::logs(&args, context).await,
+        Verb::Output(args) => logs::output_of(&args, context).await,
         Verb::Artifacts(args) => artifacts::run(&args, context).await,
         Verb::Cancel(args) => runs::cancel(&args, context).await,
         Verb::Rerun(args) => runs::rerun(&args, context, screen).await,

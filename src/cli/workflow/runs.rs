@@ -8,19 +8,15 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
-        COMPLETE, CancelMode, Condition, JobStatus, Kind, Object, RUN_FAILED, Run, StepAnnotation, StepStatus, Time,
-        WORKFLOW_LABEL, WorkflowRun, WorkflowRunStatus, age,
+        COMPLETE, CancelMode, Condition, JobStatus, Kind, Object, RUN_FAILED, StepAnnotation, StepStatus, Time,
+        WORKFLOW_LABEL, WORKSPACE_KEPT, Workflow, WorkflowRun, WorkflowRunStatus, age, workflow_run_word,
     },
     client::http::{Request, path_of},
-    policy::{
-        meant::closest,
-        steps::{Annotation, Command, Commands, Level},
-    },
 };
 
 use super::super::{
     complete,
-    context::{Context, Selection, Where, log_path, name_of, served},
+    context::{Context, Selection, Where, name_of, served},
     error::{CliError, Exit},
     output::{self, Format, OutputArgs, without_managed_fields},
     screen::{self, Screen},
@@ -41,6 +37,7 @@ With -f the exit code is 0 if the run succeeded; of steps that failed the output
 1,000 lines.")]
 pub(in crate::cli) struct RunArgs {
     /// The Workflow
+    #[arg(add = complete::workflows())]
     name: String,
     /// An input; may be given several times
     #[arg(short = 'e', long = "input", value_name = "NAME=VALUE", value_parser = super::super::add::pair)]
@@ -65,7 +62,7 @@ pub(super) struct OfWorkflow {
 
 impl OfWorkflow {
     /// That run, if it is of the Workflow.
-    async fn get(&self, context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
+    pub(super) async fn get(&self, context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
         let run = get(context, name).await?;
         match self.workflow.as_ref().filter(|workflow| **workflow != run.spec.workflow) {
             None => Ok(run),
@@ -82,6 +79,7 @@ impl OfWorkflow {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunsArgs {
     /// The Workflow
+    #[arg(add = complete::workflows())]
     name: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -91,6 +89,7 @@ pub(in crate::cli) struct RunsArgs {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DetailArgs {
     /// The run
+    #[arg(add = complete::names_of::<WorkflowRun>())]
     run: String,
     #[command(flatten)]
     of: OfWorkflow,
@@ -98,41 +97,11 @@ pub(in crate::cli) struct DetailArgs {
     output: OutputArgs,
 }
 
-/// Show what the steps of a run printed, both streams
-#[derive(Args, Debug)]
-pub(in crate::cli) struct LogsArgs {
-    /// The run
-    run: String,
-    #[command(flatten)]
-    of: OfWorkflow,
-    /// Only this job, or this cell of one
-    #[arg(short, long, value_name = "JOB")]
-    job: Option<String>,
-    /// Only this step
-    #[arg(short, long, value_name = "STEP")]
-    step: Option<String>,
-}
-
-/// Show the standard output of one step, byte for byte
-#[derive(Args, Debug)]
-pub(in crate::cli) struct OutputOfArgs {
-    /// The run
-    run: String,
-    #[command(flatten)]
-    of: OfWorkflow,
-    /// The job, or the cell of one
-    #[arg(short, long, value_name = "JOB")]
-    job: String,
-    /// The step
-    #[arg(short, long, value_name = "STEP")]
-    step: String,
-}
-
 /// End a run before its time
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CancelArgs {
     /// The runs
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required = true, value_name = "RUN", add = complete::names_of::<WorkflowRun>())]
     runs: Vec<String>,
     #[command(flatten)]
     of: OfWorkflow,
@@ -146,15 +115,19 @@ pub(in crate::cli) struct CancelArgs {
 
 /// Do a run again, with the Workflow as it was then and the same inputs
 #[derive(Args, Debug)]
+#[command(after_help = "\
+All of it begins in an empty workspace. With --failed and --from it goes on in the workspace that the run left, files and all; if that
+is gone, or another run works in it, it begins in an empty one, and `appm workflow detail` says why.")]
 pub(in crate::cli) struct RerunArgs {
     /// The run
+    #[arg(add = complete::names_of::<WorkflowRun>())]
     run: String,
     #[command(flatten)]
     of: OfWorkflow,
     /// Only the jobs that did not succeed, and those after them
     #[arg(long, conflicts_with = "from")]
     failed: bool,
-    /// From this step on: what came before it stays what it was, but for files: the workspace begins empty
+    /// From this step on: what came before it stays what it was
     #[arg(long, value_name = "JOB[/STEP]")]
     from: Option<String>,
     /// Follow it to its end
@@ -172,7 +145,12 @@ pub(super) async fn run(args: &RunArgs, context: &Context, screen: &Screen) -> R
         None => json!({"generateName": format!("{}-", args.name)}),
     };
     let spec = json!({"workflow": args.name, "inputs": inputs});
-    make(context, screen, metadata, spec, args.follow, &args.output).await
+    let done = make(context, screen, metadata, spec, args.follow, &args.output).await;
+    if done.is_err() {
+        // Whoever misspelt its name is told what there is.
+        context.get(served::<Workflow>(), context.namespace(), &args.name).await?;
+    }
+    done
 }
 
 pub(super) async fn rerun(args: &RerunArgs, context: &Context, screen: &Screen) -> Result<(), CliError> {
@@ -227,6 +205,10 @@ pub(super) async fn runs(args: &RunsArgs, context: &Context) -> Result<(), CliEr
     };
     let (_, mut runs) =
         context.list(served::<WorkflowRun>(), Where::Namespace(context.namespace()), &selection).await?;
+    if let (true, Some(name)) = (runs.is_empty(), &args.name) {
+        // Whoever misspelt it is told what there is.
+        context.get(served::<Workflow>(), context.namespace(), name).await?;
+    }
     runs.sort_by_key(|run| {
         let time = run["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
         std::cmp::Reverse((time, name_of(run)))
@@ -262,7 +244,11 @@ pub(super) fn print_rows(rows: Vec<Vec<String>>) -> Result<(), CliError> {
 }
 
 pub(super) async fn get(context: &Context, name: &str) -> Result<Object<WorkflowRun>, CliError> {
-    let object = context.get(served::<WorkflowRun>(), context.namespace(), name).await?;
+    read(name, context.get(served::<WorkflowRun>(), context.namespace(), name).await?)
+}
+
+/// What the server told of a run.
+pub(super) fn read(name: &str, object: Value) -> Result<Object<WorkflowRun>, CliError> {
     serde_json::from_value(object).map_err(|e| CliError::failed(format!("the run `{name}` cannot be read: {e}")))
 }
 
@@ -273,20 +259,23 @@ pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen
         return output::objects(&args.output.output, vec![without_managed_fields(object)], false);
     }
     let now = context.now();
-    let ended = run.status.conditions.iter().find(|c| c.status == crate::api::ConditionStatus::True);
-    let word = ended.map_or("Pending", |condition| condition.reason.as_str());
+    let word = workflow_run_word(&json!(run));
     let by = &run.spec.identity;
     screen::line(format_args!(
         "{} of {} by {by}: {}",
         args.run,
         run.spec.workflow,
-        screen.paint(screen::judge(word), word)
+        screen.paint(screen::judge(&word), &word)
     ))?;
     for (name, value) in &run.spec.inputs {
         screen::line(screen::harmless(&format!(
             "  input {name}={}",
             value.as_str().map_or_else(|| value.to_string(), str::to_owned)
         )))?;
+    }
+    let anew = Condition::find(&run.status.conditions, WORKSPACE_KEPT).filter(|kept| !kept.message.is_empty());
+    if let Some(anew) = anew {
+        screen::line(screen::harmless(&format!("  {}", anew.message)))?;
     }
     let jobs = run.spec.template.iter().flat_map(|template| template.jobs.keys());
     let waiting: Vec<&str> = jobs
@@ -339,103 +328,6 @@ pub(super) fn step_line(screen: &Screen, job: &str, step: &StepStatus, now: Time
     let lasted = lasted(step.start_time, step.completion_time, now);
     let name = screen::harmless(&format!("{place}{}", step.id));
     format!("{} {name}{lasted}{tries}{}", mark(step.state, screen), screen::harmless(&why))
-}
-
-pub(super) async fn logs(args: &LogsArgs, context: &Context) -> Result<(), CliError> {
-    let run = args.of.get(context, &args.run).await?;
-    let wanted = |asked: &Option<String>, name: &str| asked.as_ref().is_none_or(|asked| asked == name);
-    let mut found = false;
-    for (job, cell) in
-        run.status.jobs.iter().filter(|(name, cell)| wanted(&args.job, name) || wanted(&args.job, &cell.job))
-    {
-        for step in cell.steps.iter().filter(|step| wanted(&args.step, &step.id) && !step.run.is_empty()) {
-            found = true;
-            screen::line(format_args!("== {} / {}", screen::harmless(job), screen::harmless(&step.id)))?;
-            print_log(context, &step.run, "").await?;
-        }
-    }
-    if found {
-        return Ok(());
-    }
-    let jobs = &run.status.jobs;
-    let asked =
-        args.job.as_deref().filter(|asked| !jobs.iter().any(|(name, cell)| name == asked || cell.job == **asked));
-    let why = asked.map_or_else(
-        || "nothing was run that this names".to_owned(),
-        |asked| {
-            let near = closest(asked, jobs.iter().flat_map(|(name, cell)| [name.as_str(), cell.job.as_str()]));
-            let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            format!("no job `{asked}` of the run has begun{meant}")
-        },
-    );
-    Err(CliError::new(Exit::NotFound, why))
-}
-
-/// What a step printed. A step that called a Workflow printed nothing itself.
-async fn print_log(context: &Context, run: &str, indent: &str) -> Result<(), CliError> {
-    for line in log_lines(context, run, None).await {
-        screen::line(format_args!("{indent}{}", screen::harmless(&line)))?;
-    }
-    Ok(())
-}
-
-/// What the Run of a step printed, line by line, its commands in words; of what is longer than `most` lines, that it is, and the last ones.
-pub(super) async fn log_lines(context: &Context, run: &str, most: Option<usize>) -> Vec<String> {
-    let tail = most.map(|most| ("tailLines", (most + 1).to_string()));
-    let request = Request::get(log_path(Run::INFO, context.namespace(), run, tail.as_slice()));
-    let Ok(answer) = context.call(request).await else { return Vec::new() };
-    let mut commands = Commands::default();
-    let text = String::from_utf8_lossy(&answer.body);
-    let mut lines = text.lines();
-    let is_longer = most.is_some_and(|most| text.lines().nth(most).is_some());
-    let left_out = is_longer.then(|| {
-        lines.next();
-        "[there is more before this: `appm workflow logs` shows it]".to_owned()
-    });
-    left_out.into_iter().chain(lines.filter_map(|line| in_words(&mut commands, line))).collect()
-}
-
-/// A line as people read it; nothing, if it was not meant for them.
-fn in_words(commands: &mut Commands, line: &str) -> Option<String> {
-    Some(match commands.line(line.as_bytes()) {
-        None => line.to_owned(),
-        Some(Command::Group(title)) => format!("▸ {title}"),
-        Some(Command::Debug(text)) => format!("debug: {text}"),
-        Some(Command::Annotate(Annotation { level, message, title, file, line, .. })) => {
-            let level = match level {
-                Level::Notice => "notice",
-                Level::Warning => "warning",
-                Level::Error => "error",
-            };
-            let place = match (file, line) {
-                (Some(file), Some(line)) => format!(" {file}:{line}"),
-                (Some(file), None) => format!(" {file}"),
-                (None, _) => String::new(),
-            };
-            let title = title.map(|title| format!(" {title}:")).unwrap_or_default();
-            format!("{level}{place}:{title} {message}")
-        }
-        Some(Command::Refused(why)) => format!("error: {why}"),
-        Some(
-            Command::EndGroup
-            | Command::AddMask(_)
-            | Command::SetOutput { .. }
-            | Command::Stop
-            | Command::Resume
-            | Command::Ignored,
-        ) => return None,
-    })
-}
-
-pub(super) async fn output_of(args: &OutputOfArgs, context: &Context) -> Result<(), CliError> {
-    let run = args.of.get(context, &args.run).await?;
-    let absent = |what: String| CliError::new(Exit::NotFound, what);
-    let cell = run.status.jobs.get(&args.job).ok_or_else(|| absent(format!("the run has no job `{}`", args.job)))?;
-    let step = cell.steps.iter().find(|step| step.id == args.step && !step.run.is_empty());
-    let step = step.ok_or_else(|| absent(format!("no step `{}` was run in the job `{}`", args.step, args.job)))?;
-    let options = [("stream", "Stdout".to_owned())];
-    let answer = context.call(Request::get(log_path(Run::INFO, context.namespace(), &step.run, &options))).await?;
-    Ok(screen::bytes(&answer.body)?)
 }
 
 pub(super) async fn cancel(args: &CancelArgs, context: &Context) -> Result<(), CliError> {

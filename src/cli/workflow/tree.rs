@@ -9,7 +9,7 @@ use super::super::{
     ages::span,
     screen::{self, Screen},
 };
-use crate::api::{JobStatus, StepStatus, Time, WorkState, WorkflowRunStatus, WorkflowSpec};
+use crate::api::{Condition, JobStatus, StepStatus, Time, WORKSPACE_KEPT, WorkState, WorkflowRunStatus, WorkflowSpec};
 
 /// What is drawn.
 pub(super) struct Tree<'a> {
@@ -96,6 +96,10 @@ impl Tree<'_> {
         let took = self.took(self.status.start_time, self.status.completion_time);
         let head = format!("{}  {}{took}", self.name, self.word);
         let mut rows = vec![Row { rank: Rank::Head, indent: "", mark: None, text: head, remark: String::new() }];
+        if let Some(anew) = Condition::find(&self.status.conditions, WORKSPACE_KEPT).filter(|c| !c.message.is_empty()) {
+            let (rank, remark) = (Rank::Running, format!("  {}", anew.message));
+            rows.push(Row { rank, indent: "", mark: None, text: String::new(), remark });
+        }
         for (name, job) in self.jobs() {
             match job {
                 Some(job) => self.job(name, job, tail, &mut rows),

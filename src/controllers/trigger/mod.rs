@@ -227,14 +227,16 @@ impl Controller for TriggerController {
             watched(App::INFO, Box::new(move |object, _| lock(&asked).who(&object.key.namespace, &object.key.name)));
         let asked = self.asked.clone();
         let instances = watched(Instance::INFO, Box::new(move |object, _| of_instance(object, &asked)));
-        // Whoever waits for room has it when a run is over.
+        // Whoever waits for room has it when a run is over. Of a Workflow that asks for no events nobody does, and its runs are not read.
+        let asked = self.asked.clone();
         let runs = watched(
             WorkflowRun::INFO,
-            Box::new(|object, caches| {
+            Box::new(move |object, caches| {
                 let owner = object.meta().controller().filter(|owner| owner.kind == Workflow::INFO.kind);
+                let workflow = owner.map(|owner| Key::of::<Workflow>(&object.key.namespace, &owner.name));
+                let asks = workflow.filter(|workflow| lock(&asked).by_workflow.contains_key(workflow));
                 let over = || caches.kind::<WorkflowRun>().typed::<WorkflowRun>(&object.key);
-                let owner = owner.filter(|_| over().is_none_or(|run| run.status.is_over()));
-                owner.map(|owner| Key::of::<Workflow>(&object.key.namespace, &owner.name)).into_iter().collect()
+                asks.filter(|_| over().is_none_or(|run| run.status.is_over())).into_iter().collect()
             }),
         );
         let schedules = Watched::controlled(Schedule::INFO, Workflow::INFO);

@@ -1,13 +1,13 @@
 //! What a Workflow says of its runs, and how many of them are kept.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Plan, memory::Memory};
 use crate::{
     api::{
         COMPLETE, Condition, Key, Kind, LastRun, Object, Operation, OperationVerb, Preconditions, RUN_FAILED,
-        StoredObject, WORKFLOW_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus,
+        StoredObject, WORKFLOW_LABEL, WorkState, Workflow, WorkflowRun, WorkflowRunStatus, WorkflowSpec,
     },
     policy::schedule::surplus,
     runtime::Caches,
@@ -55,7 +55,18 @@ fn state(status: &WorkflowRunStatus) -> WorkState {
     }
 }
 
-/// The runs of the same Workflow that are beyond the limit of its history, now that one has ended.
+/// When a run that is over goes for its age.
+pub(super) fn expires(caches: &Caches, run: &Object<WorkflowRun>) -> Option<Timestamp> {
+    let key = Key::of::<Workflow>(&run.metadata.namespace, &run.spec.workflow);
+    kept_until(&caches.kind::<Workflow>().typed::<Workflow>(&key)?.spec, run.status.completion_time?.0)
+}
+
+fn kept_until(workflow: &WorkflowSpec, end: Timestamp) -> Option<Timestamp> {
+    let days = workflow.runs_retention_days?;
+    end.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok()
+}
+
+/// The runs of the same Workflow that are beyond the limit of its history, or older than it says, now that one has ended.
 pub(super) fn beyond(caches: &Caches, memory: &Memory, run: &Object<WorkflowRun>, now: Timestamp) -> Vec<Operation> {
     let key = Key::of::<Workflow>(&run.metadata.namespace, &run.spec.workflow);
     let Some(workflow) = caches.kind::<Workflow>().typed::<Workflow>(&key) else { return Vec::new() };
@@ -69,7 +80,10 @@ pub(super) fn beyond(caches: &Caches, memory: &Memory, run: &Object<WorkflowRun>
     });
     let kept = same.filter(|other| !other.meta().is_deleting());
     let ended = kept.filter_map(|other| Some((memory.ended(other, now)?, other)));
-    surplus(ended.collect(), workflow.spec.runs_history_limit).into_iter().map(|run| delete(run)).collect()
+    let is_old = |at: Timestamp| kept_until(&workflow.spec, at).is_some_and(|until| until <= now);
+    let (old, young): (Vec<_>, Vec<_>) = ended.partition(|(at, _)| is_old(*at));
+    let old = old.into_iter().map(|(_, run)| run);
+    old.chain(surplus(young, workflow.spec.runs_history_limit)).map(|run| delete(run)).collect()
 }
 
 fn delete(run: &StoredObject) -> Operation {

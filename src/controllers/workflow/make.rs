@@ -175,7 +175,7 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
         let spec = json!({"workflow": workflow, "inputs": inputs, "event": event});
         return Ok(Child { object: object::<WorkflowRun>(pass.run, of.key, Some(&status.id), &name, spec), name });
     }
-    let mut workspace = json!({"workspace": pass.run.uid()});
+    let mut workspace = json!({"workspace": pass.workspace()});
     if of.place.1 > 1 || !cell.matrix.is_empty() {
         workspace["place"] = json!(names::place(of.name));
     }

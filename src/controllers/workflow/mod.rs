@@ -29,6 +29,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod workspace;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -209,7 +210,7 @@ impl WorkflowRunController {
         let ends = self.ends.take(key, &stored);
         let standing = self.ahead.take(key, stored);
         let mut known = self.memory.take(key);
-        let mut observed = observe::observe(caches, &standing.run, &mut known, ends.told(), now);
+        let mut observed = observe::observe(caches, &self.memory, &standing.run, &mut known, ends.told(), now);
         observed.messages = self.flights.of(key);
         let plan = decide(&standing.run, &observed, now);
         if let Some(until) = standing.may_wait(&observed, &plan, self.flights.may_go_again(key), now) {
@@ -247,8 +248,12 @@ impl WorkflowRunController {
         for Ended { run, plan } in &observed.ended {
             controllers::run::report(&self.events, run, plan, now);
         }
+        let requeue = match history::expires(caches, run) {
+            Some(at) if run.status.is_over() && at > now => Requeue::At(at),
+            _ => plan.requeue,
+        };
         // Of an end there is more to do when it is heard of.
-        Ok((plan.requeue, written.filter(|_| !plan.status.is_over())))
+        Ok((requeue, written.filter(|_| !plan.status.is_over())))
     }
 
     /// Writes down what was planned and does it. What the server refuses is planned anew.
@@ -489,8 +494,9 @@ fn awaited(run: &Object<WorkflowRun>, plan: &Plan, row: BTreeSet<String>) -> BTr
     names.map(|name| Key::of::<Run>(&run.metadata.namespace, name)).collect()
 }
 
-/// Whether it has to look who else is of a concurrency group.
+/// Whether it has to look who else is of a concurrency group, or works in the workspace that it is to go on in.
 fn takes_turns(run: &WorkflowRun, template: &WorkflowSpec) -> bool {
-    let begins = run.status.start_time.is_none() && template.concurrency.is_some();
+    let shares = template.concurrency.is_some() || run.spec.rerun.is_some();
+    let begins = run.status.start_time.is_none() && shares;
     begins || template.jobs.values().any(|job| job.concurrency.is_some())
 }

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    memory::Remembered,
+    memory::{Memory, Remembered},
     message::Answer,
     rows::{self, Planned},
+    workspace,
 };
 use crate::{
     api::{App, Key, Kind, Object, Run, WorkState, WorkflowRun},
@@ -30,6 +31,8 @@ pub struct Observed {
     pub others: Vec<Arc<Object<WorkflowRun>>>,
     /// The run that is done again.
     pub earlier: Option<Arc<Object<WorkflowRun>>>,
+    /// The workspace that a run goes on in which goes on with an earlier one; else why there is none.
+    pub workspace: Option<Result<String, String>>,
     /// What was not taken by the server, by name, and why.
     pub refused: BTreeMap<String, String>,
     /// Steps of whose standard output something is made.
@@ -70,6 +73,7 @@ impl Observed {
 /// From caches alone; so what it does not find is not there.
 pub(super) fn observe(
     caches: &Caches,
+    memory: &Memory,
     run: &Object<WorkflowRun>,
     known: &mut Remembered,
     told: BTreeMap<Key, run::Told>,
@@ -113,12 +117,15 @@ pub(super) fn observe(
         observed.printed = known.printed.get_or_insert_with(|| Arc::new(printed(&json!(template)))).clone();
         if run.status.start_time.is_none() {
             observed.earlier = run.spec.rerun.as_ref().and_then(|rerun| find(&rerun.of));
+            observed.workspace = observed.earlier.as_deref().and_then(|earlier| workspace::left(caches, run, earlier));
         }
         if super::takes_turns(run, template) {
             let all = caches.kind::<WorkflowRun>().list();
             let all = all.iter().filter(|other| *other.key.namespace == **namespace);
-            let all = all.filter_map(|other| other.typed::<WorkflowRun>());
-            observed.others = all.filter(|other| !other.status.is_over()).collect();
+            // Of those that are over each version is read once, for whoever asks.
+            let going = all.filter(|other| memory.ended(other, now).is_none());
+            let going = going.filter_map(|other| other.typed::<WorkflowRun>());
+            observed.others = going.filter(|other| !other.status.is_over()).collect();
         }
     }
     observed

@@ -147,6 +147,7 @@ impl<'a> Pass<'a> {
                 Ok(jobs) => {
                     self.status.artifacts = artifacts::carried(&jobs, self.observed.earlier.as_deref());
                     self.status.jobs = jobs;
+                    self.enter_workspace();
                 }
                 Err(message) => return Some(self.end(WorkState::Failure, "NoEarlierRun", message)),
             }
@@ -198,7 +199,12 @@ impl<'a> Pass<'a> {
             }
         }
         if dag.left() > 0 {
-            self.say(RUNNING, true, RUNNING, String::new());
+            let word = match self.cut {
+                None => RUNNING,
+                Some(Cut { mode: CancelMode::Drain, .. }) => "Draining",
+                Some(_) => "Stopping",
+            };
+            self.say(RUNNING, true, word, String::new());
             return self.plan();
         }
         self.finish()
@@ -437,7 +443,7 @@ impl<'a> Pass<'a> {
         self.plan()
     }
 
-    fn say(&mut self, kind: &str, holds: bool, reason: &str, message: String) {
+    pub(super) fn say(&mut self, kind: &str, holds: bool, reason: &str, message: String) {
         let condition = Condition::new(kind, holds, reason, message, Time(self.now)).of(self.run.metadata.generation);
         Condition::set(&mut self.status.conditions, condition);
     }
