@@ -569,8 +569,8 @@ impl Context<'_> {
     fn judge(&self, form: &Form, kind: &KindInfo, new: &Value, live: Option<&Value>) -> Vec<Violation> {
         let mut found = metadata::violations(new, live);
         found.truncate(MOST_VIOLATIONS);
-        let mut schema = form.violations(kind, new, live);
-        schema.extend(workflows::violations(kind, new, live));
+        let (mut schema, rest) = form.judge(kind, new, live);
+        schema.extend(workflows::violations(kind, new, live, rest.as_ref().unwrap_or(new), &schema));
         let known: Vec<FieldPath> = found.iter().map(|v| v.path.clone()).collect();
         found.extend(schema.into_iter().filter(|v| !known.contains(&v.path)));
         found

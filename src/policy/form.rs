@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use jsonschema::{
     Validator,
     error::{TypeKind, ValidationError, ValidationErrorKind},
+    types::JsonType,
 };
 use serde_json::{Map, Value, json};
 
@@ -17,6 +18,8 @@ use crate::api::{FieldPath, KindInfo, Problem, Served, Violation, kinds, schema}
 
 /// Mistakes that are told, and looked behind: to repair each of a million would take for ever.
 const MOST_TOLD: usize = 100;
+/// How often what is left is looked at again: so deep does what is needed lie.
+const MOST_ROUNDS: usize = 12;
 
 /// The compiled form of one thing that is served.
 #[derive(Debug)]
@@ -72,18 +75,23 @@ impl Form {
 
     /// Everything that is wrong with an object in its stored form: types, values, duplicates, and the kind's own rules.
     pub fn violations(&self, kind: &KindInfo, new: &Value, old: Option<&Value>) -> Vec<Violation> {
+        self.judge(kind, new, old).0
+    }
+
+    /// The same, and where types or values are wrong the object without these, for whoever knows more rules.
+    pub fn judge(&self, kind: &KindInfo, new: &Value, old: Option<&Value>) -> (Vec<Violation>, Option<Value>) {
         let mut found = self.shape.duplicates(new);
         if found.is_empty() && self.validator.is_valid(new) {
             found = (kind.check)(new, old);
             if found.is_empty() {
                 found.extend(unreadable(kind, new));
             }
-            return found;
+            return (found, None);
         }
         let mut repaired = None;
         for (told, error) in self.validator.iter_errors(new).enumerate() {
             if told >= MOST_TOLD {
-                return found;
+                return (found, repaired.map(|rest| self.mended(rest)));
             }
             found.extend(explain(&error, kind));
             repair(repaired.get_or_insert_with(|| new.clone()), &error);
@@ -96,7 +104,21 @@ impl Form {
         let known: Vec<FieldPath> = found.iter().map(|v| v.path.clone()).collect();
         let rules = judged.map(|object| (kind.check)(object, old)).unwrap_or_default();
         found.extend(rules.into_iter().filter(|v| !known.contains(&v.path)));
-        found
+        (found, repaired.map(|rest| self.mended(rest)))
+    }
+
+    /// An object without what is still wrong with it: where something had to be taken out of something that needs it, that goes, too.
+    fn mended(&self, mut object: Value) -> Value {
+        for _ in 0..MOST_ROUNDS {
+            let before = object.clone();
+            for error in self.validator.iter_errors(&before).take(MOST_TOLD) {
+                take_out(&mut object, error.instance_path().as_str(), true);
+            }
+            if object == before {
+                break;
+            }
+        }
+        object
     }
 }
 
@@ -112,23 +134,47 @@ fn unreadable(kind: &KindInfo, object: &Value) -> Option<Violation> {
     Some(Violation::new(FieldPath::root(), Problem::Invalid, text))
 }
 
-/// A text that is too long is there all the same, and shorter; what else is wrong is taken out.
+/// A text that is too long is there all the same, and shorter; a number in the place of a text is its text; an entry of a list is an empty one,
+/// so that those behind it stay where they are. What else is wrong is taken out.
 fn repair(object: &mut Value, error: &ValidationError<'_>) {
     let pointer = error.instance_path().as_str();
+    let above = pointer.rsplit_once('/').and_then(|(above, _)| object.pointer(above));
+    let is_entry = above.is_some_and(Value::is_array);
     match (error.kind(), object.pointer_mut(pointer)) {
         (ValidationErrorKind::MaxLength { limit }, Some(Value::String(text))) => {
             let most = usize::try_from(*limit).unwrap_or(usize::MAX);
             text.truncate(text.char_indices().nth(most).map_or(text.len(), |(at, _)| at));
         }
-        _ => take_out(object, pointer),
+        (ValidationErrorKind::Type { kind }, Some(value)) => match instead(kind, value, is_entry) {
+            Some(other) => *value = other,
+            None => take_out(object, pointer, false),
+        },
+        (ValidationErrorKind::Enum { options }, Some(value)) if is_entry => *value = options[0].clone(),
+        _ => take_out(object, pointer, false),
     }
 }
 
-/// Takes the value at a pointer out, if it is a field of an object.
-fn take_out(object: &mut Value, pointer: &str) {
+/// What stands for a value of a wrong type.
+fn instead(kind: &TypeKind, value: &Value, is_entry: bool) -> Option<Value> {
+    let wanted = |word: JsonType| match kind {
+        TypeKind::Single(one) => *one == word,
+        TypeKind::Multiple(several) => several.contains(word),
+    };
+    match value {
+        Value::Number(_) | Value::Bool(_) if wanted(JsonType::String) => Some(json!(value.to_string())),
+        _ if is_entry && wanted(JsonType::Object) => Some(json!({})),
+        _ if is_entry && wanted(JsonType::String) => Some(json!("")),
+        _ => None,
+    }
+}
+
+/// Takes the value at a pointer out, if it is a field of an object. Of an entry of a list the list goes, if that is wanted.
+fn take_out(object: &mut Value, pointer: &str, lists: bool) {
     let Some((above, last)) = pointer.rsplit_once('/') else { return };
-    if let Some(Value::Object(map)) = object.pointer_mut(above) {
-        map.shift_remove(&last.replace("~1", "/").replace("~0", "~"));
+    match object.pointer_mut(above) {
+        Some(Value::Object(map)) => drop(map.shift_remove(&last.replace("~1", "/").replace("~0", "~"))),
+        Some(Value::Array(_)) if lists => take_out(object, above, lists),
+        _ => {}
     }
 }
 
@@ -310,6 +356,20 @@ mod tests {
                 "spec.process.command: Required value: set `command` or `script`",
             ]
         );
+    }
+
+    #[test]
+    fn entries_of_lists_keep_their_places_whatever_is_wrong_with_them() {
+        let ports = json!(["x", {"name": "a", "containerPort": 99999}]);
+        let mut found = app(json!({"process": {"command": ["a", 5, {}]}, "ports": ports}));
+        found.sort();
+        let said = [
+            "spec.ports[0]: Invalid value: \"x\": must be of type object",
+            "spec.ports[1].containerPort: Invalid value: 99999: must be less than or equal to 65535",
+            "spec.process.command[1]: Invalid value: 5: must be of type string",
+            "spec.process.command[2]: Invalid value: {}: must be of type string",
+        ];
+        assert_eq!(found, said);
     }
 
     #[test]

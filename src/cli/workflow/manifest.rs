@@ -2,11 +2,10 @@
 
 use std::{fs, io::Read as _, path::PathBuf};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{API_VERSION, Kind, Workflow, WorkflowSpec, kinds::find_served},
+    api::{API_VERSION, Kind, Workflow, kinds::find_served},
     cli::{
         diagnostics::{Diagnostic, SourceFile},
         error::CliError,
@@ -28,12 +27,55 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("run-name", "a run is named after its Workflow; `kubectl annotate` it, or say what it is about in an input"),
     ("permissions", "a run may do what its `execution_identity` may"),
     ("container", "make an App with a container, and run it by `app:`"),
-    ("push", "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do"),
     (
-        "pull_request",
-        "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do",
+        "environment",
+        "there are none: whose rights a run has says its `execution_identity`, and what is to be known of a place an input",
     ),
+    ("options", "an engine's own options are not passed on; when a service is ready says its `readinessProbe`"),
+    ("credentials", "registries are known to the engine: `docker login`, or `podman login`, as who runs the server"),
 ];
+
+/// What starts a workflow at GitHub.
+const EVENTS: &[&str] = &[
+    "branch_protection_rule",
+    "check_run",
+    "check_suite",
+    "create",
+    "delete",
+    "deployment",
+    "deployment_status",
+    "discussion",
+    "fork",
+    "gollum",
+    "issue_comment",
+    "issues",
+    "label",
+    "merge_group",
+    "milestone",
+    "page_build",
+    "public",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_target",
+    "push",
+    "registry_package",
+    "release",
+    "repository_dispatch",
+    "status",
+    "watch",
+    "workflow_run",
+];
+const NO_REPOSITORY: &str =
+    "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do";
+
+/// What is done instead of what GitHub knows and appm does not.
+fn instead(path: &str) -> Option<(&str, &'static str)> {
+    let field = path.rsplit('.').next().unwrap_or_default();
+    match path.strip_prefix("spec.on.").filter(|event| EVENTS.contains(event)) {
+        Some(event) => Some((event, NO_REPOSITORY)),
+        None => ELSEWHERE.iter().find(|(word, _)| *word == field).map(|(_, instead)| (field, *instead)),
+    }
+}
 
 /// One Workflow of a file.
 pub(super) struct Declared {
@@ -127,16 +169,12 @@ impl Declared {
         form.shape.drop_nulls(&mut object);
         let mut found: Vec<Finding> = form.shape.take_unknown(&mut object).into_iter().map(of_field).collect();
         for finding in &mut found {
-            let path = finding.violation.path.as_str();
-            let field = path.rsplit('.').next().unwrap_or_default();
-            if let Some((_, instead)) = ELSEWHERE.iter().find(|(word, _)| *word == field) {
-                finding.violation.message = format!("`{field}`: {instead}");
-            }
+            let message = instead(finding.violation.path.as_str()).map(|(field, why)| format!("`{field}`: {why}"));
+            finding.violation.message = message.unwrap_or_else(|| std::mem::take(&mut finding.violation.message));
         }
-        found.extend(form.violations(served.kind, &object, None).into_iter().map(of_field));
-        if let Ok(spec) = WorkflowSpec::deserialize(&object["spec"]) {
-            found.extend(workflow::check(&spec));
-        }
+        let (broken, rest) = form.judge(served.kind, &object, None);
+        let beyond = workflow::beyond(rest.as_ref().unwrap_or(&object), &broken);
+        found.extend(broken.into_iter().map(of_field).chain(beyond));
         found
     }
 

@@ -43,7 +43,7 @@ pub struct Finding {
 }
 
 /// Everything that is wrong with a Workflow, as far as the Workflow alone can tell.
-pub fn check(spec: &WorkflowSpec) -> Vec<Finding> {
+pub(super) fn check(spec: &WorkflowSpec) -> Vec<Finding> {
     let mut judge = Judge::default();
     let root = FieldPath::of("spec");
     if too_large(&mut judge, spec, &root) {

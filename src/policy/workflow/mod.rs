@@ -9,6 +9,7 @@
 //!                                                      └── matrix: cells
 //! ```
 
+mod beyond;
 mod check;
 mod contexts;
 mod graph;
@@ -20,5 +21,6 @@ mod spelling;
 mod tests;
 pub mod uses;
 
-pub use check::{Finding, MOST_JOBS, check};
+pub use beyond::beyond;
+pub use check::{Finding, MOST_JOBS};
 pub use spelling::{canonical, machine_label};

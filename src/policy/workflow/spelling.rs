@@ -41,6 +41,8 @@ pub fn canonical(object: &mut Value) -> Vec<String> {
         {
             labels.insert(HOST.to_owned(), host);
         }
+        let services = job.get_mut("services").and_then(Value::as_object_mut);
+        services.into_iter().flat_map(Map::values_mut).filter_map(|service| service.get_mut("ports")).for_each(ports);
         for word in ["steps", "finally"] {
             let steps = job.get_mut(word).and_then(Value::as_array_mut);
             for step in steps.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -85,6 +87,24 @@ fn triggers(on: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// `5432`, `5432/udp`: a port by its number, by which expressions find it.
+fn ports(ports: &mut Value) {
+    for port in ports.as_array_mut().into_iter().flatten() {
+        let said = match &*port {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            _ => continue,
+        };
+        let (number, protocol) = said.split_once('/').unwrap_or((&said, "tcp"));
+        if let Ok(number) = number.parse::<u16>() {
+            *port = json!({"name": format!("port-{number}"), "containerPort": number});
+            if !protocol.eq_ignore_ascii_case("tcp") {
+                port["protocol"] = json!(protocol.to_ascii_uppercase());
+            }
+        }
     }
 }
 
@@ -170,6 +190,16 @@ mod tests {
             job(json!({"env": {"A": null}, "steps": [{"shell": true, "env": {"B": null}, "concurrency": "x"}]})),
             json!({"env": {"A": ""}, "steps": [{"env": {"B": ""}, "concurrency": "x"}]})
         );
+    }
+
+    #[test]
+    fn ports_of_services_are_numbers_or_said_in_full() {
+        let full = json!({"name": "http", "containerPort": 80});
+        let said = json!({"jobs": {"a": {"services": {"db": {"ports": [5432, "53/udp", "6379:6379", full]}}}}});
+        let ports = json!([
+            {"name": "port-5432", "containerPort": 5432}, {"name": "port-53", "containerPort": 53, "protocol": "UDP"}, "6379:6379", full,
+        ]);
+        assert_eq!(spec(said)["jobs"]["a"]["services"]["db"]["ports"], ports);
     }
 
     #[test]

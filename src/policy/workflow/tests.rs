@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{check::check, *};
 use crate::api::WorkflowSpec;
 
 fn found(spec: &Value) -> Vec<Finding> {
