@@ -18,7 +18,10 @@ use std::{
     collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -122,15 +125,20 @@ pub(super) struct Turnstile {
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     room: Option<OwnedSemaphorePermit>,
-    is_strange: bool,
+    /// Tells when somebody has proved who they are; `None`: they have.
+    known: Option<Arc<AtomicBool>>,
     /// Of the room of strangers, too.
     strange: Option<OwnedSemaphorePermit>,
 }
 
 impl Taken {
-    /// By somebody who has not proved who they are. A login is short: what fits into one piece is let in as everybody's is.
-    pub(super) fn by_a_stranger() -> Self {
-        Self { is_strange: true, ..Self::default() }
+    /// By a stranger, until they are known. A login is short: what fits into one piece is let in as everybody's is.
+    pub(super) fn until(known: Arc<AtomicBool>) -> Self {
+        Self { known: Some(known), ..Self::default() }
+    }
+
+    fn is_strange(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| !known.load(Ordering::Relaxed))
     }
 
     /// What it takes of the room of strangers, to be given back when it is known whose it is.
@@ -252,7 +260,7 @@ impl Turnstile {
     pub(super) fn room(&self, taken: &mut Taken, bytes: usize) -> Result<(), Status> {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
         let full = |_| Status::busy("the server is taking in too much at once, please try again later");
-        let strange = match taken.is_strange && taken.room.is_some() {
+        let strange = match taken.is_strange() && taken.room.is_some() {
             true => Some(self.strangers.clone().try_acquire_many_owned(wanted).map_err(full)?),
             false => None,
         };
@@ -472,7 +480,8 @@ mod tests {
     fn strangers_have_a_little_of_the_room_until_they_are_known() {
         let turnstile =
             Turnstile::new(Bounds { in_bodies: 100, of_strangers: 10, ..Bounds::default() }, Arc::new(System));
-        let (mut stranger, mut other) = (Taken::by_a_stranger(), Taken::by_a_stranger());
+        let is_known = Arc::new(AtomicBool::new(false));
+        let (mut stranger, mut other) = (Taken::until(is_known.clone()), Taken::until(is_known.clone()));
         turnstile.room(&mut stranger, 20).expect("a first piece is everybody's: a login");
         turnstile.room(&mut stranger, 10).expect("of the room of strangers");
         turnstile.room(&mut other, 20).expect("a login");

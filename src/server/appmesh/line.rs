@@ -142,7 +142,7 @@ pub(super) struct Line {
     /// Who is told of events on it.
     listener: Arc<Listener>,
     /// Somebody has proved on it who they are.
-    known: AtomicBool,
+    known: Arc<AtomicBool>,
     turns: Turns,
 }
 
@@ -162,7 +162,8 @@ where
     let mut writing = Box::pin(write(writer, outs, state.turnstile.bounds().stalled));
     let listener = listener(&state, &wire, &send);
     let turns = Turns::new(state.turnstile.turns(), &peer);
-    let known = AtomicBool::new(peer.is_ambient() || matches!(wire, Wire::WebSocket { shown: Some(_), .. }));
+    let known = peer.is_ambient() || matches!(wire, Wire::WebSocket { shown: Some(_), .. });
+    let known = Arc::new(AtomicBool::new(known));
     let line = Line { peer, state: state.clone(), wire, listener, known, turns: turns.clone() };
     let revoked = async {
         match &line.wire {
@@ -226,7 +227,7 @@ where
     let seats = Semaphore::new(AT_ONCE);
     let mut work = UnderWay::new();
     loop {
-        let mut taken = if line.is_known() { Taken::default() } else { Taken::by_a_stranger() };
+        let mut taken = Taken::until(line.known.clone());
         // Whoever waits for something says nothing meanwhile.
         let is_idle = || seats.available_permits() == AT_ONCE && !line.listener.is_listening();
         let message = match line.wire {
@@ -353,13 +354,14 @@ pub(super) async fn recorded<'a>(
         let (listener, request_id) = (Some(listener.clone()), request_id.clone());
         let host = wire.host().to_owned();
         let call = Call { query, headers, body, host, from: from.clone(), connection, listener, request_id };
-        let is_work = matches!(route, Route::FetchTask(_) | Route::GiveTask(_));
+        // What proves something though nobody need have proved who they are: a process has a key and no name.
+        let shows_a_key = matches!(route, Route::FetchTask(_) | Route::GiveTask(_));
+        let logs_in = matches!(route, Route::Login | Route::ValidateTotp | Route::Renew);
         let reply = tokio::select! {
             reply = answer(route, whom, call) => reply,
             () = state.stopping.cancelled() => Err(stops()),
         };
-        if is_work && reply.as_ref().is_ok_and(|reply| reply.code != 412) {
-            // A process has a key and no name.
+        if reply.as_ref().is_ok_and(|reply| logs_in && reply.code == 200 || shows_a_key && reply.code != 412) {
             line.known.store(true, Ordering::Relaxed);
         }
         reply
