@@ -154,6 +154,12 @@ fn watch_status(error: WatchError) -> Status {
     }
 }
 
+/// What somebody wants to do with one object, or a subresource of it.
+fn about<'a>(served: Served, verb: &'a str, subresource: &'a str, key: &'a Key) -> Attributes<'a> {
+    let (namespace, name) = (&*key.namespace, &*key.name);
+    Attributes { verb, group: served.group(), resource: served.plural(), subresource, namespace, name, path: "" }
+}
+
 impl Admission {
     /// One object.
     ///
@@ -189,15 +195,7 @@ impl Admission {
         subresource: &str,
         key: &Key,
     ) -> Result<Arc<StoredObject>, Status> {
-        let attributes = Attributes {
-            verb,
-            group: served.group(),
-            resource: served.plural(),
-            subresource,
-            namespace: &key.namespace,
-            name: &key.name,
-            path: "",
-        };
+        let attributes = about(served, verb, subresource, key);
         let authority = &self.inner.authority;
         let may = authority.may(&caller.who, &attributes)?;
         let found = self.inner.store.get(key).ok_or_else(|| Status::not_found(key).in_words_of(served))?;
@@ -205,6 +203,17 @@ impl Admission {
             authority.on(&caller.who, &attributes, key, &found.value()).map_err(|status| status.in_words_of(served))?;
         }
         Ok(self.eyes(caller, key.kind).show(found))
+    }
+
+    /// Whether `caller` may do `verb` to this version of an object, which may be gone by now.
+    pub fn is_shown(&self, caller: &Caller, verb: &str, object: &StoredObject) -> bool {
+        let attributes = about(object.key.kind.stored_form(), verb, "", &object.key);
+        let authority = &self.inner.authority;
+        match authority.may(&caller.who, &attributes) {
+            Ok(May::Always) => true,
+            Ok(_) => authority.on(&caller.who, &attributes, &object.key, &object.value()).is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Every object that the query selects, from one snapshot.

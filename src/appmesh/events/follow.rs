@@ -48,7 +48,7 @@ struct Subject {
     /// What App Mesh calls it.
     name: String,
     suspended: bool,
-    /// It was removed, and something of it runs yet.
+    /// It was removed, and something of it is left.
     removed: bool,
     /// Of a Run: its end was told.
     over: bool,
@@ -236,7 +236,11 @@ impl Following {
                 self.tell_news(&uid, news).await?;
             }
         }
-        if deleted { self.instance_gone(&uid).await } else { Ok(()) }
+        if deleted {
+            return self.instance_gone(&uid).await;
+        }
+        let Some(subject) = self.instances.get(&uid).map(|heard| heard.subject.clone()) else { return Ok(()) };
+        self.removed(&subject).await
     }
 
     async fn instance_gone(&mut self, uid: &Uid) -> Result<(), Why> {
@@ -288,9 +292,11 @@ impl Following {
         self.removed(uid).await
     }
 
-    /// Tells that an application is gone when nothing of it runs any more.
+    /// Tells that an application is gone when nothing of it is left: what waits for its next start may be started once more before it goes.
     async fn removed(&mut self, uid: &Uid) -> Result<(), Why> {
-        if !self.subjects.get(uid).is_some_and(|subject| subject.removed) || self.is_at_work(uid) {
+        let is_left = |heard: &Heard| heard.told.runs().is_some() || heard.instance.metadata.controller().is_some();
+        let mut own = self.instances.values().filter(|heard| heard.subject == *uid);
+        if !self.subjects.get(uid).is_some_and(|subject| subject.removed) || own.any(is_left) {
             return Ok(());
         }
         self.tell(uid, Removed, Value::Null).await?;
@@ -312,20 +318,28 @@ impl Following {
             return;
         }
         // Of the Instances of others nothing more is read than this.
-        let Some(owner) = self.owner(object.meta()) else { return };
-        let Some(subject) = owner.meta().uid.clone() else { return };
-        if !self.subjects.contains_key(&subject) {
-            match self.subject(&owner) {
-                Some(new) => drop(self.subjects.insert(subject.clone(), new)),
-                None => return,
-            }
-        }
+        let Some(subject) = self.known_owner(object.meta()) else { return };
         let Some(instance) = object.typed::<Instance>() else { return };
         let (told, revision) = match before {
             true => (Told::all_of(&instance.status), object.revision),
             false => (Told::nothing(), Rev(0)),
         };
         self.instances.insert(uid, Heard { told, revision, instance, subject, output: None });
+    }
+
+    /// What an Instance belongs to, if that is told of. An App that is known may be gone by now.
+    fn known_owner(&mut self, instance: &ObjectMeta) -> Option<Uid> {
+        let controller = &instance.controller()?.uid;
+        if self.subjects.get(controller).is_some_and(|subject| subject.of == Of::App) {
+            return Some(controller.clone());
+        }
+        let owner = self.owner(instance)?;
+        let uid = owner.meta().uid.clone()?;
+        if !self.subjects.contains_key(&uid) {
+            let new = self.subject(&owner)?;
+            self.subjects.insert(uid.clone(), new);
+        }
+        Some(uid)
     }
 
     /// What an Instance belongs to as App Mesh has it.
@@ -356,9 +370,9 @@ impl Following {
         })
     }
 
+    /// Of this version of it: by now it may be gone, and that is told, too.
     fn is_seen(&self, object: &StoredObject) -> bool {
-        let served = object.key.kind.stored_form();
-        self.admission.part(&self.caller, served, "watch", "", &object.key).is_ok()
+        self.admission.is_shown(&self.caller, "watch", object)
     }
 
     /// Whether the listener may read what an Instance writes.
@@ -401,8 +415,7 @@ impl Following {
                 if let Some(subject) = self.subjects.get_mut(&subject) {
                     subject.over = true;
                 }
-                self.tell(&subject, Exit, json!({"exit_code": code, "pid": pid, "last_error": error})).await?;
-                self.removed(&subject).await
+                self.tell(&subject, Exit, json!({"exit_code": code, "pid": pid, "last_error": error})).await
             }
             News::Health { now, before } => {
                 self.tell(&subject, Health, json!({"health": now, "previous_health": before})).await
