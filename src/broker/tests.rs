@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::{Broker, Delivery, Failure, FetchError, GiveError, Next, Order, Outcome, Payload, Sent, Worker};
 use crate::{
-    api::{Status, TaskState, Uid},
+    api::{Status, TaskState, Tasks, Uid},
     clock::{Clock, SharedClock, Virtual},
     drivers::{End, Ended, StartKey},
     policy::tasks::Bounds,
@@ -203,15 +203,20 @@ async fn callers_with_little_time_are_told_before_those_with_much() {
 
 #[tokio::test]
 async fn a_full_line_takes_nothing_more_and_begins_nothing() {
-    let world = World::new().await;
-    let waiting: Vec<_> = (0..3).map(|_| world.text("x")).collect();
-    let refused = world.broker.send(world.order("bob", "x")).err().expect("full");
-    assert_eq!(refused, Failure::Full { waiting: 3 });
-    let status = Status::from(&refused);
-    assert_eq!((status.reason.code(), status.details.retry_after_seconds), (503, Some(1)));
-    waiting.iter().for_each(JoinHandle::abort);
-    settle().await;
-    assert!(world.is_empty());
+    let usual = Tasks::default().max_queue as usize;
+    assert_eq!(usual, 512);
+    for most_waiting in [3, usual] {
+        let world = World::new().await;
+        let order = |caller| Order { bounds: Bounds { most_waiting, each: 1 }, ..world.order(caller, "x") };
+        let waiting: Vec<_> = (0..most_waiting).map(|_| world.send(order("ada"))).collect();
+        let refused = world.broker.send(order("bob")).err().expect("full");
+        assert_eq!(refused, Failure::Full { waiting: most_waiting });
+        let status = Status::from(&refused);
+        assert_eq!((status.reason.code(), status.details.retry_after_seconds), (503, Some(1)));
+        waiting.iter().for_each(JoinHandle::abort);
+        settle().await;
+        assert!(world.is_empty());
+    }
 }
 
 #[tokio::test]

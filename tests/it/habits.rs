@@ -69,13 +69,14 @@ fn app_mesh_s_options_declare_what_its_clients_would() {
     let schedule = || appm(&world, "get schedule tick -o json").json();
     assert_eq!(schedule()["metadata"]["annotations"]["kubernetes.io/description"], "the time");
     assert!(appm(&world, "get secret tick-sec-env").ok().contains("tick-sec-env"));
-    // What runs by time is a line of `ls`, and so is what has not run yet.
-    let listed = appm(&world, "ls -a tick -j").json();
+    // What runs by time is a line of `ls`, and so is what has not run yet: this one waits for a leap year.
+    fed(&world, &["add", "-a", "seldom", "-Y", "0 0 0 29 2 *", "-c", "date | cat"], "").ok();
+    let listed = appm(&world, "ls -a seldom -j").json();
     assert_eq!(
         (&listed[0]["kind"], &listed[0]["command"], &listed[0]["pid"]),
         (&json!("Schedule"), &json!("\"date | cat\""), &Value::Null)
     );
-    assert!(appm(&world, "ls -a tick -f").fails(1).contains("nothing yet"));
+    assert!(appm(&world, "ls -a seldom -f").fails(1).contains("nothing yet"));
     appm(&world, "ls -a nobody").fails(3);
     appm(&world, "disable -a tick").ok();
     assert_eq!(schedule()["spec"]["suspend"], true);
