@@ -160,3 +160,17 @@ fn what_cannot_run_is_told_with_its_line() {
         ]
     );
 }
+
+#[test]
+fn a_service_that_runs_nothing_because_a_setting_is_misspelt_says_so() {
+    let all = files(&[("/etc/systemd/system/odd.service", "[Service]\nExecStrat=/bin/true\nX-Ours=1\nNice=5\n")]);
+    let report = read(&["odd"], &all).expect("nothing in it is wrong by itself");
+    let notes: Vec<_> = report.notes.iter().map(|note| (note.setting.as_str(), note.remark.as_str())).collect();
+    assert_eq!(
+        notes,
+        [
+            ("odd.service", "it has no `ExecStart`: there is nothing to run"),
+            ("ExecStrat", "no setting of systemd's that is known; did you mean `ExecStart`?"),
+        ]
+    );
+}

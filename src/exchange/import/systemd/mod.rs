@@ -23,10 +23,14 @@ use serde_json::Value;
 
 pub use self::calendar::{from_cron, to_cron};
 use self::find::{Found, Unit};
-use super::super::{
-    files::Files,
-    names::Names,
-    report::{Fate, Outcome, Refusal, Report, Spot},
+use super::{
+    super::{
+        files::Files,
+        ini::Entry,
+        names::Names,
+        report::{Fate, Outcome, Refusal, Report, Spot},
+    },
+    words::SYSTEMD,
 };
 
 /// Where systemd looks for units, the first one first.
@@ -62,6 +66,11 @@ pub fn read(units: &[PathBuf], search: &[PathBuf], files: &Files) -> Outcome<Val
             "service" if by_time.contains(&unit.name) => continue,
             "service" if unit.all("Service", "ExecStart").next().is_none() => {
                 report.note(&unit.spot, &unit.name, Fate::Dropped, "it has no `ExecStart`: there is nothing to run");
+                // It may be misspelt.
+                for entry in unit.entries.iter().filter(|entry| entry.section == "Service" && is_strange(entry)) {
+                    let remark = SYSTEMD.stranger("Service", &entry.key);
+                    report.note(&entry.spot, &entry.key, Fate::Dropped, &remark);
+                }
                 continue;
             }
             "service" => service::app(unit, &apps, &services, files).map(|draft| vec![draft.done()]),
@@ -80,6 +89,11 @@ pub fn read(units: &[PathBuf], search: &[PathBuf], files: &Files) -> Outcome<Val
         refusals.push(Refusal::new(&Spot::named("systemd"), "there is no service and no timer in what was named"));
     }
     if refusals.is_empty() { Ok(report) } else { Err(refusals) }
+}
+
+/// True of a setting that is neither systemd's nor somebody's own.
+fn is_strange(entry: &Entry) -> bool {
+    !entry.key.starts_with("X-") && !SYSTEMD.knows(&entry.section, &entry.key)
 }
 
 /// Why a unit of another type is left out.
