@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
 use hyper::header::{HeaderMap, WARNING};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
 use super::RequestError;
@@ -43,38 +44,21 @@ pub fn query_string(options: &[(&str, String)]) -> String {
     if all.is_empty() { String::new() } else { format!("?{}", all.join("&")) }
 }
 
+/// All but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// RFC 3986: everything but the unreserved characters as `%XX`.
 pub fn percent_encode(text: &str) -> String {
-    let encode = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),
-        _ => format!("%{b:02X}"),
-    };
-    text.bytes().map(encode).collect()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// What [`percent_encode`] wrote, or anybody else; what is not valid stays as it is. In queries a plus sign is a space.
 pub fn percent_decode(text: &str, plus: bool) -> Cow<'_, str> {
-    let plus_is_space = plus && text.contains('+');
-    if !plus_is_space && !text.contains('%') {
-        return text.into();
+    if plus && text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return percent_decode_str(&spaced).decode_utf8().map_or(Cow::Borrowed(text), |read| read.into_owned().into());
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let Some((&byte, rest)) = bytes.split_first() {
-        let digits = rest.get(..2).and_then(|d| std::str::from_utf8(d).ok());
-        let escaped = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
-        match (byte, escaped.and_then(|d| u8::from_str_radix(d, 16).ok())) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                bytes = &rest[2..];
-                continue;
-            }
-            (b'+', _) if plus => out.push(b' '),
-            _ => out.push(byte),
-        }
-        bytes = rest;
-    }
-    String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned)
+    percent_decode_str(text).decode_utf8().unwrap_or(Cow::Borrowed(text))
 }
 
 pub(super) fn selection(query: &Query) -> Vec<(&'static str, String)> {
