@@ -69,7 +69,7 @@ impl Order {
     pub(super) fn forget(&mut self, uid: &Uid, instance: &Object<Instance>) {
         self.dependents.set(uid, Vec::new());
         self.ending.remove(uid);
-        self.rows.forget(instance);
+        self.rows.forget(uid, instance);
         if let Some(app) = app_of(instance)
             && let Some(members) = self.members.get_mut(&app)
         {

@@ -623,7 +623,6 @@ impl Pump {
             told = forms::doubted(told, &slot.shown, why, instance.metadata.generation, now);
         }
         let next = self.order.next_in_row(instance).filter(|_| rows::leads_on(&slot.memory)).cloned();
-        let mut news = false;
         for status in told {
             if status == slot.shown {
                 continue;
@@ -641,9 +640,9 @@ impl Pump {
                 Some(_) => self.writer.push(entry),
                 None => handing::record(entry, instance, &mut self.writer, &self.agent.steps, &mut self.work),
             }
-            news = true;
         }
-        if let Some(next) = next.filter(|_| news) {
+        // Whether or not that was news: after a restart the next one may have been judged first.
+        if let Some(next) = next.filter(|next| self.slots.get(next).is_some_and(Slot::stands_in_row)) {
             self.settle(&next);
         }
     }

@@ -48,11 +48,16 @@ impl Rows {
         self.after.extend(before(instance).map(|before| (before, uid.clone())));
     }
 
-    /// It is gone.
-    pub(super) fn forget(&mut self, instance: &Object<Instance>) {
-        if instance.spec.step.is_some() {
-            self.names.remove(&name(instance));
-            before(instance).map(|before| self.after.remove(&before));
+    /// It is gone. Another one may have its name by now.
+    pub(super) fn forget(&mut self, uid: &Uid, instance: &Object<Instance>) {
+        let remove = |of: &mut BTreeMap<Name, Uid>, name: Name| {
+            if of.get(&name) == Some(uid) {
+                of.remove(&name);
+            }
+        };
+        remove(&mut self.names, name(instance));
+        if let Some(before) = before(instance) {
+            remove(&mut self.after, before);
         }
     }
 
@@ -63,7 +68,7 @@ impl Rows {
 
     /// True if it may not be started, because the one before it has not led on to it.
     pub(super) fn keep_waiting(&self, slot: &Slot, instance: &Object<Instance>, slots: &BTreeMap<Uid, Slot>) -> bool {
-        let Some(before) = before(instance).filter(|_| slot.memory.attempt == 0) else { return false };
+        let Some(before) = before(instance).filter(|_| slot.stands_in_row()) else { return false };
         let before = self.names.get(&before).and_then(|uid| slots.get(uid));
         !before.is_some_and(|before| leads_on(&before.memory))
     }

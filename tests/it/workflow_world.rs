@@ -69,6 +69,11 @@ fn workflow() -> Value {
     json!({"jobs": jobs})
 }
 
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    let meta = json!({"name": name, "namespace": "default"});
+    json!({"apiVersion": "appm.dev/v1", "kind": kind, "metadata": meta, "spec": spec})
+}
+
 /// How the step of a job ends: one in twenty-three fails.
 fn end_of(job: &str) -> End {
     let number: usize = job[1..].parse().expect("a number");
@@ -83,10 +88,19 @@ impl World {
         Self { clock, disk: Memory::new(), machine, daemon: None }
     }
 
-    async fn start(&mut self) {
+    /// Starts a server that has neither controllers nor an agent.
+    async fn open(&mut self) -> Admission {
         let clock: SharedClock = Arc::new(self.clock.clone());
         let store = Store::open(self.disk.engine(), clock.clone(), Limits::default()).await.expect("the store opens");
-        let admission = Admission::new(store.clone(), clock.clone(), Host::default());
+        let admission = Admission::new(store.clone(), clock, Host::default());
+        let client: SharedClient = Arc::new(LocalClient::new(admission.clone(), Identity::admin(Proof::Peer), "appm"));
+        self.daemon = Some(Daemon { store, client, tasks: Vec::new() });
+        admission
+    }
+
+    async fn start(&mut self) {
+        let clock: SharedClock = Arc::new(self.clock.clone());
+        let admission = self.open().await;
         let local = |part: &str| -> SharedClient {
             Arc::new(LocalClient::new(admission.clone(), Identity::system(part), &format!("appm-{part}")))
         };
@@ -121,9 +135,8 @@ impl World {
             shutdown.clone(),
         );
         let workflows = runtime::run(workflows, local("workflow"), clock.clone(), ready(), shutdown.clone());
-        let client: SharedClient = Arc::new(LocalClient::new(admission.clone(), Identity::admin(Proof::Peer), "appm"));
-        let tasks = vec![tokio::spawn(runs), tokio::spawn(workflows), tokio::spawn(agent.run(signals))];
-        self.daemon = Some(Daemon { store, client, tasks });
+        let daemon = self.daemon.as_mut().expect("it is open");
+        daemon.tasks = vec![tokio::spawn(runs), tokio::spawn(workflows), tokio::spawn(agent.run(signals))];
     }
 
     async fn kill(&mut self) {
@@ -138,8 +151,18 @@ impl World {
     }
 
     async fn make(&self, verb: OperationVerb, object: Value) {
+        self.make_all(verb, vec![object]).await;
+    }
+
+    async fn make_namespace(&self) {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        self.make(OperationVerb::Apply, namespace).await;
+    }
+
+    async fn make_all(&self, verb: OperationVerb, objects: Vec<Value>) {
         let client = &self.daemon.as_ref().expect("a daemon runs").client;
-        client.transact(Transaction::new("appm", vec![Operation::new(verb, object)])).await.expect("it is taken");
+        let operations = objects.into_iter().map(|object| Operation::new(verb, object)).collect();
+        client.transact(Transaction::new("appm", operations)).await.expect("it is taken");
     }
 
     fn status(&self) -> WorkflowRunStatus {
@@ -150,12 +173,9 @@ impl World {
     /// Starts a server and begins a run of that Workflow.
     async fn begin(&mut self, workflow: Value) {
         self.start().await;
-        let meta = |name: &str| json!({"name": name, "namespace": "default"});
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
-        self.make(OperationVerb::Apply, namespace).await;
-        let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "appm.dev/v1", "kind": kind, "metadata": meta(name), "spec": spec});
-        self.make(OperationVerb::Create, object("Workflow", "many", workflow)).await;
-        self.make(OperationVerb::Create, object("WorkflowRun", "many-1", json!({"workflow": "many"}))).await;
+        self.make_namespace().await;
+        self.make(OperationVerb::Create, object("Workflow", "many", &workflow)).await;
+        self.make(OperationVerb::Create, object("WorkflowRun", "many-1", &json!({"workflow": "many"}))).await;
     }
 
     /// Does a job of so many steps, each of which ends at once; how many transactions that took.
@@ -268,6 +288,41 @@ fn a_row_of_steps_comes_out_the_same_whenever_its_server_is_killed() {
         });
         assert_eq!(states, expected.collect::<Vec<_>>());
         assert_eq!(row.state, WorkState::Failure);
+    });
+}
+
+/// The end of a step may be written down before the next one is there, and the server be killed before that one was begun.
+#[test]
+fn rows_go_on_after_a_server_that_was_killed_before_it_began_their_next_step() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new();
+        world.start().await;
+        world.make_namespace().await;
+        let step = |name: String, after: String| {
+            let step = json!({"workspace": "w", "after": after});
+            let process = json!({"command": ["true"]});
+            let spec = json!({"nodeName": NODE, "revision": "r", "once": true, "restartPolicy": "Never", "process": process, "step": step});
+            object("Instance", &name, &spec)
+        };
+        // Whoever comes first in the agent's eyes: it goes by uids.
+        let firsts = (0..16).map(|n| step(format!("first-{n}"), String::new()));
+        let nexts: Vec<Value> = (0..16).map(|n| step(format!("next-{n}"), format!("first-{n}"))).collect();
+        world.make_all(OperationVerb::Create, firsts.collect()).await;
+        turns(2000).await;
+        assert_eq!(world.machine.running().len(), 16);
+        world.machine.running().iter().for_each(|process| world.machine.end(&process.key, End::Code(0)));
+        turns(2000).await;
+        world.kill().await;
+        world.open().await;
+        world.make_all(OperationVerb::Create, nexts).await;
+        world.kill().await;
+        world.start().await;
+        turns(2000).await;
+        let started = world.machine.starts();
+        assert_eq!((started.len(), world.machine.running().len()), (32, 16));
+        assert!(started.values().all(|count| *count == 1));
+        world.kill().await;
     });
 }
 

@@ -10,7 +10,7 @@ const BRIEF: SignedDuration = SignedDuration::from_millis(25);
 
 impl Slot {
     /// True of a step that was written down ahead and has not been begun: of that there is nothing to tell.
-    fn stands_in_row(&self) -> bool {
+    pub(in crate::agent) fn stands_in_row(&self) -> bool {
         let step = self.instance.as_ref().and_then(|instance| instance.spec.step.as_ref());
         let waits = matches!(self.memory.phase, Phase::Waiting { .. }) && self.memory.attempt == 0;
         waits && step.is_some_and(|step| !step.after.is_empty())
