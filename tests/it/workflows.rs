@@ -147,9 +147,10 @@ fn what_failed_is_tried_again_what_is_late_is_stopped_and_finally_is_done_in_any
     let waits = format!("touch {root}/begun; sleep 600");
     let spec = json!({"jobs": {
         "retries": {"steps": [{"id": "r", "run": retried, "retry": {"max": 4, "interval": 0, "exit_codes": [1]}}]},
+        "fails": {"steps": [{"id": "e", "run": "exit 7", "retry": {"max": 2, "interval": 0}}]},
         "late": {"steps": [{"id": "slow", "run": "sleep 600", "timeout": 1}], "finally": [{"id": "f", "run": "true"}]},
         "stopped": {
-            "needs": ["retries", "late"], "if": "always()",
+            "needs": ["retries", "late", "fails"], "if": "always()",
             "steps": [{"id": "waits", "run": waits}, {"id": "not", "run": "true"}, {"id": "wants", "if": "cancelled()", "run": "true"}],
             "finally": [{"id": "f", "run": "true"}],
         },
@@ -165,6 +166,7 @@ fn what_failed_is_tried_again_what_is_late_is_stopped_and_finally_is_done_in_any
     let (reason, status) = over(&api, "ends-1");
     assert_eq!(reason, "Canceled", "{status}");
     let expected = [
+        ("fails", "Failure e:Failure"),
         ("late", "Failure slow:Failure f:Success"),
         ("never", "Cancelled"),
         ("retries", "Success r:Success"),
@@ -173,6 +175,7 @@ fn what_failed_is_tried_again_what_is_late_is_stopped_and_finally_is_done_in_any
     assert_eq!(states(&status), expected.map(|(job, word)| (job.to_owned(), word.to_owned())).into(), "{status}");
     let tries = &status["jobs"]["retries"]["steps"][0]["attempts"];
     assert_eq!((tries, &status["jobs"]["late"]["steps"][0]["reason"]), (&json!(3), &json!("TimedOut")));
+    assert_eq!(status["jobs"]["fails"]["steps"][0]["message"], "attempt 3 ended with code 7");
 }
 
 #[test]

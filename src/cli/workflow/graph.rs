@@ -1,6 +1,10 @@
 //! `appm workflow graph`: which job waits for which, as text, and for what draws: DOT, Mermaid.
 
-use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -11,7 +15,7 @@ use super::super::{
     screen,
 };
 use crate::{
-    api::{Workflow, WorkflowJob, WorkflowSpec, WorkflowStep, step_by_number},
+    api::{JobStatus, Workflow, WorkflowJob, WorkflowRunStatus, WorkflowSpec, WorkflowStep, step_by_number},
     policy::manifest,
 };
 
@@ -105,6 +109,27 @@ pub(super) fn in_order(spec: &WorkflowSpec) -> Vec<(&str, &WorkflowJob)> {
         order.extend(next);
         left = later;
     }
+}
+
+/// The jobs of a run in that order, cells in the place of theirs; those that have not begun without a status.
+pub(super) fn cells_in_order<'r>(
+    spec: Option<&'r WorkflowSpec>,
+    status: &'r WorkflowRunStatus,
+) -> Vec<(&'r str, Option<&'r JobStatus>)> {
+    let mut known: BTreeMap<&str, Vec<(&str, &JobStatus)>> = BTreeMap::new();
+    for (name, job) in &status.jobs {
+        let key = if job.job.is_empty() { name } else { &job.job };
+        known.entry(key).or_default().push((name, job));
+    }
+    let mut jobs = Vec::new();
+    for (key, _) in spec.into_iter().flat_map(in_order) {
+        match known.remove(key) {
+            Some(cells) => jobs.extend(cells.into_iter().map(|(name, job)| (name, Some(job)))),
+            None => jobs.push((key, None)),
+        }
+    }
+    jobs.extend(known.into_values().flatten().map(|(name, job)| (name, Some(job))));
+    jobs
 }
 
 /// `matrix os, rust`.
@@ -245,5 +270,20 @@ mod tests {
             serde_json::from_value(json!({"jobs": {"a": {"needs": "b"}, "b": {"needs": "a"}, "c": {"needs": "none"}}}))
                 .expect("a Workflow's spec");
         assert_eq!(in_order(&spec).iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["c", "a", "b"]);
+    }
+    #[test]
+    fn what_a_run_came_to_is_in_the_order_of_its_jobs() {
+        let needs = json!({"jobs": {"a": {"needs": "z"}, "m": {"needs": "a"}, "z": {}}});
+        let spec: WorkflowSpec = serde_json::from_value(needs).expect("a Workflow's spec");
+        let cell = |job: &str| JobStatus { job: job.to_owned(), ..JobStatus::default() };
+        let jobs = [("a (1)", "a"), ("a (2)", "a"), ("z", ""), ("old", "")];
+        let jobs = jobs.map(|(name, job)| (name.to_owned(), cell(job))).into_iter().collect();
+        let status = WorkflowRunStatus { jobs, ..WorkflowRunStatus::default() };
+        let told = |spec| -> Vec<(String, bool)> {
+            cells_in_order(spec, &status).into_iter().map(|(name, cell)| (name.to_owned(), cell.is_some())).collect()
+        };
+        let begun = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), *name != "m")).collect::<Vec<_>>();
+        assert_eq!(told(Some(&spec)), begun(&["z", "a (1)", "a (2)", "m", "old"]));
+        assert_eq!(told(None), begun(&["a (1)", "a (2)", "old", "z"]));
     }
 }

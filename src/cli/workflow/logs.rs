@@ -19,6 +19,7 @@ use super::{
         logs::LogOptions,
         screen, steady,
     },
+    graph::cells_in_order,
     runs::{self, OfWorkflow},
 };
 use crate::{
@@ -76,10 +77,11 @@ pub(in crate::cli) struct OutputOfArgs {
 }
 
 impl LogsArgs {
-    /// The jobs that are asked for, as far as they have begun.
-    fn jobs<'r>(&self, run: &'r Object<WorkflowRun>) -> impl Iterator<Item = (&'r String, &'r JobStatus)> {
+    /// The jobs that are asked for, as far as they have begun, each after those that it waits for.
+    fn jobs<'r>(&self, run: &'r Object<WorkflowRun>) -> impl Iterator<Item = (&'r str, &'r JobStatus)> {
         let is_it = |name: &str, cell: &JobStatus| self.job.as_ref().is_none_or(|job| job == name || *job == cell.job);
-        run.status.jobs.iter().filter(move |(name, cell)| is_it(name, cell))
+        let begun = cells_in_order(run.spec.template.as_deref(), &run.status).into_iter();
+        begun.filter_map(|(name, cell)| Some((name, cell?))).filter(move |(name, cell)| is_it(name, cell))
     }
 
     /// Its steps that are asked for and were begun.
@@ -213,10 +215,10 @@ impl<'a> Following<'a> {
                 if !self.known.insert(step.run.clone()) {
                     continue;
                 }
-                let queue = self.queues.entry(job.clone()).or_default();
+                let queue = self.queues.entry(job.to_owned()).or_default();
                 queue.push_back((step.id.clone(), step.run.clone()));
                 if queue.len() == 1 {
-                    self.lines.push(lines(self.context, job.clone(), step.run.clone()));
+                    self.lines.push(lines(self.context, job.to_owned(), step.run.clone()));
                 }
             }
         }

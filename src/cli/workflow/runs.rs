@@ -21,7 +21,7 @@ use super::super::{
     output::{self, Format, OutputArgs, without_managed_fields},
     screen::{self, Screen},
 };
-use super::{live, tree::mark};
+use super::{graph::cells_in_order, live, tree::mark};
 
 /// More jobs that wait are counted, not named.
 const MOST_NAMED: usize = 10;
@@ -277,12 +277,12 @@ pub(super) async fn detail(args: &DetailArgs, context: &Context, screen: &Screen
     if let Some(anew) = anew {
         screen::line(screen::harmless(&format!("  {}", anew.message)))?;
     }
-    let jobs = run.spec.template.iter().flat_map(|template| template.jobs.keys());
-    let waiting: Vec<&str> = jobs
-        .map(String::as_str)
-        .filter(|job| !run.status.jobs.iter().any(|(name, cell)| name == job || cell.job == *job))
-        .collect();
-    for (name, cell) in &run.status.jobs {
+    let mut waiting = Vec::new();
+    for (name, cell) in cells_in_order(run.spec.template.as_deref(), &run.status) {
+        let Some(cell) = cell else {
+            waiting.push(name);
+            continue;
+        };
         screen::line(job_line(screen, name, cell, now))?;
         for step in &cell.steps {
             screen::line(format_args!("  {}", step_line(screen, "", step, now)))?;

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::super::{
-    ages::span,
-    screen::{self, Screen},
+use super::{
+    super::{
+        ages::span,
+        screen::{self, Screen},
+    },
+    graph::cells_in_order,
 };
 use crate::api::{Condition, JobStatus, StepStatus, Time, WORKSPACE_KEPT, WorkState, WorkflowRunStatus, WorkflowSpec};
 
@@ -100,7 +103,7 @@ impl Tree<'_> {
             let (rank, remark) = (Rank::Running, format!("  {}", anew.message));
             rows.push(Row { rank, indent: "", mark: None, text: String::new(), remark });
         }
-        for (name, job) in self.jobs() {
+        for (name, job) in cells_in_order(self.spec, self.status) {
             match job {
                 Some(job) => self.job(name, job, tail, &mut rows),
                 None => rows.push(Row {
@@ -113,24 +116,6 @@ impl Tree<'_> {
             }
         }
         rows
-    }
-
-    /// Jobs that are known, cells in the place of theirs, each after those that it waits for.
-    fn jobs(&self) -> Vec<(&str, Option<&JobStatus>)> {
-        let mut known: BTreeMap<&str, Vec<(&str, &JobStatus)>> = BTreeMap::new();
-        for (name, job) in &self.status.jobs {
-            let key = if job.job.is_empty() { name } else { &job.job };
-            known.entry(key).or_default().push((name, job));
-        }
-        let mut jobs = Vec::new();
-        for (key, _) in self.spec.into_iter().flat_map(super::graph::in_order) {
-            match known.remove(key) {
-                Some(cells) => jobs.extend(cells.into_iter().map(|(name, job)| (name, Some(job)))),
-                None => jobs.push((key, None)),
-            }
-        }
-        jobs.extend(known.into_values().flatten().map(|(name, job)| (name, Some(job))));
-        jobs
     }
 
     fn waits(&self, name: &str) -> String {

@@ -301,7 +301,7 @@ impl Pass<'_> {
             return self.over(of, cell, step, status, outcome);
         };
         if run.status.is_over() {
-            let outcome = outcome(&run.status, of.cut, self.now);
+            let outcome = outcome(&run.status, status.attempts, of.cut, self.now);
             if let Some(result) = &run.status.result {
                 status.outputs.clone_from(&result.outputs);
                 let before: usize = cell.steps.iter().map(|step| step.annotations.len()).sum();
@@ -418,8 +418,8 @@ fn last_is_over(cell: &JobStatus) -> bool {
     cell.steps.last().is_none_or(|step| step.state.is_over())
 }
 
-/// What became of a step's Run.
-fn outcome(run: &RunStatus, cut: Option<Cut>, now: Timestamp) -> Outcome {
+/// What became of the Run that is the step's attempt of that number.
+fn outcome(run: &RunStatus, attempt: u32, cut: Option<Cut>, now: Timestamp) -> Outcome {
     let at = run.completion_time.map_or(now, |at| at.0);
     let exit = run.exit.clone().unwrap_or_default();
     let exit_code = code(&exit);
@@ -437,6 +437,8 @@ fn outcome(run: &RunStatus, cut: Option<Cut>, now: Timestamp) -> Outcome {
             Some(failed) if exit.lost => (WorkState::Failure, "Lost", failed.message.clone()),
             Some(failed) => (WorkState::Failure, "ExitCode", failed.message.clone()),
         };
+    // A Run of a step has one attempt; the step may have had others before.
+    let message = message.strip_prefix("attempt 1 ").map_or(message.clone(), |how| format!("attempt {attempt} {how}"));
     Outcome { state, reason: reason.to_owned(), message, exit_code, at }
 }
 
