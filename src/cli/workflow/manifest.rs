@@ -65,6 +65,8 @@ const EVENTS: &[&str] = &[
     "watch",
     "workflow_run",
 ];
+/// How the schema puts it where an object is wanted.
+const NO_OBJECT: &str = "must be of type object";
 const NO_REPOSITORY: &str =
     "there is no repository whose changes start it; `manual`, `schedule`, `app_event` and `workflow_call` do";
 
@@ -74,6 +76,20 @@ fn instead(path: &str) -> Option<(&str, &'static str)> {
     match path.strip_prefix("spec.on.").filter(|event| EVENTS.contains(event)) {
         Some(event) => Some((event, NO_REPOSITORY)),
         None => ELSEWHERE.iter().find(|(word, _)| *word == field).map(|(_, instead)| (field, *instead)),
+    }
+}
+
+/// What is taken in the place of what GitHub takes there.
+fn taken(path: &str) -> Option<&'static str> {
+    let field = path.rsplit('.').next()?.split('[').next()?;
+    match field {
+        "runs-on" => Some(
+            "a node is chosen by its labels, `runs-on: {disk: ssd}`; of words `linux`, `ubuntu-24.04`, `self-hosted`, `x64`, `arm64` and their like are known",
+        ),
+        "ports" => Some(
+            "a port is the number that the service itself listens at, `6379`; `${{ job.services.NAME.ports['6379'] }}` is where it is reached",
+        ),
+        _ => None,
     }
 }
 
@@ -172,8 +188,14 @@ impl Declared {
             let message = instead(finding.violation.path.as_str()).map(|(field, why)| format!("`{field}`: {why}"));
             finding.violation.message = message.unwrap_or_else(|| std::mem::take(&mut finding.violation.message));
         }
-        let (broken, rest) = form.judge(served.kind, &object, None);
+        let (mut broken, rest) = form.judge(served.kind, &object, None);
         let beyond = workflow::beyond(rest.as_ref().unwrap_or(&object), &broken);
+        for violation in &mut broken {
+            let taken = taken(violation.path.as_str());
+            if let Some((said, why)) = violation.message.strip_suffix(NO_OBJECT).zip(taken) {
+                violation.message = format!("{said}{why}");
+            }
+        }
         found.extend(broken.into_iter().map(of_field).chain(beyond));
         found
     }

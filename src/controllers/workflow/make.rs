@@ -16,7 +16,10 @@ use crate::{
         EventName, JOB_LABEL, JobStatus, Kind, Object, Run, STEP_ANNOTATION, Scalar, SecretEnv, StepStatus,
         WORKFLOW_LABEL, WORKFLOW_RUN_LABEL, WORKSPACE_MARK, WorkflowRun, WorkflowStep,
     },
-    policy::{label_names::check_value, workflow::machine_label},
+    policy::{
+        label_names::check_value,
+        workflow::{check_shell, machine_label},
+    },
 };
 
 /// Seconds between the stop signal and SIGKILL.
@@ -200,7 +203,7 @@ pub(super) fn child(pass: &Pass<'_>, making: &Making<'_>) -> Result<Child, Strin
             .map(|shell| Here { there: false, ..here }.text(shell))
             .transpose()
             .map_err(|why| field("shell", why))?;
-        workspace["interpreter"] = json!(interpreter(shell.as_deref()));
+        workspace["interpreter"] = json!(interpreter(shell.as_deref()).map_err(|why| field("shell", why))?);
         let directory = step.directory().or(said(|run| run.working_directory.as_ref()).map(String::as_str));
         if let Some(directory) = directory {
             let directory = here.text(directory).map_err(|why| field("working-directory", why))?;
@@ -282,17 +285,25 @@ pub(super) fn selector(here: &Here<'_>, of: &Cell<'_>) -> Result<BTreeMap<String
     labels.filter_map(Result::transpose).collect()
 }
 
+/// The script as a whole, where a file's name does not say that it is one; its first error ends it, as does the last program's.
+const PWSH: &str = "$ErrorActionPreference = 'stop'; . ([scriptblock]::Create((Get-Content -Raw -LiteralPath '{0}'))); \
+                    if (Test-Path -LiteralPath variable:/LASTEXITCODE) { exit $LASTEXITCODE }";
+
 /// The words that run a script, `{0}` for its file.
-fn interpreter(shell: Option<&str>) -> Vec<String> {
+///
+/// # Errors
+/// If it is no shell, which may have come out of an expression.
+fn interpreter(shell: Option<&str>) -> Result<Vec<String>, String> {
+    shell.map_or(Ok(()), check_shell)?;
     let words: &[&str] = match shell {
         None => &[],
         Some("bash") => &["bash", "--noprofile", "--norc", "-eo", "pipefail", "{0}"],
         Some("sh") => &["sh", "-e", "{0}"],
         Some("python") => &["python3", "{0}"],
-        Some("pwsh") => &["pwsh", "-command", ". '{0}'"],
-        Some(line) => return line.split_whitespace().map(str::to_owned).collect(),
+        Some("pwsh") => &["pwsh", "-NoProfile", "-NonInteractive", "-Command", PWSH],
+        Some(line) => return Ok(line.split_whitespace().map(str::to_owned).collect()),
     };
-    words.iter().map(|word| (*word).to_owned()).collect()
+    Ok(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
 /// An object of the run's own: of a step, or of a job.

@@ -35,15 +35,37 @@ pub fn beyond(object: &Value, broken: &[Violation]) -> Vec<Finding> {
         return found;
     }
     let broken: Vec<String> = broken.iter().map(|violation| violation.path.to_string()).collect();
-    let (names, jobs) = (broken.iter().any(|path| declares(path)), broken.iter().any(|path| is_job(path)));
+    let jobs = broken.iter().any(|path| is_job(path));
     found.retain(|Finding { violation, offset }| {
         let path = violation.path.to_string();
         let follows = |broken: &String| {
-            is_within(&path, broken) || violation.problem == Problem::Required && is_within(broken, &path)
+            is_within(&path, broken)
+                || violation.problem == Problem::Required && is_within(broken, &path)
+                || offset.is_some() && declares(broken) && is_read(&spec, &path, broken)
         };
-        !(broken.iter().any(follows) || names && offset.is_some() || jobs && path.contains(".needs"))
+        !(broken.iter().any(follows) || jobs && path.contains(".needs"))
     });
     found
+}
+
+/// Whether an expression at a path may speak of names that are declared at another: those of a job are known in it, and what it hands on in those
+/// that need it, and to who called.
+fn is_read(spec: &WorkflowSpec, path: &str, declared: &str) -> bool {
+    let Some((of, field)) = job_of(declared) else { return true };
+    let hands_on = matches!(field, "" | "outputs");
+    match job_of(path) {
+        Some((job, _)) if job == of => true,
+        Some((job, _)) => hands_on && spec.jobs.get(job).is_none_or(|job| job.needs.iter().any(|need| need == of)),
+        None => hands_on,
+    }
+}
+
+/// The job to which a path leads, and the field of it.
+fn job_of(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("spec.jobs.")?;
+    let (job, rest) = rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len()));
+    let field = rest.strip_prefix('.').unwrap_or(rest);
+    Some((job, &field[..field.find(['.', '[']).unwrap_or(field.len())]))
 }
 
 /// Whether a path is another one, or leads on from it.
@@ -108,11 +130,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_broken_in_a_job_hides_no_mistake_of_another() {
+        for broken in [
+            json!({"steps": {}}),
+            json!({"steps": ["echo"]}),
+            json!({"strategy": {"matrix": []}, "steps": [{"run": "true"}]}),
+            json!({"outputs": [], "steps": [{"run": "true"}]}),
+            json!(5),
+        ] {
+            let found = said(json!({"jobs": {
+                "a": broken,
+                "b": {"steps": [{"run": "${{ steps.x.outputs.y }}"}]},
+                "c": {"needs": "b", "if": "needs.b.outputs.no == 'x'", "steps": [{"run": "true"}]},
+            }}));
+            let of_others = |path: &&str| !path.starts_with("spec.jobs.a");
+            let beyond = found.iter().filter_map(|path| path.strip_prefix("beyond ")).filter(of_others);
+            let beyond: Vec<&str> = beyond.collect();
+            assert_eq!(beyond, ["spec.jobs.b.steps[0].run", "spec.jobs.c.if"], "{broken}: {found:?}");
+            assert!(found.len() > beyond.len(), "{broken}");
+        }
+    }
+
+    #[test]
     fn what_only_follows_from_a_broken_part_is_not_said() {
         let rows = [
             json!({"jobs": {"a": {"steps": {}, "outputs": {"x": "${{ steps.s.outputs.x }}"}}}}),
             json!({"jobs": {"a": {"steps": ["echo"], "outputs": {"x": "${{ steps.s.outputs.x }}"}}}}),
             json!({"jobs": {"a": 5, "b": {"needs": "a", "steps": [{"run": "true"}]}}}),
+            json!({"jobs": {"a": {"outputs": ["x"], "steps": [{"run": "true"}]}, "b": {"needs": "a", "if": "needs.a.outputs.x", "steps": [{"run": "true"}]}}}),
+            json!({"on": {"workflow_call": {"outputs": {"x": {"value": "${{ jobs.a.outputs.x }}"}}}}, "jobs": {"a": {"outputs": ["x"], "steps": [{"run": "true"}]}}}),
             json!({"on": {"manual": {"inputs": ["who"]}}, "jobs": {"a": {"if": "inputs.who == 'x'", "steps": [{"run": "true"}]}}}),
         ];
         for spec in rows {

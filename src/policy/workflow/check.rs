@@ -31,7 +31,9 @@ const MOST_MINUTES: i32 = 30 * 24 * 60;
 /// What the engine itself sets.
 const RESERVED: &[&str] = &["GITHUB_", "APPM_"];
 /// Shells that are known by name.
-const SHELLS: &[&str] = &["bash", "sh", "python"];
+const SHELLS: &[&str] = &["bash", "sh", "python", "pwsh"];
+/// Shells of another system.
+const FOREIGN_SHELLS: &[&str] = &["cmd", "powershell"];
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,12 +238,27 @@ fn shell(judge: &mut Judge, setting: Setting<'_>, at: &FieldPath, said: Option<&
     let Some(said) = said.filter(|said| !SHELLS.contains(said)) else { return };
     // It is a command line.
     judge.command(setting, &at.field("shell"), said);
-    if !said.contains("{0}") {
-        let message = format!(
-            "`{said}` is no shell that is known: bash, sh, python, or a command line with {{0}} in the place of the file"
-        );
-        judge.say(&at.field("shell"), Problem::NotSupported, message);
+    if let Err(why) = check_shell(said)
+        && !said.contains("${{")
+    {
+        judge.say(&at.field("shell"), Problem::NotSupported, why);
     }
+}
+
+/// Whether a shell is one that steps can be run by, once expressions have been put in.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_shell(said: &str) -> Result<(), String> {
+    if SHELLS.contains(&said) || said.contains("{0}") {
+        return Ok(());
+    }
+    Err(match FOREIGN_SHELLS.contains(&said) {
+        true => format!("`{said}` is there on Windows only, and steps are run on Linux: bash, sh, python, pwsh"),
+        false => format!(
+            "`{said}` is no shell that is known: bash, sh, python, pwsh, or a command line with {{0}} in the place of the file"
+        ),
+    })
 }
 
 fn needs(judge: &mut Judge, spec: &WorkflowSpec, graph: &Graph<'_>, at: &FieldPath) {

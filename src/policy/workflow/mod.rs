@@ -22,5 +22,5 @@ mod tests;
 pub mod uses;
 
 pub use beyond::beyond;
-pub use check::{Finding, MOST_JOBS};
+pub use check::{Finding, MOST_JOBS, check_shell};
 pub use spelling::{canonical, machine_label};

@@ -150,7 +150,7 @@ fn a_job_says_everything_that_is_wrong_with_it() {
     spec.jobs.a.env.V: Invalid value: `vars.x`: there is no context `vars`; write `env`, or an input
     spec.jobs.a.sec_env.S: Duplicate value: `env` has it, too
     spec.jobs.a.sec_env.S.secret: Invalid value: must be a lowercase RFC 1123 subdomain: lower case letters, digits and '-' and '.', starting and ending with a letter or digit, at most 253 characters (got `A`)
-    spec.jobs.a.defaults.run.shell: Unsupported value: `fish` is no shell that is known: bash, sh, python, or a command line with {0} in the place of the file
+    spec.jobs.a.defaults.run.shell: Unsupported value: `fish` is no shell that is known: bash, sh, python, pwsh, or a command line with {0} in the place of the file
     spec.jobs.a.services.DB: Invalid value: must be a lowercase RFC 1123 label: lower case letters, digits and '-', starting and ending with a letter or digit, at most 63 characters (got `DB`)
     spec.jobs.a.services.DB.image: Required value: set `image` or `process`
     spec.jobs.a.steps: Required value: a job has at least one step
