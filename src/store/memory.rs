@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures::future::{BoxFuture, ready};
 use imbl::OrdMap;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::{
     Anchor, Before, Bounds, ChangeRow, Engine, EngineError, Group, Limits, Loaded, LoadedObject, Oldest, OpenError,
-    Pin, Provenance, Remembered, Retention, RotateError, Sealing, Tail,
+    Pin, Provenance, Remembered, Retention, RotateError, Sealing, Tail, Txn,
     backup::{Snapshot, SnapshotError},
 };
 use crate::api::{Body, ChangeLog, Durability, Key, KindInfo, Rev, Uid};
@@ -25,6 +26,31 @@ const LARGEST: usize = 1 << 14;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     disk: Arc<Mutex<Disk>>,
+    /// Counts engines; only the last one may use the disk.
+    lease: Arc<watch::Sender<u64>>,
+}
+
+/// With which write the life of a server ends.
+///
+/// What would come after it is neither written nor answered: whoever waits for it waits until the disk is taken away from that server, and whoever
+/// reads finds what was written and told before. So a test can end a life after each write that a server ever does, one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct LastWrite {
+    /// Which transactions count: those that change such an object.
+    pub counts: fn(&Key) -> bool,
+    /// So many of them, from now on.
+    pub after: u64,
+    /// Whether they who asked for it still learn that it was written.
+    pub told: Told,
+}
+
+/// What is known of a last write in the life that it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was answered, and what follows from it outside of the disk is done.
+    Yes,
+    /// The server ended between writing it and knowing that it was written.
+    No,
 }
 
 #[derive(Debug, Default)]
@@ -34,8 +60,7 @@ struct Disk {
     /// What a machine that is started now finds.
     synced: Image,
     boot: u64,
-    /// Counts engines; only the last one may use the disk.
-    lease: u64,
+    last: Option<LastWrite>,
     /// How many more commits fail, and what the disk has of them afterwards.
     failing: u32,
 }
@@ -69,17 +94,33 @@ impl Memory {
 
     /// An engine on this disk. Engines that were made before fail from now on, as those of a process that was killed.
     pub fn engine(&self) -> Box<dyn Engine> {
-        let mut disk = self.lock();
-        disk.lease += 1;
-        Box::new(MemoryEngine { disk: self.clone(), lease: disk.lease })
+        let lease = self.take_away();
+        Box::new(MemoryEngine { disk: self.clone(), lease })
     }
 
     /// The power fails: what was not synced is gone, engines fail, and the next engine runs in another boot.
     pub fn crash(&self) {
+        self.take_away();
         let mut disk = self.lock();
-        disk.lease += 1;
         disk.boot += 1;
         disk.written = disk.synced.clone();
+    }
+
+    /// The life of the server that runs now ends with this write.
+    pub fn end_with(&self, last: LastWrite) {
+        self.lock().last = Some(last);
+    }
+
+    /// Whether the last write has been done; what comes after it waits.
+    pub fn has_ended(&self) -> bool {
+        self.lock().has_ended()
+    }
+
+    /// Takes the disk away from whoever had it, and gives the number of who has it next.
+    fn take_away(&self) -> u64 {
+        self.lock().last = None;
+        self.lease.send_modify(|lease| *lease += 1);
+        *self.lease.borrow()
     }
 
     /// The next `count` writes fail, as on a full disk.
@@ -100,21 +141,36 @@ struct MemoryEngine {
 impl MemoryEngine {
     fn disk(&self) -> Result<MutexGuard<'_, Disk>, EngineError> {
         let disk = self.disk.lock();
-        match disk.lease == self.lease {
+        match *self.disk.lease.borrow() == self.lease {
             true => Ok(disk),
-            false => Err(EngineError("the disk is gone".to_owned())),
+            false => Err(gone()),
         }
+    }
+
+    /// What a server hears after its last write: nothing, until somebody else has the disk.
+    async fn silence(&self) -> EngineError {
+        let mut leases = self.disk.lease.subscribe();
+        // The sender is as old as the disk.
+        let _ = leases.wait_for(|lease| *lease != self.lease).await;
+        gone()
     }
 
     /// The disk for a write, unless it is to fail.
     fn writable(&self) -> Result<MutexGuard<'_, Disk>, EngineError> {
         let mut disk = self.disk()?;
+        if disk.has_ended() {
+            return Err(gone());
+        }
         if disk.failing > 0 {
             disk.failing -= 1;
             return Err(EngineError("the disk is full".to_owned()));
         }
         Ok(disk)
     }
+}
+
+fn gone() -> EngineError {
+    EngineError("the disk is gone".to_owned())
 }
 
 impl Engine for MemoryEngine {
@@ -124,24 +180,24 @@ impl Engine for MemoryEngine {
     }
 
     fn reserve(&self, end: Rev, oldest: Oldest) -> BoxFuture<'_, Result<(), EngineError>> {
-        let done = self.writable().map(|mut disk| {
+        Box::pin(async move {
+            if self.disk.has_ended() {
+                return Err(self.silence().await);
+            }
+            let mut disk = self.writable()?;
             let boot = disk.boot;
             let image = &mut disk.written;
             (image.reserved, image.oldest, image.clean, image.boot) = (end, oldest, false, boot);
             disk.sync();
-        });
-        Box::pin(ready(done))
+            Ok(())
+        })
     }
 
     fn commit(&self, group: Group) -> BoxFuture<'_, Result<(), EngineError>> {
-        let done = self.writable().map(|mut disk| {
-            let durability = group.durability;
-            disk.written.write(group);
-            if durability == Durability::Durable {
-                disk.sync();
-            }
-        });
-        Box::pin(ready(done))
+        Box::pin(async move {
+            let over = self.disk.has_ended() || self.writable()?.commit(group) == Told::No;
+            if over { Err(self.silence().await) } else { Ok(()) }
+        })
     }
 
     fn changes(
@@ -206,6 +262,33 @@ impl Engine for MemoryEngine {
 }
 
 impl Disk {
+    /// Writes a group as far as the life of its server lasts; whether that one learns of it.
+    fn commit(&mut self, group: Group) -> Told {
+        let Group { mut txns, durability } = group;
+        let mut told = Told::Yes;
+        if let Some(last) = &mut self.last {
+            let all = txns.len();
+            let counts = |txn: &Txn| txn.rows.iter().any(|row| (last.counts)(&row.key));
+            let ends = txns.iter().enumerate().filter(|(_, txn)| counts(txn)).map(|(at, _)| at);
+            let ends: Vec<usize> = ends.take(usize::try_from(last.after).unwrap_or(usize::MAX)).collect();
+            last.after -= ends.len() as u64;
+            if last.after == 0 {
+                txns.truncate(ends.last().map_or(0, |at| at + 1));
+                // One answer goes to all who wrote together.
+                told = if txns.len() == all { last.told } else { Told::No };
+            }
+        }
+        self.written.write(txns);
+        if durability == Durability::Durable {
+            self.sync();
+        }
+        told
+    }
+
+    fn has_ended(&self) -> bool {
+        self.last.is_some_and(|last| last.after == 0)
+    }
+
     fn sync(&mut self) {
         self.synced = self.written.clone();
     }
@@ -230,8 +313,8 @@ impl Image {
         }
     }
 
-    fn write(&mut self, group: Group) {
-        for txn in group.txns {
+    fn write(&mut self, txns: Vec<Txn>) {
+        for txn in txns {
             for (i, row) in txn.rows.into_iter().enumerate() {
                 let place = (txn.revision, i);
                 match row.remembered {

@@ -46,7 +46,7 @@ pub use engine::{
     RotateError, Row, Sealing, Tail, Txn,
 };
 pub use limits::{Limits, Retention};
-pub use memory::Memory;
+pub use memory::{LastWrite, Memory, Told};
 pub use model::*;
 pub use past::{Archive, AsOf, Horizon, MOST_PINS, PAGE_BYTES, PastTouch, PastTransaction, Pin, Stood, Transactions};
 pub use sqlite::{Examination, Sqlite, examine};

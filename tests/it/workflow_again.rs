@@ -163,3 +163,50 @@ fn a_run_that_goes_on_with_an_earlier_one_has_its_files_or_says_that_they_are_go
     let said = appm(&world, &["workflow", "detail", "goes-4"]);
     assert!(said.contains("it begins in an empty workspace: that of `goes-3` went with its steps"), "{said}");
 }
+
+/// Makes a run that does the second step of another one again, as somebody.
+fn again_as(api: &Api, who: &str, name: &str, of: &str) {
+    let spec = json!({"rerun": {"of": of, "from": {"job": "j", "step": "second"}}});
+    let run = json!({"apiVersion": "appm.dev/v1", "kind": "WorkflowRun", "metadata": {"name": name}, "spec": spec});
+    let head = format!("Content-Type: application/json\r\nImpersonate-User: {who}");
+    let answer = api.ask_with("POST", WORKFLOW_RUNS, &head, run.to_string().as_bytes()).unwrap();
+    assert!(answer.is_ok(), "{}", String::from_utf8_lossy(&answer.body));
+}
+
+#[test]
+fn files_of_an_earlier_run_are_not_shared_by_two_that_go_on_with_it_nor_with_another_user() {
+    let world = world();
+    let (api, root) = (world.api(), world.root().display().to_string());
+    let waits = format!("[ -e {root}/mended ] && until [ -e {root}/go ]; do sleep 0.02; done && cat file");
+    let spec =
+        json!({"jobs": {"j": {"steps": [{"id": "first", "run": "echo made > file"}, {"id": "second", "run": waits}]}}});
+    make(&api, WORKFLOWS, "Workflow", "goes", &spec);
+    make(&api, WORKFLOW_RUNS, "WorkflowRun", "goes-1", &json!({"workflow": "goes"}));
+    assert_eq!(over(&api, "goes-1").0, "Failure");
+    fs::write(world.root().join("mended"), "").unwrap();
+    make(&api, "/apis/appm.dev/v1/users", "User", "ada", &json!({"roles": [{"name": "admin"}]}));
+    again_as(&api, "admin", "goes-2", "goes-1");
+    wait_for("the second to work there", || match find(&api, "goes-2")["status"].clone() {
+        status if status["jobs"]["j"]["steps"][1]["state"] == "Running" => Ok(()),
+        status => Err(status.to_string()),
+    });
+    again_as(&api, "admin", "goes-3", "goes-1");
+    again_as(&api, "ada", "goes-4", "goes-1");
+    for (name, why) in [
+        ("goes-3", "`goes-2` works in that of `goes-1`"),
+        ("goes-4", "that of `goes-1` is `admin`'s, and this run acts as `ada`"),
+    ] {
+        let kept = wait_for("it to say where it works", || {
+            let status = find(&api, name)["status"].clone();
+            match condition(&status, "WorkspaceKept") {
+                Value::Null => Err(status.to_string()),
+                kept => Ok(kept),
+            }
+        });
+        assert_eq!((&kept["status"], &kept["reason"]), (&json!("False"), &json!("Empty")), "{kept}");
+        assert_eq!(kept["message"], format!("it begins in an empty workspace: {why}"));
+    }
+    fs::write(world.root().join("go"), "").unwrap();
+    let ends = ["goes-2", "goes-3", "goes-4"].map(|name| over(&api, name).0);
+    assert_eq!(ends, ["Success", "Failure", "Failure"], "who begins in an empty one finds no file");
+}

@@ -1,7 +1,11 @@
 //! A workflow of many jobs in a simulated world, whose server is killed after commit upon commit: nothing is lost, nothing is begun twice,
 //! and what comes out is what comes out undisturbed. Store, admission, controllers and agent are the real ones.
 //!
+//! Here it is killed after a few writes, again and again; [`every_write`] does so at every single one.
+//!
 //! `WORKFLOW_JOBS=200 WORKFLOW_WRITES=1 cargo test --test it workflow_world` kills the server of so many jobs after each write.
+
+mod every_write;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,6 +51,8 @@ struct World {
     disk: Memory,
     machine: Machine,
     daemon: Option<Daemon>,
+    /// How often the machine was started.
+    boots: u32,
 }
 
 /// How many jobs there are.
@@ -55,9 +61,9 @@ fn jobs() -> usize {
 }
 
 /// Each job needs two of the row before it, and is one step.
-fn workflow() -> Value {
+fn workflow(count: usize) -> Value {
     let mut jobs = serde_json::Map::new();
-    for row in 0..self::jobs() / COLUMNS {
+    for row in 0..count / COLUMNS {
         for at in 0..COLUMNS {
             let needs = |at: usize| format!("j{:02}{:02}", row - 1, at % COLUMNS);
             let needs: Vec<String> = if row == 0 { Vec::new() } else { vec![needs(at), needs(at + 1)] };
@@ -67,6 +73,19 @@ fn workflow() -> Value {
         }
     }
     json!({"jobs": jobs})
+}
+
+/// Steps in a row. A third of the way one may fail, and one towards the end may not.
+fn row(length: usize) -> Value {
+    let mut steps: Vec<Value> = (0..length).map(|n| json!({"id": format!("s{n}"), "run": "true"})).collect();
+    steps[length / 3] = json!({"id": "forgiven", "run": "true", "continue-on-error": true});
+    steps[length * 5 / 6]["id"] = json!("fails");
+    json!({"jobs": {"row": {"steps": steps}}})
+}
+
+/// How the steps of a row end.
+fn end_in_row(step: &str) -> End {
+    End::Code(i32::from(["forgiven", "fails"].contains(&step)))
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
@@ -85,7 +104,7 @@ impl World {
         let start = "2026-11-21T08:00:00Z".parse().unwrap();
         let clock = Virtual::new(start, 7);
         let machine = Machine::new(Arc::new(clock.clone()), Faults::default());
-        Self { clock, disk: Memory::new(), machine, daemon: None }
+        Self { clock, disk: Memory::new(), machine, daemon: None, boots: 1 }
     }
 
     /// Starts a server that has neither controllers nor an agent.
@@ -111,7 +130,7 @@ impl World {
         let steps = run::Steps::default();
         let reporter_of_workflows = reporter("appm.dev/workflow");
         let workflows = Arc::new(WorkflowRunController::new(local("workflow"), reporter_of_workflows, steps.clone()));
-        let info = NodeInfo { boot_id: "boot".to_owned(), ..NodeInfo::default() };
+        let info = NodeInfo { boot_id: format!("boot-{}", self.boots), ..NodeInfo::default() };
         let node = NodeFacts { name: NODE.to_owned(), info, capacity: BTreeMap::new() };
         let config = AgentConfig {
             node,
@@ -260,7 +279,7 @@ async fn turns(times: usize) {
 fn a_workflow_of_many_jobs_comes_out_the_same_whenever_its_server_is_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let status = World::new().go(workflow(), |job, _| end_of(job)).await;
+        let status = World::new().go(workflow(jobs()), |job, _| end_of(job)).await;
         assert_eq!(status.jobs.len(), jobs());
         for (job, cell) in status.jobs {
             let expected = if end_of(&job) == End::Code(0) { WorkState::Success } else { WorkState::Failure };
@@ -273,12 +292,8 @@ fn a_workflow_of_many_jobs_comes_out_the_same_whenever_its_server_is_killed() {
 #[test]
 fn a_row_of_steps_comes_out_the_same_whenever_its_server_is_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut steps: Vec<Value> = (0..40).map(|n| json!({"id": format!("s{n}"), "run": "true"})).collect();
-    steps[13]["continue-on-error"] = json!(true);
-    let workflow = json!({"jobs": {"row": {"steps": steps}}});
     runtime.block_on(async {
-        let end_of = |_: &str, step: &str| End::Code(i32::from(["s13", "s33"].contains(&step)));
-        let status = World::new().go(workflow, end_of).await;
+        let status = World::new().go(row(40), |_, step| end_in_row(step)).await;
         let row = &status.jobs["row"];
         let states: Vec<WorkState> = row.steps.iter().map(|step| step.state).collect();
         let expected = (0..40).map(|n| match n {

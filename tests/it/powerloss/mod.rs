@@ -8,6 +8,7 @@
 //! left out it must fail.
 
 mod disk;
+mod rows;
 mod runs;
 mod shim;
 
