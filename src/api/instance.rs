@@ -213,6 +213,19 @@ pub struct InstanceState {
     pub exited: Option<Exited>,
 }
 
+impl InstanceState {
+    /// The member that is set, for counting.
+    pub fn word(&self) -> &'static str {
+        let members = [
+            ("waiting", self.waiting.is_some()),
+            ("running", self.running.is_some()),
+            ("stopping", self.stopping.is_some()),
+            ("exited", self.exited.is_some()),
+        ];
+        members.into_iter().find_map(|(word, is_set)| is_set.then_some(word)).unwrap_or("pending")
+    }
+}
+
 /// Nothing runs yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

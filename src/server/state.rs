@@ -13,7 +13,6 @@ use super::{
     openapi::Documents,
     pages::Pages,
     peers::Peers,
-    table::state_word,
     tls::Tls,
     webhook::Webhooks,
 };
@@ -83,11 +82,18 @@ impl State {
 
     /// Counts what the store holds.
     pub(super) fn census(&self) -> Census {
-        let objects = KINDS.iter().map(|kind| (kind.kind, self.store.list(kind, None).items.len())).collect();
-        let mut instances: BTreeMap<String, usize> = BTreeMap::new();
+        let objects = KINDS.iter().map(|kind| (kind.kind, self.store.count(kind))).collect();
+        let mut instances: BTreeMap<&str, usize> = BTreeMap::new();
         for object in self.store.list(Instance::INFO, None).items {
-            *instances.entry(state_word(&object.value()).to_owned()).or_default() += 1;
+            // Decoded already: the agent holds each that it sees to.
+            let instance = object.typed::<Instance>();
+            let word = instance.as_ref().map_or("unknown", |instance| instance.status.state.word());
+            *instances.entry(word).or_default() += 1;
         }
-        Census { revision: self.store.revision().0, objects, instances: instances.into_iter().collect() }
+        Census {
+            revision: self.store.revision().0,
+            objects,
+            instances: instances.into_iter().map(|(word, count)| (word.to_owned(), count)).collect(),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::api::{Column, Served, StoredObject, age, at};
+use crate::api::{Column, Served, StoredObject, age};
 
 /// Which object goes with each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,12 +97,6 @@ pub(super) fn metadata_only(json: &[u8]) -> String {
     }
     let metadata = serde_json::from_slice::<Envelope<'_>>(json).map_or("{}", |e| e.metadata.get());
     format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{metadata}}}"#)
-}
-
-/// The state that an Instance is in, for counting: the member of `status.state` that is set.
-pub(super) fn state_word(object: &Value) -> &str {
-    let state = at(object, &["status", "state"]).as_object();
-    state.and_then(|s| s.keys().next()).map_or("pending", String::as_str)
 }
 
 #[cfg(test)]

@@ -68,6 +68,10 @@ impl Index {
         (self.revision, self.kinds.get(kind).cloned().unwrap_or_default())
     }
 
+    pub(super) fn count_of(&self, kind: &'static KindInfo) -> usize {
+        self.kinds.get(kind).map_or(0, imbl::OrdMap::len)
+    }
+
     /// A snapshot of the objects of every kind.
     pub(super) fn everything(&self) -> Vec<Objects> {
         self.kinds.values().cloned().collect()

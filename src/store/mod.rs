@@ -190,6 +190,11 @@ impl Store {
         Snapshot { revision, items: index::select(&objects, namespace) }
     }
 
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: &'static KindInfo) -> usize {
+        self.core.index().count_of(kind)
+    }
+
     /// The objects of a kind as they were at a revision, as far as the recent changes in memory reach back; `None` beyond
     /// that, and for a revision that is still to come.
     pub fn list_at(&self, kind: &'static KindInfo, namespace: Option<&str>, at: Rev) -> Option<Snapshot> {
