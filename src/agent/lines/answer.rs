@@ -2,8 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 /// What a process answers.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,13 +50,30 @@ impl Answer {
     }
 }
 
+/// A task, for a process.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Payload<'a> {
+    Data(&'a str),
+    Base64(String),
+}
+
+#[derive(Serialize)]
+struct Order<'a> {
+    id: u64,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
 /// A task as a line.
-pub(super) fn order(id: u64, payload: &[u8]) -> String {
-    let task = match std::str::from_utf8(payload) {
-        Ok(text) => json!({"id": id, "data": text}),
-        Err(_) => json!({"id": id, "base64": STANDARD.encode(payload)}),
-    };
-    format!("{task}\n")
+pub(super) fn order(id: u64, payload: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(payload).map(Payload::Data);
+    let order = Order { id, payload: text.unwrap_or_else(|_| Payload::Base64(STANDARD.encode(payload))) };
+    // Most need no more than this.
+    let mut line = Vec::with_capacity(payload.len() + payload.len() / 2 + 64);
+    serde_json::to_writer(&mut line, &order).expect("text can be written into memory");
+    line.push(b'\n');
+    line
 }
 
 #[cfg(test)]
@@ -91,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_task_is_one_line_whatever_its_bytes_are() {
-        assert_eq!(order(1, b"a\n\"b\""), "{\"id\":1,\"data\":\"a\\n\\\"b\\\"\"}\n");
-        assert_eq!(order(2, &[0, 255]), "{\"id\":2,\"base64\":\"AP8=\"}\n");
+        assert_eq!(order(1, b"a\n\"b\""), b"{\"id\":1,\"data\":\"a\\n\\\"b\\\"\"}\n");
+        assert_eq!(order(2, &[0, 255]), b"{\"id\":2,\"base64\":\"AP8=\"}\n");
     }
 }

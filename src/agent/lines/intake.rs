@@ -2,6 +2,8 @@
 //!
 //! Only what begins as an object may be an answer, and is held until its line ends, if that is not too long. Everything else is output, and goes on as it comes.
 
+use std::io::BufRead;
+
 use bytes::{Bytes, BytesMut};
 
 /// The longest line that may be an answer: the longest result, in base64, and what stands around it.
@@ -54,7 +56,7 @@ impl Intake {
             if self.at == At::Beginning {
                 self.at = if self.bytes[0] == b'{' { At::Object } else { At::Text };
             }
-            let end = self.bytes[self.looked..].iter().position(|byte| *byte == b'\n').map(|at| self.looked + at + 1);
+            let end = end_of_line(&self.bytes[self.looked..]).map(|end| self.looked + end);
             self.looked = if end.is_some() { 0 } else { self.bytes.len() };
             let is_too_long = end.unwrap_or(self.bytes.len()) > self.longest;
             match (self.at, end) {
@@ -95,6 +97,13 @@ impl Intake {
         self.looked = 0;
         self.bytes.split().freeze()
     }
+}
+
+/// Where the next line begins. What is standard in reading lines looks at many bytes at a time.
+fn end_of_line(mut text: &[u8]) -> Option<usize> {
+    let all = text;
+    let read = text.skip_until(b'\n').ok()?;
+    all[..read].ends_with(b"\n").then_some(read)
 }
 
 #[cfg(test)]

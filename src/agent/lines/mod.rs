@@ -146,8 +146,9 @@ impl Conversation {
         if self.has.len() > REMEMBERED {
             self.has.pop_first();
         }
-        let payload: Vec<Bytes> = task.begun().collect();
-        self.out = order(self.last, &payload.concat()).into();
+        let mut payload: Vec<Bytes> = task.begun().collect();
+        let whole = if payload.len() == 1 { payload.remove(0) } else { payload.concat().into() };
+        self.out = order(self.last, &whole).into();
     }
 
     /// What it had written when it ended.

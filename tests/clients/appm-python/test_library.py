@@ -13,6 +13,7 @@ import unittest
 import urllib.request
 
 from appm import AsyncClient, Client, ConnectionLost, Refused, serve
+from appm.lines import read_line, said
 
 SOCKET = os.path.join(os.environ["APPM_DATA_DIR"], "appm.sock")
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
@@ -154,6 +155,20 @@ class Library(unittest.TestCase):
             threading.Thread(target=answer).start()
             with self.assertRaisesRegex(ConnectionLost, "no appm server: it speaks otherwise"):
                 Client(socket=path).run("x")
+
+    def test_lines_say_what_any_reader_of_json_reads(self):
+        texts = [b"", b"hello", "é\U0001f600\u2028".encode(), b'"\\"', b'"}', bytes(range(128)), b"\\u0041", b'","id":8,"data":"x']
+        for text in texts:
+            self.assertEqual(json.loads(said(7, "data", text)), {"id": 7, "data": text.decode()})
+            self.assertEqual(said(7, "part", text).count(b"\n"), 1)
+            for separators in ((",", ":"), (", ", ": ")):
+                for is_ascii in (True, False):
+                    line = json.dumps({"id": 7, "data": text.decode()}, separators=separators, ensure_ascii=is_ascii)
+                    self.assertEqual(read_line(line.encode() + b"\n"), (7, text))
+        self.assertEqual(json.loads(said(7, "part", b"\xff")), {"id": 7, "partBase64": "/w=="})
+        self.assertEqual(read_line(b'{"id":7,"base64":"/w=="}\n'), (7, b"\xff"))
+        for none in (b"\n", b'{"id":7,"data":"cut off\n', b'cut off"}\n', b'{"id":7}\n', b'{"id":"7","data":"x"}\n', b'{"id":7,"data":"x","a":"b"\n'):
+            self.assertIsNone(read_line(none), none)
 
     def test_mistakes_are_told_at_once(self):
         with self.assertRaisesRegex(ConnectionLost, "there is no .*none: does the server run"):
