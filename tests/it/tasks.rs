@@ -165,7 +165,9 @@ fn whoever_waits_for_a_process_that_dies_learns_how_it_died() {
     let killed = Instant::now();
     signal(first.pid, Signal::SIGKILL);
     let (refusal, at) = told.recv_timeout(Duration::from_secs(60)).unwrap();
-    eprintln!("the caller knew after {:?}", at - killed);
+    // A machine that does nothing else shows a few milliseconds, and 50 are promised (docs/design/025). How long a busy one lets three processes wait
+    // for their turns nobody can say; what is sure is that nobody looks round for the dead now and then: then it would be longer than this.
+    assert!(at - killed < Duration::from_secs(5), "the caller knew after {:?}", at - killed);
     assert_eq!(refusal.code, 500, "{}", text(&refusal.body));
     assert!(has(&refusal, "Signal", "SIGKILL") && has(&refusal, "MayHaveBegun", "true"), "{:?}", causes(&refusal));
     assert_eq!((first.fetch().code, first.give(b"late")), (412, 412), "its key is nobody's now");
