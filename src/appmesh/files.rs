@@ -103,7 +103,14 @@ impl Files {
         let below = self.below(path)?;
         let name = below.file_name().expect("looked at above").to_owned();
         let parent = below.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let dir = self.at(parent, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| refused(errno, path))?;
+        let dir = self.at(parent, OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => {
+                let message =
+                    format!("there is no directory `{}` below that for files: none is made", parent.display());
+                Status::new(Reason::NotFound, message)
+            }
+            errno => refused(errno, path),
+        })?;
         if rustix::fs::statat(&dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(there());
         }

@@ -44,6 +44,7 @@ pub use self::{
     events::{EVENT_PATH, Event, Listener, Push, Seat, are_events_wanted, events_of_a_peer},
     files::{LARGEST_FILE, Upload},
     host::{Here, open_files},
+    names::NAMED as APP_MESH_NAME,
     output::{NoticeSource, OutputSource, Start, Wanted, Written},
     reply::{Content, Reply},
     route::{Door, Route, route, routes},

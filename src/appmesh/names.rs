@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::api::{Status, check_label};
 
-/// What App Mesh calls it.
-pub(super) const NAMED: &str = "appm.dev/app-mesh-name";
+/// The annotation that says what App Mesh calls it.
+pub const NAMED: &str = "appm.dev/app-mesh-name";
 const LONGEST: usize = 128;
 /// As much of a name as leaves room for what tells it from others, and for what is made of it.
 const KEPT: usize = 40;

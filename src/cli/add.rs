@@ -22,7 +22,7 @@ use super::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  appm add -a ping -c \"ping www.baidu.com\"
+  appm add -a ping -c \"ping www.baidu.com\"                    or without the -a
   appm add -a web --port http -- python3 -m http.server '$(PORT)'
   appm add -a hello -c 'while true; do date; sleep 1; done'     run by sh
   appm add -a job --script job.sh --restart OnFailure -e LEVEL=debug -w /srv
@@ -32,8 +32,11 @@ Examples:
 Adding an App that is there changes it to what the flags say.")]
 pub(super) struct AddArgs {
     /// Its name
+    #[arg(value_name = "NAME", required_unless_present = "app", conflicts_with = "app")]
+    name: Option<String>,
+    /// The same, as App Mesh has it
     #[arg(short, long = "app", value_name = "NAME")]
-    app: String,
+    app: Option<String>,
     /// Program and arguments, split as a shell would; run by `sh` if it needs one. $(NAME) is left to appm
     #[arg(short, long, value_name = "COMMAND", required_unless_present_any = ["script", "words", "docker_image", "pid", "stdin"], conflicts_with_all = ["script", "words"])]
     command: Option<String>,
@@ -92,10 +95,14 @@ pub(super) struct AddArgs {
 }
 
 impl AddArgs {
+    fn name(&self) -> &str {
+        self.name.as_ref().or(self.app.as_ref()).expect("clap asks for one")
+    }
+
     /// What App Mesh's options are beside.
     pub(super) fn said(&self) -> Said<'_> {
         Said {
-            name: &self.app,
+            name: self.name(),
             command: self.command.as_deref(),
             words: &self.words,
             env: &self.env,
@@ -162,7 +169,7 @@ pub(super) async fn declare(
 /// The App that the flags declare; only what they say, so that defaults stay the server's.
 fn manifest(args: &AddArgs, namespace: Option<&str>) -> Result<Value, CliError> {
     let mut metadata = Map::new();
-    metadata.insert("name".into(), json!(args.app));
+    metadata.insert("name".into(), json!(args.name()));
     metadata.extend(namespace.map(|n| ("namespace".to_owned(), json!(n))));
     if !args.label.is_empty() {
         metadata.insert("labels".into(), args.label.iter().map(|(k, v)| (k.clone(), json!(v))).collect());
@@ -259,6 +266,8 @@ mod tests {
             maxRestarts: 3
         ");
         assert!(declared(&["-a", "x", "--", "a", "b c"]).contains("- b c"));
+        assert_eq!(Line::try_parse_from(["add", "x", "-c", "y"]).expect("a name alone").args.name(), "x");
+        assert!(Line::try_parse_from(["add", "x", "-a", "x", "-c", "y"]).is_err());
         assert!(Line::try_parse_from(["add", "-a", "x"]).is_err());
         assert!(Line::try_parse_from(["add", "-a", "x", "-c", "y", "--script", "z"]).is_err());
     }

@@ -8,6 +8,7 @@ use crate::api::App;
 use super::{
     context::{Context, Selection, name_of, served},
     error::CliError,
+    habits,
     output::{self, Format, without_managed_fields},
     resources::{self, qualified},
     screen,
@@ -42,6 +43,7 @@ impl AppChoice {
         }
         let mut apps = Vec::new();
         for name in names {
+            let name = habits::own_name(&name, context).await?;
             apps.push(context.get(served::<App>(), context.namespace(), &name).await?);
         }
         Ok(apps)

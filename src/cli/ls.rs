@@ -78,6 +78,9 @@ pub(super) async fn run(mut args: LsArgs, context: &Context) -> Result<(), CliEr
         args.selector.clear();
         args.long = true;
     }
+    for name in &mut args.app {
+        *name = habits::own_name(name, context).await?;
+    }
     let place = context.place(args.all_namespaces);
     let mut scheduled = by_time::rows(context, place, &args.selector).await?;
     for name in &args.app {

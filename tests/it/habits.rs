@@ -125,6 +125,33 @@ fn what_is_listed_can_be_looked_into() {
 }
 
 #[test]
+fn an_application_is_found_by_the_name_that_app_mesh_gives_it() {
+    let world = world();
+    fed(&world, &["add", "-a", "My_App", "-c", "sleep 100", "-d", "as there"], "").ok();
+    assert!(appm(&world, "ls -a My_App").ok().contains("sleep 100"));
+    assert!(appm(&world, "restart My_App").ok().contains("restarted"));
+    assert!(appm(&world, "stop My_App").ok().contains("stopped"));
+    let missing = appm(&world, "ls -a No_App").fails(3);
+    assert!(missing.contains("there is no app `No_App`"), "{missing}");
+}
+
+#[test]
+fn what_app_mesh_says_of_a_run_is_said_of_ours() {
+    let world = world();
+    fed(&world, &["add", "-a", "web", "-c", "echo of the app"], "").ok();
+    assert_eq!(appm(&world, "run -a web").ok(), "of the app\n");
+    assert_eq!(appm(&world, "run -a job -c cat -m words").ok(), "words");
+    assert!(appm(&world, "get run job -o name").ok().contains("/job"));
+    assert!(appm(&world, "run -c sleep=100 -T 0").fails(2).contains("--lifetime"));
+    fed(&world, &["run", "-c", "sleep 100", "-T", "1"], "").fails(124);
+    // A command that is taken for an App's name, and an App's name that is mistyped.
+    let command = appm(&world, "run ls").fails(4);
+    assert!(command.contains("there is no app `ls`") && command.contains("appm run -c 'ls'"), "{command}");
+    let mistyped = appm(&world, "run wbe").fails(4);
+    assert!(mistyped.contains("did you mean `web`?"), "{mistyped}");
+}
+
+#[test]
 fn the_machine_has_labels_settings_and_files() {
     let world = world();
     let labels = appm(&world, "label -a -l zone=west -l tier=one").ok();
@@ -144,6 +171,8 @@ fn the_machine_has_labels_settings_and_files() {
     assert!(fs::read(&fetched).expect("the file") == bytes, "it is another file");
     fed(&world, &["file", "get", "name with blanks", "-l", &fetched], "").fails(7);
     fed(&world, &["file", "put", &sent, "-r", "../above"], "").fails(6);
+    let nowhere = fed(&world, &["file", "put", &sent, "-r", "2026/report"], "").fails(3);
+    assert!(nowhere.contains("there is no directory `2026`"), "{nowhere}");
 }
 
 #[test]

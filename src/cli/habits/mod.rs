@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use super::{
     Cli, Command,
-    context::Context,
+    context::{Context, Selection, name_of, served},
     error::{CliError, Exit},
     output::{self, Format},
     screen,
 };
 use crate::{
-    api::Reason,
+    api::{App, Reason, Schedule, check_label},
+    appmesh::APP_MESH_NAME,
     client::http::{Request, RequestError, percent_encode, query_string},
 };
 
@@ -133,6 +134,20 @@ fn shown(value: &Value) -> Result<(), CliError> {
 
 async fn call(request: Request, context: &Context) -> Result<Value, CliError> {
     Ok(context.call(request).await?.json()?)
+}
+
+/// What an application is called here that App Mesh's people call so: `My_App` is an App of another name.
+pub(super) async fn own_name(application: &str, context: &Context) -> Result<String, CliError> {
+    if check_label(application).is_ok() {
+        return Ok(application.to_owned());
+    }
+    for served in [served::<App>(), served::<Schedule>()] {
+        let there = context.list(served, context.place(false), &Selection::default()).await?.1;
+        if let Some(named) = there.iter().find(|one| one["metadata"]["annotations"][APP_MESH_NAME] == application) {
+            return Ok(name_of(named));
+        }
+    }
+    Ok(application.to_owned())
 }
 
 fn path_of(application: &str) -> String {

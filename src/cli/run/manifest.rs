@@ -1,6 +1,6 @@
 //! The Run that the flags of `appm run` ask for: only what they say, so that defaults stay the server's.
 
-use std::io::Read;
+use std::{fs, io::Read, path::Path};
 
 use serde_json::{Value, json};
 
@@ -30,6 +30,13 @@ pub(super) fn of(args: &RunArgs) -> Result<Value, CliError> {
             false => spec.insert("stdin".into(), json!(stdin()?)),
         };
     }
+    if let Some(text) = &args.metadata {
+        let text = match text.strip_prefix('@') {
+            Some(file) => from_file(Path::new(file))?,
+            None => text.clone(),
+        };
+        spec.insert("stdin".into(), json!(text));
+    }
     spec.extend(args.ttl.iter().map(|d| ("ttlSecondsAfterFinished".to_owned(), json!(d.0.as_secs()))));
     Ok(json!({"apiVersion": API_VERSION, "kind": "Run", "metadata": metadata(args), "spec": spec}))
 }
@@ -50,9 +57,21 @@ fn stdin() -> Result<String, CliError> {
     let mut text = String::new();
     let read = std::io::stdin().take(LONGEST_STDIN + 1).read_to_string(&mut text);
     read.map_err(|e| CliError::io("cannot read stdin as text", &e))?;
+    bounded(text, "stdin")
+}
+
+fn from_file(path: &Path) -> Result<String, CliError> {
+    let cannot = |e| CliError::io(&format!("cannot read {}", path.display()), &e);
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(cannot)?;
+    file.take(LONGEST_STDIN + 1).read_to_string(&mut text).map_err(cannot)?;
+    bounded(text, &path.display().to_string())
+}
+
+fn bounded(text: String, of: &str) -> Result<String, CliError> {
     if text.len() as u64 > LONGEST_STDIN {
-        let why = "stdin is longer than the 256 KiB that a run is given beforehand";
-        return Err(CliError::new(Exit::InvalidInput, why).help("without --detach and --retries there is no limit"));
+        let why = format!("{of} is longer than the 256 KiB that a run is given beforehand");
+        return Err(CliError::new(Exit::InvalidInput, why).help("-i without --detach and --retries has no limit"));
     }
     Ok(text)
 }
@@ -71,7 +90,10 @@ mod tests {
 
     fn made(words: &[&str]) -> String {
         let line = Line::try_parse_from(std::iter::once(&"run").chain(words)).expect("a good command line");
-        of(&line.args).expect("a manifest").to_string().replace("\"apiVersion\":\"appm.dev/v1\",\"kind\":\"Run\",", "")
+        of(&line.args.meant())
+            .expect("a manifest")
+            .to_string()
+            .replace("\"apiVersion\":\"appm.dev/v1\",\"kind\":\"Run\",", "")
     }
 
     #[test]
@@ -105,6 +127,11 @@ mod tests {
                 &["--image", "alpine", "-c", "echo $1 | cat", "--", "hi"],
                 r#"{"metadata":{"generateName":"run-"},"spec":{"container":{"image":"alpine","command":["/bin/sh","-c","echo $1 | cat"],"args":["sh","hi"]}}}"#,
             ),
+            (
+                &["-c", "cat", "-a", "job", "-m", "words", "-T", "9"],
+                r#"{"metadata":{"name":"job"},"spec":{"process":{"command":["cat"]},"activeDeadlineSeconds":9,"stdin":"words"}}"#,
+            ),
+            (&["-a", "web"], r#"{"metadata":{"generateName":"web-"},"spec":{"app":"web"}}"#),
             (&["--", "true"], r#"{"metadata":{"generateName":"run-"},"spec":{"process":{"command":["true"]}}}"#),
         ] {
             assert_eq!(made(words), manifest);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
-        CANCELED, COMPLETE, Condition, GoDuration, Kind, RUN_DEADLINE, RUN_FAILED, Run, RunExit, RunStatus,
+        App, CANCELED, COMPLETE, Condition, GoDuration, Kind, RUN_DEADLINE, RUN_FAILED, Run, RunExit, RunStatus,
         signal_number,
     },
     client::http::{Request, path_of},
@@ -49,6 +49,7 @@ Examples:
   tar c . | appm run -i -c 'tar x -C /srv'
   appm run -i --image postgres -- psql -h db < dump.sql
   appm run -d -c ./long-job --name job    do not wait; appm logs -f run/job, appm cancel job
+  appm run -c 'wc -w' -m 'some words'     with a text on stdin
 
 The exit code is the command's; 128 and the signal's number if a signal ended it; 124 if --timeout did. Ctrl-C cancels.")]
 pub(super) struct RunArgs {
@@ -60,6 +61,15 @@ pub(super) struct RunArgs {
     /// Give it what comes in on stdin, as it comes; with --detach or --retries beforehand, up to 256 KiB of text (not in a container)
     #[arg(short = 'i', long)]
     stdin: bool,
+    /// The App, as App Mesh has it; with -c the Run's name
+    #[arg(short = 'a', long = "app", value_name = "NAME", add = super::complete::apps(), conflicts_with = "app")]
+    named: Option<String>,
+    /// A text, or @FILE, for its standard input
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "stdin")]
+    metadata: Option<String>,
+    /// Stop it after so many seconds
+    #[arg(short = 'T', long, value_name = "SECONDS", conflicts_with = "timeout", value_parser = clap::value_parser!(u64).range(1..))]
+    lifetime: Option<u64>,
     /// Not possible; understood so that it can be said
     #[arg(short = 't', long, hide = true)]
     tty: bool,
@@ -83,6 +93,17 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
+    /// What App Mesh's words mean here.
+    fn meant(mut self) -> Self {
+        if let Some(named) = self.named.take() {
+            let place = if self.what.is_empty() { &mut self.app } else { &mut self.name };
+            place.get_or_insert(named);
+        }
+        let lifetime = self.lifetime.take().map(|seconds| GoDuration(Duration::from_secs(seconds)));
+        self.what.timeout = lifetime.or(self.what.timeout);
+        self
+    }
+
     /// True if it is sent what it reads while it runs.
     fn feeds(&self) -> bool {
         self.stdin && !self.detach && self.what.retries.unwrap_or(0) == 0
@@ -127,9 +148,13 @@ async fn ask_to_cancel(context: &Context, name: &str) -> Result<Value, CliError>
 }
 
 pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), CliError> {
+    let args = args.meant();
     let manifest = manifest::of(&args)?;
     let path = path_of(Run::INFO, Some(context.namespace()), None) + "?fieldManager=appm-cli";
-    let made = context.call(Request::post(path, &manifest)).await?.json()?;
+    let made = match context.call(Request::post(path, &manifest)).await {
+        Ok(made) => made.json()?,
+        Err(error) => return Err(perhaps_no_app(error, args.app.as_deref(), context).await),
+    };
     let name = name_of(&made);
     if args.detach {
         return match &args.output.output {
@@ -146,6 +171,22 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<(), CliError
         context.call(Request::delete(path, &json!({"propagationPolicy": "Background"}))).await?;
     }
     judge(&name, &status_of(&over), interrupted)
+}
+
+/// Of an App that is not there: which one may be meant, or that a command is run in another way.
+async fn perhaps_no_app(error: CliError, app: Option<&str>, context: &Context) -> CliError {
+    let Some(app) = app.filter(|_| error.exit == Exit::InvalidInput) else { return error };
+    let app = app.strip_prefix("app/").unwrap_or(app);
+    match context.get(served::<App>(), context.namespace(), app).await {
+        Err(absent) if absent.exit == Exit::NotFound => {
+            let near = absent.help.as_ref().map(|near| format!("{near} ")).unwrap_or_default();
+            let help = format!(
+                "{near}a command is run by `appm run -c '{app}'`, or here and without a trace by `appm exec {app}`"
+            );
+            CliError::new(error.exit, absent.message).help(help)
+        }
+        _ => error,
+    }
 }
 
 fn status_of(run: &Value) -> RunStatus {
