@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{
         Cause, Claim, Durability, Instance, Key, Kind, Measure, OVER_QUOTA, OWNER, Object, Operation, OperationVerb,
-        Quantity, Reason, ResourceQuota, ResourceQuotaStatus, Status, Transaction, UserLimits, at,
+        Quantity, Reason, ResourceQuota, ResourceQuotaStatus, Status, StoredObject, Transaction, UserLimits, at,
     },
     auth::{Identity, OWNER_NAME, Proof},
     policy::quota::{Account, Ceiling, Counted, Sums},
@@ -125,6 +125,15 @@ impl Admission {
         writes: &[Write],
         planned: &[Planned],
     ) -> Result<Judged, Vec<(usize, Refusal)>> {
+        // Of statuses alone only an Instance that was over can come to ask for more.
+        let revives = |write: &Write| {
+            let (old, new) = plan.both(&write.key);
+            let was_over = old.and_then(StoredObject::claim).is_some_and(|claim| claim.over);
+            was_over && new.is_none_or(|new| at(new, &["status", "state", "exited"]).is_null())
+        };
+        if writes.iter().all(|write| write.status_only && !revives(write)) {
+            return Ok(Judged { ceilings: Vec::new() });
+        }
         let claims: Vec<Option<Claim>> = writes
             .iter()
             .map(|write| Claim::of(write.key.kind, write.body.as_ref().map_or(b"{}", |body| body.json())))
