@@ -106,17 +106,16 @@ pub(super) fn prepare(
     let switch = users.find(process.user.as_deref(), process.group.as_deref(), now).map_err(refused)?;
     let dir = attempt_dir(&start.key);
     directories(&start.key, &own_dir(start, process), switch.as_ref()).map_err(|e| short(&dir, e))?;
-    if let Some(step) = &start.step {
-        Workspace::make(step, &start.key.uid, switch.as_ref()).map_err(|e| short(Path::new("the workspace"), e))?;
-    }
+    let workspace = start.step.as_ref().map(|step| Workspace::make(step, &start.key.uid, switch.as_ref()));
+    let workspace = workspace.transpose().map_err(|e| short(Path::new("the workspace"), e))?;
+    let workspace = workspace.as_ref();
     memory.keep_values(start).map_err(|e| short(Path::new("secret values"), e))?;
     let in_memory = memory.files(start, switch.as_ref()).map_err(|e| short(Path::new("secret files"), e))?;
     let [out, err] = [OUTPUT, "err.fifo"].map(|name| fifo(&dir.join(name), switch.as_ref()));
     let ((out, out_tap), (err, err_tap)) = (out?, err?);
     let form = match &process.script {
         Some(text) => {
-            let workspace = workspace(start)?;
-            let text = workspace.as_ref().map_or(Cow::Borrowed(text.as_str()), |workspace| workspace.settle(text));
+            let text = workspace.map_or(Cow::Borrowed(text.as_str()), |workspace| workspace.settle(text));
             script_form(&dir.join("script"), &text, start, &process.argv, switch.as_ref())?
         }
         None => command_form(start, process)?,
@@ -141,7 +140,7 @@ pub(super) fn prepare(
         stdin(process.stdin.as_deref()).map(|stdin| [stdin, out, err])
     };
     let streams = streams.map_err(|e| short(Path::new("standard streams"), e))?;
-    let mut child = assemble(start, process, form, streams, switch, own)?;
+    let mut child = assemble(start, process, form, streams, switch, own, workspace)?;
     child.files = files::prepare_all(&start.key, &process.files, in_memory.as_deref()).map_err(refused)?;
     // Last, because from here on there is something to undo.
     let made = groups.make(&start.key, &start.limits);
@@ -164,7 +163,10 @@ pub(super) fn beside(
     let switch = found.map_err(PrepareError::Refused)?;
     let streams = stdin(None).and_then(|stdin| Ok([stdin, output.try_clone()?, output]));
     let streams = streams.map_err(|e| short(Path::new("standard streams"), e))?;
-    Ok(Prepared { groups, ..assemble(start, process, command_form(start, process)?, streams, switch, own)? })
+    let workspace = start.step.as_ref().map(|step| Workspace::of(step, &start.key.uid));
+    let workspace = workspace.transpose().map_err(|e| short(Path::new("the workspace"), e))?;
+    let form = command_form(start, process)?;
+    Ok(Prepared { groups, ..assemble(start, process, form, streams, switch, own, workspace.as_ref())? })
 }
 
 /// Everything but the control groups and the files.
@@ -175,6 +177,7 @@ fn assemble(
     [stdin, stdout, stderr]: [OwnedFd; 3],
     switch: Option<Switch>,
     own: Inherited,
+    workspace: Option<&Workspace>,
 ) -> Result<Prepared, PrepareError> {
     let refused = PrepareError::Refused;
     let login = process.login.then(|| users::login(process.user.as_deref())).transpose().map_err(refused)?;
@@ -183,14 +186,13 @@ fn assemble(
         None => form,
     };
     let home = login.map(|login| login.home.display().to_string());
-    let workspace = workspace(start)?;
-    let shared = workspace.as_ref().map(|workspace| workspace.directory.display().to_string());
+    let shared = workspace.map(|workspace| workspace.directory.display().to_string());
     let working_dir = process.working_dir.clone().or(shared).or(home);
     Ok(Prepared {
         groups: Vec::new(),
         programs,
         argv,
-        env: environment(start, workspace.as_ref())?,
+        env: environment(start, workspace)?,
         stdin,
         stdout,
         stderr,
@@ -211,11 +213,6 @@ fn assemble(
 fn own_dir(start: &Start, process: &ProcessProgram) -> PathBuf {
     let dir = instance_dir(&start.key.uid);
     if start.step.is_some() && process.working_dir.is_none() { dir } else { dir.join("work") }
-}
-
-fn workspace(start: &Start) -> Result<Option<Workspace>, PrepareError> {
-    let place = start.step.as_ref().map(|step| Workspace::of(step, &start.key.uid));
-    place.transpose().map_err(|e| short(Path::new("the workspace"), e))
 }
 
 fn process_of(start: &Start) -> Result<&ProcessProgram, PrepareError> {

@@ -193,6 +193,11 @@ fn child(prepared: &Prepared, vectors: &mut Vectors, gate: RawFd) -> ! {
         if prepared.terminal {
             check(libc::ioctl(0, libc::TIOCSCTTY, 0), Stage::Terminal);
         }
+    }
+    // Before the gate: while the child does that, the keeper writes it down.
+    default_signals();
+    // SAFETY: as above.
+    unsafe {
         let mut byte = 0u8;
         loop {
             match libc::read(GATE, (&raw mut byte).cast(), 1) {
@@ -202,7 +207,6 @@ fn child(prepared: &Prepared, vectors: &mut Vectors, gate: RawFd) -> ! {
             }
         }
     }
-    default_signals();
     become_user(prepared);
     put_files(prepared);
     let mut own_pid = [0; 32];

@@ -54,11 +54,12 @@ impl Workspace {
         Ok(Workspace { directory: root.join(&step.directory), root, files, temp: base.join("temp") })
     }
 
-    /// Makes what is not there yet, for this user.
-    pub(super) fn make(step: &RunStep, uid: &Uid, switch: Option<&Switch>) -> io::Result<()> {
+    /// Makes what is not there yet, for this user; its files are empty then.
+    pub(super) fn make(step: &RunStep, uid: &Uid, switch: Option<&Switch>) -> io::Result<Workspace> {
         let mut workspace = Self::of(step, uid)?;
         // Of all steps but a run's first, what is above it is there.
-        if DirBuilder::new().mode(0o711).create(&workspace.files).is_err() {
+        let made = DirBuilder::new().mode(0o711).create(&workspace.files);
+        if made.is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists) {
             directory(Path::new(WORKSPACES), 0o711)?;
             let inside = Path::new(WORKSPACES).join(plain(&step.workspace)?);
             if switch.is_some() && !is_open(&std::path::absolute(".")?)? {
@@ -70,8 +71,6 @@ impl Workspace {
             directory(workspace.files.parent().unwrap_or(Path::new("/")), 0o711)?;
             directory(&workspace.files, 0o711)?;
         }
-        // Whatever the umask is.
-        std::fs::set_permissions(&workspace.files, Permissions::from_mode(0o711))?;
         if !step.place.is_empty() {
             directory(workspace.root.parent().unwrap_or(Path::new("/")), 0o711)?;
         }
@@ -86,7 +85,7 @@ impl Workspace {
             options.open(&path)?;
             give(&path, switch)?;
         }
-        Ok(())
+        Ok(workspace)
     }
 
     /// A text of a step with what only this machine knows put in.
@@ -118,7 +117,7 @@ impl Workspace {
 
 /// The machine's name.
 fn machine() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A name that leads nowhere else.
