@@ -138,6 +138,10 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> Result<(), CliErr
     }
 }
 
+/// Kinds that somebody who knows Kubernetes tries first, and that are others here.
+const OF_KUBERNETES: [&str; 9] =
+    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob", "Service", "Ingress"];
+
 /// How to apply.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -190,6 +194,7 @@ pub(super) async fn apply(
     if let Some(plan) = &options.planned {
         transaction.plan_hash.clone_from(&plan.hash);
     }
+    manifests.fit(&transaction)?;
     if manifests.faults.is_empty() {
         let status = match context.transact(&transaction).await? {
             Ok(done) => return Ok(done.results),
@@ -236,13 +241,22 @@ fn invalid(
     placed: Vec<diagnostics::Diagnostic>,
     rest: Vec<String>,
 ) -> CliError {
+    let unknown = |kind: &&&str| {
+        let told = format!("there is no kind `{kind}`");
+        placed.iter().any(|fault| fault.path == "kind" && fault.message.starts_with(&told))
+    };
+    let of_kubernetes = OF_KUBERNETES.iter().find(unknown);
     let mut details = diagnostics::render(placed, &manifests.files, &context.screen);
     details.extend(rest);
     let count = details.len();
     let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
     let mut error = CliError::new(Exit::InvalidInput, format!("{mistakes}; {}", options.nothing()));
     error.details = details;
-    error
+    error.maybe_help(of_kubernetes.map(|kind| {
+        format!(
+            "`appm import kubernetes FILE` says what becomes of a {kind} here; `appm api-resources` lists the kinds"
+        )
+    }))
 }
 
 /// One line for each object: what became of it.

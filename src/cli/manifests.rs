@@ -1,16 +1,17 @@
 //! Manifests from files, directories and stdin: everything is read before anything is done, and every fault is kept.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fs,
-    io::Read,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
 use crate::{
-    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status},
+    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status, Transaction},
     policy::manifest::{self, Aim, Document, Fault, Home, Identity, NAMELESS},
 };
 
@@ -19,6 +20,9 @@ use super::{
     diagnostics::{self, Diagnostic, SourceFile},
     error::{CliError, Exit},
 };
+
+/// The largest transaction that a server takes, as server/body.rs has it.
+const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
 
 /// One object that a manifest declares.
 #[derive(Clone, Debug)]
@@ -160,6 +164,33 @@ impl Manifests {
         self.objects.iter().map(operation).collect()
     }
 
+    /// All of it goes to the server at once, which takes no more than a certain size.
+    ///
+    /// # Errors
+    /// With the largest files, before anything is sent.
+    pub(super) fn fit(&self, transaction: &Transaction) -> Result<(), CliError> {
+        let mut size = Size(0);
+        serde_json::to_writer(&mut size, transaction).expect("transactions are plain data");
+        if size.0 <= TRANSACTION_LIMIT {
+            return Ok(());
+        }
+        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+        let message = format!(
+            "these manifests are {} MiB as they would be sent, and {} MiB are taken at once; nothing was sent",
+            mib(size.0),
+            TRANSACTION_LIMIT >> 20
+        );
+        let mut files: Vec<&SourceFile> = self.files.iter().collect();
+        files.sort_by_key(|file| Reverse(file.text.len()));
+        let mut error = CliError::new(Exit::InvalidInput, message);
+        let largest = files.iter().take(5).filter(|file| file.text.len() >= 1 << 20);
+        error.details =
+            largest.map(|file| format!("  {}: {} MiB", file.name.display(), mib(file.text.len()))).collect();
+        Err(error.help(
+            "apply them in parts; what an App reads in bulk belongs into files of the machine, not into its manifests",
+        ))
+    }
+
     /// What the server finds wrong, at the places where it is written; and what belongs to no place.
     pub(super) fn locate(&self, status: &Status) -> (Vec<Diagnostic>, Vec<String>) {
         let mut placed = Vec::new();
@@ -192,6 +223,20 @@ impl Manifests {
     }
 }
 
+/// How much is written.
+struct Size(usize);
+
+impl Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What is wrong with a file, and where.
 fn placed(file: usize, fault: Fault) -> Diagnostic {
     Diagnostic { file, place: fault.place, path: fault.path.to_string(), message: fault.message }
@@ -213,6 +258,12 @@ mod tests {
         manifests.add("a.yaml".into(), text.into(), namespace);
         manifests.refuse_twins();
         manifests
+    }
+
+    #[test]
+    fn as_much_is_sent_as_the_server_takes() {
+        let server = include_str!("../server/body.rs");
+        assert!(server.contains("TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;"), "it takes another amount now");
     }
 
     #[test]

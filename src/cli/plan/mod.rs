@@ -98,6 +98,7 @@ pub(super) async fn plan(
     let mut operations = manifests.operations(options.verb, options.force);
     operations.extend(options.pruned.iter().cloned());
     let transaction = Transaction::new(&options.manager, operations);
+    manifests.fit(&transaction)?;
     let plan =
         context.plan(&transaction).await?.map_err(|status| apply::refused(context, manifests, options, status))?;
     Ok((plan, transaction))
