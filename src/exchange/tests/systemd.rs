@@ -154,7 +154,7 @@ fn what_cannot_run_is_told_with_its_line() {
             "/u/a.service:2: ExecStart: a \" is not closed",
             "/u/c.service:2: ExecStart: `%H` is known when the unit runs only; write what it stands for, or `%%` for a percent sign",
             "/u/c.service:3: TimeoutStopSec: `soon` is no time span",
-            "/u/d.timer: it starts `d.service`, which is not among the units: name it, too",
+            "/u/d.timer: it starts `d.service`, which is not among the units and lies beside none of them: name its file, too",
             "/u/e.service:1: `what is this` is no entry: `key=value` is one",
             "nope: there is no such unit; looked for nope.service, /etc/systemd/system/nope.service, /usr/lib/systemd/system/nope.service",
         ]
@@ -173,4 +173,20 @@ fn a_service_that_runs_nothing_because_a_setting_is_misspelt_says_so() {
             ("ExecStrat", "no setting of systemd's that is known; did you mean `ExecStart`?"),
         ]
     );
+}
+
+#[test]
+fn what_a_timer_starts_comes_with_it_and_what_is_set_nowhere_leaves_nothing() {
+    let all = files(&[
+        ("/u/d.timer", "[Timer]\nOnCalendar=daily\n"),
+        ("/u/d.service", "[Service]\nType=oneshot\nExecStart=/bin/x $EXTRA --a=${NO} $HOME -f\n"),
+    ]);
+    for named in ["/u/d.timer", "d.timer"] {
+        let report = systemd::read(&[named.into()], &["/u".into()], &all).expect("good");
+        assert_eq!(report.parts.len(), 1);
+        assert_eq!(made(&report, "d")["spec"]["run"]["process"]["command"], json!(["/bin/x", "--a=", "$(HOME)", "-f"]));
+        let told: Vec<String> = report.all().map(ToString::to_string).collect();
+        assert!(told.iter().any(|note| note.contains("`$EXTRA` is set nowhere in the unit")), "{told:?}");
+        assert!(told.iter().any(|note| note.contains("`$(HOME)` is set by systemd and not here")), "{told:?}");
+    }
 }

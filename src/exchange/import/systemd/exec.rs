@@ -65,9 +65,12 @@ fn substitute(word: &str, variables: Variables<'_>, command: &mut Command) {
                 let words = value.split_whitespace().map(literal);
                 command.words.extend(words);
             }
+            // Of one that is not set nothing is left, as there; a hook is asked for this one by name.
             None => {
                 command.unknown.push(name.to_owned());
-                command.words.push(format!("$({name})"));
+                if is_set_by_systemd(name) {
+                    command.words.push(format!("$({name})"));
+                }
             }
         }
         return;
@@ -83,13 +86,15 @@ fn substitute(word: &str, variables: Variables<'_>, command: &mut Command) {
                 if variables(name).is_none() {
                     command.unknown.push(name.to_owned());
                 }
-                out.push_str(&literal(&plain));
-                // Before an expansion a dollar sign of its own would take it back.
-                if (plain.len() - plain.trim_end_matches('$').len()) % 2 == 1 {
-                    out.push('$');
+                if variables(name).is_some() || is_set_by_systemd(name) {
+                    out.push_str(&literal(&plain));
+                    // Before an expansion a dollar sign of its own would take it back.
+                    if (plain.len() - plain.trim_end_matches('$').len()) % 2 == 1 {
+                        out.push('$');
+                    }
+                    plain.clear();
+                    out.push_str(&format!("$({name})"));
                 }
-                plain.clear();
-                out.push_str(&format!("$({name})"));
                 tail
             }
             None => {
@@ -101,6 +106,14 @@ fn substitute(word: &str, variables: Variables<'_>, command: &mut Command) {
     plain.push_str(rest);
     out.push_str(&literal(&plain));
     command.words.push(out);
+}
+
+/// True of what systemd sets when it starts something: a value that no unit says.
+pub(super) fn is_set_by_systemd(name: &str) -> bool {
+    let of_the_user = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG"];
+    let of_the_start =
+        ["MAINPID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "TRIGGER_UNIT"];
+    of_the_user.contains(&name) || of_the_start.contains(&name)
 }
 
 /// Words as a line of a shell, which is given the variables by the environment: their values cannot end a quote.

@@ -14,6 +14,7 @@ use super::{
         report::{Fate, Refusal, Report, Spot},
     },
     super::words::SYSTEMD,
+    timer,
 };
 
 /// Files of one unit, its drop-ins included.
@@ -86,11 +87,7 @@ pub(super) fn all(named: &[PathBuf], search: &[PathBuf], files: &Files, report: 
         if is_name {
             places.extend(search.iter().cloned());
         }
-        let candidates = || places.iter().flat_map(|dir| [Some(dir.join(&name)), template(&name).map(|t| dir.join(t))]);
-        // An instance's own file comes before its template, wherever that lies.
-        let own = candidates().flatten().filter(|file| file.ends_with(&name)).find(|file| files.is_file(file));
-        let file = own.or_else(|| candidates().flatten().find(|file| files.is_file(file)));
-        match file {
+        match file_of(&name, &places, files) {
             Some(file) if name.contains("@.") => {
                 let message =
                     format!("{} is a template: name an instance, `{}` say", file.display(), name.replace("@.", "@1."));
@@ -107,13 +104,39 @@ pub(super) fn all(named: &[PathBuf], search: &[PathBuf], files: &Files, report: 
         found.refusals.extend(more);
         return found;
     }
+    let named_so_far: BTreeSet<String> = wanted.keys().cloned().collect();
+    let mut started = BTreeMap::new();
     for (name, (file, places)) in wanted {
+        match unit(&name, &file, &places, files, report) {
+            Ok(unit) => {
+                if unit.kind == "timer" {
+                    let mut all = places;
+                    all.extend(search.iter().cloned());
+                    started.entry(timer::starts(&unit)).or_insert(all);
+                }
+                found.units.push(unit);
+            }
+            Err(more) => found.refusals.extend(more),
+        }
+    }
+    // What a timer starts comes with it; a name is no path.
+    let is_new = |name: &String| !named_so_far.contains(name) && !name.contains('/');
+    for (name, places) in started.into_iter().filter(|(name, _)| is_new(name)) {
+        let Some(file) = file_of(&name, &places, files) else { continue };
         match unit(&name, &file, &places, files, report) {
             Ok(unit) => found.units.push(unit),
             Err(more) => found.refusals.extend(more),
         }
     }
     found
+}
+
+/// The file of a unit. An instance's own comes before its template, wherever that lies.
+fn file_of(name: &str, places: &[PathBuf], files: &Files) -> Option<PathBuf> {
+    let own = places.iter().map(|dir| dir.join(name)).find(|file| files.is_file(file));
+    let template = template(name);
+    let shared = || places.iter().find_map(|dir| Some(dir.join(template.as_ref()?)).filter(|file| files.is_file(file)));
+    own.or_else(shared)
 }
 
 fn kind_of(name: &str) -> Option<&str> {

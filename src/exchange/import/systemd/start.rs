@@ -191,7 +191,10 @@ fn prefixes(command: &Command, spot: &Spot, key: &str, draft: &mut Draft) {
     let is_left_out =
         matches!(key, "ExecReload" | "ExecStopPost") || (key == "ExecStop" && command.unknown == ["MAINPID"]);
     for name in command.unknown.iter().filter(|_| !is_left_out) {
-        let remark = format!("`$({name})` is not known from the unit: give it in `env`");
+        let remark = match exec::is_set_by_systemd(name) {
+            true => format!("`$({name})` is set by systemd and not here: give it in `env`"),
+            false => format!("`${name}` is set nowhere in the unit: nothing stands in its place, as there"),
+        };
         draft.nearly(spot, key, &remark);
     }
 }

@@ -33,7 +33,9 @@ pub(super) fn schedules(
 ) -> Result<Vec<Part<Value>>, Vec<Refusal>> {
     let service = starts(unit);
     let Some(started) = services.get(service.as_str()) else {
-        let message = format!("it starts `{service}`, which is not among the units: name it, too");
+        let message = format!(
+            "it starts `{service}`, which is not among the units and lies beside none of them: name its file, too"
+        );
         return Err(vec![Refusal::new(&unit.spot, message)]);
     };
     let run = service::run(started, files)?;
