@@ -447,7 +447,7 @@ pub fn import_pm2(data: &[u8]) {
 /// A Compose file that is also its file of variables.
 pub fn import_compose(data: &[u8]) {
     let asked = import::compose::Asked { dir: "/p".into(), profiles: vec!["*".to_owned()], ..Default::default() };
-    imported(data, &["/p/a", "/p/b.env"], |path, files| import::compose::read(path, &asked, files));
+    imported(data, &["/p/a", "/p/b.env"], |path, files| import::compose::read(&[path.to_path_buf()], &asked, files));
 }
 
 /// Manifests of Kubernetes.

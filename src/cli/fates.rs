@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt,
@@ -18,21 +18,25 @@ use crate::exchange::report::{Fate, Note, Refusal, Report};
 
 /// Rows that somebody reads.
 const MOST: usize = 200;
+/// Names of settings in one row.
+const SHOWN: usize = 3;
 /// Mistakes that somebody reads.
 const MISTAKES: usize = 100;
 
-/// Shows what was approximated and dropped, with its place and the reason, and counts what was carried over; with `all` every setting.
+/// Shows what was approximated and dropped, with its place and the reason, and counts what was carried over. Settings of one fate for one
+/// reason share a row, a unit that is hardened has thirty; with `all` every setting has its own.
 pub(super) fn tell<T>(report: &Report<T>, made: &str, all: bool, screen: &Screen) {
-    let mut rows: BTreeMap<(Fate, &str, &str), Vec<&Note>> = BTreeMap::new();
+    let mut rows: BTreeMap<(Fate, &str, &str, &str), Vec<&Note>> = BTreeMap::new();
     for note in report.all().filter(|note| all || note.fate != Fate::Carried) {
-        rows.entry((note.fate, &note.setting, &note.remark)).or_default().push(note);
+        let name = if all { note.setting.as_str() } else { "" };
+        rows.entry((note.fate, &note.remark, &note.spot.file, name)).or_default().push(note);
     }
     let mut table = Table::new(["SETTING", "BECAME", "WHERE", "WHY"]);
     let mut sorted: Vec<_> = rows.iter().collect();
     sorted.sort_by_key(|((fate, ..), notes)| (Reverse(*fate), &notes[0].spot));
-    for ((fate, setting, remark), notes) in sorted.into_iter().take(MOST) {
+    for ((fate, remark, ..), notes) in sorted.into_iter().take(MOST) {
         let more = if notes.len() > 1 { format!(" and {} more", notes.len() - 1) } else { String::new() };
-        table.add([(*setting).to_owned(), fate.to_string(), format!("{}{more}", notes[0].spot), (*remark).to_owned()]);
+        table.add([settings(notes), fate.to_string(), format!("{}{more}", notes[0].spot), (*remark).to_owned()]);
     }
     if !table.is_empty() {
         screen::remark(table.render(screen, true).trim_end());
@@ -110,8 +114,36 @@ pub(super) fn refused(mut refusals: Vec<Refusal>, what: &str) -> CliError {
     CliError { details, ..CliError::new(Exit::InvalidInput, format!("{what}; nothing was done")) }
 }
 
-/// The notes that stand as comments above what was made of them.
+/// The names of several settings, each once; of many the first ones.
+fn settings(notes: &[&Note]) -> String {
+    let mut seen = BTreeSet::new();
+    let names: Vec<&str> = notes.iter().map(|note| note.setting.as_str()).filter(|name| seen.insert(*name)).collect();
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        count => format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+    }
+}
+
+/// The notes that stand as comments above what was made of them: every setting by name, and the reason of several once.
 pub(super) fn comments(notes: &[Note]) -> String {
-    let told = notes.iter().filter(|note| note.fate != Fate::Carried);
-    told.map(|note| format!("#! {note}\n")).collect()
+    let mut groups: Vec<Vec<&Note>> = Vec::new();
+    let mut places: BTreeMap<(Fate, &str, &str), usize> = BTreeMap::new();
+    for note in notes.iter().filter(|note| note.fate != Fate::Carried) {
+        let place = *places.entry((note.fate, &note.remark, &note.spot.file)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(note),
+            None => groups.push(vec![note]),
+        }
+    }
+    groups.iter().map(|group| comment(group)).collect()
+}
+
+fn comment(group: &[&Note]) -> String {
+    let [first, _, ..] = group else { return group.iter().map(|note| format!("#! {note}\n")).collect() };
+    let name = |note: &&Note| match note.spot.line {
+        0 => note.setting.clone(),
+        line => format!("{} (line {line})", note.setting),
+    };
+    let each: Vec<String> = group.iter().map(name).collect();
+    format!("#! {}: {} {}: {}\n#!   {}\n", first.spot, group.len(), first.fate, first.remark, each.join(", "))
 }

@@ -23,6 +23,7 @@ use crate::{
 use super::{
     context::{Context, Selection, Where},
     error::{CliError, Exit, did_you_mean},
+    import::ORIGIN,
     output::{self, Format, OutputArgs},
     resources::{self, Target},
     screen,
@@ -227,8 +228,8 @@ fn as_written(mut object: Value) -> Value {
 
 /// Name, namespace, labels and annotations, without what the server and kubectl put among them.
 fn said_of_itself(metadata: &Value) -> Value {
-    const NOT_SAID: [&str; 3] =
-        [OWNER, "kubectl.kubernetes.io/last-applied-configuration", "kubernetes.io/metadata.name"];
+    const NOT_SAID: [&str; 4] =
+        [OWNER, ORIGIN, "kubectl.kubernetes.io/last-applied-configuration", "kubernetes.io/metadata.name"];
     let mut said = Map::new();
     for field in ["name", "namespace"] {
         if metadata[field].is_string() {

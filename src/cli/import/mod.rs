@@ -5,6 +5,7 @@ mod deliver;
 mod node;
 
 use std::{
+    collections::BTreeSet,
     io::Read as _,
     path::{Path, PathBuf, absolute},
 };
@@ -20,6 +21,9 @@ use crate::exchange::{
     report::Outcome,
 };
 
+/// Where an object was imported from: as long as that is the same, another import may change it.
+pub(super) const ORIGIN: &str = "appm.dev/imported-from";
+
 /// Write manifests for what other programs are told to do
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -28,8 +32,10 @@ Examples:
   appm import supervisor /etc/supervisor/supervisord.conf -o manifests/
   appm import compose compose.yaml --profile dev --apply
   appm import procfile Procfile --strict && echo nothing is lost
+  appm import procfile Procfile --apply --take-over       also over what came from elsewhere by the same names
 
 The manifests go to stdout; a line that begins with `#!` above one says what was approximated or dropped, and why. A table of that goes to stderr.
+--apply refuses to change what this file did not bring: objects that somebody else made, or another import.
 docs/import.md has every setting of every program.")]
 pub(super) struct ImportArgs {
     #[command(subcommand)]
@@ -145,13 +151,14 @@ struct Pm2Args {
 Examples:
   appm import compose compose.yaml
   appm import compose docker-compose.yml --profile dev --env-file prod.env --apply
+  appm import compose compose.yaml compose.prod.yaml      as `docker compose -f … -f …`
   docker compose config | appm import compose -
 
 Variables (${NAME}) come from `.env` beside the file or from --env-file, never from your own environment.")]
 struct ComposeArgs {
-    /// The Compose file; `-` is stdin
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    file: PathBuf,
+    /// The Compose file; of several each goes over those before it; `-` is stdin
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    files: Vec<PathBuf>,
     /// A profile that is on; `*` is every one; may be given several times
     #[arg(long, value_name = "NAME")]
     profile: Vec<String>,
@@ -197,16 +204,19 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<(), CliError> {
     match &args.what {
         What::Crontab(args) => {
             let (file, files) = named(&args.file)?;
-            args.delivery.hand_over(made(crontab::read(&file, args.system, &files))?, global)
+            let report = made(crontab::read(&file, args.system, &files))?;
+            args.delivery.hand_over(report, &origin("crontab", &args.file)?, global)
         }
         What::Systemd(args) => {
             let usual = || systemd::USUAL.iter().map(PathBuf::from).collect();
             let search = if args.search.is_empty() { usual() } else { args.search.clone() };
-            args.delivery.hand_over(made(systemd::read(&args.units, &search, &Files::of_disk()))?, global)
+            let report = made(systemd::read(&args.units, &search, &Files::of_disk()))?;
+            args.delivery.hand_over(report, &of_units(&args.units)?, global)
         }
         What::Supervisor(args) => {
             let (file, files) = named(&args.file)?;
-            args.delivery.hand_over(made(supervisor::read(&file, &files))?, global)
+            let report = made(supervisor::read(&file, &files))?;
+            args.delivery.hand_over(report, &origin("supervisor", &args.file)?, global)
         }
         What::Pm2(args) => {
             let (file, mut files) = named(&args.file)?;
@@ -214,39 +224,68 @@ pub(super) fn run(args: &ImportArgs, global: &Global) -> Result<(), CliError> {
                 files.give(&file, node::exported(&file)?);
             }
             let asked = pm2::Asked { environment: args.env.clone(), dir: whole(beside(&file))? };
-            args.delivery.hand_over(made(pm2::read(&file, &asked, &files))?, global)
+            let report = made(pm2::read(&file, &asked, &files))?;
+            args.delivery.hand_over(report, &origin("pm2", &args.file)?, global)
         }
         What::Compose(args) => {
-            let (file, files) = named(&args.file)?;
+            let mut paths = args.files.clone();
+            let dir = whole(beside(&paths[0]))?;
+            // Paths in all of them begin at the directory of the first.
+            for path in paths.iter_mut().skip(1).filter(|path| path.as_os_str() != "-") {
+                *path = whole(path)?;
+            }
+            let (_, files) = named(stdin_of(&args.files))?;
             let (profiles, env_files) = (args.profile.clone(), args.env_file.clone());
-            let asked = compose::Asked { profiles, env_files, dir: whole(beside(&file))? };
-            args.delivery.hand_over(made(compose::read(&file, &asked, &files))?, global)
+            let asked = compose::Asked { profiles, env_files, dir };
+            let report = made(compose::read(&paths, &asked, &files))?;
+            args.delivery.hand_over(report, &origin("compose", &args.files[0])?, global)
         }
         What::Appmesh(args) => {
             let (path, files) = named(&args.path)?;
-            args.delivery.hand_over(made(app_mesh::read(&path, appmesh::WORDS, &files))?, global)
+            let report = made(app_mesh::read(&path, appmesh::WORDS, &files))?;
+            args.delivery.hand_over(report, &origin("appmesh", &args.path)?, global)
         }
         What::Kubernetes(args) => {
-            let (_, files) = args
-                .files
-                .iter()
-                .find(|file| file.as_os_str() == "-")
-                .map_or_else(|| named(Path::new("")), |file| named(file))?;
-            args.delivery.hand_over(made(kubernetes::read(&args.files, &files))?, global)
+            let (_, files) = named(stdin_of(&args.files))?;
+            let report = made(kubernetes::read(&args.files, &files))?;
+            // Objects of Kubernetes are who they are by kind and name, in whatever file of a directory.
+            let from = if args.files[0].as_os_str() == "-" { &args.files[0] } else { beside(&args.files[0]) };
+            args.delivery.hand_over(report, &origin("kubernetes", from)?, global)
         }
         What::Procfile(args) => {
             let (file, files) = named(&args.file)?;
             let dir = args.workdir.as_deref().unwrap_or_else(|| beside(&file));
             let asked = procfile::Asked { dir: whole(dir)?, env_files: args.env_file.clone() };
-            args.delivery.hand_over(made(procfile::read(&file, &asked, &files))?, global)
+            let report = made(procfile::read(&file, &asked, &files))?;
+            args.delivery.hand_over(report, &origin("procfile", &args.file)?, global)
         }
     }
+}
+
+/// Where an import comes from, for the next one: the program, and what it was read of.
+fn origin(program: &str, path: &Path) -> Result<String, CliError> {
+    let place = if path.as_os_str() == "-" { path.to_path_buf() } else { whole(path)? };
+    Ok(format!("{program} {}", place.display()))
+}
+
+/// Where units come from: `systemd`, which has one of each name, or directories of files.
+fn of_units(units: &[PathBuf]) -> Result<String, CliError> {
+    let mut places = BTreeSet::new();
+    for unit in units.iter().filter(|unit| unit.is_dir() || unit.components().count() > 1) {
+        places.insert(whole(if unit.is_dir() { unit } else { beside(unit) })?.display().to_string());
+    }
+    Ok(["systemd".to_owned()].into_iter().chain(places).collect::<Vec<_>>().join(" "))
 }
 
 type Made = crate::exchange::report::Report<Value>;
 
 fn made(outcome: Outcome<Value>) -> Result<Made, CliError> {
     outcome.map_err(|refusals| fates::refused(refusals, "this cannot be imported"))
+}
+
+/// `-` if it is among them.
+fn stdin_of(paths: &[PathBuf]) -> &Path {
+    if paths.iter().any(|path| path.as_os_str() == "-") { Path::new("-") } else { Path::new("") }
 }
 
 /// A file, and the files that may be looked at with it; `-` is stdin.

@@ -32,6 +32,9 @@ pub fn write(objects: &[Value]) -> Report<File> {
         services.insert(source.name.to_owned(), Value::Object(body));
         notes.append(&mut source.notes);
     }
+    if services.is_empty() {
+        return report;
+    }
     let file = some(vec![
         ("services", Value::Object(services)),
         ("volumes", Value::Object(volumes)),

@@ -79,7 +79,7 @@ fn containers_are_services_deployments_and_quadlets() {
     let all = [object];
     let compose = export::compose::write(&all);
     let asked = from_compose::Asked { dir: "/p".into(), ..Default::default() };
-    let read = from_compose::read(Path::new("/p/c"), &asked, &files(&[("/p/c", text(&compose, "compose.yaml"))]))
+    let read = from_compose::read(&["/p/c".into()], &asked, &files(&[("/p/c", text(&compose, "compose.yaml"))]))
         .expect("good");
     let spec = &read.parts[0].made["spec"];
     assert_eq!(spec["container"]["args"], json!(["-g", "daemon $X; 1"]));
@@ -140,6 +140,21 @@ fn a_script_of_many_lines_is_a_line_that_says_the_same() {
 /// Words as people and generators write them.
 fn a_word() -> impl Strategy<Value = String> {
     "[ -~]{1,12}|[a-z/-]{1,9}|ü\n\t".prop_map(|word| word.replace("$(", "$"))
+}
+
+#[test]
+fn where_nothing_can_be_said_no_file_is_written() {
+    let process = [app(json!({"process": {"command": ["sleep", "1"]}}))];
+    let contained = [app(json!({"container": {"image": "x"}}))];
+    for (report, form) in [
+        (export::compose::write(&process), "compose"),
+        (export::quadlet::write(&process), "quadlet"),
+        (export::kubernetes::write(&process), "kubernetes"),
+        (export::systemd::write(&contained), "systemd"),
+    ] {
+        assert!(report.parts.iter().all(|part| part.made.text.is_empty()), "{form}: {report:?}");
+        assert_eq!(report.count(Fate::Dropped), 1, "{form}");
+    }
 }
 
 proptest! {

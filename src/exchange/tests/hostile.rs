@@ -21,7 +21,7 @@ fn read(text: &str, reader: usize) -> Outcome<Value> {
         1 => supervisor::read(Path::new("/p/f"), &given("/p/f")),
         2 => systemd::read(&["/p/a.service".into()], &[], &given("/p/a.service")),
         3 => systemd::read(&[dir()], &[], &files(&[("/p/a.timer", text), ("/p/a.service", text)])),
-        4 => compose::read(Path::new("/p/f"), &compose::Asked { dir: dir(), ..Default::default() }, &given("/p/f")),
+        4 => compose::read(&["/p/f".into()], &compose::Asked { dir: dir(), ..Default::default() }, &given("/p/f")),
         5 => kubernetes::read(&["/p/f".into()], &given("/p/f")),
         _ => pm2::read(Path::new("/p/f"), &pm2::Asked { dir: dir(), ..Default::default() }, &given("/p/f")),
     }

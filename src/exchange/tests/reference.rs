@@ -223,15 +223,31 @@ fn of_compose() -> Vec<Section> {
         });
         match top {
             Some("version" | "name") => file[top.unwrap_or_default()] = json!("x"),
+            Some("include") => file["include"] = json!(["more"]),
             Some(key @ ("volumes" | "networks" | "models")) => file[key] = json!({"d": {"driver": "x"}}),
             _ => {}
         }
         let asked = compose::Asked { dir: "/p".into(), ..Default::default() };
-        compose::read(Path::new("/p/c"), &asked, &files(&[("/p/c", &file.to_string())]))
+        compose::read(&["/p/c".into()], &asked, &files(&[("/p/c", &file.to_string()), ("/p/more", "{services: {}}")]))
     };
-    let file = |word: &'static str| match word {
-        "include" => vec![(Fate::Dropped, "refused: give `docker compose config` as the file".to_owned())],
-        word => told(read(json!({}), Some(word)), &[word.to_owned(), format!("{word}.c"), format!("{word}.d")]),
+    let file = |word: &'static str| {
+        told(read(json!({}), Some(word)), &[word.to_owned(), format!("{word}.c"), format!("{word}.d")])
+    };
+    let include = |word: &'static str| {
+        let mut entry = json!({"path": "more"});
+        entry[word] = json!(match word {
+            "project_directory" => ".",
+            "env_file" => "env",
+            _ => "more",
+        });
+        let asked = compose::Asked { dir: "/p".into(), ..Default::default() };
+        let text = json!({"services": {"a": {"image": "x"}}, "include": [entry]}).to_string();
+        let all = files(&[("/p/c", &text), ("/p/more", "{}"), ("/p/env", "A=1")]);
+        told(compose::read(&["/p/c".into()], &asked, &all), &["include".to_owned()])
+    };
+    let extends = |word: &'static str| {
+        let how = if word == "file" { json!({"file": "c", "service": "b"}) } else { json!({"service": "b"}) };
+        told(read(json!({"extends": how}), None), &["extends".to_owned()])
     };
     let service = |word: &'static str| told(read(json!({word: compose_value(word)}), None), &[word.to_owned()]);
     let nested = |path: &'static [&'static str], list: bool, sample: fn(&str) -> Value| {
@@ -301,6 +317,8 @@ fn of_compose() -> Vec<Section> {
     vec![
         section(COMPOSE, "file", "file", file),
         section(COMPOSE, "service", "a service", service),
+        section(COMPOSE, "include", "an entry of include", include),
+        section(COMPOSE, "extends", "extends", extends),
         section(COMPOSE, "deploy", "deploy", nested(&["deploy"], false, deploy)),
         section(
             COMPOSE,

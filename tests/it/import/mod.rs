@@ -172,6 +172,75 @@ fn what_cannot_be_imported_changes_nothing_and_names_its_place() {
 }
 
 #[test]
+fn an_import_changes_what_it_brought_and_nothing_of_others_unless_it_is_told_to() {
+    let mut world = World::new();
+    world.start();
+    let file = world.root().join("Procfile");
+    let import = |text: &str, more: &[&str]| {
+        fs::write(&file, text).unwrap();
+        let words = [&["import", "procfile", file.to_str().unwrap(), "--apply"][..], more].concat();
+        world.command(&words)
+    };
+    let command = |app: &str| {
+        let shown = world.command(&["get", "app", app, "-o", "jsonpath={.spec.process.command[1]}"]);
+        String::from_utf8_lossy(&shown.stdout).trim().to_owned()
+    };
+    let mine = world.root().join("mine.yaml");
+    let manifest = "apiVersion: appm.dev/v1\nkind: App\nmetadata: {name: mine}\nspec: {suspend: true, process: {command: [sleep, '1000']}}\n";
+    fs::write(&mine, manifest).unwrap();
+    let made = world.command(&["apply", "-f", mine.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", said(&made));
+
+    for (text, wanted) in [("bring: sleep 2000\n", "2000"), ("bring: sleep 2001\n", "2001")] {
+        let done = import(text, &[]);
+        assert!(done.status.success(), "{}", said(&done));
+        assert_eq!(command("bring"), wanted);
+    }
+    let refused = import("bring: sleep 2002\nmine: sleep 2002\n", &[]);
+    let told = said(&refused);
+    assert_eq!(refused.status.code(), Some(7), "{told}");
+    assert!(told.contains("app.appm.dev/mine: nobody imported it") && told.contains("--take-over"), "{told}");
+    assert_eq!((command("bring"), command("mine")), ("2001".to_owned(), "1000".to_owned()), "all or none");
+
+    let conf = world.root().join("s.conf");
+    fs::write(&conf, "[program:bring]\ncommand=sleep 3000\n").unwrap();
+    let other = world.command(&["import", "supervisor", conf.to_str().unwrap(), "--apply"]);
+    let told = said(&other);
+    assert!(told.contains(&format!("app.appm.dev/bring: it was imported from procfile {}", file.display())), "{told}");
+
+    let taken = import("bring: sleep 2002\nmine: sleep 2002\n", &["--take-over"]);
+    assert!(taken.status.success(), "{}", said(&taken));
+    assert_eq!((command("bring"), command("mine")), ("2002".to_owned(), "2002".to_owned()));
+}
+
+#[test]
+fn of_what_nothing_can_be_made_is_no_success_and_what_is_too_large_is_not_sent() {
+    let world = World::new();
+    let socket = world.root().join("x.socket");
+    fs::write(&socket, "[Socket]\nListenStream=80\n").unwrap();
+    let done = world.command(&["import", "systemd", socket.to_str().unwrap()]);
+    let told = said(&done);
+    assert_eq!(done.status.code(), Some(4), "{told}");
+    assert!(told.contains("nothing in it can be imported"), "{told}");
+
+    // Who knows Kubernetes learns where its kinds go.
+    let other = world.root().join("other.yaml");
+    fs::write(&other, "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n").unwrap();
+    let told = said(&world.command(&["apply", "-f", other.to_str().unwrap()]));
+    assert!(told.contains("there is no kind `Deployment`") && told.contains("appm import kubernetes"), "{told}");
+
+    // There is no server that could be asked.
+    let large = world.root().join("large.yaml");
+    let text = "x".repeat(33 << 20);
+    let manifest = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: large}}\ndata: {{a: '{text}'}}\n");
+    fs::write(&large, manifest).unwrap();
+    let done = world.command(&["apply", "-f", large.to_str().unwrap()]);
+    let told = said(&done);
+    assert_eq!(done.status.code(), Some(4), "{told}");
+    assert!(told.contains("large.yaml: 34 MiB") && told.contains("32 MiB are taken at once"), "{told}");
+}
+
+#[test]
 fn what_is_exported_is_taken_by_systemd_itself_and_means_the_same_when_it_is_imported_again() {
     let world = World::new();
     let (units, first) = (world.root().join("units"), world.root().join("first.yaml"));

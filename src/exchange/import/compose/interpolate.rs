@@ -12,15 +12,16 @@ use super::super::super::{
 /// How deep defaults may stand in defaults.
 const DEEPEST: usize = 16;
 
-/// Everything in a value that is text.
+/// Everything in a value that is text; it stands at `path`.
 pub(super) fn all(
     value: &mut Value,
+    path: &str,
     tree: &Tree,
     variables: &BTreeMap<String, String>,
     report: &mut Report<Value>,
 ) -> Result<(), Vec<Refusal>> {
     let mut reader = Reader { tree, variables, report, refusals: Vec::new() };
-    reader.value(value, "");
+    reader.value(value, path);
     if reader.refusals.is_empty() { Ok(()) } else { Err(reader.refusals) }
 }
 

@@ -1,10 +1,12 @@
 //! A file of Docker Compose: each service becomes an App with a container.
 //!
 //! Variables (`${NAME:-default}`) come from the files that are named and from `.env` beside the file, never from the environment of whoever
-//! imports. What a service means to others (networks, volumes, dependencies) is written so that it runs; what an engine must have beforehand is said.
+//! imports. A file may go over another one, include others and extend their services ([`load`]). What a service means to others (networks, volumes, dependencies) is written so that it runs; what an engine must have beforehand is said.
 
 mod interpolate;
 mod life;
+mod load;
+mod merge;
 mod mounts;
 mod reach;
 mod resources;
@@ -12,16 +14,16 @@ mod service;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use serde_json::Value;
 
+use self::load::{Loader, Model, Origin};
 use super::super::{
-    env_file,
     files::Files,
     names::Names,
-    report::{Fate, Note, Outcome, Refusal, Report, Spot},
+    report::{Fate, Outcome, Refusal, Report, Spot},
     tree::{Tree, entries, step},
 };
 use super::words::COMPOSE;
@@ -41,7 +43,6 @@ pub struct Asked {
 struct Project<'a> {
     asked: &'a Asked,
     files: &'a Files,
-    tree: &'a Tree,
     name: String,
     /// Names of services and of the Apps that they become.
     apps: BTreeMap<String, String>,
@@ -63,31 +64,33 @@ impl Project<'_> {
     }
 }
 
-/// Reads a Compose file.
+/// Reads Compose files, each over those before it.
 ///
 /// # Errors
 /// Everything that cannot be read, variables that must be set, and services that depend on what is not there.
-pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
+pub fn read(paths: &[PathBuf], asked: &Asked, files: &Files) -> Outcome<Value> {
     let mut report = Report::default();
-    let trees = Tree::all(path, files)?;
-    let [tree] = &trees[..] else {
-        return Err(vec![Refusal::new(&Spot::new(path, 0), "a Compose file is one mapping with `services:`")]);
+    let mut loader = Loader::new(files, &mut report);
+    let variables = loader.variables(&asked.env_files, &asked.dir)?;
+    let Model { value, origins, start, broken } = match loader.all(paths, &asked.dir, &variables, &mut Vec::new()) {
+        Ok(model) => model,
+        Err(mut refusals) => {
+            refusals.append(&mut loader.refusals);
+            return Err(refusals);
+        }
     };
-    let variables = variables(asked, files, &mut report)?;
-    let mut value = tree.value();
+    let mut refusals = std::mem::take(&mut loader.refusals);
+    let start = start.unwrap_or_else(|| Spot::named(""));
     let count = entries(&value["services"]).count();
-    super::too_many(count, "services", &tree.spot("services"))?;
-    interpolate::all(&mut value, tree, &variables, &mut report)?;
-    let mut refusals = Vec::new();
+    super::too_many(count, "services", &start)?;
     if count == 0 {
-        refusals.push(Refusal::new(&tree.spot("services"), "there are no `services:`"));
+        refusals.push(Refusal::new(&start, "there are no `services:`"));
     }
     let dir_name = asked.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = value["name"].as_str().map_or(dir_name, str::to_owned);
-    let mut project = Project { asked, files, tree, name, apps: BTreeMap::new(), top: value.clone(), is_shared: false };
-    top_level(&value, tree, &mut report, &mut refusals);
+    let mut project = Project { asked, files, name, apps: BTreeMap::new(), top: value.clone(), is_shared: false };
     let mut names = Names::default();
-    let wanted = wanted(&value, asked, tree, &mut report);
+    let wanted = wanted(&value, asked, &origins, &mut report);
     for service in &wanted {
         project.apps.insert(service.clone(), names.take(service, super::LONGEST_NAME));
     }
@@ -101,45 +104,19 @@ pub fn read(path: &Path, asked: &Asked, files: &Files) -> Outcome<Value> {
             "have it there before the first start: `docker network create {}`; services find each other in it by their names",
             project.network("default")
         );
-        report.note(&tree.spot("services"), "networks.default", Fate::Approximated, &remark);
+        report.note(&start, "networks.default", Fate::Approximated, &remark);
     }
-    for service in &wanted {
-        match extended(service, &value, tree) {
-            Ok(body) => match service::app(service, &body, &project) {
-                Ok(mut part) => {
-                    if !value["services"][service.as_str()]["extends"].is_null() {
-                        let spot = tree.spot(&step(&step("services", service), "extends"));
-                        part.notes.push(Note::new(&spot, "extends", Fate::Carried, ""));
-                    }
-                    report.parts.push(part);
-                }
-                Err(more) => refusals.extend(more),
-            },
-            Err(refusal) => refusals.push(refusal),
+    for service in wanted.iter().filter(|service| !broken.contains(*service)) {
+        match service::app(service, &value["services"][service.as_str()], &origins[service], &project) {
+            Ok(part) => report.parts.push(part),
+            Err(more) => refusals.extend(more),
         }
     }
     if refusals.is_empty() { Ok(report) } else { Err(refusals) }
 }
 
-fn variables(
-    asked: &Asked,
-    files: &Files,
-    report: &mut Report<Value>,
-) -> Result<BTreeMap<String, String>, Vec<Refusal>> {
-    let beside = asked.dir.join(".env");
-    let usual = if files.is_file(&beside) { vec![beside] } else { Vec::new() };
-    let mut all = BTreeMap::new();
-    for path in if asked.env_files.is_empty() { &usual } else { &asked.env_files } {
-        for variable in env_file::read(&super::text(path, files)?, &Spot::new(path, 0))? {
-            report.note(&variable.spot, &variable.name, Fate::Carried, "");
-            all.insert(variable.name, variable.value);
-        }
-    }
-    Ok(all)
-}
-
 /// The services that are on: those without profiles, those of the profiles that were asked for, and whatever these depend on.
-fn wanted(value: &Value, asked: &Asked, tree: &Tree, report: &mut Report<Value>) -> Vec<String> {
+fn wanted(value: &Value, asked: &Asked, origins: &BTreeMap<String, Origin>, report: &mut Report<Value>) -> Vec<String> {
     let services = &value["services"];
     let is_on = |service: &Value| {
         let profiles = super::super::tree::texts(&service["profiles"]);
@@ -161,19 +138,23 @@ fn wanted(value: &Value, asked: &Asked, tree: &Tree, report: &mut Report<Value>)
         }
     }
     for (name, _) in entries(services).filter(|(name, _)| !on.contains(name)) {
-        let spot = tree.spot(&step("services", name));
+        let spot = origins[name].spot("");
         report.note(&spot, &format!("services.{name}"), Fate::Dropped, "its profiles are not on: `--profile`");
     }
     entries(services).filter(|(name, _)| on.contains(name)).map(|(name, _)| name.clone()).collect()
 }
 
-fn top_level(value: &Value, tree: &Tree, report: &mut Report<Value>, refusals: &mut Vec<Refusal>) {
+/// What one file says beside its services.
+fn top_level(value: &Value, tree: &Tree, is_first: bool, report: &mut Report<Value>) {
     for (key, body) in entries(value) {
         let spot = tree.spot(key);
         match key.as_str() {
+            "name" if !is_first => {
+                report.note(&spot, key, Fate::Approximated, "the name of the file that includes it counts");
+            }
             "services" | "version" | "name" => report.note(&spot, key, Fate::Carried, ""),
-            "include" => refusals
-                .push(Refusal::new(&spot, "`include` is not followed: give `docker compose config` as the file")),
+            // Each entry is told where it is followed.
+            "include" => {}
             "volumes" | "configs" | "secrets" | "networks" => {
                 for (name, body) in entries(body) {
                     of_the_engine(key, name, body, &tree.spot(&step(key, name)), report);
@@ -202,53 +183,5 @@ fn of_the_engine(kind: &str, name: &str, body: &Value, spot: &Spot, report: &mut
             report.note(spot, &setting, Fate::Approximated, remark);
         }
         _ => report.note(spot, &setting, Fate::Carried, ""),
-    }
-}
-
-/// A service with what it `extends` in the same file.
-fn extended(name: &str, value: &Value, tree: &Tree) -> Result<Value, Refusal> {
-    let mut chain = vec![name.to_owned()];
-    let mut body = value["services"][name].clone();
-    loop {
-        let extends = body["extends"].clone();
-        let spot = tree.spot(&step(&step("services", chain.last().expect("one is there")), "extends"));
-        let Some(base) = extends.as_str().or(extends["service"].as_str()) else { break };
-        if extends["file"].is_string() {
-            return Err(Refusal::new(
-                &spot,
-                "`extends` of another file is not followed: give `docker compose config` as the file",
-            ));
-        }
-        if chain.iter().any(|seen| seen == base) {
-            return Err(Refusal::new(&spot, format!("`extends` goes in a circle: {} → {base}", chain.join(" → "))));
-        }
-        let Some(base_body) = value["services"].get(base) else {
-            return Err(Refusal::new(&spot, format!("it extends `{base}`, which is no service of this file")));
-        };
-        chain.push(base.to_owned());
-        body.as_object_mut().map(|map| map.shift_remove("extends"));
-        body = merged(base_body, &body);
-    }
-    Ok(body)
-}
-
-/// Mappings come together, lists follow one another, anything else is the second's.
-fn merged(base: &Value, over: &Value) -> Value {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            let mut all = base.clone();
-            for (key, value) in over {
-                let replaced = matches!(key.as_str(), "command" | "entrypoint" | "test");
-                let value = match all.get(key).filter(|_| !replaced) {
-                    Some(there) => merged(there, value),
-                    None => value.clone(),
-                };
-                all.insert(key.clone(), value);
-            }
-            Value::Object(all)
-        }
-        (Value::Array(base), Value::Array(over)) => Value::Array(base.iter().chain(over).cloned().collect()),
-        (base, Value::Null) => base.clone(),
-        (_, over) => over.clone(),
     }
 }

@@ -11,22 +11,29 @@ use super::{
     },
     super::words::COMPOSE,
     Project,
+    load::Origin,
 };
 
 /// One service that is being read.
 pub(super) struct Service<'a> {
     pub(super) project: &'a Project<'a>,
+    pub(super) origin: &'a Origin,
     pub(super) path: String,
     pub(super) draft: Draft,
     pub(super) refusals: Vec<Refusal>,
 }
 
 /// The App of a service.
-pub(super) fn app(name: &str, body: &Value, project: &Project<'_>) -> Result<Part<Value>, Vec<Refusal>> {
+pub(super) fn app(
+    name: &str,
+    body: &Value,
+    origin: &Origin,
+    project: &Project<'_>,
+) -> Result<Part<Value>, Vec<Refusal>> {
     let path = step("services", name);
     let app = project.apps.get(name).map_or(name, String::as_str);
-    let mut service = Service { project, path, draft: Draft::new("App", app), refusals: Vec::new() };
-    let here = project.tree.spot(&service.path);
+    let mut service = Service { project, origin, path, draft: Draft::new("App", app), refusals: Vec::new() };
+    let here = origin.spot("");
     if app != name {
         service.draft.nearly(&here, name, &format!("its name became `{app}`"));
     }
@@ -119,7 +126,7 @@ fn form(key: &str) -> Option<Form> {
 
 impl Service<'_> {
     pub(super) fn spot(&self, key: &str) -> Spot {
-        self.project.tree.spot(&step(&self.path, key))
+        self.origin.spot(key)
     }
 
     pub(super) fn refuse(&mut self, key: &str, why: impl Into<String>) {
