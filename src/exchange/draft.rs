@@ -120,9 +120,19 @@ impl Draft {
     }
 }
 
-/// A text in which nothing is expanded.
+/// A text in which nothing is expanded: dollar signs count in pairs, and before a parenthesis all of them.
 pub(super) fn literal(text: &str) -> String {
-    text.replace("$$", "$$$$").replace("$(", "$$(")
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let tail = rest[at..].trim_start_matches('$');
+        let run = rest.len() - at - tail.len();
+        let alone = if tail.starts_with('(') { 0 } else { run % 2 };
+        out.push_str(&"$".repeat(2 * run - alone));
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// The words of a command that a shell would be given: itself where it is plain, else for a shell.
@@ -136,5 +146,23 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, String> {
         CommandLine::Words(_) if text.contains("$(") => Ok(shell()),
         CommandLine::Words(words) => Ok(words.iter().map(|word| literal(word)).collect()),
         CommandLine::Script(_) => Ok(shell()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::expand::expand;
+
+    #[test]
+    fn what_is_literal_is_itself_when_it_is_expanded() {
+        let mut texts = vec![String::new()];
+        for _ in 0..6 {
+            let longer = texts.iter().flat_map(|text| ["$", "(", ")", "A"].map(|more| format!("{text}{more}")));
+            texts = longer.chain([String::new()]).collect();
+            for text in &texts {
+                assert_eq!(expand(&literal(text), |_| Some("no")), *text, "{}", literal(text));
+            }
+        }
     }
 }
