@@ -99,6 +99,9 @@ pub enum Durability {
     Durable,
 }
 
+/// The largest transaction that a server takes, in bytes of JSON.
+pub const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
+
 /// Several operations, done in order, all or nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status, Transaction},
+    api::{Cause, Kind, Namespace, Operation, OperationVerb, Served, Status, TRANSACTION_LIMIT, Transaction},
     policy::manifest::{self, Aim, Document, Fault, Home, Identity, NAMELESS},
 };
 
@@ -20,9 +20,6 @@ use super::{
     diagnostics::{self, Diagnostic, SourceFile},
     error::{CliError, Exit},
 };
-
-/// The largest transaction that a server takes, as server/body.rs has it.
-const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
 
 /// One object that a manifest declares.
 #[derive(Clone, Debug)]
@@ -258,12 +255,6 @@ mod tests {
         manifests.add("a.yaml".into(), text.into(), namespace);
         manifests.refuse_twins();
         manifests
-    }
-
-    #[test]
-    fn as_much_is_sent_as_the_server_takes() {
-        let server = include_str!("../server/body.rs");
-        assert!(server.contains("TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;"), "it takes another amount now");
     }
 
     #[test]

@@ -19,15 +19,13 @@ use tokio::sync::oneshot;
 
 use super::bounds::{Taken, Turnstile};
 use crate::{
-    api::{FieldPath, Reason, Status},
+    api::{FieldPath, Reason, Status, TRANSACTION_LIMIT},
     broker::Payload,
     policy::json_patch::MAX_DEPTH,
 };
 
 /// The largest body of a request about one object, as in kube-apiserver.
 pub(super) const OBJECT_LIMIT: usize = 3 * 1024 * 1024;
-/// The largest transaction.
-pub(super) const TRANSACTION_LIMIT: usize = 32 * 1024 * 1024;
 /// The longest body that is taken in though its request was refused at the sight of its head, as in Go's server.
 const UNREAD_LIMIT: usize = 256 * 1024;
 /// How long the rest of a body that is too large is waited for.

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::{
     accept::Encoding,
-    body::{MOST_VALUES, Parsed, TRANSACTION_LIMIT},
+    body::{MOST_VALUES, Parsed},
     call::Call,
     respond::{self, Answer},
     state::State,
 };
 use crate::{
-    api::{Durability, Rev, Status, Transaction},
+    api::{Durability, Rev, Status, TRANSACTION_LIMIT, Transaction},
     client::Done,
 };
 
