@@ -11,7 +11,6 @@
 
 mod call;
 mod frame;
-mod source;
 mod track;
 mod work;
 
@@ -25,8 +24,8 @@ use futures::{
 use rustix::net::RecvFlags;
 use serde_json::json;
 use tokio::{
-    io::{AsyncWriteExt, Interest},
-    net::UnixStream,
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    net::{UnixStream, unix::OwnedReadHalf},
     sync::mpsc,
     time::Sleep,
 };
@@ -34,7 +33,6 @@ use tokio::{
 pub(super) use self::track::Track;
 use self::{
     frame::{Frame, Intake, Outbox, PREFACE, Said, Told},
-    source::Source,
     work::Works,
 };
 use super::{
@@ -55,6 +53,12 @@ use crate::{
 const AT_ONCE: usize = 1024;
 /// So much waits to be written at most before nothing more is made of what has come.
 const HELD: usize = 1 << 20;
+/// What is read at a time.
+const READ: usize = 16 << 10;
+/// The same where more is to come.
+const READ_MORE: usize = 256 << 10;
+/// So much more than what is to come, or the runtime asks the kernel once more whether there is nothing behind it.
+const SPARE: usize = 64;
 /// Parts that wait to be written; who gives more waits.
 const PARTS: usize = 4;
 
@@ -216,8 +220,7 @@ impl Conversation {
     }
 
     async fn converse(mut self, stream: UnixStream) {
-        let (reader, writer) = stream.into_split();
-        let mut source = Source::new(reader);
+        let (mut reader, writer) = stream.into_split();
         let bounds = *self.lane.state.turnstile.bounds();
         let mut writer = Impatient::new(writer, bounds.stalled);
         let stopping_now = self.lane.state.stopping.clone();
@@ -231,7 +234,7 @@ impl Conversation {
             tokio::select! {
                 biased;
                 () = &mut stops, if !lane.ending => lane.end(&stopping()),
-                read = source.more(intake), if lane.has_room() => match read {
+                read = more(&mut reader, intake), if lane.has_room() => match read {
                     Ok(0) | Err(_) => return,
                     Ok(_) => {}
                 },
@@ -254,13 +257,7 @@ impl Conversation {
                 }
                 written = async { writer.write_vectored(&lane.out.slices()).await }, if lane.out.len() > 0 => match written {
                     Ok(0) | Err(_) => return,
-                    Ok(count) => {
-                        lane.out.written(count);
-                        // The peer is awake by now.
-                        if source.take().is_err() {
-                            return;
-                        }
-                    }
+                    Ok(count) => lane.out.written(count),
                 },
             }
         }
@@ -285,4 +282,10 @@ impl Conversation {
             self.late = Some(Box::pin(tokio::time::sleep(state.turnstile.bounds().body)));
         }
     }
+}
+
+/// Reads what has come. Memory is taken as it comes, not as it is announced.
+async fn more(reader: &mut OwnedReadHalf, intake: &mut Intake) -> io::Result<usize> {
+    intake.bytes.reserve((intake.wanted() + SPARE).clamp(READ, READ_MORE));
+    reader.read_buf(&mut intake.bytes).await
 }
