@@ -138,14 +138,7 @@ impl Keeper {
                 self.logger_died();
             }
         }
-        if ended.is_empty() {
-            return;
-        }
-        // Whoever waits for the end hears of it before we look who is left.
-        if self.pump.is_tidy() {
-            self.flush();
-        }
-        if self.knows_its_children() {
+        if !ended.is_empty() && self.knows_its_children() {
             self.left_nobody.extend(ended);
         }
     }

@@ -172,11 +172,6 @@ impl Pump {
         self.left.push(key);
     }
 
-    /// True if there is nothing left to be removed.
-    pub(super) fn is_tidy(&self) -> bool {
-        self.left.is_empty()
-    }
-
     /// Removes what is left of attempts that were forgotten.
     pub(super) fn tidy_up(&mut self, book: &Book) {
         for key in std::mem::take(&mut self.left) {

@@ -382,7 +382,7 @@ impl Keeper {
     }
 
     /// Writes what waits for clients and for the logger, as far as they take it.
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         self.pump.flush(&self.watches);
         let mut gone = Vec::new();
         for (token, client) in &mut self.clients {
