@@ -199,6 +199,8 @@ pub(super) struct Slot {
     /// acknowledged, and a driver that has forgotten a key would start it again if the call came late.
     calling: Option<u32>,
     early_end: Option<Ended>,
+    /// Its end is with somebody else, who has yet to write it down.
+    pub(super) handed: bool,
     /// The hooks and probes that were begun.
     attended: Attended,
     given: Preparation,
@@ -638,7 +640,9 @@ impl Pump {
             // What the next step of a row waits for is written down at once, with the intent to start that one.
             match next {
                 Some(_) => self.writer.push(entry),
-                None => handing::record(entry, instance, &mut self.writer, &self.agent.steps, &mut self.work),
+                None => {
+                    slot.handed = handing::record(entry, instance, &mut self.writer, &self.agent.steps, &mut self.work);
+                }
             }
         }
         // Whether or not that was news: after a restart the next one may have been judged first.

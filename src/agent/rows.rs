@@ -70,7 +70,8 @@ impl Rows {
     pub(super) fn keep_waiting(&self, slot: &Slot, instance: &Object<Instance>, slots: &BTreeMap<Uid, Slot>) -> bool {
         let Some(before) = before(instance).filter(|_| slot.stands_in_row()) else { return false };
         let before = self.names.get(&before).and_then(|uid| slots.get(uid));
-        !before.is_some_and(|before| leads_on(&before.memory))
+        // An end that somebody else writes down may come after what is written here.
+        !before.is_some_and(|before| leads_on(&before.memory) && !before.handed)
     }
 }
 

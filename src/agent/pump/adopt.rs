@@ -34,6 +34,7 @@ impl Pump {
             limits: None,
             calling: None,
             early_end: None,
+            handed: false,
             attended: Attended::default(),
             given: Preparation::None,
             left: result::Left::default(),

@@ -14,18 +14,20 @@ use crate::{
     controllers::run::{Steps, Told},
 };
 
-/// Has an entry written down: by whoever waits for it, if it is the end of a step, else by the writer.
+/// Has an entry written down: by whoever waits for it, if it is the end of a step, else by the writer. True if somebody has it now.
 pub(super) fn record(
     entry: Entry,
     instance: &Object<Instance>,
     writer: &mut Writer,
     steps: &Steps,
     work: &mut FuturesUnordered<BoxFuture<'static, Finished>>,
-) {
-    match hand_over(&entry, instance, writer, steps) {
-        Some(answered) => work.push(Box::pin(async move { Finished::HandedOver(entry, answered.await.ok()) })),
-        None => writer.push(entry),
-    }
+) -> bool {
+    let Some(answered) = hand_over(&entry, instance, writer, steps) else {
+        writer.push(entry);
+        return false;
+    };
+    work.push(Box::pin(async move { Finished::HandedOver(entry, answered.await.ok()) }));
+    true
 }
 
 fn hand_over(
@@ -55,12 +57,20 @@ impl Pump {
     /// What was handed over was written down, and durably; or nobody did that.
     pub(super) fn handed_over(&mut self, entry: Entry, done: Option<Vec<Done>>) {
         self.writer.handed_back(&entry.uid);
+        if let Some(slot) = self.slots.get_mut(&entry.uid) {
+            slot.handed = false;
+        }
         match done {
             Some(done) => {
                 self.caches.written(&done);
                 self.stored(&entry, Durability::Durable);
             }
-            None => self.writer.put_back(entry),
+            None => {
+                let uid = entry.uid.clone();
+                self.writer.put_back(entry);
+                // The next one of its row goes with it.
+                self.settle(&uid);
+            }
         }
     }
 }

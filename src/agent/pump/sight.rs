@@ -75,6 +75,7 @@ impl Pump {
                 limits: None,
                 calling: None,
                 early_end: None,
+                handed: false,
                 attended: Attended::default(),
                 given: Preparation::None,
                 left: super::result::Left::default(),
